@@ -1,0 +1,158 @@
+# `make` alone prints help. Works with GNU make from 3.81 and any POSIX shell.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
+# make lock LOCK_ARGS=--upgrade
+PYTEST_ARGS =
+PYTHON =
+LOCK_ARGS =
+
+# Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
+PY := .venv/bin/python
+STAMP := .venv/.from-lock
+PYTEST := $(PY) -m pytest
+
+# compose ignores .env once --env-file is given, so both are named. .airgap.env comes from
+# deploy/images.sh and is last: a stand-in is only named where the real image cannot be had.
+COMPOSE = docker compose $$(for f in .env .airgap.env; do if [ -f $$f ]; then echo "--env-file $$f"; fi; done)
+
+# The locks serve Python 3.11 and later on every platform, and hold every file's hash but no host.
+UV_VERSION := 0.13.8
+LOCK_VENV := build/uv
+UV_COMPILE = $(LOCK_VENV)/bin/python -m uv pip compile --quiet --no-config --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: help
+help: ## Print this help
+	@awk 'BEGIN { FS = ":.*## "; print "Minutebook: balances of card providers, exact, on the minute.\n" } \
+		/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  PYTEST_ARGS="-k fold -x" reaches pytest; PYTHON=... chooses the interpreter of .venv.'
+
+# --- Run --------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: venv engine ## The main job from nothing: one message in, the right balance a minute later
+	@$(PY) -m demo
+
+.PHONY: up
+up: engine ## Build and start the stack in the background
+	@echo "==> starting the stack"
+	@$(COMPOSE) up --detach --build
+
+.PHONY: down
+down: ## Stop the stack; volumes stay
+	@$(COMPOSE) down --remove-orphans
+
+.PHONY: ps
+ps: ## Show the stack's containers
+	@$(COMPOSE) ps --all
+
+.PHONY: logs
+logs: ## Follow the stack's logs
+	@$(COMPOSE) logs --follow --tail 100
+
+.PHONY: clean
+clean: ## Stop the stack and remove its volumes: all data is gone
+	@$(COMPOSE) down --volumes --remove-orphans
+
+# --- Test -------------------------------------------------------------------------------------
+
+.PHONY: test
+test: venv engine ## All tests: unit, integration, acceptance
+	@echo "==> all tests"
+	@$(PYTEST) tests $(PYTEST_ARGS)
+
+.PHONY: check
+check: venv ## What to run before every commit: format, lint, types, imports, unit (no Docker)
+	@echo "==> format"
+	@$(PY) -m ruff format --check .
+	@echo "==> lint"
+	@$(PY) -m ruff check .
+	@echo "==> types"
+	@$(PY) -m mypy
+	@echo "==> imports"
+	@$(PY) .venv/bin/lint-imports --no-logo
+	@echo "==> unit tests"
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: unit
+unit: venv ## Unit tests (no Docker)
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: integration
+integration: venv engine ## Integration tests: one real server at a time
+	@$(PYTEST) tests/integration $(PYTEST_ARGS)
+
+.PHONY: acceptance
+acceptance: venv engine ## Acceptance tests: the whole stack from outside
+	@$(PYTEST) tests/acceptance $(PYTEST_ARGS)
+
+.PHONY: format
+format: venv ## Format the code and apply the safe fixes
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+# --- Prepare ----------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(STAMP) ## Create .venv from the lock (again when the lock changes)
+	@:
+
+# The stamp is a copy of the lock: a lock that is only newer (make lock, git checkout) costs nothing.
+# A candidate counts only if it runs (a pyenv shim may not), is new enough, and can make a venv.
+$(STAMP): requirements-dev.lock
+	@if cmp -s requirements-dev.lock $(STAMP); then touch $(STAMP); exit 0; fi; \
+	found=; old=; lame=; \
+	for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
+		"$$p" -c '' >/dev/null 2>&1 || continue; \
+		"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { old="$$old $$p"; continue; }; \
+		"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 || { lame="$$lame $$p"; continue; }; \
+		found=$$p; break; \
+	done; \
+	if [ -z "$$found" ]; then \
+		if [ -n "$$lame" ]; then \
+			echo "make: found$$lame, but without venv and ensurepip;" \
+				"on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		elif [ -n "$$old" ]; then \
+			echo "make: Python 3.11 or newer is needed, found only$$old (too old);" \
+				"name one with PYTHON=..." >&2; \
+		else \
+			echo "make: Python 3.11 or newer is needed, found none; name one with PYTHON=..." >&2; \
+		fi; \
+		exit 3; \
+	fi; \
+	echo "==> .venv from requirements-dev.lock, with $$("$$found" --version)"; \
+	"$$found" -m venv --clear .venv && \
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements-dev.lock && \
+	cp requirements-dev.lock $(STAMP)
+
+.PHONY: engine
+engine: ## Make sure that there is a Docker engine with Compose, and the base images
+	@./deploy/engine.sh
+	@./deploy/images.sh
+
+.PHONY: lock
+lock: $(LOCK_VENV)/$(UV_VERSION) ## Write both locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
+	@echo "==> requirements.lock"
+	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+	@echo "==> requirements-dev.lock"
+	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements-dev.lock \
+		--constraint requirements.lock --group dev pyproject.toml
+
+# A venv of its own: a lock that no longer installs must not keep anyone from making a new one.
+$(LOCK_VENV)/$(UV_VERSION):
+	@echo "==> uv $(UV_VERSION) into $(LOCK_VENV)"
+	@$(or $(PYTHON),python3) -m venv --clear $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.PHONY: distclean
+distclean: clean ## clean, and remove .venv, caches and build/
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
