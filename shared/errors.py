@@ -1,0 +1,19 @@
+"""Errors of three kinds: server in trouble (retry), unfit message (dead letter), bug (crash)."""
+
+from typing import Literal
+
+Server = Literal["postgres", "rabbitmq", "keydb"]
+
+
+class Unavailable(Exception):
+    """A server cannot be reached, or cannot do its work now; the same call may succeed later."""
+
+    def __init__(self, server: Server, detail: str) -> None:
+        """`detail` is shown to people: it never holds a DSN, a password or a payload."""
+        super().__init__(f"{server}: {detail}")
+        self.server: Server = server
+        self.detail = detail
+
+
+class Refusal(Exception):
+    """We decline to run here (schema too old, server that evicts): a person has to act."""

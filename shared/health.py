@@ -1,0 +1,134 @@
+"""Health bound to progress, served with the metrics on one port.
+
+A part of a service is well while it reports progress often enough; nothing is well only because
+the process is alive. `python -m shared.health` asks the service beside it (for health checks).
+"""
+
+import contextlib
+import json
+import os
+import socketserver
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from prometheus_client import make_wsgi_app
+
+from shared.errors import Refusal
+
+PROBE_TIMEOUT_S = 3.0
+
+Problems = dict[str, str]
+
+
+class Health:
+    """What each part of a service last said of itself. Safe to use from several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds and never goes back."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._problems: Problems = {}
+        self._limits_s: dict[str, float] = {}
+        self._progress: dict[str, float] = {}
+
+    def expect(self, part: str, *, within_s: float) -> None:
+        """From now on `part` is unwell when it makes no progress for `within_s` seconds."""
+        with self._lock:
+            self._limits_s[part] = within_s
+            self._progress.setdefault(part, self._clock())
+
+    def progress(self, part: str) -> None:
+        """Say that `part` has just done what it is there for."""
+        with self._lock:
+            self._progress[part] = self._clock()
+            self._problems.pop(part, None)
+
+    def problem(self, part: str, reason: str) -> None:
+        """Say that `part` cannot work now, and why, in words fit for anyone."""
+        with self._lock:
+            self._problems[part] = reason
+
+    def problems(self) -> Problems:
+        """Return what is wrong now, by part; empty when all is well."""
+        with self._lock:
+            now = self._clock()
+            late = {
+                part: f"no progress for {now - self._progress[part]:.1f} s (limit {limit:g} s)"
+                for part, limit in self._limits_s.items()
+                if now - self._progress[part] > limit
+            }
+            return late | self._problems
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: a probe every few seconds is no event."""
+
+
+@contextlib.contextmanager
+def serving(health: Health, host: str, port: int) -> Iterator[int]:
+    """Serve `/metrics` and `/healthz` (200 or 503, JSON) while inside; yields the port in use.
+
+    Raises `Refusal` when the port is taken.
+    """
+    with _listening(health, host, port) as server:
+        thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+def _listening(health: Health, host: str, port: int) -> WSGIServer:
+    try:
+        return make_server(host, port, _app(health), server_class=_Server, handler_class=_Quiet)
+    except OSError as error:
+        raise Refusal(f"METRICS_PORT {port} cannot be opened: {error.strerror}") from error
+
+
+def _app(health: Health) -> WSGIApplication:
+    metrics: WSGIApplication = make_wsgi_app()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            return metrics(environ, start_response)
+        if environ["PATH_INFO"] == "/healthz":
+            problems = health.problems()
+            status = "503 Service Unavailable" if problems else "200 OK"
+            body = {"ok": not problems, "problems": problems}
+        else:
+            status, body = "404 Not Found", {"paths": ["/metrics", "/healthz"]}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(body).encode()]
+
+    return app
+
+
+def main() -> int:
+    """Ask the service on `METRICS_PORT` of this host how it is; exit 0 when well, else 1."""
+    url = f"http://127.0.0.1:{os.environ['METRICS_PORT']}/healthz"
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
+            sys.stdout.write(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        sys.stdout.write(error.read().decode())
+        return 1
+    except OSError as error:
+        sys.stdout.write(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""KeyDB, the only module that knows redis-py. Short timeouts, one retry, one connection.
+
+A retry is safe here because everything we send is either a read or one script that compares
+before it sets: sent twice, it answers *done* the second time.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from shared.errors import Refusal, Unavailable
+from shared.settings import KeydbSettings
+
+TIMEOUT_S = 1.0
+RETRIES = 1
+
+Client = redis.Redis
+Script = Any
+
+log = structlog.get_logger()
+
+
+@contextlib.contextmanager
+def translating() -> Iterator[None]:
+    """Turn whatever KeyDB or the network did into `Unavailable`."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable("keydb", _detail(error)) from error
+
+
+@contextlib.contextmanager
+def client(settings: KeydbSettings, *, name: str) -> Iterator[Client]:
+    """Yield a client of its own for KeyDB; it connects at first use. Closed at the end."""
+    made = redis.Redis.from_url(
+        settings.keydb_url.get_secret_value(),
+        client_name=f"minutebook-{name}",
+        decode_responses=True,
+        encoding_errors="surrogateescape",
+        protocol=2,
+        driver_info=None,  # CLIENT SETINFO is newer than KeyDB
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), RETRIES),
+        max_connections=1,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def check_server(keydb: Client) -> None:
+    """Refuse a KeyDB that would lose or merge what we write; warn about one without persistence.
+
+    Raises `Refusal`, or `Unavailable` when it does not answer.
+    """
+    with translating():
+        info: dict[str, Any] = keydb.info()
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise Refusal(f"KeyDB evicts keys (maxmemory-policy {policy}): set it to noeviction")
+    if info.get("role") == "active-replica":
+        raise Refusal("KeyDB is in active-replica mode, which merges writers: turn it off")
+    if not info.get("aof_enabled"):
+        log.warning(
+            "keydb_not_persistent", hint="set appendonly yes; until then a restart empties it"
+        )
+
+
+def wrong_type(error: Unavailable) -> bool:
+    """Say whether KeyDB refused because a key of ours holds something of another type."""
+    cause = error.__cause__
+    return isinstance(cause, ResponseError) and str(cause).startswith("WRONGTYPE")
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, ResponseError):
+        return str(error)[:200]
+    return type(error).__name__

@@ -1,0 +1,117 @@
+"""Connections to Postgres: read-write, READ COMMITTED, with a limit on every kind of waiting.
+
+Library errors are translated here: what the server or the network did becomes `Unavailable`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+from psycopg import IsolationLevel, errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from shared.errors import Refusal, Unavailable
+from shared.settings import PostgresSettings
+
+SCHEMA_NEEDED = 3
+SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
+
+CONNECT_TIMEOUT_S = 5
+LIMITS = (
+    "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+    " -c default_transaction_isolation=read\\ committed -c client_encoding=UTF8 -c jit=off"
+)
+KEEPALIVE = {
+    "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}  # fmt: skip
+
+TROUBLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.ReadOnlySqlTransaction,
+    errors.IdleInTransactionSessionTimeout,
+)
+
+SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
+SELECT_SCHEMA_VERSION: LiteralString = """
+SELECT coalesce(max(version), 0)
+  FROM schema_migration
+"""
+
+
+@contextlib.contextmanager
+def translating() -> Iterator[None]:
+    """Turn what is the server's or the network's trouble into `Unavailable`; let the rest pass."""
+    try:
+        yield
+    except TROUBLE as e:
+        raise Unavailable("postgres", _detail(e)) from e
+
+
+@contextlib.contextmanager
+def connection(
+    settings: PostgresSettings, *, application: str, options: str = ""
+) -> Iterator[psycopg.Connection]:
+    """Open a connection in autocommit mode and close it at the end; never repaired, never shared.
+
+    `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside.
+    """
+    with (
+        translating(),
+        psycopg.connect(
+            _conninfo(settings, application, options), autocommit=True, prepare_threshold=2
+        ) as conn,
+    ):
+        conn.isolation_level = IsolationLevel.READ_COMMITTED
+        yield conn
+
+
+def check_schema(conn: psycopg.Connection) -> None:
+    """Raise `Refusal` unless the database is in UTF-8 and its schema is one this release knows."""
+    encoding = scalar(conn, SELECT_ENCODING)
+    if encoding != "UTF8":
+        raise Refusal(f"the database's encoding is {encoding}; Minutebook needs UTF8")
+    try:
+        version = int(scalar(conn, SELECT_SCHEMA_VERSION))
+    except errors.UndefinedTable:
+        version = 0
+    if version < SCHEMA_NEEDED:
+        raise Refusal(
+            f"schema version {version} is older than the {SCHEMA_NEEDED} this release needs:"
+            " run 'python -m migrations' first"
+        )
+    if version > SCHEMA_TOLERATED:
+        raise Refusal(
+            f"schema version {version} is too new for this release, which knows up to"
+            f" {SCHEMA_TOLERATED}: upgrade the services"
+        )
+
+
+def scalar(conn: psycopg.Connection, query: LiteralString) -> str:
+    """Return the one value of the one row that `query` answers, as text."""
+    row = conn.execute(query).fetchone()
+    if row is None:
+        raise LookupError(query)
+    return str(row[0])
+
+
+def _conninfo(settings: PostgresSettings, application: str, options: str) -> str:
+    given = conninfo_to_dict(settings.postgres_dsn.get_secret_value())
+    ours = {
+        "application_name": f"minutebook-{application}",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "target_session_attrs": "read-write",
+        **KEEPALIVE,
+    }
+    joined = " ".join(filter(None, (LIMITS, options, str(given.pop("options", "")))))
+    return make_conninfo(
+        **{key: str(value) for key, value in (ours | given).items()}, options=joined
+    )
+
+
+def _detail(error: psycopg.Error) -> str:
+    # The first line only: the others may quote a statement with its values.
+    text = str(error).strip().splitlines()
+    return f"{error.sqlstate or type(error).__name__}: {text[0] if text else ''}"

@@ -1,0 +1,113 @@
+"""Settings, one frozen class per resource, from the environment or from files in `SECRETS_DIR`.
+
+A file in `SECRETS_DIR` is named like the setting, in lower case (`postgres_dsn`). No value
+appears in `repr`, in a log or in a validation error.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, Secret, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_USAGE = 2
+
+S = TypeVar("S", bound="Settings")
+
+
+def _valid_dsn(secret: Secret[str]) -> Secret[str]:
+    try:
+        conninfo_to_dict(secret.get_secret_value())
+    except ProgrammingError:
+        message = "not a PostgreSQL connection string or URL"
+        raise ValueError(message) from None  # libpq's message quotes the DSN, password and all
+    return secret
+
+
+def _valid_url(*schemes: str) -> AfterValidator:
+    def check(secret: Secret[str]) -> Secret[str]:
+        parts = urlsplit(secret.get_secret_value())
+        if parts.scheme not in schemes or not parts.hostname:
+            message = f"not a URL of the form {schemes[0]}://host"
+            raise ValueError(message)
+        return secret
+
+    return AfterValidator(check)
+
+
+PostgresDsn = Annotated[Secret[str], AfterValidator(_valid_dsn)]
+RabbitmqUrl = Annotated[Secret[str], _valid_url("amqp", "amqps")]
+KeydbUrl = Annotated[Secret[str], _valid_url("redis", "rediss")]
+
+
+class Settings(BaseSettings):
+    """What all settings have in common: read once, never changed, never echoed."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class PostgresSettings(Settings):
+    """Where the truth is kept."""
+
+    postgres_dsn: PostgresDsn = Field(description="PostgreSQL connection string or URL")
+
+
+class RabbitmqSettings(Settings):
+    """Where messages and ticks come from."""
+
+    rabbitmq_url: RabbitmqUrl = Field(description="AMQP URL, e.g. amqp://user@host:5672/%2F")
+
+
+class KeydbSettings(Settings):
+    """Where balances are shown."""
+
+    keydb_url: KeydbUrl = Field(description="Redis URL of KeyDB, e.g. redis://host:6379/0")
+
+
+class LogSettings(Settings):
+    """How a service speaks."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least severe log lines shown"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="json, console, or auto: console where a person is watching"
+    )
+
+
+class ServiceSettings(LogSettings):
+    """What every service has: its voice and its port."""
+
+    metrics_host: str = Field(default="0.0.0.0", description="address of /metrics and /healthz")  # noqa: S104 - in a container the published port decides who reaches it
+    metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz")
+
+
+def load(cls: type[S]) -> S:
+    """Read `cls` from the environment and `SECRETS_DIR`; exit 2 with one line per bad setting."""
+    folder = os.environ.get("SECRETS_DIR")
+    sources: dict[str, Any] = {"_secrets_dir": folder} if folder and Path(folder).is_dir() else {}
+    try:
+        return cls(**sources)
+    except ValidationError as error:
+        raise SystemExit(_explain(error)) from None
+
+
+def describe(cls: type[Settings]) -> str:
+    """Return one line per setting of `cls`: its name in the environment, default and meaning."""
+    lines = []
+    for name, field in cls.model_fields.items():
+        default = "required" if field.is_required() else f"default {field.default}"
+        lines.append(f"  {name.upper():30} {field.description} ({default})")
+    return "\n".join(lines)
+
+
+def _explain(error: ValidationError) -> int:
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        name = ".".join(str(part) for part in problem["loc"]).upper()
+        sys.stderr.write(f"setting {name}: {problem['msg']}\n")
+    return EXIT_USAGE

@@ -1,0 +1,41 @@
+"""The tick message: a boundary in time, published by the ticker and consumed by the syncer."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+
+class MalformedTick(ValueError):
+    """The body is not a tick; it is dropped, since the next boundary brings another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """`boundary` in UTC, a multiple of `interval_s` since the epoch; `ticker` says who sent it."""
+
+    boundary: datetime
+    interval_s: int
+    ticker: str
+
+
+class _Wire(msgspec.Struct):
+    tick: datetime
+    interval_s: int
+    ticker: str
+
+
+def encode(tick: Tick) -> bytes:
+    """Return the message body: `{"tick": "2026-11-20T23:42:00Z", "interval_s": 60, …}`."""
+    return msgspec.json.encode(_Wire(tick.boundary, tick.interval_s, tick.ticker))
+
+
+def decode(body: bytes) -> Tick:
+    """Return the tick in `body`. Raises `MalformedTick`."""
+    try:
+        wire = msgspec.json.decode(body, type=_Wire)
+    except msgspec.MsgspecError as error:
+        raise MalformedTick(str(error)) from error
+    if wire.tick.tzinfo is None or wire.interval_s < 1:
+        raise MalformedTick("tick without time zone, or interval below one second")
+    return Tick(wire.tick.astimezone(UTC), wire.interval_s, wire.ticker)
