@@ -1,0 +1,147 @@
+-- From the commit of this file on, every change to the user's tables reaches the outbox, whoever
+-- makes it; all before is in the baseline, tick 0. Writers wait at the lock below for as long as
+-- this takes, then find the triggers in place.
+
+LOCK TABLE initial_data, historical_transactions IN SHARE ROW EXCLUSIVE MODE;
+
+-- Statement-level, with transition tables: one call per statement, however many rows. Ingest writes
+-- its own outbox rows in its own statement and says so in minutebook.writer.
+CREATE FUNCTION minutebook_transactions_changed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+        SELECT id, provider_id, coalesce(transaction_value, 0), 'added'
+          FROM new_rows
+         WHERE provider_id IS NOT NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+        SELECT id, provider_id, -coalesce(transaction_value, 0)::bigint, 'removed'
+          FROM old_rows
+         WHERE provider_id IS NOT NULL;
+    ELSE
+        INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+        SELECT id, provider_id, -coalesce(transaction_value, 0)::bigint, 'modified'
+          FROM (SELECT id, provider_id, transaction_value FROM old_rows
+                EXCEPT ALL
+                SELECT id, provider_id, transaction_value FROM new_rows) AS before
+         WHERE provider_id IS NOT NULL
+         UNION ALL
+        SELECT id, provider_id, coalesce(transaction_value, 0), 'modified'
+          FROM (SELECT id, provider_id, transaction_value FROM new_rows
+                EXCEPT ALL
+                SELECT id, provider_id, transaction_value FROM old_rows) AS after
+         WHERE provider_id IS NOT NULL;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER minutebook_inserted
+    AFTER INSERT ON historical_transactions
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    WHEN (current_setting('minutebook.writer', true) IS DISTINCT FROM 'ingest')
+    EXECUTE FUNCTION minutebook_transactions_changed();
+CREATE TRIGGER minutebook_updated
+    AFTER UPDATE ON historical_transactions
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_transactions_changed();
+CREATE TRIGGER minutebook_deleted
+    AFTER DELETE ON historical_transactions
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_transactions_changed();
+
+-- A rename changes no amount, yet the key: it is an outbox row of amount 0.
+CREATE FUNCTION minutebook_providers_changed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO outbox (provider_id, amount, operation)
+        SELECT id, coalesce(initial_value, 0), 'added' FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO outbox (provider_id, amount, operation)
+        SELECT id, -coalesce(initial_value, 0)::bigint, 'removed' FROM old_rows;
+    ELSE
+        INSERT INTO outbox (provider_id, amount, operation)
+        SELECT id, -coalesce(initial_value, 0)::bigint, 'modified'
+          FROM (SELECT id, provider_name, initial_value FROM old_rows
+                EXCEPT ALL
+                SELECT id, provider_name, initial_value FROM new_rows) AS before
+         UNION ALL
+        SELECT id, coalesce(initial_value, 0), 'modified'
+          FROM (SELECT id, provider_name, initial_value FROM new_rows
+                EXCEPT ALL
+                SELECT id, provider_name, initial_value FROM old_rows) AS after;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER minutebook_inserted
+    AFTER INSERT ON initial_data
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
+CREATE TRIGGER minutebook_updated
+    AFTER UPDATE ON initial_data
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
+CREATE TRIGGER minutebook_deleted
+    AFTER DELETE ON initial_data
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
+
+-- TRUNCATE shows nobody the rows it removes, so their amounts could not be taken back.
+CREATE FUNCTION minutebook_refuse_truncate() RETURNS trigger
+    LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of % would leave the balances wrong', TG_TABLE_NAME
+        USING HINT = 'Use DELETE: its rows are taken back from the balances.';
+END
+$$;
+
+CREATE TRIGGER minutebook_truncated
+    BEFORE TRUNCATE ON historical_transactions
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_refuse_truncate();
+CREATE TRIGGER minutebook_truncated
+    BEFORE TRUNCATE ON initial_data
+    FOR EACH STATEMENT EXECUTE FUNCTION minutebook_refuse_truncate();
+
+-- Counts everything from the user's tables and begins a new snapshot: at installation, and again
+-- when the database is found in another cluster, where the old outbox's transaction ids mean
+-- nothing and would be counted at every fold. The caller holds the tick lock. The statement after
+-- the locks takes its snapshot after them, and the same snapshot is stored and summed under.
+CREATE FUNCTION minutebook_take_baseline(new_epoch bigint, new_token text, new_boundary timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = on AS $$
+BEGIN
+    LOCK TABLE initial_data, historical_transactions IN SHARE ROW EXCLUSIVE MODE;
+    TRUNCATE outbox;
+    WITH entry AS (
+        SELECT id AS provider_id, coalesce(initial_value, 0)::numeric AS amount
+          FROM initial_data
+         UNION ALL
+        SELECT provider_id, sum(transaction_value)
+          FROM historical_transactions
+         WHERE provider_id IS NOT NULL
+         GROUP BY provider_id
+         UNION ALL
+        SELECT DISTINCT provider_id, 0
+          FROM balance
+    ), total AS (
+        SELECT provider_id, sum(coalesce(amount, 0)) AS balance
+          FROM entry
+         GROUP BY provider_id
+    ), written AS (
+        INSERT INTO balance (provider_id, epoch, key, key_changed, balance)
+        SELECT t.provider_id, new_epoch, p.id || '_' || p.provider_name, true, t.balance
+          FROM total t
+          LEFT JOIN initial_data p ON p.id = t.provider_id
+    )
+    INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
+    SELECT new_epoch, new_token, new_boundary, pg_current_snapshot(), c.system_identifier, 0, 0
+      FROM pg_control_system() c;
+END
+$$;
+
+SELECT minutebook_take_baseline(0, gen_random_uuid()::text, NULL);

@@ -1,0 +1,1 @@
+"""Plain SQL, numbered, forward only. A one-shot job applies it; the services never do."""

@@ -1,0 +1,80 @@
+"""What to know about tables that were there, filled, before us; and a wider column on request."""
+
+from typing import LiteralString
+
+import psycopg
+import structlog
+from psycopg import sql
+
+WIDENABLE = (
+    ("initial_data", "id"),
+    ("initial_data", "initial_value"),
+    ("historical_transactions", "id"),
+    ("historical_transactions", "provider_id"),
+    ("historical_transactions", "transaction_value"),
+)
+
+SELECT_FINDINGS: LiteralString = """
+SELECT 'transactions_without_provider' AS finding, count(*) AS rows
+  FROM historical_transactions
+ WHERE provider_id IS NULL
+ UNION ALL
+SELECT 'transactions_without_value', count(*)
+  FROM historical_transactions
+ WHERE transaction_value IS NULL
+ UNION ALL
+SELECT 'transactions_of_unknown_provider', count(*)
+  FROM historical_transactions h
+ WHERE provider_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM initial_data p WHERE p.id = h.provider_id)
+ UNION ALL
+SELECT 'providers_without_name', count(*)
+  FROM initial_data
+ WHERE provider_name IS NULL
+ UNION ALL
+SELECT 'providers_without_initial_value', count(*)
+  FROM initial_data
+ WHERE initial_value IS NULL
+"""
+SELECT_TYPE: LiteralString = """
+SELECT atttypid::regtype::text
+  FROM pg_attribute
+ WHERE attrelid = %(relation)s::regclass
+   AND attname = %(name)s
+"""
+
+log = structlog.get_logger()
+
+
+def report(conn: psycopg.Connection) -> dict[str, int]:
+    """Return and log how many rows of the user's tables count for nothing, or are not shown.
+
+    A NULL amount counts as 0; a transaction without provider counts nowhere; one of an unknown
+    provider counts as soon as that provider appears; a provider without a name is not shown.
+    """
+    findings = {finding: rows for finding, rows in conn.execute(SELECT_FINDINGS) if rows}
+    for finding, rows in findings.items():
+        log.warning("adopted_with_finding", finding=finding, rows=rows)
+    return findings
+
+
+def widen(conn: psycopg.Connection) -> list[str]:
+    """Turn every narrower integer column of the user's tables into bigint; return their names.
+
+    Rewrites each table concerned, and its readers and writers wait meanwhile.
+    """
+    widened = []
+    with conn.transaction():
+        for relation, name in WIDENABLE:
+            row = conn.execute(SELECT_TYPE, {"relation": relation, "name": name}).fetchone()
+            if row and row[0] in ("smallint", "integer"):
+                log.warning(
+                    "column_widened", column=f"{relation}.{name}", note="rewrites the table"
+                )
+                conn.execute(
+                    sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE bigint").format(
+                        sql.Identifier(relation), sql.Identifier(name)
+                    )
+                )
+                widened.append(f"{relation}.{name}")
+    return widened

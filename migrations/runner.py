@@ -1,0 +1,144 @@
+"""Applies numbered SQL files, each once, each in one transaction, one runner at a time.
+
+What was applied is remembered with a checksum: a file that was edited or is missing is refused,
+because then nobody can say what the database holds.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import structlog
+
+from shared.errors import Refusal
+
+FOLDER = Path(__file__).parent
+OURS = ("outbox", "balance", "tick", "dead_letter")
+FIRST_VERSION = 1
+
+LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('minutebook:migrate', 0))"
+UNLOCK: LiteralString = "SELECT pg_advisory_unlock(hashtextextended('minutebook:migrate', 0))"
+# A migration waits for writers as long as it takes; a service's limits do not suit it.
+UNLIMITED: LiteralString = "SET statement_timeout = 0; SET lock_timeout = 0"
+CREATE_LEDGER: LiteralString = """
+CREATE TABLE IF NOT EXISTS schema_migration (
+    version    integer     NOT NULL,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT schema_migration_pkey PRIMARY KEY (version)
+)
+"""
+SELECT_APPLIED: LiteralString = """
+SELECT version, name, checksum
+  FROM schema_migration
+ ORDER BY version
+"""
+INSERT_APPLIED: LiteralString = """
+INSERT INTO schema_migration (version, name, checksum)
+VALUES (%(version)s, %(name)s, %(checksum)s)
+"""
+SELECT_FOREIGN: LiteralString = """
+SELECT name
+  FROM unnest(%(names)s::text[]) AS name
+ WHERE to_regclass(name) IS NOT NULL
+"""
+SELECT_LEDGER: LiteralString = "SELECT to_regclass('schema_migration') IS NOT NULL"
+SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: `0001_adopt_transactions.sql` has version 1."""
+
+    version: int
+    name: str
+    checksum: str
+    sql: LiteralString
+
+
+def read(folder: Path = FOLDER) -> list[Migration]:
+    """Return the migrations in `folder`, by version. Raises `Refusal` on gaps in their numbers."""
+    found = [_read_file(path) for path in sorted(folder.glob("[0-9]*_*.sql"))]
+    if [one.version for one in found] != list(range(FIRST_VERSION, FIRST_VERSION + len(found))):
+        raise Refusal("migration files are not numbered 0001, 0002, … without gaps")
+    return found
+
+
+def apply(conn: psycopg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
+    """Apply what is missing and return it; an empty list when there was nothing to do.
+
+    Raises `Refusal` before anything changes: an edited or missing file, a table of somebody else
+    under one of our names, a database that is not in UTF-8.
+    """
+    conn.execute(UNLIMITED)
+    conn.execute(LOCK)
+    try:
+        missing = pending(conn, migrations)
+        for migration in missing:
+            _apply_one(conn, migration)
+        return missing
+    finally:
+        conn.execute(UNLOCK)
+
+
+def pending(conn: psycopg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
+    """Return what `apply` would apply, changing nothing. Raises `Refusal` as it does."""
+    done = _applied(conn)
+    _compare(done, migrations)
+    return list(migrations[len(done) :])
+
+
+def _applied(conn: psycopg.Connection) -> list[tuple[int, str, str]]:
+    encoding = conn.execute(SELECT_ENCODING).fetchone()
+    if encoding != ("UTF8",):
+        raise Refusal(f"the database's encoding is {encoding and encoding[0]}; it must be UTF8")
+    if conn.execute(SELECT_LEDGER).fetchone() == (False,):
+        foreign = conn.execute(SELECT_FOREIGN, {"names": list(OURS)}).fetchall()
+        if foreign:
+            names = ", ".join(name for (name,) in foreign)
+            raise Refusal(f"tables of another program have names that Minutebook uses: {names}")
+        return []
+    try:
+        return conn.execute(SELECT_APPLIED).fetchall()
+    except psycopg.errors.UndefinedColumn:
+        raise Refusal("another program's table is named schema_migration") from None
+
+
+def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -> None:
+    by_version = {one.version: one for one in files}
+    for version, name, checksum in done:
+        file = by_version.get(version)
+        if file is None:
+            raise Refusal(
+                f"migration {version} ({name}) was applied, but its file is missing:"
+                " is this an older release than the one that applied it?"
+            )
+        if file.checksum != checksum:
+            raise Refusal(f"migration {version} ({name}) was edited after it was applied")
+
+
+def _apply_one(conn: psycopg.Connection, migration: Migration) -> None:
+    with conn.transaction():
+        conn.execute(CREATE_LEDGER)
+        conn.execute(migration.sql)
+        conn.execute(
+            INSERT_APPLIED,
+            {
+                "version": migration.version,
+                "name": migration.name,
+                "checksum": migration.checksum,
+            },
+        )
+    log.info("migration_applied", version=migration.version, name=migration.name)
+
+
+def _read_file(path: Path) -> Migration:
+    number, _, name = path.stem.partition("_")
+    text = path.read_text(encoding="utf-8")
+    return Migration(int(number), name, hashlib.sha256(text.encode()).hexdigest(), text)
