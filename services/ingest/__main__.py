@@ -1,0 +1,95 @@
+"""`python -m services.ingest`: settings, connections, the two threads, the order of stopping."""
+
+import sys
+import threading
+from functools import partial
+from typing import Annotated
+
+import structlog
+from pydantic import Field, StringConstraints
+
+from services.ingest import core, service, store
+from services.ingest.receiver import Receiver
+from services.ingest.writer import Writer
+from shared import amqp, postgres, program, retry, settings
+from shared.errors import Unavailable
+from shared.health import Health
+
+ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
+BROKER_SILENT_S = 10.0
+
+log = structlog.get_logger()
+
+
+class IngestSettings(
+    settings.PostgresSettings, settings.RabbitmqSettings, settings.ServiceSettings
+):
+    """What ingest needs."""
+
+    metrics_port: int = Field(
+        default=9101, ge=0, le=65535, description="port of /metrics and /healthz"
+    )
+    ingest_queue: str = Field(
+        default="incoming_transactions",
+        min_length=1,
+        max_length=255,
+        description="queue to consume",
+    )
+    ingest_batch_max: int = Field(
+        default=1000, ge=1, le=10_000, description="messages in one commit, at most"
+    )
+    ingest_prefetch: int = Field(
+        default=4000, ge=1, le=65535, description="messages in hand at most; twice a batch or more"
+    )
+    ingest_body_max_bytes: int = Field(
+        default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"
+    )
+    ingest_message_id: Annotated[
+        str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")
+    ] = Field(
+        default="property",
+        description="where the identity is: property (message_id), header:NAME or field:NAME",
+    )
+
+
+def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
+    """Store what comes until `stop`; start anew whenever a server was lost."""
+    if chosen.ingest_prefetch < 2 * chosen.ingest_batch_max:
+        log.warning("prefetch_small", hint="below twice INGEST_BATCH_MAX the writer waits")
+    health.problem("receiver", "not connected yet")
+    health.problem("writer", "not connected yet")
+    intake = service.Intake(
+        queue=chosen.ingest_queue,
+        identity_source=chosen.ingest_message_id,
+        batch_max=chosen.ingest_batch_max,
+        body_bytes_max=chosen.ingest_body_max_bytes,
+        limits=core.Limits(chosen.ingest_body_max_bytes),
+    )
+    connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
+    writer = Writer(connect, intake, health, stop)
+    with writer.running():
+        try:
+            retry.living(stop, partial(_live, chosen, health, stop, writer))
+        finally:
+            writer.check()
+
+
+def _live(chosen: IngestSettings, health: Health, stop: threading.Event, writer: Writer) -> None:
+    while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
+        if stop.is_set():
+            return
+    with amqp.connection(chosen, name="ingest") as broker:
+        receiver = Receiver(broker, writer, health)
+        receiver.start(chosen.ingest_queue, chosen.ingest_prefetch)
+        health.expect("receiver", within_s=BROKER_SILENT_S)
+        try:
+            receiver.run(stop)
+        except Unavailable as error:
+            health.problem("receiver", str(error))
+            retry.lost(error)
+
+
+PROGRAM = program.Program("ingest", ABOUT, IngestSettings, run)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,69 @@
+"""Messages of one channel between the receiving and the writing thread, in order of arrival."""
+
+import threading
+import time
+from collections import deque
+
+from services.ingest.core import Received
+
+BYTES_MAX = 16 * 2**20
+"""Above this the receiver stops reading: the broker's TCP window fills instead of our memory."""
+
+
+class Pending:
+    """A queue with one producer and one consumer that is bounded in bytes.
+
+    A deque's own operations are atomic, so a message costs no lock; only waiting takes one.
+    """
+
+    def __init__(self) -> None:
+        """Begin empty and open."""
+        self._messages: deque[Received] = deque()
+        self._changed = threading.Condition()
+        self._oldest_at = 0.0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self.open = True
+        """Whether what was delivered can still be acknowledged."""
+
+    def add(self, message: Received) -> None:
+        """Add one; `announce` follows once all that came together is added."""
+        if not self._messages:
+            self._oldest_at = time.monotonic()
+        self._bytes_in += len(message.body)
+        self._messages.append(message)
+
+    def announce(self) -> None:
+        """Wake the writer if there is anything for it."""
+        if self._messages:
+            with self._changed:
+                self._changed.notify_all()
+
+    def take(self, most: int, wait_s: float) -> tuple[list[Received], float]:
+        """Return up to `most` messages, and when the oldest came (monotonic seconds).
+
+        Waits up to `wait_s` for the first; the list is empty if none came.
+        """
+        with self._changed:
+            if not self._messages:
+                self._changed.wait(wait_s)
+        oldest_at = self._oldest_at
+        batch = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+        self._oldest_at = time.monotonic()
+        return batch, oldest_at
+
+    def finished(self, batch: list[Received]) -> None:
+        """Say that a batch is out of hand, and let the receiver go on."""
+        self._bytes_out += sum(len(message.body) for message in batch)
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for_room(self, wait_s: float) -> bool:
+        """Wait until the bodies in hand are below the limit; false if that took too long."""
+        if self._has_room():
+            return True
+        with self._changed:
+            return self._changed.wait_for(self._has_room, wait_s)
+
+    def _has_room(self) -> bool:
+        return self._bytes_in - self._bytes_out <= BYTES_MAX

@@ -1,0 +1,59 @@
+"""AMQP properties as JSON for the dead letter: nothing lost, whatever a header holds.
+
+What JSON or Postgres's jsonb cannot hold (bytes, NUL characters, lone surrogates, decimals, times,
+NaN) becomes an object with one key that starts with `$` and says what it was.
+"""
+
+import base64
+import json
+import math
+from datetime import datetime
+from decimal import Decimal
+
+from services.ingest.core import Properties
+
+NAMES = (
+    "content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id",
+    "reply_to", "expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id",
+)  # fmt: skip
+
+
+def encode(properties: Properties) -> str:
+    """Return the properties that are set, as a JSON object that jsonb accepts."""
+    given = {name: getattr(properties, name, None) for name in NAMES}
+    return json.dumps({name: _plain(value) for name, value in given.items() if value is not None})
+
+
+def _plain(value: object) -> object:  # noqa: PLR0911 - one line per type
+    if isinstance(value, str):
+        return value if _storable(value) else {"$hex": _hex(value)}
+    if isinstance(value, bytes | bytearray):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, Decimal):
+        return {"$decimal": str(value)}
+    if isinstance(value, datetime):
+        return {"$timestamp": value.isoformat()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if isinstance(value, dict):
+        return {_plain_key(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | None) else {"$other": repr(value)}
+
+
+def _plain_key(key: object) -> str:
+    text = key if isinstance(key, str) else repr(key)
+    return text if _storable(text) else f"$hex:{_hex(text)}"
+
+
+def _hex(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").hex()
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text

@@ -1,0 +1,80 @@
+"""The receiving side: one broker connection, its deliveries and their acknowledgements."""
+
+import threading
+import time
+from functools import partial
+from uuid import uuid4
+
+import structlog
+
+from services.ingest.core import Received
+from services.ingest.pending import Pending
+from services.ingest.writer import Writer
+from shared import amqp
+from shared.errors import Unavailable
+from shared.health import Health
+
+POLL_S = 0.5
+ROOM_WAIT_S = 4.0
+"""Below the heartbeat: while we wait for room nobody answers the broker."""
+STOP_WAIT_S = 12.0
+"""Inside the stop grace period of compose.yaml (20 s)."""
+
+log = structlog.get_logger()
+
+
+class Receiver:
+    """One life of the broker connection; the writer's `Inbox`."""
+
+    def __init__(self, broker: amqp.Broker, writer: Writer, health: Health) -> None:
+        """`broker` is of this life alone; `writer` outlives it."""
+        self.pending = Pending()
+        self._broker = broker
+        self._writer = writer
+        self._health = health
+        self._identities = f"local:{uuid4().hex}"
+
+    def start(self, queue: str, prefetch: int) -> None:
+        """Find or make the queue and start deliveries."""
+        state = self._broker.declare_transactions(queue)
+        self._broker.consume(queue, prefetch=prefetch, on_message=self._on_message)
+        self._writer.serve(self)
+        self._health.progress("receiver")
+        log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
+
+    def run(self, stop: threading.Event) -> None:
+        """Receive until `stop`. Raises `Unavailable` when the broker is gone or Postgres stuck."""
+        try:
+            while not stop.is_set():
+                self._broker.poll(POLL_S)
+                self.pending.announce()
+                self._health.progress("receiver")
+                if not self.pending.wait_for_room(ROOM_WAIT_S):
+                    raise Unavailable("postgres", "too many bytes in hand")
+            self._finish()
+        finally:
+            self.pending.open = False
+
+    def settled(self, tag: int) -> None:
+        """Have the receiving thread acknowledge all up to `tag`."""
+        try:
+            self._broker.from_thread(partial(self._broker.ack, tag, multiple=True))
+        except Unavailable:
+            self.pending.open = False  # all of it comes again, and what was stored is a duplicate
+
+    def _on_message(
+        self,
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
+        properties: amqp.Properties,
+        body: bytes,
+    ) -> None:
+        self.pending.add(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+
+    def _finish(self) -> None:
+        """Stop deliveries, let the batch in hand be committed, acknowledge it."""
+        self._broker.cancel()
+        deadline = time.monotonic() + STOP_WAIT_S
+        while not self._writer.idle() and time.monotonic() < deadline:
+            self._broker.poll(0.05)
+        self._broker.poll(0.05)

@@ -1,0 +1,265 @@
+"""Ingest's SQL. Every function works inside the transaction of its caller and never commits."""
+
+from collections.abc import Sequence
+from typing import LiteralString, NamedTuple
+
+import psycopg
+
+from services.ingest import properties
+from services.ingest.core import INT64_MAX, INT64_MIN, DeadLetter, Limits, Transaction
+
+# Says to the trigger on historical_transactions that we write our outbox rows ourselves.
+OPTIONS = "-c minutebook.writer=ingest"
+
+# The conflict target is named: without one, a clash of primary keys (a sequence behind ids that
+# were loaded explicitly) would pass for a duplicate, and the money would be gone.
+INSERT_TRANSACTIONS: LiteralString = """
+WITH batch AS (
+    SELECT *
+      FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
+           WITH ORDINALITY AS b (provider_id, value, message_id, n)
+), stored AS (
+    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+    SELECT b.provider_id, b.value, b.message_id
+      FROM batch b
+      JOIN initial_data p ON p.id = b.provider_id
+     ORDER BY b.n
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, provider_id, transaction_value, message_id
+), noted AS (
+    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+    SELECT id, provider_id, transaction_value, 'added'
+      FROM stored
+)
+SELECT message_id
+  FROM stored
+"""
+
+SELECT_OUTCOMES: LiteralString = """
+SELECT b.message_id,
+       h.message_id IS NOT NULL AS taken,
+       (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (b.provider_id, b.value) AS alike
+  FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
+       AS b (provider_id, value, message_id)
+  LEFT JOIN historical_transactions h ON h.message_id = b.message_id
+"""
+
+INSERT_DEAD_LETTERS: LiteralString = """
+INSERT INTO dead_letter (
+       message_id, reason, error, queue, body, properties, provider_id, value, state)
+SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provider_id, d.value,
+       d.state
+  FROM unnest(%(identities)s::text[], %(reasons)s::text[], %(errors)s::text[],
+              %(bodies)s::bytea[], %(properties)s::jsonb[], %(provider_ids)s::bigint[],
+              %(values)s::bigint[], %(states)s::text[])
+       WITH ORDINALITY
+       AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
+ ORDER BY d.n
+ON CONFLICT (message_id, body_sha256) DO NOTHING
+"""
+
+# Loose index scan: the distinct providers that are waited for, without reading all who wait.
+SELECT_ARRIVED: LiteralString = """
+WITH RECURSIVE awaited AS (
+    (SELECT provider_id
+       FROM dead_letter
+      WHERE state = 'waiting'
+      ORDER BY provider_id
+      LIMIT 1)
+     UNION ALL
+    SELECT (SELECT d.provider_id
+              FROM dead_letter d
+             WHERE d.state = 'waiting'
+               AND d.provider_id > a.provider_id
+             ORDER BY d.provider_id
+             LIMIT 1)
+      FROM awaited a
+     WHERE a.provider_id IS NOT NULL
+)
+SELECT a.provider_id
+  FROM awaited a
+  JOIN initial_data p ON p.id = a.provider_id
+"""
+
+# One replica at a time promotes a provider's messages, so that they keep their order.
+TRY_LOCK_PROVIDER: LiteralString = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
+"""
+
+SELECT_WAITING: LiteralString = """
+SELECT id
+  FROM dead_letter
+ WHERE state = 'waiting'
+   AND provider_id = %(provider_id)s
+ ORDER BY id
+"""
+
+PROMOTE: LiteralString = """
+WITH waiting AS (
+    SELECT d.id, d.message_id, d.provider_id, d.value
+      FROM dead_letter d
+     WHERE d.id = ANY (%(ids)s::bigint[])
+), stored AS (
+    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+    SELECT provider_id, value, message_id
+      FROM (SELECT DISTINCT ON (message_id) * FROM waiting ORDER BY message_id, id) AS one
+     ORDER BY id
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, provider_id, transaction_value
+), noted AS (
+    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+    SELECT id, provider_id, transaction_value, 'added'
+      FROM stored
+)
+SELECT count(*)
+  FROM stored
+"""
+
+# By now each has a row: its own or, with the same identity, another's.
+SETTLE_PROMOTED: LiteralString = """
+DELETE FROM dead_letter d
+ USING historical_transactions h
+ WHERE d.id = ANY (%(ids)s::bigint[])
+   AND h.message_id = d.message_id
+   AND (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
+"""
+SETTLE_CONFLICTING: LiteralString = """
+UPDATE dead_letter
+   SET state = 'open',
+       reason = %(reason)s,
+       error = %(error)s
+ WHERE id = ANY (%(ids)s::bigint[])
+   AND state = 'waiting'
+"""
+
+ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence()"
+
+# The primary keys of the user's tables, whose clash means a sequence left behind.
+SELECT_PRIMARY_KEY: LiteralString = """
+SELECT conname
+  FROM pg_constraint
+ WHERE conrelid = 'historical_transactions'::regclass
+   AND contype = 'p'
+"""
+
+SELECT_COLUMN_BYTES: LiteralString = """
+SELECT a.attrelid::regclass::text, a.attname, a.attlen
+  FROM pg_attribute a
+ WHERE (a.attrelid, a.attname) IN (
+       ('initial_data'::regclass, 'id'),
+       ('historical_transactions'::regclass, 'provider_id'),
+       ('historical_transactions'::regclass, 'transaction_value'))
+"""
+
+
+class Outcome(NamedTuple):
+    """What an identity that was not inserted met: `taken` by a row, `alike` in content or not."""
+
+    identity: str
+    taken: bool
+    alike: bool
+
+
+def insert_transactions(conn: psycopg.Connection, batch: Sequence[Transaction]) -> set[str]:
+    """Insert those whose identity is new and whose provider exists, each with its outbox row.
+
+    Returns the identities inserted. Raises psycopg's errors as they are.
+    """
+    rows = conn.execute(INSERT_TRANSACTIONS, _arrays(batch), binary=True).fetchall()
+    return {identity for (identity,) in rows}
+
+
+def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:
+    """Say of each message that was not inserted whether its identity has a row, and like what."""
+    rows = conn.execute(SELECT_OUTCOMES, _arrays(batch)).fetchall()
+    return [Outcome(*row) for row in rows]
+
+
+def insert_dead_letters(
+    conn: psycopg.Connection, letters: Sequence[DeadLetter], *, queue: str
+) -> int:
+    """Insert dead letters with body and properties; returns how many were new."""
+    if not letters:
+        return 0
+    return conn.execute(
+        INSERT_DEAD_LETTERS,
+        {
+            "identities": [letter.identity for letter in letters],
+            "reasons": [letter.reason for letter in letters],
+            "errors": [letter.error for letter in letters],
+            "queue": queue,
+            "bodies": [letter.message.body for letter in letters],
+            "properties": [properties.encode(letter.message.properties) for letter in letters],
+            "provider_ids": [letter.provider_id for letter in letters],
+            "values": [letter.value for letter in letters],
+            "states": [letter.state for letter in letters],
+        },
+    ).rowcount
+
+
+def arrived_providers(conn: psycopg.Connection) -> list[int]:
+    """Return the providers that messages waited for and that exist now."""
+    return [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
+
+
+def lock_waiting(conn: psycopg.Connection, provider_id: int) -> list[int]:
+    """Return the dead letters that wait for a provider, in order; none if a replica is at them."""
+    if conn.execute(TRY_LOCK_PROVIDER, {"provider_id": provider_id}).fetchone() != (True,):
+        return []
+    return [row[0] for row in conn.execute(SELECT_WAITING, {"provider_id": provider_id})]
+
+
+def promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
+    """Turn waiting dead letters into rows; returns how many rows that made.
+
+    One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
+    """
+    row = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone()
+    conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
+    error = "a transaction with this identity and other content exists"
+    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids), "reason": "id_conflict", "error": error})
+    return row[0] if row else 0
+
+
+def give_up(conn: psycopg.Connection, dead_letter_id: int, error: str) -> None:
+    """Say of a waiting dead letter that the database refuses its row."""
+    conn.execute(
+        SETTLE_CONFLICTING,
+        {"ids": [dead_letter_id], "reason": "refused_by_database", "error": error},
+    )
+
+
+def advance_sequence(conn: psycopg.Connection) -> None:
+    """Move the sequence of transaction ids past all ids in use."""
+    conn.execute(ADVANCE_SEQUENCE)
+
+
+def primary_key_name(conn: psycopg.Connection) -> str | None:
+    """Return the name of the primary key of historical_transactions."""
+    row = conn.execute(SELECT_PRIMARY_KEY).fetchone()
+    return row[0] if row else None
+
+
+def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
+    """Return what fits into the columns as they are (integer or bigint)."""
+    bits = {
+        (relation, name): 8 * length - 1
+        for relation, name, length in conn.execute(SELECT_COLUMN_BYTES)
+    }
+    id_bits = min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
+    value_bits = bits["historical_transactions", "transaction_value"]
+    return Limits(
+        body_bytes_max,
+        provider_id_min=max(INT64_MIN, -(2**id_bits)),
+        provider_id_max=min(INT64_MAX, 2**id_bits - 1),
+        value_min=max(INT64_MIN, -(2**value_bits)),
+        value_max=min(INT64_MAX, 2**value_bits - 1),
+    )
+
+
+def _arrays(batch: Sequence[Transaction]) -> dict[str, object]:
+    return {
+        "provider_ids": [one.provider_id for one in batch],
+        "values": [one.value for one in batch],
+        "identities": [one.identity for one in batch],
+    }

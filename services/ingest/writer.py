@@ -1,0 +1,157 @@
+"""Natural batching: one thread commits a batch while the other receives the next.
+
+When the writer is free it takes whatever has come, up to a limit. At low load a message is
+committed at once, alone; under load batches grow by themselves. There is no linger to tune.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import psycopg
+import structlog
+
+from services.ingest import metrics, service, store
+from services.ingest.core import Received
+from services.ingest.pending import Pending
+from shared import postgres, retry
+from shared.errors import Unavailable
+from shared.health import Health
+
+IDLE_S = 0.25
+PROMOTE_EVERY_S = 0.5
+"""A waiting message becomes a row within a second of its provider's arrival."""
+
+STUCK_S = 15.0
+"""A batch in hand for longer than this makes ingest unhealthy."""
+
+Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
+
+log = structlog.get_logger()
+
+
+class Inbox(Protocol):
+    """One channel: where deliveries come from and acknowledgements go to."""
+
+    pending: Pending
+
+    def settled(self, tag: int) -> None:
+        """Acknowledge all deliveries up to `tag`. Called from the writer's thread."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A batch from its taking to its acknowledgement; kept over lost connections to Postgres."""
+
+    messages: list[Received]
+    inbox: Inbox
+    oldest_at: float
+
+
+class Writer:
+    """The thread that commits. Its Postgres connection is its own."""
+
+    def __init__(
+        self, connect: Connect, intake: service.Intake, health: Health, stop: threading.Event
+    ) -> None:
+        """`connect` opens a connection for one life of the writer."""
+        self.ready = threading.Event()
+        """Set while there is a connection to Postgres."""
+        self._connect = connect
+        self._intake = intake
+        self._health = health
+        self._stop = stop
+        self._inbox: Inbox | None = None
+        self._in_hand: InHand | None = None
+        self._promoted_at = 0.0
+        self._failure: BaseException | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the thread while inside; on the way out it finishes the batch in hand."""
+        self._health.expect("writer", within_s=STUCK_S)
+        thread = threading.Thread(target=self._run, name="writer")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def serve(self, inbox: Inbox) -> None:
+        """From now on messages come from `inbox`; an older one's are the broker's again."""
+        self._inbox = inbox
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def idle(self) -> bool:
+        """Say whether no batch is in hand."""
+        return self._in_hand is None
+
+    def run_once(self, conn: psycopg.Connection) -> None:
+        """Commit one batch if there is any, and what has waited for a provider that is there now.
+
+        Raises `Unavailable`; then the batch stays in hand and is tried again: identities make a
+        second commit harmless.
+        """
+        if self._in_hand is None:
+            self._in_hand = self._take()
+        if self._in_hand is not None:
+            self._settle(conn, self._in_hand)
+            self._in_hand = None
+        self._health.progress("writer")
+        if time.monotonic() - self._promoted_at > PROMOTE_EVERY_S:
+            metrics.PROMOTED.inc(service.promote_waiting(conn))
+            self._promoted_at = time.monotonic()
+
+    def _take(self) -> InHand | None:
+        inbox = self._inbox
+        if inbox is None:
+            self._stop.wait(IDLE_S)
+            return None
+        messages, oldest_at = inbox.pending.take(self._intake.batch_max, IDLE_S)
+        return InHand(messages, inbox, oldest_at) if messages else None
+
+    def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
+        if batch.inbox.pending.open:  # otherwise the broker delivers it again
+            started = time.monotonic()
+            outcome = service.store_batch(conn, batch.messages, self._intake)
+            ended = time.monotonic()
+            batch.inbox.settled(batch.messages[-1].tag)
+            metrics.stored(
+                outcome,
+                redelivered=sum(message.redelivered for message in batch.messages),
+                commit_s=ended - started,
+                latency_s=ended - batch.oldest_at,
+            )
+        batch.inbox.pending.finished(batch.messages)
+
+    def _run(self) -> None:
+        try:
+            retry.living(self._stop, self._live)
+        except Unavailable as error:
+            log.info("writer_stopped", server=error.server)
+        except BaseException as failure:  # noqa: BLE001 - raised again in the main thread by `check`
+            self._failure = failure
+            self._stop.set()
+        finally:
+            self._in_hand = None
+
+    def _live(self) -> None:
+        with self._connect() as conn:
+            postgres.check_schema(conn)
+            self._intake.limits = store.column_limits(conn, self._intake.body_bytes_max)
+            self.ready.set()
+            try:
+                while not self._stop.is_set():
+                    self.run_once(conn)
+            except Unavailable as error:
+                self.ready.clear()
+                self._health.problem("writer", str(error))
+                retry.lost(error)
