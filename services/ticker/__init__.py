@@ -1,0 +1,1 @@
+"""A tick to a fanout exchange at every boundary. Depends on RabbitMQ alone."""

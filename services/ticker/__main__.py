@@ -1,0 +1,129 @@
+"""`python -m services.ticker`: sleeps to each boundary on the wall clock and publishes it.
+
+Depends on RabbitMQ alone. A boundary that passes while disconnected is counted, not replayed.
+"""
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+from prometheus_client import Counter, Histogram
+from pydantic import Field
+
+from services.ticker.core import Boundaries
+from shared import amqp, program, retry, settings, tick
+from shared.errors import Unavailable
+from shared.health import Health
+from shared.metrics import LATENESS_BUCKETS_S
+
+ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
+POLL_MAX_S = 0.5
+FINAL_SLEEP_S = 0.05
+"""The last stretch is slept, not polled: a sleep ends closer to the boundary."""
+
+PUBLISHED = Counter("minutebook_ticks_published_total", "Boundaries published and confirmed.")
+MISSED = Counter("minutebook_ticks_missed_total", "Boundaries that passed unpublished.")
+STEPPED_BACK = Counter("minutebook_clock_stepped_back_total", "Steps back of the system clock.")
+LATENESS = Histogram(
+    "minutebook_tick_published_lateness_seconds",
+    "From the boundary to the broker's confirm.",
+    buckets=LATENESS_BUCKETS_S,
+)
+
+log = structlog.get_logger()
+
+
+class TickerSettings(settings.RabbitmqSettings, settings.ServiceSettings):
+    """What the ticker needs."""
+
+    metrics_port: int = Field(
+        default=9102, ge=0, le=65535, description="port of /metrics and /healthz"
+    )
+    tick_interval_seconds: int = Field(
+        default=60, ge=1, le=86400, description="boundaries are its multiples since the epoch"
+    )
+
+
+class Ticker:
+    """Publishes boundaries over one broker connection after another."""
+
+    def __init__(
+        self,
+        interval_s: int,
+        health: Health,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` returns Unix seconds and may step."""
+        self._interval_s = interval_s
+        self._health = health
+        self._stop = stop
+        self._clock = clock
+        self._name = socket.gethostname()
+        self._boundaries = Boundaries(interval_s, clock())
+
+    def live(self, chosen: TickerSettings) -> None:
+        """Publish until `stop` or until the connection is lost."""
+        with amqp.connection(chosen, name="ticker") as broker:
+            broker.declare_ticks()
+            broker.confirm()
+            self._count_missed(self._boundaries.skip(self._clock()))
+            self._health.progress("ticker")
+            try:
+                while not self._stop.is_set():
+                    self.run_once(broker)
+            except Unavailable as error:
+                self._health.problem("ticker", str(error))
+                retry.lost(error)
+
+    def run_once(self, broker: amqp.Broker) -> int | None:
+        """Wait a little, or publish the boundary that is due and return it (Unix seconds)."""
+        wait_s = self._boundaries.next_at() - self._clock()
+        if wait_s > FINAL_SLEEP_S:
+            broker.poll(min(wait_s - FINAL_SLEEP_S, POLL_MAX_S))
+        elif wait_s > 0:
+            self._stop.wait(wait_s)
+        due = self._boundaries.due(self._clock())
+        if due.stepped_back:
+            STEPPED_BACK.inc()
+            log.warning("clock_stepped_back")
+        if due.boundary is None or self._stop.is_set():
+            return None
+        self._count_missed(due.missed)
+        self._publish(broker, due.boundary)
+        self._boundaries.done(due.boundary)
+        return due.boundary
+
+    def _publish(self, broker: amqp.Broker, boundary: int) -> None:
+        at = datetime.fromtimestamp(boundary, UTC)
+        body = tick.encode(tick.Tick(at, self._interval_s, self._name))
+        broker.publish_tick(body, expires_s=self._interval_s)
+        lateness_s = self._clock() - boundary
+        PUBLISHED.inc()
+        LATENESS.observe(lateness_s)
+        self._health.progress("boundary")
+        log.info("tick_sent", boundary=at.isoformat(), lateness_ms=round(lateness_s * 1000, 1))
+
+    def _count_missed(self, missed: int) -> None:
+        if missed:
+            MISSED.inc(missed)
+            log.warning("boundaries_missed", boundaries=missed)
+
+
+def run(chosen: TickerSettings, health: Health, stop: threading.Event) -> None:
+    """Publish every boundary until `stop`."""
+    health.problem("ticker", "not connected yet")
+    health.expect("boundary", within_s=2 * chosen.tick_interval_seconds + 1)
+    ticker = Ticker(chosen.tick_interval_seconds, health, stop)
+    retry.living(stop, partial(ticker.live, chosen))
+
+
+PROGRAM = program.Program("ticker", ABOUT, TickerSettings, run)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())
