@@ -1,0 +1,1 @@
+"""At each tick: fold the outbox into balances, then show them in KeyDB behind a watermark."""

@@ -1,0 +1,140 @@
+"""`python -m services.syncer`: settings, connections, the loop, and the order of stopping."""
+
+import sys
+import threading
+from collections import deque
+from functools import partial
+
+import structlog
+from pydantic import Field
+
+from services.syncer import store, upkeep
+from services.syncer.projection import Projection
+from services.syncer.service import Published, Syncer
+from shared import amqp, keydb, postgres, program, retry, settings, tick
+from shared.errors import Unavailable
+from shared.health import Health
+
+ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
+INTERVAL_UNTIL_TOLD_S = 60
+MISSED_TICKS_MAX = 2
+
+log = structlog.get_logger()
+
+
+class SyncerSettings(
+    settings.PostgresSettings,
+    settings.RabbitmqSettings,
+    settings.KeydbSettings,
+    settings.ServiceSettings,
+):
+    """What the syncer needs."""
+
+    metrics_port: int = Field(
+        default=9103, ge=0, le=65535, description="port of /metrics and /healthz"
+    )
+    sync_fold_interval_seconds: float = Field(
+        default=0.5, ge=0.05, le=60, description="how often the outbox is read between ticks"
+    )
+    outbox_retention_hours: int = Field(
+        default=24, ge=1, le=8760, description="how long outbox rows are kept once counted"
+    )
+    history_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="how long ticks and past balances are kept"
+    )
+
+
+def run(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
+    """Fold and publish until `stop`; start anew whenever a server was lost."""
+    health.problem("syncer", "not connected yet")
+    retry.living(stop, partial(_live, chosen, health, stop))
+
+
+def _live(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
+    with (
+        postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
+        keydb.client(chosen, name="syncer") as client,
+        amqp.connection(chosen, name="syncer") as broker,
+    ):
+        postgres.check_schema(conn)
+        loop = Loop(chosen, health, Syncer(conn, Projection(client)), broker)
+        loop.prepare()
+        try:
+            while not stop.is_set():
+                if loop.run_once():
+                    upkeep.run_once(
+                        conn,
+                        outbox_h=chosen.outbox_retention_hours,
+                        history_d=chosen.history_retention_days,
+                    )
+        except Unavailable as error:
+            health.problem("syncer", str(error))
+            retry.lost(error)
+
+
+class Loop:
+    """Waits for ticks on one broker connection; folds in between."""
+
+    def __init__(
+        self, chosen: SyncerSettings, health: Health, syncer: Syncer, broker: amqp.Broker
+    ) -> None:
+        """All four are of this life only."""
+        self._fold_interval_s = chosen.sync_fold_interval_seconds
+        self._health = health
+        self._syncer = syncer
+        self._broker = broker
+        self._ticks: deque[tuple[int, bytes]] = deque()
+        self._behind = False
+
+    def prepare(self) -> None:
+        """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
+        self._broker.declare_tick_queue()
+        self._broker.consume(
+            amqp.TICK_QUEUE,
+            prefetch=1,
+            on_message=lambda tag, _redelivered, _properties, body: self._ticks.append((tag, body)),
+        )
+        self._expect(INTERVAL_UNTIL_TOLD_S)
+        self._report(self._syncer.publish())
+        self._health.progress("syncer")
+
+    def run_once(self) -> bool:
+        """Handle one tick, or fold once. Returns whether it was a tick. Raises `Unavailable`."""
+        self._broker.poll(self._fold_interval_s)
+        if self._ticks:
+            tag, body = self._ticks.popleft()
+            self._handle(body)
+            self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
+            return True
+        if self._syncer.fold().moved:
+            self._health.progress("tick")  # we stand by, another syncer is at work
+            self._health.progress("watermark")
+        if self._behind:
+            self._report(self._syncer.publish())
+        return False
+
+    def _handle(self, body: bytes) -> None:
+        try:
+            received = tick.decode(body)
+        except tick.MalformedTick as error:
+            log.error("malformed_tick", error=str(error))
+            return
+        self._expect(received.interval_s)
+        self._health.progress("tick")
+        self._report(self._syncer.tick(received.boundary))
+
+    def _report(self, published: Published) -> None:
+        self._behind = published.behind
+        if not published.behind:
+            self._health.progress("watermark")
+
+    def _expect(self, interval_s: float) -> None:
+        limit_s = MISSED_TICKS_MAX * interval_s + 1
+        self._health.expect("tick", within_s=limit_s)
+        self._health.expect("watermark", within_s=limit_s)
+
+
+PROGRAM = program.Program("syncer", ABOUT, SyncerSettings, run)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

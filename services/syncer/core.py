@@ -1,0 +1,115 @@
+"""The syncer's decisions, without clock, socket or randomness."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+KEYS_PER_SCRIPT_MAX = 100_000
+"""Above this, a publication is sent in chunks under a claim: one script blocks KeyDB meanwhile."""
+
+PARTIAL_PREFIX = "partial:"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Which tick a store shows: the pair of `epoch` and `token` names one tick of one database."""
+
+    epoch: int
+    token: str
+    boundary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """KeyDB's watermark: `raw` as read, for the comparison; `mark` if it can be understood."""
+
+    raw_epoch: str
+    raw_token: str
+    mark: Watermark | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewestTick:
+    """The newest row of `tick`; `snapshot` is what had been counted by then."""
+
+    epoch: int
+    token: str
+    boundary: datetime | None
+    snapshot: str
+    same_cluster: bool
+
+
+@dataclass(slots=True)
+class Memory:
+    """What was read from the outbox since tick `base` and added up, not yet written anywhere.
+
+    It lives no longer than its connection: a failover can lose rows that were already read.
+    """
+
+    base: str
+    snapshot: str
+    sums: dict[int, int] = field(default_factory=dict)
+    rows: int = 0
+
+    def add(self, snapshot: str, sums: Iterable[tuple[int, int]], rows: int) -> None:
+        """Add what became visible between this memory's snapshot and `snapshot`."""
+        self.snapshot = snapshot
+        self.rows += rows
+        for provider_id, amount in sums:
+            self.sums[provider_id] = self.sums.get(provider_id, 0) + amount
+
+
+Cause = Literal["next", "behind", "missing", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What takes KeyDB from the watermark `found` to `target`: absolute values, no increments."""
+
+    found: Found
+    target: Watermark
+    values: Mapping[str, str]
+    removals: tuple[str, ...]
+    cause: Cause
+
+
+Verdict = Literal["fold", "written", "old", "ahead"]
+
+
+def judge(boundary: datetime, newest: datetime | None, *, ahead: bool) -> Verdict:
+    """Say what a tick is: to be folded, already written, older than the newest, or in the future.
+
+    A future boundary is refused, or one wrong clock would freeze KeyDB until that time comes.
+    """
+    if newest is not None and boundary <= newest:
+        return "written" if boundary == newest else "old"
+    return "ahead" if ahead else "fold"
+
+
+def next_epoch(newest: NewestTick, found: Found | None) -> int:
+    """Return an epoch above Postgres's and KeyDB's, so that nobody sees the number go back."""
+    shown = found.mark.epoch if found and found.mark else 0
+    return 1 + max(newest.epoch, shown)
+
+
+def understand(raw_epoch: str, raw_token: str, boundary: str) -> Found:
+    """Return KeyDB's watermark; what is missing or garbled has no `mark`, yet can be compared."""
+    plausible = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= 18  # noqa: PLR2004 - the digits that any bigint has
+    mark = Watermark(int(raw_epoch), raw_token, boundary) if plausible and raw_token else None
+    return Found(raw_epoch, raw_token, mark)
+
+
+def settled(found: Found, *, known: bool, target: Watermark) -> bool:
+    """Say whether KeyDB already shows `target`, or a later tick of this same database."""
+    return known and found.mark is not None and found.mark.epoch >= target.epoch
+
+
+def must_wait(found: Found, *, known: bool, target: Watermark) -> bool:
+    """Say whether `target` would take the epoch back; the next tick is numbered above it."""
+    return not known and found.mark is not None and found.mark.epoch >= target.epoch
+
+
+def rfc3339(boundary: datetime) -> str:
+    """Return a UTC time as `2026-11-20T23:42:00Z`."""
+    return boundary.strftime("%Y-%m-%dT%H:%M:%SZ")

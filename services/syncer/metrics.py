@@ -1,0 +1,48 @@
+"""What the syncer counts. Lateness is KeyDB's clock against the boundary."""
+
+import time
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.metrics import LATENESS_BUCKETS_S
+
+LATENESS = Histogram(
+    "minutebook_tick_lateness_seconds",
+    "From the boundary to the watermark in KeyDB, by KeyDB's clock; ticks published in turn.",
+    buckets=LATENESS_BUCKETS_S,
+)
+FOLD_SECONDS = Histogram("minutebook_fold_seconds", "Reading the outbox between ticks.")
+FOLDED_ROWS = Counter("minutebook_folded_rows_total", "Outbox rows added up in memory.")
+OLDEST_UNFOLDED = Gauge(
+    "minutebook_oldest_unfolded_seconds", "Age of the oldest row that the last read brought."
+)
+WATERMARK_AGE = Gauge(
+    "minutebook_watermark_age_seconds", "Since the boundary that KeyDB was last taken to."
+)
+FENCED = Counter("minutebook_fenced_writes_total", "Publications that KeyDB's watermark refused.")
+REPUBLISHED = Counter(
+    "minutebook_republished_total", "Publications of more than one tick's changes.", ["cause"]
+)
+REFUSED_BOUNDARIES = Counter(
+    "minutebook_refused_boundaries_total", "Ticks too far in Postgres's future."
+)
+DEFAULT_PARTITION_ROWS = Gauge(
+    "minutebook_default_partition_rows", "Outbox rows that no partition was made for in time."
+)
+
+
+def folded(rows: int, age_s: float, duration_s: float) -> None:
+    """Note one read of the outbox."""
+    FOLD_SECONDS.observe(duration_s)
+    FOLDED_ROWS.inc(rows)
+    OLDEST_UNFOLDED.set(age_s)
+
+
+def published(cause: str, lateness_s: float) -> None:
+    """Note one publication; only one that came in turn says how late a tick is."""
+    applied = time.monotonic()
+    WATERMARK_AGE.set_function(lambda: lateness_s + time.monotonic() - applied)
+    if cause == "next":
+        LATENESS.observe(lateness_s)
+    else:
+        REPUBLISHED.labels(cause).inc()

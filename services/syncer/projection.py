@@ -1,0 +1,131 @@
+"""KeyDB's side: the watermark, the set of our keys, and the one script that changes them.
+
+A store is changed only by `publish.lua`, which compares the watermark before it sets anything.
+What it applies is absolute, so a repetition is harmless; what it refuses, it says.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from services.syncer.core import (
+    KEYS_PER_SCRIPT_MAX,
+    PARTIAL_PREFIX,
+    Found,
+    Publication,
+    Watermark,
+    understand,
+)
+from shared import keydb
+from shared.errors import Unavailable
+
+WATERMARK_KEY = "minutebook:watermark"
+KEYS_KEY = "minutebook:keys"
+SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
+
+Change = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The script's verdict and, unless fenced, when the tick was applied (KeyDB's clock)."""
+
+    verdict: Literal["applied", "done", "fenced"]
+    applied_at_s: float
+
+
+class Projection:
+    """One KeyDB, reached by one connection."""
+
+    def __init__(self, client: keydb.Client, *, chunk: int = KEYS_PER_SCRIPT_MAX) -> None:
+        """`chunk` is the number of keys that one script changes at most."""
+        self._client = client
+        self._script = client.register_script(SCRIPT)
+        self._chunk = chunk
+        self._checked = False
+
+    def read(self) -> Found:
+        """Return the watermark that KeyDB shows.
+
+        Raises `Unavailable`, and `Refusal` at first sight of a server that would lose our keys.
+        """
+        try:
+            if not self._checked:
+                keydb.check_server(self._client)
+            with keydb.translating():
+                epoch, token, boundary = self._client.hmget(
+                    WATERMARK_KEY, ["epoch", "token", "boundary"]
+                )
+            self._checked = True
+        except Unavailable as error:
+            self._checked = False  # what answers next may be another server
+            if not keydb.wrong_type(error):
+                raise
+            epoch = token = boundary = None  # the script takes it for missing, too
+        return understand(_text(epoch), _text(token), _text(boundary))
+
+    def keys(self) -> set[str]:
+        """Return the names of the keys that are ours. Raises `Unavailable`."""
+        try:
+            with keydb.translating():
+                return {_text(key) for key in self._client.smembers(KEYS_KEY)}
+        except Unavailable as error:
+            if not keydb.wrong_type(error):
+                raise
+            return set()
+
+    def apply(self, publication: Publication) -> Answer:
+        """Take KeyDB to the publication's target, or find it there, or be fenced.
+
+        Above the limit of keys it goes in chunks: each moves the watermark on to a pair that no
+        database knows, the last one to the real pair; a crash in between leads to a full send.
+        Raises `Unavailable`, after which anything from nothing to all may have been applied.
+        """
+        answer = Answer("fenced", 0.0)
+        for expected, target, changes in self._steps(publication):
+            answer = self._run(expected, target, changes)
+            if answer.verdict == "fenced":
+                return answer
+        return answer
+
+    def _steps(
+        self, publication: Publication
+    ) -> Iterator[tuple[tuple[str, str], Watermark, list[Change]]]:
+        changes: list[Change] = [*publication.values.items()]
+        changes += [(key, None) for key in publication.removals]
+        parts = [changes[at : at + self._chunk] for at in range(0, len(changes), self._chunk)]
+        parts = parts or [[]]
+        found = publication.found
+        expected = (found.raw_epoch, found.raw_token)
+        claim = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
+        shown = found.mark or Watermark(0, "")
+        for number, part in enumerate(parts, start=1):
+            target = publication.target
+            if number < len(parts):
+                target = Watermark(shown.epoch, f"{claim}:{number}", shown.boundary)
+            yield expected, target, part
+            expected = (str(target.epoch), target.token)
+
+    def _run(self, expected: tuple[str, str], target: Watermark, changes: list[Change]) -> Answer:
+        values = {key: value for key, value in changes if value is not None}
+        removals = [key for key, value in changes if value is None]
+        with keydb.translating():
+            verdict, _epoch, _token, applied_at_s = self._script(
+                keys=[WATERMARK_KEY, KEYS_KEY, *values, *removals],
+                args=[
+                    *expected,
+                    str(target.epoch),
+                    target.token,
+                    target.boundary,
+                    len(values),
+                    *values.values(),
+                ],
+            )
+        return Answer(verdict, float(applied_at_s or 0.0))
+
+
+def _text(reply: bytes | str | None) -> str:
+    # The client decodes every reply; its stubs cannot know.
+    return str(reply or "")

@@ -1,0 +1,76 @@
+-- Compare-and-set of everything a tick changes: values, the set of our keys, and the watermark.
+--
+-- KEYS: watermark, set of our keys, then the keys to set, then the keys to remove
+-- ARGV: expected epoch, expected token, new epoch, new token, new boundary, number of keys to set,
+--       then their values
+-- Answers {verdict, epoch, token, applied at (seconds since 1970)} with verdict
+--   done     the new watermark is already there: this is a repetition, nothing changes
+--   applied  the expected watermark was there; all is changed
+--   fenced   another one is there: nothing changes; epoch and token say which
+
+local SLICE = 1000 -- arguments to one call: Lua's stack is limited
+
+local function shown()
+  if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
+    return '', '', ''
+  end
+  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'applied_at_s')
+  return fields[1] or '', fields[2] or '', fields[3] or ''
+end
+
+local function drop_unless(kind, key)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then
+    redis.call('DEL', key)
+  end
+end
+
+local function call_sliced(command, arguments, first, last)
+  for from = first, last, SLICE do
+    redis.call(command, KEYS[2], unpack(arguments, from, math.min(from + SLICE - 1, last)))
+  end
+end
+
+-- Days since 1970 to a date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+local function rfc3339(seconds, micros)
+  local days = math.floor(seconds / 86400) + 719468
+  local era = math.floor(days / 146097)
+  local doe = days - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524)
+    - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  local rest = seconds % 86400
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month,
+    doy - math.floor((153 * mp + 2) / 5) + 1,
+    math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, micros)
+end
+
+local epoch, token, applied_at_s = shown()
+if epoch == ARGV[3] and token == ARGV[4] then
+  return {'done', epoch, token, applied_at_s}
+end
+if epoch ~= ARGV[1] or token ~= ARGV[2] then
+  return {'fenced', epoch, token, ''}
+end
+
+drop_unless('hash', KEYS[1])
+drop_unless('set', KEYS[2])
+
+local sets = tonumber(ARGV[6])
+for i = 1, sets do
+  redis.call('SET', KEYS[2 + i], ARGV[6 + i])
+end
+call_sliced('SADD', KEYS, 3, 2 + sets)
+for i = 3 + sets, #KEYS do
+  redis.call('DEL', KEYS[i])
+end
+call_sliced('SREM', KEYS, 3 + sets, #KEYS)
+
+local now = redis.call('TIME')
+applied_at_s = string.format('%d.%06d', now[1], now[2])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'token', ARGV[4], 'boundary', ARGV[5],
+  'applied_at', rfc3339(tonumber(now[1]), tonumber(now[2])), 'applied_at_s', applied_at_s)
+return {'applied', ARGV[3], ARGV[4], applied_at_s}

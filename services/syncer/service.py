@@ -1,0 +1,197 @@
+"""One tick: fold what became visible, write it in one transaction, show it behind the watermark.
+
+Everything up to the commit decides; everything after it can be repeated.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+import structlog
+
+from services.syncer import core, metrics, store
+from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
+from services.syncer.projection import Answer, Projection
+from shared import postgres
+from shared.errors import Unavailable
+
+ATTEMPTS_MAX = 3
+"""How often a publication that was fenced is worked out again before the next round does it."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """One read between ticks: its rows, and whether another syncer has `moved` the newest tick."""
+
+    rows: int
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How a publication ended: `behind` means that the store does not show the newest tick yet."""
+
+    state: str
+    behind: bool
+
+
+class Syncer:
+    """Folds and publishes over one Postgres connection; both live and die together."""
+
+    def __init__(
+        self,
+        conn: psycopg.Connection,
+        projection: Projection,
+        new_token: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        """`conn` is in autocommit mode; `new_token` returns what no other tick was ever given."""
+        self._conn = conn
+        self._projection = projection
+        self._new_token = new_token
+        self._memory: Memory | None = None
+
+    def fold(self) -> Folded:
+        """Between ticks: read what became visible and add it up in memory.
+
+        A pure read: nothing is written, so nothing can bloat. Raises `Unavailable`.
+        """
+        with postgres.translating():
+            if self._memory is None:
+                newest = store.newest_tick(self._conn)
+                if not newest.same_cluster:
+                    return Folded(0, moved=False)  # the next tick takes a baseline
+                self._memory = Memory(newest.token, newest.snapshot)
+            started = time.monotonic()
+            fresh = store.read_fresh(self._conn, self._memory.snapshot)
+        metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
+        if fresh.newest != self._memory.base:
+            self._memory = None  # another syncer wrote a tick: what we hold is in it
+            return Folded(0, moved=True)
+        self._memory.add(fresh.snapshot, fresh.sums, fresh.rows)
+        return Folded(fresh.rows, moved=False)
+
+    def tick(self, boundary: datetime) -> Published:
+        """Write the tick of `boundary` unless it is there, and show the newest one in KeyDB.
+
+        Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
+        does not raise: the tick stands, and `publish` goes on later.
+        """
+        found = self._read_watermark()
+        with postgres.translating():
+            verdict = self._write(boundary, found)
+        if verdict == "ahead":
+            metrics.REFUSED_BOUNDARIES.inc()
+            log.error("boundary_in_future", boundary=core.rfc3339(boundary))
+        if found is None:
+            return Published("unreachable", behind=True)
+        return self.publish(found)
+
+    def publish(self, found: Found | None = None) -> Published:
+        """Take KeyDB to the newest tick; `found` is its watermark if that was just read.
+
+        Values are absolute and the script compares before it sets, so this may be repeated at any
+        time and by several syncers. Raises `Unavailable` of Postgres only.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                found = found or self._projection.read()
+                with postgres.translating():
+                    planned = self._plan(found)
+                    if isinstance(planned, Published):
+                        return planned
+                    answer = self._projection.apply(planned)
+            except Unavailable as error:
+                if error.server != "keydb":
+                    raise
+                log.warning("keydb_not_reached", detail=error.detail)
+                return Published("unreachable", behind=True)
+            if answer.verdict != "fenced":
+                self._note(planned, answer)
+                return Published(answer.verdict, behind=False)
+            metrics.FENCED.inc()
+            log.warning("fenced", epoch=planned.target.epoch, expected=planned.found.raw_epoch)
+            found = None
+        return Published("fenced", behind=True)
+
+    def _read_watermark(self) -> Found | None:
+        try:
+            return self._projection.read()
+        except Unavailable as error:
+            log.warning("keydb_not_reached", detail=error.detail)
+            return None
+
+    def _write(self, boundary: datetime, found: Found | None) -> core.Verdict:
+        with self._conn.transaction():
+            store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
+            newest = store.newest_tick(self._conn)
+            ahead = store.is_ahead(self._conn, boundary)
+            verdict = core.judge(boundary, newest.boundary, ahead=ahead)
+            if verdict != "fold":
+                return verdict
+            mark = Watermark(core.next_epoch(newest, found), self._new_token())
+            memory = self._write_tick(newest, mark, boundary)
+        self._memory = memory
+        return verdict
+
+    def _write_tick(self, newest: NewestTick, mark: Watermark, boundary: datetime) -> Memory | None:
+        if not newest.same_cluster:
+            store.take_baseline(self._conn, mark, boundary)
+            log.warning(
+                "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
+            )
+            return None
+        memory = self._memory
+        if memory is None or memory.base != newest.token:
+            memory = Memory(newest.token, newest.snapshot)
+        written = store.insert_tick(self._conn, mark, boundary, memory)
+        metrics.OLDEST_UNFOLDED.set(0)
+        log.info(
+            "tick_written",
+            epoch=mark.epoch,
+            boundary=core.rfc3339(boundary),
+            rows=written.rows,
+            providers=written.providers,
+        )
+        return Memory(mark.token, written.snapshot)
+
+    def _plan(self, found: Found) -> Publication | Published:
+        newest = store.newest_tick(self._conn)
+        if newest.boundary is None:
+            return Published("baseline", behind=False)  # the first boundary shows it
+        target = Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
+        known = found.mark is not None and store.is_known(self._conn, found.mark)
+        if core.settled(found, known=known, target=target):
+            return Published("done", behind=False)
+        if core.must_wait(found, known=known, target=target):
+            return Published("waiting_for_next_tick", behind=True)
+        if found.mark is not None and known:
+            values, removals = store.changes(self._conn, found.mark.epoch, target.epoch)
+            in_turn = found.mark.epoch >= target.epoch - 1
+            cause: core.Cause = "next" if in_turn else "behind"
+        else:
+            values = store.everything(self._conn, target.epoch)
+            removals = self._projection.keys() - values.keys()
+            cause = "unknown" if found.raw_token else "missing"
+        return Publication(found, target, values, tuple(removals), cause)
+
+    def _note(self, publication: Publication, answer: Answer) -> None:
+        target = publication.target
+        with postgres.translating():
+            store.note_published(self._conn, target.epoch, answer.applied_at_s)
+        lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
+        metrics.published(publication.cause, lateness_s)
+        log.info(
+            "tick_published",
+            epoch=target.epoch,
+            boundary=target.boundary,
+            keys=len(publication.values),
+            removed=len(publication.removals),
+            cause=publication.cause,
+            verdict=answer.verdict,
+            lateness_ms=round(lateness_s * 1000, 1),
+        )

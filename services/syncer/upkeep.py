@@ -1,0 +1,129 @@
+"""Partitions of the outbox made ahead and dropped behind, and history pruned; never in the way.
+
+Every lock is given up after 50 ms and tried again at the next round: an open writer delays
+cleaning, cleaning never delays a writer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import LiteralString
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from services.syncer import metrics
+from shared import postgres
+
+HOURS_AHEAD = 2
+PRUNED_ROWS_MAX = 20_000
+
+LIMIT_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '50ms'"
+MAKE_PARTITION: LiteralString = """
+SELECT minutebook_make_partition(
+       date_trunc('hour', now(), 'UTC') + make_interval(hours => %(hours)s))
+"""
+SELECT_EXPIRED: LiteralString = """
+SELECT c.relname
+  FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid
+ WHERE i.inhparent = 'outbox'::regclass
+   AND c.relname ~ '^outbox_[0-9]{8}_[0-9]{2}$'
+   AND to_timestamp(right(c.relname, 11) || '+00', 'YYYYMMDD_HH24TZH')
+       < now() - make_interval(hours => %(retention_h)s + 1)
+ ORDER BY c.relname
+"""
+DROP_PARTITION: LiteralString = "SELECT minutebook_drop_partition(%(name)s)"
+COUNT_DEFAULT: LiteralString = "SELECT count(*) FROM outbox_default"
+
+# The newest tick stays whatever its age; so does the newest balance at the horizon, which is what
+# a question about any later minute is answered from.
+PRUNE_TICKS: LiteralString = """
+DELETE FROM tick
+ WHERE epoch IN (
+       SELECT epoch
+         FROM tick
+        WHERE folded_at < now() - make_interval(days => %(retention_d)s)
+          AND epoch < (SELECT max(epoch) FROM tick)
+        ORDER BY epoch
+        LIMIT %(rows_max)s)
+"""
+PRUNE_BALANCES: LiteralString = """
+DELETE FROM balance
+ WHERE (provider_id, epoch) IN (
+       SELECT old.provider_id, old.epoch
+         FROM balance old,
+              (SELECT min(epoch) AS epoch FROM tick) AS horizon
+        WHERE old.epoch < horizon.epoch
+          AND EXISTS (SELECT
+                        FROM balance newer
+                       WHERE newer.provider_id = old.provider_id
+                         AND newer.epoch > old.epoch
+                         AND newer.epoch <= horizon.epoch)
+        LIMIT %(rows_max)s)
+"""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one round changed."""
+
+    made: int
+    dropped: int
+    pruned: int
+
+
+def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done:
+    """Do one bounded round. Raises `Unavailable`; a lock not had in 50 ms is not an error."""
+    with postgres.translating():
+        made = sum(
+            _unless_in_the_way(conn, partial(_make, conn, hours))
+            for hours in range(HOURS_AHEAD + 1)
+        )
+        expired = conn.execute(SELECT_EXPIRED, {"retention_h": outbox_h}).fetchall()
+        dropped = sum(_unless_in_the_way(conn, partial(_drop, conn, name)) for (name,) in expired)
+        pruned = _prune(conn, history_d)
+        _report_default(conn)
+    if made or dropped or pruned:
+        log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
+    return Done(made, dropped, pruned)
+
+
+def _unless_in_the_way(conn: psycopg.Connection, work: Callable[[], bool]) -> bool:
+    try:
+        with conn.transaction():
+            conn.execute(LIMIT_LOCK_WAIT)
+            return work()
+    except errors.LockNotAvailable:
+        return False
+    except errors.CheckViolation:
+        log.error("default_partition_in_use", hint="rows there lie in the time of a new partition")
+        return False
+
+
+def _make(conn: psycopg.Connection, hours: int) -> bool:
+    return conn.execute(MAKE_PARTITION, {"hours": hours}).fetchone() == (True,)
+
+
+def _drop(conn: psycopg.Connection, name: str) -> bool:
+    return conn.execute(DROP_PARTITION, {"name": name}).fetchone() == (True,)
+
+
+def _prune(conn: psycopg.Connection, history_d: int) -> int:
+    with conn.transaction():
+        limits = {"retention_d": history_d, "rows_max": PRUNED_ROWS_MAX}
+        ticks = conn.execute(PRUNE_TICKS, limits).rowcount
+        if not ticks:
+            return 0
+        return ticks + conn.execute(PRUNE_BALANCES, limits).rowcount
+
+
+def _report_default(conn: psycopg.Connection) -> None:
+    row = conn.execute(COUNT_DEFAULT).fetchone()
+    rows = row[0] if row else 0
+    metrics.DEFAULT_PARTITION_ROWS.set(rows)
+    if rows:
+        log.warning("default_partition_rows", rows=rows)
