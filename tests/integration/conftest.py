@@ -1,0 +1,73 @@
+"""One real part at a time: servers per run, databases and virtual hosts per test."""
+
+from collections.abc import Iterator
+
+import docker
+import psycopg
+import pytest
+import redis
+
+from tests.support import containers, servers
+
+
+@pytest.fixture(scope="session")
+def engine() -> docker.DockerClient:
+    """The Docker engine."""
+    return containers.engine()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(engine: docker.DockerClient) -> Iterator[servers.Postgres]:
+    """One Postgres for the run."""
+    with servers.postgres(engine) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(engine: docker.DockerClient) -> Iterator[servers.Rabbitmq]:
+    """One RabbitMQ for the run."""
+    with servers.rabbitmq(engine) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def keydb_server(engine: docker.DockerClient) -> Iterator[servers.Keydb]:
+    """One KeyDB for the run."""
+    with servers.keydb(engine) as server:
+        yield server
+
+
+@pytest.fixture
+def dsn(postgres_server: servers.Postgres) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with postgres_server.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_dsn(postgres_server: servers.Postgres) -> Iterator[str]:
+    """A database of the test's own in which nothing was ever made."""
+    with postgres_server.database("template0") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def conn(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection to `dsn` in autocommit mode, as a person at psql has it."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: servers.Rabbitmq) -> Iterator[str]:
+    """A virtual host of the test's own, in which quorum is the default queue type."""
+    with rabbitmq_server.vhost() as url:
+        yield url
+
+
+@pytest.fixture
+def store(keydb_server: servers.Keydb) -> Iterator["redis.Redis"]:
+    """An empty KeyDB."""
+    with keydb_server.client() as client:
+        client.flushall()
+        yield client

@@ -1,0 +1,77 @@
+"""Single servers by the Docker SDK, each once per run, from the images that compose would use."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import DockerException
+from docker.models.containers import Container
+
+from tests.support.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+DEFAULT_IMAGES = {
+    "POSTGRES_IMAGE": "postgres:17",
+    "RABBITMQ_IMAGE": "rabbitmq:4.1-management",
+    "KEYDB_IMAGE": "eqalpha/keydb:latest",
+}
+LABEL = "org.minutebook.test"
+START_TIMEOUT_S = 90.0
+
+
+def engine() -> docker.DockerClient:
+    """Return a client of the engine; skip without one on a laptop, fail where `CI` is set."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        message = f"no Docker engine answers ({error}); 'make engine' starts one"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return client
+
+
+def image(variable: str) -> str:
+    """Return the image that compose would use: environment, `.env`, `.airgap.env`, default."""
+    if value := os.environ.get(variable):
+        return value
+    for name in (".airgap.env", ".env"):
+        path = ROOT / name
+        for line in path.read_text().splitlines() if path.exists() else ():
+            key, _, value = line.partition("=")
+            if key.strip() == variable and value.strip():
+                return value.strip()
+    return DEFAULT_IMAGES[variable]
+
+
+@contextlib.contextmanager
+def running(client: docker.DockerClient, variable: str, **options: Any) -> Iterator[Container]:
+    """Run one container while inside; it and its volumes are gone afterwards, whatever happened."""
+    container = client.containers.run(
+        image(variable), detach=True, labels={LABEL: "true"}, **options
+    )
+    try:
+        yield container
+    finally:
+        container.remove(v=True, force=True)
+
+
+def published_port(container: Container, port: int) -> int:
+    """Return the port of 127.0.0.1 that leads to the container's `port`."""
+
+    def probe() -> int:
+        container.reload()
+        bindings = container.ports.get(f"{port}/tcp")
+        return int(bindings[0]["HostPort"]) if bindings else 0
+
+    return eventually(probe, START_TIMEOUT_S)
+
+
+def succeeds(container: Container, command: list[str]) -> bool:
+    """Say whether `command` exits 0 inside the container."""
+    return container.exec_run(command).exit_code == 0

@@ -1,0 +1,32 @@
+"""Waiting for a state instead of sleeping for a time."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PAUSE_S = 0.02
+
+
+def eventually(probe: Callable[[], T], timeout_s: float = 10.0) -> T:
+    """Return the first truthy answer of `probe`; an AssertionError counts as "not yet".
+
+    Fails with the last thing it saw.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while True:
+        try:
+            seen = probe()
+        except AssertionError as error:
+            last: object = error
+        else:
+            if seen:
+                return seen
+            last = seen
+        if time.monotonic() > deadline:
+            message = f"not within {timeout_s} s; last seen: {last!r}"
+            raise AssertionError(message)
+        pause.wait(PAUSE_S)

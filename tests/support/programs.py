@@ -1,0 +1,77 @@
+"""Our services as processes beside single servers, started as a user without containers would."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.containers import ROOT
+from tests.support.eventually import eventually
+
+STOP_TIMEOUT_S = 25.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A running service; `log_path` holds what it wrote to standard error."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def logs(self) -> str:
+        """Return what it has said so far."""
+        return self.log_path.read_text()
+
+    def port(self) -> int:
+        """Return the port of its metrics, once it has said so."""
+
+        def probe() -> int:
+            _, found, rest = self.logs().partition('"port": ')
+            return int(rest.split(",")[0].split("}")[0]) if found else 0
+
+        return eventually(probe)
+
+    def metric(self, name: str) -> float:
+        """Return a metric's value: `name` with its labels, as in the text format."""
+        url = f"http://127.0.0.1:{self.port()}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own process
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def kill(self) -> None:
+        """End it as an outage would: no farewell."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def running(module: str, **environment: str) -> Iterator[Program]:
+    """Run `python -m module` while inside, with JSON logs and any free port; killed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        log_path = Path(folder) / "log"
+        settings = {"LOG_FORMAT": "json", "METRICS_PORT": "0", "METRICS_HOST": "127.0.0.1"}
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=ROOT,
+                env={"PATH": os.environ["PATH"], **settings, **environment},
+                stderr=log,
+            )
+        try:
+            yield Program(process, log_path)
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,176 @@
+"""One Postgres, one RabbitMQ, one KeyDB per run, and what a test needs of each for itself."""
+
+import base64
+import contextlib
+import json
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import docker
+import psycopg
+import redis
+from psycopg import sql
+
+from migrations import runner
+from tests.support import containers
+from tests.support.containers import ROOT, published_port, running, succeeds
+from tests.support.eventually import eventually
+
+USER, PASSWORD = "user", "password"
+TEMPLATE = "template_migrated"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server; `dsn(name)` leads to one of its databases."""
+
+    port: int
+
+    def dsn(self, database: str) -> str:
+        """Return a connection URL."""
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    @contextlib.contextmanager
+    def database(self, template: str = TEMPLATE) -> Iterator[str]:
+        """Make a database from `template` (`template0`: an empty one); yields its DSN."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        try:
+            yield self.dsn(name)
+        finally:
+            with psycopg.connect(self.dsn("postgres"), autocommit=True) as admin:
+                for (gid,) in admin.execute(
+                    "SELECT gid FROM pg_prepared_xacts WHERE database = %s", [name]
+                ).fetchall():
+                    with psycopg.connect(self.dsn(name), autocommit=True) as conn:
+                        conn.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@dataclass(frozen=True)
+class Rabbitmq:
+    """A broker and its management page."""
+
+    port: int
+    management_port: int
+
+    def url(self, vhost: str) -> str:
+        """Return an AMQP URL."""
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+
+    def manage(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Call the management page's API; returns its JSON, or None."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.management_port}/api/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+        )
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request.add_header("Authorization", f"Basic {login}")
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    @contextlib.contextmanager
+    def vhost(self, *, queue_type: str = "quorum") -> Iterator[str]:
+        """Make a virtual host, hence queues and exchanges of one's own; yields its AMQP URL."""
+        name = f"test-{uuid.uuid4().hex}"
+        self.manage("PUT", f"vhosts/{name}", {"default_queue_type": queue_type})
+        self.manage(
+            "PUT",
+            f"permissions/{name}/{USER}",
+            {"configure": ".*", "write": ".*", "read": ".*"},
+        )
+        try:
+            yield self.url(name)
+        finally:
+            self.manage("DELETE", f"vhosts/{name}")
+
+
+@dataclass(frozen=True)
+class Keydb:
+    """A store."""
+
+    port: int
+
+    def url(self) -> str:
+        """Return a Redis URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> "redis.Redis":
+        """Return a client that decodes replies; the caller closes it."""
+        return redis.Redis.from_url(self.url(), decode_responses=True, protocol=2)
+
+
+@contextlib.contextmanager
+def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
+    """Start Postgres and migrate the template that tests copy."""
+    options = {
+        "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
+        "command": ["postgres", "-c", "max_prepared_transactions=10", "-c", "max_connections=200"],
+        "ports": {"5432/tcp": ("127.0.0.1", None)},
+        "shm_size": "256m",
+    }
+    with running(client, "POSTGRES_IMAGE", **options) as container:
+        port = published_port(container, 5432)
+        ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
+        eventually(lambda: succeeds(container, ready), containers.START_TIMEOUT_S)
+        server = Postgres(port)
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
+        with psycopg.connect(server.dsn(TEMPLATE), autocommit=True) as conn:
+            runner.apply(conn, runner.read())
+        yield server
+
+
+@contextlib.contextmanager
+def rabbitmq(client: docker.DockerClient) -> Iterator[Rabbitmq]:
+    """Start RabbitMQ as compose does: our start script, definitions and configuration."""
+    folder = ROOT / "deploy" / "rabbitmq"
+    options = {
+        "entrypoint": ["bash", "/opt/minutebook/start.sh"],
+        "environment": {
+            "RABBITMQ_USER": USER,
+            "RABBITMQ_PASSWORD": PASSWORD,
+            "INGEST_QUEUE": "incoming_transactions",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
+        },
+        "ports": {"5672/tcp": ("127.0.0.1", None), "15672/tcp": ("127.0.0.1", None)},
+        "volumes": {
+            str(folder): {"bind": "/opt/minutebook", "mode": "ro"},
+            str(folder / "90-minutebook.conf"): {
+                "bind": "/etc/rabbitmq/conf.d/90-minutebook.conf",
+                "mode": "ro",
+            },
+        },
+    }
+    with running(client, "RABBITMQ_IMAGE", **options) as container:
+        port = published_port(container, 5672)
+        management = published_port(container, 15672)
+        healthy = ["bash", "/opt/minutebook/healthy.sh"]
+        eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
+        yield Rabbitmq(port, management)
+
+
+@contextlib.contextmanager
+def keydb(client: docker.DockerClient) -> Iterator[Keydb]:
+    """Start KeyDB with the options that compose gives it."""
+    options = {
+        "command": "keydb-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
+        " --maxmemory-policy noeviction",
+        "ports": {"6379/tcp": ("127.0.0.1", None)},
+    }
+    with running(client, "KEYDB_IMAGE", **options) as container:
+        port = published_port(container, 6379)
+        eventually(lambda: succeeds(container, ["keydb-cli", "ping"]), containers.START_TIMEOUT_S)
+        yield Keydb(port)
