@@ -5,6 +5,7 @@ pika's blocking connection raises nothing when the broker closes a channel or ca
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Undecodable
 from shared.settings import RabbitmqSettings
 
 HEARTBEAT_S = 5
@@ -27,6 +28,12 @@ TICK_QUEUE_ARGUMENTS = {
     "x-overflow": "drop-head",
 }
 NOT_FOUND = 404
+# What pika's decoder of headers raises, for instance for a timestamp in milliseconds: its year does
+# not exist (pika issue 1698). pika gives the connection up and keeps the cause as text only.
+UNDECODABLE = re.compile(
+    r"Stream connection lost: "
+    r"((ValueError|OverflowError|error|RecursionError|InvalidFieldTypeException)\(|OSError\(75,)"
+)
 
 Properties = pika.BasicProperties
 OnMessage = Callable[[int, bool, Properties, bytes], None]
@@ -45,10 +52,15 @@ class QueueState:
 
 @contextlib.contextmanager
 def translating() -> Iterator[None]:
-    """Turn what the broker or the network did into `Unavailable`; let the rest pass."""
+    """Turn what the broker or the network did into `Unavailable`; let the rest pass.
+
+    It is `Undecodable` when a message brought the connection down.
+    """
     try:
         yield
     except (AMQPError, OSError) as error:
+        if UNDECODABLE.match(str(error)):
+            raise Undecodable("rabbitmq", f"undecodable header: {error}") from error
         raise Unavailable("rabbitmq", _detail(error)) from error
 
 
@@ -126,7 +138,8 @@ class Broker:
     def poll(self, timeout_s: float) -> None:
         """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
 
-        Raises `Unavailable` when the connection, the channel or the consumer is gone.
+        Raises `Unavailable` when the connection, the channel or the consumer is gone, and
+        `Undecodable` when a message brought the connection down.
         """
         with translating():
             self._connection.process_data_events(time_limit=timeout_s)

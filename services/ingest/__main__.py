@@ -1,5 +1,6 @@
 """`python -m services.ingest`: settings, connections, the two threads, the order of stopping."""
 
+import math
 import sys
 import threading
 from functools import partial
@@ -9,10 +10,10 @@ import structlog
 from pydantic import Field, StringConstraints
 
 from services.ingest import core, service, store
-from services.ingest.receiver import Receiver
+from services.ingest.receiver import CAREFUL_FOR_S, Caution, Receiver
 from services.ingest.writer import Writer
 from shared import amqp, postgres, program, retry, settings
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Undecodable
 from shared.health import Health
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
@@ -67,26 +68,44 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
     )
     connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
     writer = Writer(connect, intake, health, stop)
+    caution = Caution()
     with writer.running():
         try:
-            retry.living(stop, partial(_live, chosen, health, stop, writer))
+            retry.living(stop, partial(_live, chosen, health, stop, writer, caution))
         finally:
             writer.check()
 
 
-def _live(chosen: IngestSettings, health: Health, stop: threading.Event, writer: Writer) -> None:
+def _live(
+    chosen: IngestSettings,
+    health: Health,
+    stop: threading.Event,
+    writer: Writer,
+    caution: Caution,
+) -> None:
     while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
         if stop.is_set():
             return
-    with amqp.connection(chosen, name="ingest") as broker:
-        receiver = Receiver(broker, writer, health)
-        receiver.start(chosen.ingest_queue, chosen.ingest_prefetch)
-        health.expect("receiver", within_s=BROKER_SILENT_S)
-        try:
-            receiver.run(stop)
-        except Unavailable as error:
-            health.problem("receiver", str(error))
-            retry.lost(error)
+    try:
+        with amqp.connection(chosen, name="ingest") as broker:
+            receiver = Receiver(broker, writer, health)
+            receiver.start(chosen.ingest_queue, 1 if caution.on else chosen.ingest_prefetch)
+            health.expect("receiver", within_s=BROKER_SILENT_S)
+            _receive(receiver, health, stop, caution)
+    except Undecodable as error:
+        health.problem("receiver", str(error))
+        caution.after(error, stop)
+
+
+def _receive(receiver: Receiver, health: Health, stop: threading.Event, caution: Caution) -> None:
+    try:
+        receiver.run(stop, for_s=CAREFUL_FOR_S if caution.on else math.inf)
+        caution.on = False
+    except Undecodable:
+        raise
+    except Unavailable as error:
+        health.problem("receiver", str(error))
+        retry.lost(error)
 
 
 PROGRAM = program.Program("ingest", ABOUT, IngestSettings, run)

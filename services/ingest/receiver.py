@@ -1,5 +1,6 @@
 """The receiving side: one broker connection, its deliveries and their acknowledgements."""
 
+import math
 import threading
 import time
 from functools import partial
@@ -11,16 +12,39 @@ from services.ingest.core import Received
 from services.ingest.pending import Pending
 from services.ingest.writer import Writer
 from shared import amqp
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Undecodable
 from shared.health import Health
 
 POLL_S = 0.5
+ALONE_WAIT_S = 60.0
+CAREFUL_FOR_S = 60.0
+"""How long one message at a time is enough to believe that the bad one is gone."""
 ROOM_WAIT_S = 4.0
 """Below the heartbeat: while we wait for room nobody answers the broker."""
 STOP_WAIT_S = 12.0
 """Inside the stop grace period of compose.yaml (20 s)."""
 
 log = structlog.get_logger()
+
+
+class Caution:
+    """How to go on after a message that cannot be decoded: one at a time, then not at all.
+
+    Each death of a connection delivers again all it had in hand, and a quorum queue without our
+    policy drops a message after 20 of them. So the messages beside the bad one must not be in
+    hand: prefetch 1. If the bad one comes again then, we stop loudly and look again each minute.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.on = False
+
+    def after(self, error: Undecodable, stop: threading.Event) -> None:
+        """Take note of a death; waits where the bad message stands alone at the head."""
+        log.error("undecodable_message", detail=error.detail, alone=self.on)
+        if self.on:
+            stop.wait(ALONE_WAIT_S)
+        self.on = True
 
 
 class Receiver:
@@ -42,10 +66,14 @@ class Receiver:
         self._health.progress("receiver")
         log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
 
-    def run(self, stop: threading.Event) -> None:
-        """Receive until `stop`. Raises `Unavailable` when the broker is gone or Postgres stuck."""
+    def run(self, stop: threading.Event, *, for_s: float = math.inf) -> None:
+        """Receive until `stop`, or for about `for_s` seconds.
+
+        Raises `Unavailable` when the broker is gone or Postgres stuck.
+        """
+        end = time.monotonic() + for_s
         try:
-            while not stop.is_set():
+            while not stop.is_set() and time.monotonic() < end:
                 self._broker.poll(POLL_S)
                 self.pending.announce()
                 self._health.progress("receiver")

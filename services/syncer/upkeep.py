@@ -44,8 +44,11 @@ DELETE FROM tick
  WHERE epoch IN (
        SELECT epoch
          FROM tick
-        WHERE folded_at < now() - make_interval(days => %(retention_d)s)
-          AND epoch < (SELECT max(epoch) FROM tick)
+        WHERE epoch < (SELECT epoch
+                         FROM tick
+                        WHERE folded_at >= now() - make_interval(days => %(retention_d)s)
+                        ORDER BY epoch
+                        LIMIT 1)
         ORDER BY epoch
         LIMIT %(rows_max)s)
 """
