@@ -28,6 +28,8 @@ TICK_QUEUE_ARGUMENTS = {
     "x-overflow": "drop-head",
 }
 NOT_FOUND = 404
+STREAM_OFFSET = "x-stream-offset"
+"""The argument of a stream's consumer, and the header of each of its messages."""
 # What pika's decoder of headers raises, for instance for a timestamp in milliseconds: its year does
 # not exist (pika issue 1698). pika gives the connection up and keeps the cause as text only.
 UNDECODABLE = re.compile(
@@ -101,14 +103,11 @@ class Broker:
 
         Passively first: a declare with other arguments than the queue has would fail.
         """
-        try:
-            answer = self._channel.queue_declare(queue, passive=True)
-        except ChannelClosedByBroker as error:
-            if error.reply_code != NOT_FOUND:
-                raise
-            self._channel = self._connection.channel()
-            answer = self._channel.queue_declare(queue, durable=True)
-        return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
+        return self._declare(queue, None)
+
+    def declare_stream(self, stream: str) -> QueueState:
+        """Find the users' stream, or make one that keeps everything."""
+        return self._declare(stream, {"x-queue-type": "stream"})
 
     def declare_ticks(self) -> None:
         """Make the fanout exchange that ticks go to."""
@@ -120,8 +119,18 @@ class Broker:
         self._channel.queue_declare(TICK_QUEUE, durable=True, arguments=TICK_QUEUE_ARGUMENTS)
         self._channel.queue_bind(TICK_QUEUE, TICK_EXCHANGE)
 
-    def consume(self, queue: str, *, prefetch: int, on_message: OnMessage) -> None:
-        """Start deliveries: `on_message(tag, redelivered, properties, body)` from `poll`."""
+    def consume(
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        on_message: OnMessage,
+        stream_offset: int | str | None = None,
+    ) -> None:
+        """Start deliveries: `on_message(tag, redelivered, properties, body)` from `poll`.
+
+        `stream_offset` is where to begin in a stream: an offset, or `first`.
+        """
         self._channel.basic_qos(prefetch_count=prefetch)
         self._channel.add_on_cancel_callback(self._on_cancelled)
 
@@ -133,7 +142,8 @@ class Broker:
         ) -> None:
             on_message(method.delivery_tag or 0, method.redelivered, properties, body)
 
-        self._tag = self._channel.basic_consume(queue, deliver, auto_ack=False)
+        arguments = None if stream_offset is None else {STREAM_OFFSET: stream_offset}
+        self._tag = self._channel.basic_consume(queue, deliver, auto_ack=False, arguments=arguments)
 
     def poll(self, timeout_s: float) -> None:
         """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
@@ -179,6 +189,16 @@ class Broker:
         """Close what is open; a connection that is already broken is simply let go."""
         with contextlib.suppress(AMQPError, OSError):
             self._connection.close()
+
+    def _declare(self, queue: str, arguments: dict[str, str] | None) -> QueueState:
+        try:
+            answer = self._channel.queue_declare(queue, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            self._channel = self._connection.channel()
+            answer = self._channel.queue_declare(queue, durable=True, arguments=arguments)
+        return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
 
     def _on_cancelled(self, _frame: object) -> None:
         self._cancelled = True

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from services.ingest import core, service, store
 from services.ingest.receiver import CAREFUL_FOR_S, Caution, Receiver
+from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import amqp, postgres, program, retry, settings
 from shared.errors import Unavailable, Undecodable
@@ -36,6 +37,11 @@ class IngestSettings(
         max_length=255,
         description="queue to consume",
     )
+    ingest_stream: str = Field(
+        default="",
+        max_length=255,
+        description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
+    )
     ingest_batch_max: int = Field(
         default=1000, ge=1, le=10_000, description="messages in one commit, at most"
     )
@@ -60,14 +66,15 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
     health.problem("receiver", "not connected yet")
     health.problem("writer", "not connected yet")
     intake = service.Intake(
-        queue=chosen.ingest_queue,
+        queue=chosen.ingest_stream or chosen.ingest_queue,
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
         body_bytes_max=chosen.ingest_body_max_bytes,
         limits=core.Limits(chosen.ingest_body_max_bytes),
     )
     connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
-    writer = Writer(connect, intake, health, stop)
+    kind = StreamWriter if chosen.ingest_stream else Writer
+    writer = kind(connect, intake, health, stop)
     caution = Caution()
     with writer.running():
         try:
@@ -88,13 +95,19 @@ def _live(
             return
     try:
         with amqp.connection(chosen, name="ingest") as broker:
-            receiver = Receiver(broker, writer, health)
-            receiver.start(chosen.ingest_queue, 1 if caution.on else chosen.ingest_prefetch)
+            receiver = _receiver(broker, writer)
+            receiver.start(writer.intake.queue, 1 if caution.on else chosen.ingest_prefetch)
             health.expect("receiver", within_s=BROKER_SILENT_S)
             _receive(receiver, health, stop, caution)
     except Undecodable as error:
         health.problem("receiver", str(error))
         caution.after(error, stop)
+
+
+def _receiver(broker: amqp.Broker, writer: Writer) -> Receiver:
+    if isinstance(writer, StreamWriter):
+        return StreamReceiver(broker, writer)
+    return Receiver(broker, writer)
 
 
 def _receive(receiver: Receiver, health: Health, stop: threading.Event, caution: Caution) -> None:

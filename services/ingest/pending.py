@@ -21,6 +21,8 @@ class Pending:
         self._messages: deque[Received] = deque()
         self._changed = threading.Condition()
         self._oldest_at = 0.0
+        self._messages_in = 0
+        self._messages_out = 0
         self._bytes_in = 0
         self._bytes_out = 0
         self.open = True
@@ -30,8 +32,13 @@ class Pending:
         """Add one; `announce` follows once all that came together is added."""
         if not self._messages:
             self._oldest_at = time.monotonic()
+        self._messages_in += 1
         self._bytes_in += len(message.body)
         self._messages.append(message)
+
+    def settled(self) -> bool:
+        """Say whether all that was added is out of hand again."""
+        return self._messages_in == self._messages_out
 
     def announce(self) -> None:
         """Wake the writer if there is anything for it."""
@@ -54,6 +61,7 @@ class Pending:
 
     def finished(self, batch: list[Received]) -> None:
         """Say that a batch is out of hand, and let the receiver go on."""
+        self._messages_out += len(batch)
         self._bytes_out += sum(len(message.body) for message in batch)
         with self._changed:
             self._changed.notify_all()

@@ -13,7 +13,6 @@ from services.ingest.pending import Pending
 from services.ingest.writer import Writer
 from shared import amqp
 from shared.errors import Unavailable, Undecodable
-from shared.health import Health
 
 POLL_S = 0.5
 ALONE_WAIT_S = 60.0
@@ -50,20 +49,20 @@ class Caution:
 class Receiver:
     """One life of the broker connection; the writer's `Inbox`."""
 
-    def __init__(self, broker: amqp.Broker, writer: Writer, health: Health) -> None:
+    def __init__(self, broker: amqp.Broker, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
         self.pending = Pending()
-        self._broker = broker
-        self._writer = writer
-        self._health = health
+        self.broker = broker
+        self.writer = writer
+        self.health = writer.health
         self._identities = f"local:{uuid4().hex}"
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
-        state = self._broker.declare_transactions(queue)
-        self._broker.consume(queue, prefetch=prefetch, on_message=self._on_message)
-        self._writer.serve(self)
-        self._health.progress("receiver")
+        state = self.broker.declare_transactions(queue)
+        self.broker.consume(queue, prefetch=prefetch, on_message=self.on_message)
+        self.writer.serve(self)
+        self.health.progress("receiver")
         log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
 
     def run(self, stop: threading.Event, *, for_s: float = math.inf) -> None:
@@ -74,35 +73,45 @@ class Receiver:
         end = time.monotonic() + for_s
         try:
             while not stop.is_set() and time.monotonic() < end:
-                self._broker.poll(POLL_S)
+                self.broker.poll(POLL_S)
                 self.pending.announce()
-                self._health.progress("receiver")
+                self.health.progress("receiver")
+                self.check()
                 if not self.pending.wait_for_room(ROOM_WAIT_S):
                     raise Unavailable("postgres", "too many bytes in hand")
             self._finish()
         finally:
             self.pending.open = False
 
+    def check(self) -> None:
+        """Raise `Unavailable` when there is no use in going on."""
+        if not self.pending.open:
+            raise Unavailable("rabbitmq", "deliveries can no longer be acknowledged")
+
     def settled(self, tag: int) -> None:
         """Have the receiving thread acknowledge all up to `tag`."""
         try:
-            self._broker.from_thread(partial(self._broker.ack, tag, multiple=True))
+            self.broker.from_thread(partial(self.broker.ack, tag, multiple=True))
         except Unavailable:
             self.pending.open = False  # all of it comes again, and what was stored is a duplicate
 
-    def _on_message(
+    def on_message(
         self,
         tag: int,
         redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
         properties: amqp.Properties,
         body: bytes,
     ) -> None:
+        """Take one delivery in."""
         self.pending.add(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
 
     def _finish(self) -> None:
         """Stop deliveries, let the batch in hand be committed, acknowledge it."""
-        self._broker.cancel()
+        self.broker.cancel()
         deadline = time.monotonic() + STOP_WAIT_S
-        while not self._writer.idle() and time.monotonic() < deadline:
-            self._broker.poll(0.05)
-        self._broker.poll(0.05)
+        while not self._put_away() and time.monotonic() < deadline:
+            self.broker.poll(0.05)
+        self.broker.poll(0.05)
+
+    def _put_away(self) -> bool:
+        return self.pending.settled() or self.writer.ended.is_set()

@@ -5,7 +5,7 @@ add up before the commit. Whoever calls acknowledges only after `store_batch` ha
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -59,8 +59,15 @@ class SequenceBehind(Exception):
     """A new id clashed with one that was loaded explicitly."""
 
 
-def store_batch(conn: psycopg.Connection, batch: Sequence[Received], intake: Intake) -> Outcome:
+def store_batch(
+    conn: psycopg.Connection,
+    batch: Sequence[Received],
+    intake: Intake,
+    in_commit: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
+
+    `in_commit` writes over the same connection what has to be in the same commit.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
@@ -69,7 +76,7 @@ def store_batch(conn: psycopg.Connection, batch: Sequence[Received], intake: Int
     with postgres.translating():
         for _ in range(SEQUENCE_ATTEMPTS_MAX):
             try:
-                outcome = _commit(conn, ready, intake.queue)
+                outcome = _commit(conn, ready, intake.queue, in_commit)
             except SequenceBehind:
                 store.advance_sequence(conn)
                 log.warning("sequence_advanced")
@@ -91,15 +98,19 @@ def promote_waiting(conn: psycopg.Connection) -> int:
         return sum(_promote(conn, provider_id) for provider_id in store.arrived_providers(conn))
 
 
-def _commit(conn: psycopg.Connection, ready: core.Sorted, queue: str) -> Outcome:
+def _commit(
+    conn: psycopg.Connection, ready: core.Sorted, queue: str, in_commit: Callable[[], None]
+) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
         with conn.transaction():
+            in_commit()
             return _write(conn, ready, _insert(conn, ready.transactions), [], queue)
     except psycopg.Error as error:
         _raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
+        in_commit()
         inserted, guilty = _bisect(conn, ready.transactions)
         return _write(conn, ready, inserted, guilty, queue)
 

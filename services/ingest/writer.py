@@ -6,7 +6,7 @@ committed at once, alone; under load batches grow by themselves. There is no lin
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,39 +60,37 @@ class Writer:
         """`connect` opens a connection for one life of the writer."""
         self.ready = threading.Event()
         """Set while there is a connection to Postgres."""
+        self.ended = threading.Event()
+        """Set when the thread has put away the batch it had in hand and is gone."""
         self._connect = connect
-        self._intake = intake
-        self._health = health
-        self._stop = stop
-        self._inbox: Inbox | None = None
-        self._in_hand: InHand | None = None
+        self.intake = intake
+        self.health = health
+        self.stopping = stop
+        self.inbox: Inbox | None = None
+        self.in_hand: InHand | None = None
         self._promoted_at = 0.0
         self._failure: BaseException | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes the batch in hand."""
-        self._health.expect("writer", within_s=STUCK_S)
+        self.health.expect("writer", within_s=STUCK_S)
         thread = threading.Thread(target=self._run, name="writer")
         thread.start()
         try:
             yield
         finally:
-            self._stop.set()
+            self.stopping.set()
             thread.join()
 
     def serve(self, inbox: Inbox) -> None:
         """From now on messages come from `inbox`; an older one's are the broker's again."""
-        self._inbox = inbox
+        self.inbox = inbox
 
     def check(self) -> None:
         """Raise what ended the thread, if anything did."""
         if self._failure is not None:
             raise self._failure
-
-    def idle(self) -> bool:
-        """Say whether no batch is in hand."""
-        return self._in_hand is None
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Commit one batch if there is any, and what has waited for a provider that is there now.
@@ -100,28 +98,35 @@ class Writer:
         Raises `Unavailable`; then the batch stays in hand and is tried again: identities make a
         second commit harmless.
         """
-        if self._in_hand is None:
-            self._in_hand = self._take()
-        if self._in_hand is not None:
-            self._settle(conn, self._in_hand)
-            self._in_hand = None
-        self._health.progress("writer")
+        if self.in_hand is None:
+            self.in_hand = self._take()
+        if self.in_hand is not None:
+            self._settle(conn, self.in_hand)
+            self.in_hand = None
+        self.health.progress("writer")
         if time.monotonic() - self._promoted_at > PROMOTE_EVERY_S:
             metrics.PROMOTED.inc(service.promote_waiting(conn))
             self._promoted_at = time.monotonic()
 
+    def begin(self, conn: psycopg.Connection) -> None:
+        """Make ready for one life of `conn`; a batch in hand from the last one is kept."""
+
+    def store(self, conn: psycopg.Connection, messages: Sequence[Received]) -> service.Outcome:
+        """Commit a batch. Raises `Unavailable`."""
+        return service.store_batch(conn, messages, self.intake)
+
     def _take(self) -> InHand | None:
-        inbox = self._inbox
+        inbox = self.inbox
         if inbox is None:
-            self._stop.wait(IDLE_S)
+            self.stopping.wait(IDLE_S)
             return None
-        messages, oldest_at = inbox.pending.take(self._intake.batch_max, IDLE_S)
+        messages, oldest_at = inbox.pending.take(self.intake.batch_max, IDLE_S)
         return InHand(messages, inbox, oldest_at) if messages else None
 
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
         if batch.inbox.pending.open:  # otherwise the broker delivers it again
             started = time.monotonic()
-            outcome = service.store_batch(conn, batch.messages, self._intake)
+            outcome = self.store(conn, batch.messages)
             ended = time.monotonic()
             batch.inbox.settled(batch.messages[-1].tag)
             metrics.stored(
@@ -134,24 +139,25 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            retry.living(self._stop, self._live)
+            retry.living(self.stopping, self._live)
         except Unavailable as error:
             log.info("writer_stopped", server=error.server)
         except BaseException as failure:  # noqa: BLE001 - raised again in the main thread by `check`
             self._failure = failure
-            self._stop.set()
+            self.stopping.set()
         finally:
-            self._in_hand = None
+            self.ended.set()
 
     def _live(self) -> None:
         with self._connect() as conn:
             postgres.check_schema(conn)
-            self._intake.limits = store.column_limits(conn, self._intake.body_bytes_max)
+            self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
+            self.begin(conn)
             self.ready.set()
             try:
-                while not self._stop.is_set():
+                while not self.stopping.is_set():
                     self.run_once(conn)
             except Unavailable as error:
                 self.ready.clear()
-                self._health.problem("writer", str(error))
+                self.health.problem("writer", str(error))
                 retry.lost(error)

@@ -1,0 +1,170 @@
+"""Reading a RabbitMQ stream: the broker's offset is the identity, stored with the rows.
+
+A stream keeps what was read, so a reader has to know how far it came. That is one row in the same
+transaction as the rows themselves: exactly once for messages that carry nothing at all, wherever
+ingest dies. The place to go on from is always read from Postgres, never remembered.
+"""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
+import structlog
+
+from shared.errors import Refusal
+
+NOTHING_YET = -1
+KEPT_ROWS = 100
+
+TRY_LOCK: LiteralString = """
+SELECT pg_try_advisory_lock(hashtextextended('minutebook:stream:' || %(stream)s, 0))
+"""
+SELECT_POSITION: LiteralString = """
+SELECT generation, reached, body_sha256
+  FROM stream_offset
+ WHERE stream = %(stream)s
+ ORDER BY reached DESC
+ LIMIT 1
+"""
+INSERT_POSITION: LiteralString = """
+INSERT INTO stream_offset (stream, generation, previous, reached, body_sha256)
+VALUES (%(stream)s, %(generation)s, %(previous)s, %(reached)s, %(body_sha256)s)
+ON CONFLICT (stream, previous) DO NOTHING
+"""
+PRUNE: LiteralString = """
+DELETE FROM stream_offset
+ WHERE stream = %(stream)s
+   AND reached < (SELECT reached
+                    FROM stream_offset
+                   WHERE stream = %(stream)s
+                   ORDER BY reached DESC
+                  OFFSET %(kept)s
+                   LIMIT 1)
+"""
+
+log = structlog.get_logger()
+
+
+class Overtaken(Exception):
+    """Another reader stored what we were about to: nothing of our batch is committed."""
+
+
+class Gap(Exception):
+    """Offsets jumped: to be looked at again from the last one stored, which must still be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream is stored; `generation` tells one life of the stream from the next.
+
+    `reached` is the offset of the last message stored, -1 before the first.
+    """
+
+    stream: str
+    generation: str
+    reached: int
+    body_sha256: bytes
+
+    def identity(self, offset: int) -> str:
+        """Return the identity of the message at `offset` if it carries none of its own."""
+        return f"stream:{self.generation}:{offset}"
+
+    def after(self, offset: int, body: bytes) -> "Position":
+        """Return the position once the message at `offset` is stored."""
+        digest = hashlib.sha256(body).digest()
+        return Position(self.stream, self.generation, offset, digest)
+
+
+def try_lock(conn: psycopg.Connection, stream: str) -> bool:
+    """Become the stream's one active reader for as long as `conn` lives; false if another is."""
+    return conn.execute(TRY_LOCK, {"stream": stream}).fetchone() == (True,)
+
+
+def position(conn: psycopg.Connection, stream: str) -> Position:
+    """Return how far `stream` is stored."""
+    row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
+    if row is None:
+        return Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
+    return Position(stream, *row)
+
+
+def advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
+    """Move on from `before` to `after`, in the transaction that stores what lies between.
+
+    Raises `Overtaken` if the stream is no longer stored as far as `before`.
+    """
+    moved = conn.execute(
+        INSERT_POSITION,
+        {
+            "stream": after.stream,
+            "generation": after.generation,
+            "previous": before.reached,
+            "reached": after.reached,
+            "body_sha256": after.body_sha256,
+        },
+    ).rowcount
+    if moved != 1:
+        raise Overtaken(f"{after.stream} was stored beyond {before.reached} by another reader")
+
+
+def prune(conn: psycopg.Connection, stream: str) -> int:
+    """Forget old positions; returns how many. The newest ones stay, to be looked at."""
+    return conn.execute(PRUNE, {"stream": stream, "kept": KEPT_ROWS}).rowcount
+
+
+class Continuity:
+    """Watches that deliveries go on where Postgres stands, with nothing missing in between.
+
+    The broker is asked for the last message that was stored. If the stream was deleted and made
+    anew it delivers nothing, or something else; if retention cut it, something later. Offsets may
+    jump, but only beyond a message that was seen to be there in the same reading.
+    """
+
+    def __init__(self, start: Position) -> None:
+        """Begin at `start`, as read from Postgres."""
+        self._start = start
+        self._last = start.reached
+        self.anchored = start.reached == NOTHING_YET
+        """Whether the last message stored was seen again."""
+        self._contiguous = 0
+
+    def ask_for(self) -> int | str:
+        """Return the offset to start reading from, as the broker takes it."""
+        return "first" if self._start.reached == NOTHING_YET else self._start.reached
+
+    def accept(self, offset: int, body: bytes) -> bool:
+        """Say whether the message is new; false for the last one stored.
+
+        Raises `Refusal` if the stream is not the one that was stored, and `Gap`.
+        """
+        if not self.anchored:
+            self._check_anchor(offset, body)
+            self.anchored = True
+            return False
+        if offset != self._last + 1 and self._contiguous:
+            raise Gap(f"offset {offset} after {self._last}")
+        self._last = offset
+        self._contiguous += 1
+        return True
+
+    def _check_anchor(self, offset: int, body: bytes) -> None:
+        start = self._start
+        if offset != start.reached:
+            raise Refusal(
+                f"stream {start.stream} begins at offset {offset}, but only {start.reached} and"
+                " what came before it is stored: its retention cut messages that were not read"
+                " (or it was made anew)"
+            )
+        if hashlib.sha256(body).digest() != start.body_sha256:
+            raise made_anew(start)
+
+
+def made_anew(start: Position) -> Refusal:
+    """Return what to say when the message that was stored last is not in the stream."""
+    return Refusal(
+        f"stream {start.stream} does not hold the message at offset {start.reached} that was"
+        " stored last: it was deleted and made anew. If that was meant, delete its rows from"
+        " stream_offset, and it is read from its first message"
+    )

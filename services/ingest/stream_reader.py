@@ -1,0 +1,133 @@
+"""The two threads of ingest when they read a stream: the place to go on from comes from Postgres.
+
+A life of the writer's connection is a life of the reader: it becomes the one active reader, reads
+how far the stream is stored, and all that was received under an older life is let go.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import psycopg
+import structlog
+
+from services.ingest import service, stream
+from services.ingest.core import Properties, Received
+from services.ingest.receiver import Receiver
+from services.ingest.stream import Continuity, Gap, Overtaken, Position
+from services.ingest.writer import Writer
+from shared import amqp
+from shared.errors import Unavailable
+
+STANDBY_POLL_S = 1.0
+ANCHOR_WAIT_S = 10.0
+"""How long the broker may take to deliver a message that must be there."""
+PRUNE_EVERY_BATCHES = 1000
+
+log = structlog.get_logger()
+
+
+class StreamWriter(Writer):
+    """Stores batches together with how far they take the stream."""
+
+    position: Position | None = None
+    _batches = 0
+
+    def begin(self, conn: psycopg.Connection) -> None:
+        """Wait to be the stream's one active reader, then see how far it is stored."""
+        self.in_hand = None
+        if self.inbox is not None:
+            self.inbox.pending.open = False
+            self.inbox = None
+        name = self.intake.queue
+        while not stream.try_lock(conn, name):
+            self.health.progress("writer")
+            self.health.progress("receiver")
+            if self.stopping.wait(STANDBY_POLL_S):
+                raise Unavailable("postgres", "stopped while standing by")
+        self.position = stream.position(conn, name)
+        log.info("stream_position", stream=name, offset=self.position.reached)
+
+    def run_once(self, conn: psycopg.Connection) -> None:
+        """As a writer does; a new reading of the stream needs a new position, hence a new life."""
+        if self.inbox is not None and not self.inbox.pending.open:
+            raise Unavailable("rabbitmq", "the stream is to be read anew")
+        super().run_once(conn)
+
+    def store(self, conn: psycopg.Connection, messages: Sequence[Received]) -> service.Outcome:
+        """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
+        before = self.position
+        if before is None:
+            raise LookupError("no position: the writer has not begun")
+        after = before.after(offset_of(messages[-1].properties), messages[-1].body)
+        move = partial(stream.advance, conn, before, after)
+        try:
+            outcome = service.store_batch(conn, messages, self.intake, move)
+        except Overtaken as error:
+            raise Unavailable("postgres", str(error)) from error
+        self.position = after
+        self._batches += 1
+        if self._batches % PRUNE_EVERY_BATCHES == 0:
+            stream.prune(conn, before.stream)
+        return outcome
+
+
+class StreamReceiver(Receiver):
+    """Reads a stream from where Postgres stands, and watches that nothing is missing."""
+
+    def __init__(self, broker: amqp.Broker, writer: StreamWriter) -> None:
+        """`writer` has begun: its position is where reading starts."""
+        super().__init__(broker, writer)
+        if writer.position is None:
+            raise LookupError("no position: the writer has not begun")
+        self._start = writer.position
+        self._continuity = Continuity(writer.position)
+        self._gap = ""
+        self._started_at = 0.0
+
+    def start(self, queue: str, prefetch: int) -> None:
+        """Find or make the stream and start deliveries from the last message stored."""
+        state = self.broker.declare_stream(queue)
+        self.broker.consume(
+            queue,
+            prefetch=prefetch,
+            on_message=self.on_message,
+            stream_offset=self._continuity.ask_for(),
+        )
+        self.writer.serve(self)
+        self._started_at = time.monotonic()
+        self.health.progress("receiver")
+        log.info("reading_stream", stream=queue, messages=state.messages)
+
+    def check(self) -> None:
+        """Raise `Refusal` when the stream is another one, `Unavailable` when to read anew."""
+        super().check()
+        waited_s = time.monotonic() - self._started_at
+        if not self._continuity.anchored and waited_s > ANCHOR_WAIT_S:
+            raise stream.made_anew(self._start)
+        if self._gap and self.pending.settled():
+            raise Unavailable("rabbitmq", self._gap)
+
+    def on_message(
+        self,
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
+        properties: amqp.Properties,
+        body: bytes,
+    ) -> None:
+        """Take one delivery in; its offset is its identity if it carries none."""
+        if self._gap:
+            return
+        offset = offset_of(properties)
+        try:
+            if self._continuity.accept(offset, body):
+                identity = self._start.identity(offset)
+                self.pending.add(Received(tag, redelivered, properties, body, identity))
+        except Gap as gap:
+            # What came before it is stored first; then its last message must still be there.
+            self._gap = str(gap)
+
+
+def offset_of(properties: Properties) -> int:
+    """Return a delivery's offset in its stream."""
+    return int(properties.headers[amqp.STREAM_OFFSET])
