@@ -9,7 +9,8 @@ from typing import Annotated
 import structlog
 from pydantic import Field, StringConstraints
 
-from services.ingest import core, service, store
+from services.ingest import core, service, store, worker
+from services.ingest.promoter import Promoter
 from services.ingest.receiver import CAREFUL_FOR_S, Caution, Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
@@ -76,11 +77,9 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, health, stop)
     caution = Caution()
-    with writer.running():
-        try:
-            retry.living(stop, partial(_live, chosen, health, stop, writer, caution))
-        finally:
-            writer.check()
+    promoter = Promoter(connect, health, stop)
+    with worker.running("promoter", promoter.live, stop), writer.running():
+        retry.living(stop, partial(_live, chosen, health, stop, writer, caution))
 
 
 def _live(

@@ -23,6 +23,8 @@ from shared.errors import Unavailable
 FAULT_CLASSES = ("22", "23")
 FAULT_STATES = frozenset({"P0001"})
 SEQUENCE_ATTEMPTS_MAX = 5
+PROMOTED_MAX = 10_000
+"""Waiting messages in one statement, at most: well within the statement timeout."""
 
 log = structlog.get_logger()
 
@@ -198,8 +200,9 @@ def _promote(conn: psycopg.Connection, provider_id: int) -> int:
             return None
 
         try:
-            for dead_letter_id, error in core.bisect(ids, attempt):
-                store.give_up(conn, dead_letter_id, error)
+            for start in range(0, len(ids), PROMOTED_MAX):
+                for guilty, error in core.bisect(ids[start : start + PROMOTED_MAX], attempt):
+                    store.give_up(conn, guilty, error)
         except SequenceBehind:
             store.advance_sequence(conn)
             log.warning("sequence_advanced")

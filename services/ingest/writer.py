@@ -14,7 +14,7 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from services.ingest import metrics, service, store
+from services.ingest import metrics, service, store, worker
 from services.ingest.core import Received
 from services.ingest.pending import Pending
 from shared import postgres, retry
@@ -22,9 +22,6 @@ from shared.errors import Unavailable
 from shared.health import Health
 
 IDLE_S = 0.25
-PROMOTE_EVERY_S = 0.5
-"""A waiting message becomes a row within a second of its provider's arrival."""
-
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 
@@ -68,32 +65,20 @@ class Writer:
         self.stopping = stop
         self.inbox: Inbox | None = None
         self.in_hand: InHand | None = None
-        self._promoted_at = 0.0
-        self._failure: BaseException | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes the batch in hand."""
         self.health.expect("writer", within_s=STUCK_S)
-        thread = threading.Thread(target=self._run, name="writer")
-        thread.start()
-        try:
+        with worker.running("writer", self.live, self.stopping) as self.ended:
             yield
-        finally:
-            self.stopping.set()
-            thread.join()
 
     def serve(self, inbox: Inbox) -> None:
         """From now on messages come from `inbox`; an older one's are the broker's again."""
         self.inbox = inbox
 
-    def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
-        if self._failure is not None:
-            raise self._failure
-
     def run_once(self, conn: psycopg.Connection) -> None:
-        """Commit one batch if there is any, and what has waited for a provider that is there now.
+        """Commit one batch if there is any.
 
         Raises `Unavailable`; then the batch stays in hand and is tried again: identities make a
         second commit harmless.
@@ -104,9 +89,6 @@ class Writer:
             self._settle(conn, self.in_hand)
             self.in_hand = None
         self.health.progress("writer")
-        if time.monotonic() - self._promoted_at > PROMOTE_EVERY_S:
-            metrics.PROMOTED.inc(service.promote_waiting(conn))
-            self._promoted_at = time.monotonic()
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Make ready for one life of `conn`; a batch in hand from the last one is kept."""
@@ -137,18 +119,8 @@ class Writer:
             )
         batch.inbox.pending.finished(batch.messages)
 
-    def _run(self) -> None:
-        try:
-            retry.living(self.stopping, self._live)
-        except Unavailable as error:
-            log.info("writer_stopped", server=error.server)
-        except BaseException as failure:  # noqa: BLE001 - raised again in the main thread by `check`
-            self._failure = failure
-            self.stopping.set()
-        finally:
-            self.ended.set()
-
-    def _live(self) -> None:
+    def live(self) -> None:
+        """Commit over one connection until it is lost or all is to stop."""
         with self._connect() as conn:
             postgres.check_schema(conn)
             self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)

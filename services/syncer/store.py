@@ -83,6 +83,8 @@ SELECT %(epoch)s, %(token)s, %(boundary)s, pg_current_snapshot(), c.system_ident
 RETURNING rows, amount::text, snapshot::text, (SELECT count(*) FROM change)
 """
 
+UNLIMITED: LiteralString = "SET LOCAL statement_timeout = 0"
+
 TAKE_BASELINE: LiteralString = """
 SELECT minutebook_take_baseline(%(epoch)s, %(token)s, %(boundary)s)
 """
@@ -214,6 +216,7 @@ def insert_tick(
 
 def take_baseline(conn: psycopg.Connection, mark: Watermark, boundary: datetime) -> None:
     """Count all anew from the user's tables and empty the outbox. The caller holds the lock."""
+    conn.execute(UNLIMITED)  # it reads the whole history
     conn.execute(TAKE_BASELINE, {"epoch": mark.epoch, "token": mark.token, "boundary": boundary})
 
 

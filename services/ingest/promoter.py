@@ -1,0 +1,47 @@
+"""Messages that wait for a provider become rows within a second of its arrival.
+
+A thread and a connection of its own: a hundred thousand waiting messages must not hold up those
+that come in meanwhile.
+"""
+
+import threading
+
+import psycopg
+
+from services.ingest import metrics, service
+from services.ingest.writer import Connect
+from shared import retry
+from shared.errors import Unavailable
+from shared.health import Health
+
+EVERY_S = 0.5
+STUCK_S = 60.0
+
+
+class Promoter:
+    """Looks twice a second whether a provider has come that messages wait for."""
+
+    def __init__(self, connect: Connect, health: Health, stop: threading.Event) -> None:
+        """`connect` opens a connection for one life of the promoter."""
+        self._connect = connect
+        self._health = health
+        self._stop = stop
+        health.expect("promoter", within_s=STUCK_S)
+
+    def run_once(self, conn: psycopg.Connection) -> int:
+        """Promote what can be; returns the rows that made. Raises `Unavailable`."""
+        rows = service.promote_waiting(conn)
+        metrics.PROMOTED.inc(rows)
+        self._health.progress("promoter")
+        return rows
+
+    def live(self) -> None:
+        """Promote over one connection until it is lost or all is to stop."""
+        with self._connect() as conn:
+            try:
+                while not self._stop.is_set():
+                    self.run_once(conn)
+                    self._stop.wait(EVERY_S)
+            except Unavailable as error:
+                self._health.problem("promoter", str(error))
+                retry.lost(error)
