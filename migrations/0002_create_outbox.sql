@@ -98,6 +98,8 @@ CREATE FUNCTION minutebook_make_partition(first timestamptz) RETURNS boolean
 DECLARE
     name text := 'outbox_' || to_char(first AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
 BEGIN
+    -- Two syncers may find it missing at the same moment.
+    PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:partitions', 0));
     IF to_regclass(name) IS NOT NULL THEN
         RETURN false;
     END IF;
@@ -116,6 +118,9 @@ DECLARE
     uncounted boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
+    IF to_regclass(name) IS NULL THEN
+        RETURN false; -- another syncer was first
+    END IF;
     EXECUTE format('LOCK TABLE outbox, %I IN ACCESS EXCLUSIVE MODE', name);
     EXECUTE format(
         'SELECT EXISTS (

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections import deque
 from functools import partial
 
@@ -60,8 +61,11 @@ def _live(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None
         loop = Loop(chosen, health, Syncer(conn, Projection(client)), broker)
         loop.prepare()
         try:
+            upkeep_at = 0.0
             while not stop.is_set():
-                if loop.run_once():
+                if loop.run_once() and time.monotonic() >= upkeep_at:
+                    # Right after a tick, when the next one is furthest away.
+                    upkeep_at = time.monotonic() + upkeep.EVERY_S
                     upkeep.run_once(
                         conn,
                         outbox_h=chosen.outbox_retention_hours,

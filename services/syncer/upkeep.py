@@ -17,7 +17,8 @@ from services.syncer import metrics
 from shared import postgres
 
 HOURS_AHEAD = 2
-PRUNED_ROWS_MAX = 20_000
+PRUNED_TICKS_MAX = 100
+EVERY_S = 60.0
 
 LIMIT_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '50ms'"
 MAKE_PARTITION: LiteralString = """
@@ -37,8 +38,6 @@ SELECT c.relname
 DROP_PARTITION: LiteralString = "SELECT minutebook_drop_partition(%(name)s)"
 COUNT_DEFAULT: LiteralString = "SELECT count(*) FROM outbox_default"
 
-# The newest tick stays whatever its age; so does the newest balance at the horizon, which is what
-# a question about any later minute is answered from.
 PRUNE_TICKS: LiteralString = """
 DELETE FROM tick
  WHERE epoch IN (
@@ -50,21 +49,20 @@ DELETE FROM tick
                         ORDER BY epoch
                         LIMIT 1)
         ORDER BY epoch
-        LIMIT %(rows_max)s)
+        LIMIT %(ticks_max)s)
+RETURNING epoch
 """
+# The newest balance at the horizon stays whatever its age: any later question is answered from it.
+# What it has superseded goes. Only what the pruned ticks changed is looked at.
 PRUNE_BALANCES: LiteralString = """
-DELETE FROM balance
- WHERE (provider_id, epoch) IN (
-       SELECT old.provider_id, old.epoch
-         FROM balance old,
-              (SELECT min(epoch) AS epoch FROM tick) AS horizon
-        WHERE old.epoch < horizon.epoch
-          AND EXISTS (SELECT
-                        FROM balance newer
-                       WHERE newer.provider_id = old.provider_id
-                         AND newer.epoch > old.epoch
-                         AND newer.epoch <= horizon.epoch)
-        LIMIT %(rows_max)s)
+DELETE FROM balance old
+ USING (SELECT DISTINCT ON (provider_id) provider_id, epoch
+          FROM balance
+         WHERE epoch >= %(first)s
+           AND epoch <= (SELECT min(epoch) FROM tick)
+         ORDER BY provider_id, epoch DESC) AS kept
+ WHERE old.provider_id = kept.provider_id
+   AND old.epoch < kept.epoch
 """
 
 log = structlog.get_logger()
@@ -117,11 +115,11 @@ def _drop(conn: psycopg.Connection, name: str) -> bool:
 
 def _prune(conn: psycopg.Connection, history_d: int) -> int:
     with conn.transaction():
-        limits = {"retention_d": history_d, "rows_max": PRUNED_ROWS_MAX}
-        ticks = conn.execute(PRUNE_TICKS, limits).rowcount
-        if not ticks:
+        limits = {"retention_d": history_d, "ticks_max": PRUNED_TICKS_MAX}
+        epochs = [epoch for (epoch,) in conn.execute(PRUNE_TICKS, limits)]
+        if not epochs:
             return 0
-        return ticks + conn.execute(PRUNE_BALANCES, limits).rowcount
+        return len(epochs) + conn.execute(PRUNE_BALANCES, {"first": min(epochs)}).rowcount
 
 
 def _report_default(conn: psycopg.Connection) -> None:
