@@ -50,6 +50,24 @@ BEGIN
                 wanted.relation, wanted.name, found;
         END IF;
     END LOOP;
+    -- Columns that we add, if somebody already has one of that name.
+    FOR wanted IN
+        SELECT *
+          FROM (VALUES ('message_id', 'text'), ('created_at', 'timestamp with time zone'))
+               AS w (name, kind)
+    LOOP
+        SELECT a.atttypid::regtype::text
+          INTO found
+          FROM pg_attribute a
+         WHERE a.attrelid = 'historical_transactions'::regclass
+           AND a.attname = wanted.name
+           AND NOT a.attisdropped;
+        IF found <> wanted.kind THEN
+            RAISE EXCEPTION 'historical_transactions has a column % of type %; Minutebook adds one of type %',
+                wanted.name, found, wanted.kind
+                USING HINT = 'Rename yours first.';
+        END IF;
+    END LOOP;
     IF NOT EXISTS (
         SELECT
           FROM pg_index i

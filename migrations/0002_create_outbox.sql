@@ -3,14 +3,15 @@
 -- somewhere needs them.
 
 -- What changed and in which transaction. Read as the difference of two snapshots, as PgQ does.
--- `amount` is what the change adds to the provider's balance. A change of the provider itself (its
+-- `amount` is what the change adds to the provider's balance; numeric, because taking back the
+-- least bigint goes beyond bigint. A change of the provider itself (its
 -- initial value, its name, its coming and going) has no transaction_id.
 CREATE TABLE outbox (
     id             bigint      GENERATED ALWAYS AS IDENTITY,
     xid            xid8        NOT NULL DEFAULT pg_current_xact_id(),
     transaction_id bigint,
     provider_id    bigint      NOT NULL,
-    amount         bigint      NOT NULL,
+    amount         numeric     NOT NULL,
     operation      text        NOT NULL,
     created_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT outbox_operation_check CHECK (operation IN ('added', 'modified', 'removed'))

@@ -16,12 +16,12 @@ BEGIN
          WHERE provider_id IS NOT NULL;
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO outbox (transaction_id, provider_id, amount, operation)
-        SELECT id, provider_id, -coalesce(transaction_value, 0)::bigint, 'removed'
+        SELECT id, provider_id, -coalesce(transaction_value, 0)::numeric, 'removed'
           FROM old_rows
          WHERE provider_id IS NOT NULL;
     ELSE
         INSERT INTO outbox (transaction_id, provider_id, amount, operation)
-        SELECT id, provider_id, -coalesce(transaction_value, 0)::bigint, 'modified'
+        SELECT id, provider_id, -coalesce(transaction_value, 0)::numeric, 'modified'
           FROM (SELECT id, provider_id, transaction_value FROM old_rows
                 EXCEPT ALL
                 SELECT id, provider_id, transaction_value FROM new_rows) AS before
@@ -61,10 +61,10 @@ BEGIN
         SELECT id, coalesce(initial_value, 0), 'added' FROM new_rows;
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO outbox (provider_id, amount, operation)
-        SELECT id, -coalesce(initial_value, 0)::bigint, 'removed' FROM old_rows;
+        SELECT id, -coalesce(initial_value, 0)::numeric, 'removed' FROM old_rows;
     ELSE
         INSERT INTO outbox (provider_id, amount, operation)
-        SELECT id, -coalesce(initial_value, 0)::bigint, 'modified'
+        SELECT id, -coalesce(initial_value, 0)::numeric, 'modified'
           FROM (SELECT id, provider_name, initial_value FROM old_rows
                 EXCEPT ALL
                 SELECT id, provider_name, initial_value FROM new_rows) AS before

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return program.EXIT_FINDING
     except Unavailable:
         return program.EXIT_UNREACHABLE
-    except psycopg.errors.RaiseException as error:
+    except psycopg.Error as error:
+        # Nothing has changed: each migration is one transaction.
         log.error("refused", reason=error.diag.message_primary, hint=error.diag.message_hint)
         return program.EXIT_FINDING
     return program.EXIT_UNREACHABLE

@@ -22,6 +22,7 @@ from prometheus_client import make_wsgi_app
 from shared.errors import Refusal
 
 PROBE_TIMEOUT_S = 3.0
+STOP_POLL_S = 0.05
 
 Problems = dict[str, str]
 
@@ -82,7 +83,9 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
     Raises `Refusal` when the port is taken.
     """
     with _listening(health, host, port) as server:
-        thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(STOP_POLL_S,), name="http", daemon=True
+        )
         thread.start()
         try:
             yield server.server_port

@@ -31,10 +31,14 @@ def _valid_dsn(secret: Secret[str]) -> Secret[str]:
 
 def _valid_url(*schemes: str) -> AfterValidator:
     def check(secret: Secret[str]) -> Secret[str]:
-        parts = urlsplit(secret.get_secret_value())
-        if parts.scheme not in schemes or not parts.hostname:
-            message = f"not a URL of the form {schemes[0]}://host"
-            raise ValueError(message)
+        try:
+            parts = urlsplit(secret.get_secret_value())
+            fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its message quotes the URL, password and all
+            fits = False
+        if not fits:
+            message = f"not a URL of the form {schemes[0]}://host (are all characters encoded?)"
+            raise ValueError(message) from None
         return secret
 
     return AfterValidator(check)

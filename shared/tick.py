@@ -38,4 +38,7 @@ def decode(body: bytes) -> Tick:
         raise MalformedTick(str(error)) from error
     if wire.tick.tzinfo is None or wire.interval_s < 1:
         raise MalformedTick("tick without time zone, or interval below one second")
-    return Tick(wire.tick.astimezone(UTC), wire.interval_s, wire.ticker)
+    try:
+        return Tick(wire.tick.astimezone(UTC), wire.interval_s, wire.ticker)
+    except OverflowError as error:
+        raise MalformedTick("a time before the first or after the last year") from error

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -236,8 +236,10 @@ def _unfit(message: Received, unfit: Unfit, identity_source: str) -> DeadLetter:
     # An unfit body's own identity still tells its redelivery from another message.
     identity = message.spare_identity
     if unfit.reason != "bad_identity":
+        # A body that is too large is not looked into.
+        fields = dict if unfit.reason == "too_large" else partial(_object, message.body)
         with contextlib.suppress(Unfit):
-            identity = identify(identity_source, message.properties, dict, identity)
+            identity = identify(identity_source, message.properties, fields, identity)
     return DeadLetter(message, identity, unfit.reason, unfit.error)
 
 
@@ -249,8 +251,21 @@ def _in_range(body: Body, limits: Limits) -> Body:
     return body
 
 
-class _TooManyDigits:
-    """Stands for an integer of more digits than any column holds; Python would refuse thousands."""
+class _Huge(int):
+    """An integer of more digits than any column holds: out of every range, and still itself.
+
+    Python would refuse to read thousands of digits.
+    """
+
+    digits: str
+
+    def __new__(cls, digits: str) -> Self:
+        found = super().__new__(cls, 2 ** (INT64_DIGITS * 4))
+        found.digits = digits
+        return found
+
+    def __str__(self) -> str:
+        return self.digits
 
 
 class _DuplicateKey(ValueError):
@@ -289,8 +304,6 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _integer(fields: Mapping[str, Any], name: str) -> int:
     found = fields[name]
-    if isinstance(found, _TooManyDigits):
-        raise Unfit("out_of_range", f"{name} is beyond 64 bits")
     if isinstance(found, bool) or not isinstance(found, int):
         raise Unfit("wrong_type", f"{name} is {_a(found)}, not an integer")
     return found
@@ -303,8 +316,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _parse_int(digits: str) -> int | _TooManyDigits:
-    return int(digits) if len(digits.lstrip("-")) <= INT64_DIGITS else _TooManyDigits()
+def _parse_int(digits: str) -> int:
+    return int(digits) if len(digits.lstrip("-")) <= INT64_DIGITS else _Huge(digits)
 
 
 def _refuse_constant(name: str) -> None:

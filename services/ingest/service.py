@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 # that other rows go through.
 FAULT_CLASSES = ("22", "23")
 FAULT_STATES = frozenset({"P0001"})
-SEQUENCE_ATTEMPTS_MAX = 5
+ATTEMPTS_MAX = 5
 PROMOTED_MAX = 10_000
 """Waiting messages in one statement, at most: well within the statement timeout."""
 
@@ -75,17 +75,22 @@ def store_batch(
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
     ready = core.sort(batch, intake.limits, intake.identity_source)
+    again = ""
     with postgres.translating():
-        for _ in range(SEQUENCE_ATTEMPTS_MAX):
+        for _ in range(ATTEMPTS_MAX):
             try:
                 outcome = _commit(conn, ready, intake.queue, in_commit)
             except SequenceBehind:
                 store.advance_sequence(conn)
-                log.warning("sequence_advanced")
+                again = "new transaction ids clash"
+            except errors.DeadlockDetected as error:
+                # Two replicas hold the same messages, in another order. One of us goes on now.
+                again = _words(error)
             else:
                 break
+            log.warning("batch_again", reason=again)
         else:
-            raise Unavailable("postgres", "new transaction ids clash again and again")
+            raise Unavailable("postgres", f"{again}, again and again")
     if outcome.messages() != len(batch):
         raise Miscount(f"{outcome.messages()} outcomes for {len(batch)} messages")
     return outcome
@@ -187,6 +192,7 @@ def _bisect(
 def _promote(conn: psycopg.Connection, provider_id: int) -> int:
     with conn.transaction():
         ids = store.lock_waiting(conn, provider_id)
+        states: set[str | None] = set()
         rows = 0
 
         def attempt(part: Sequence[int]) -> str | None:
@@ -196,13 +202,21 @@ def _promote(conn: psycopg.Connection, provider_id: int) -> int:
                     rows += store.promote(conn, part)
             except psycopg.Error as error:
                 _raise_unless_bisectable(conn, error)
+                states.add(error.sqlstate)
                 return _words(error)
             return None
 
         try:
-            for start in range(0, len(ids), PROMOTED_MAX):
-                for guilty, error in core.bisect(ids[start : start + PROMOTED_MAX], attempt):
-                    store.give_up(conn, guilty, error)
+            blamed = [
+                found
+                for start in range(0, len(ids), PROMOTED_MAX)
+                for found in core.bisect(ids[start : start + PROMOTED_MAX], attempt)
+            ]
+            if blamed and len(blamed) == len(ids) and not all(_is_fault(one) for one in states):
+                log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
+                return 0  # they wait on: it is not their fault
+            for guilty, error in blamed:
+                store.give_up(conn, guilty, error)
         except SequenceBehind:
             store.advance_sequence(conn)
             log.warning("sequence_advanced")
@@ -215,7 +229,7 @@ def _promote(conn: psycopg.Connection, provider_id: int) -> int:
 def _raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> None:
     """Let trouble of the server's pass on, and a clash of primary keys be mended."""
     clash = isinstance(error, errors.UniqueViolation)
-    if clash and error.diag.constraint_name == store.primary_key_name(conn):
+    if clash and error.diag.constraint_name in store.id_keys(conn):
         raise SequenceBehind from error
     if isinstance(error, postgres.TROUBLE) or conn.closed or error.sqlstate is None:
         raise error

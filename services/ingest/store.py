@@ -134,12 +134,17 @@ UPDATE dead_letter
 
 ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence()"
 
-# The primary keys of the user's tables, whose clash means a sequence left behind.
-SELECT_PRIMARY_KEY: LiteralString = """
-SELECT conname
-  FROM pg_constraint
- WHERE conrelid = 'historical_transactions'::regclass
-   AND contype = 'p'
+# Unique indexes on the id alone, the primary key among them: a clash there means a sequence left
+# behind, and is nobody's fault.
+SELECT_ID_KEYS: LiteralString = """
+SELECT c.relname
+  FROM pg_index i
+  JOIN pg_class c ON c.oid = i.indexrelid
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+ WHERE i.indrelid = 'historical_transactions'::regclass
+   AND i.indisunique
+   AND i.indnkeyatts = 1
+   AND a.attname = 'id'
 """
 
 SELECT_COLUMN_BYTES: LiteralString = """
@@ -234,10 +239,9 @@ def advance_sequence(conn: psycopg.Connection) -> None:
     conn.execute(ADVANCE_SEQUENCE)
 
 
-def primary_key_name(conn: psycopg.Connection) -> str | None:
-    """Return the name of the primary key of historical_transactions."""
-    row = conn.execute(SELECT_PRIMARY_KEY).fetchone()
-    return row[0] if row else None
+def id_keys(conn: psycopg.Connection) -> set[str]:
+    """Return the names of the unique indexes on the id of historical_transactions."""
+    return {name for (name,) in conn.execute(SELECT_ID_KEYS)}
 
 
 def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:

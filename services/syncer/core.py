@@ -96,6 +96,7 @@ def next_epoch(newest: NewestTick, found: Found | None) -> int:
 def understand(raw_epoch: str, raw_token: str, boundary: str) -> Found:
     """Return KeyDB's watermark; what is missing or garbled has no `mark`, yet can be compared."""
     plausible = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= 18  # noqa: PLR2004 - the digits that any bigint has
+    plausible = plausible and raw_token.isascii() and raw_token.isprintable()  # as ours are
     mark = Watermark(int(raw_epoch), raw_token, boundary) if plausible and raw_token else None
     return Found(raw_epoch, raw_token, mark)
 

@@ -94,9 +94,9 @@ class Ticker:
             log.warning("clock_stepped_back")
         if due.boundary is None or self._stop.is_set():
             return None
-        self._count_missed(due.missed)
         self._publish(broker, due.boundary)
         self._boundaries.done(due.boundary)
+        self._count_missed(due.missed)  # only now: a publish that fails leaves them to `skip`
         return due.boundary
 
     def _publish(self, broker: amqp.Broker, boundary: int) -> None:
