@@ -1,0 +1,162 @@
+"""A message that came before its provider waits, and becomes a row, once, when that appears."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from services.ingest import service
+from shared.errors import Unavailable
+from tests.support import messages
+from tests.support.eventually import eventually
+from tests.support.messages import (
+    body,
+    counted,
+    dead_letters,
+    reasons,
+    received,
+    rows,
+    store_batch,
+    truth,
+)
+
+ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
+
+
+@pytest.fixture
+def ours(dsn: str) -> Iterator[psycopg.Connection]:
+    with messages.ingest_connection(dsn) as conn:
+        messages.add_providers(conn)
+        yield conn
+
+
+def wait_for_99(conn: psycopg.Connection, *identities: str | None) -> None:
+    """Store messages of values 1, 2, … for a provider that is not there."""
+    batch = [
+        received(body(99, tag), identity, tag=tag) for tag, identity in enumerate(identities, 1)
+    ]
+    assert store_batch(conn, batch).dead == {"unknown_provider": len(batch)}
+
+
+def test_within_a_second_of_its_provider_a_waiting_message_is_a_row_in_its_place(
+    dsn: str, amqp_url: str, ours: psycopg.Connection
+) -> None:
+    messages.publish(amqp_url, *(body(99, value) for value in range(20)), body(1, 600))
+    with messages.ingest(dsn, amqp_url) as program:
+        eventually(lambda: len(dead_letters(ours)) == 20)
+        assert rows(ours) == [(1, 600)]
+        assert {state for _, state, _ in dead_letters(ours)} == {"waiting"}
+        ours.execute(ADD)
+        eventually(lambda: len(rows(ours)) == 21, 1.5)
+        eventually(lambda: program.metric("minutebook_ingest_promoted_total") == 20)
+    assert rows(ours) == [(1, 600), *((99, value) for value in range(20))]
+    assert dead_letters(ours) == []
+    assert counted(ours) == truth(ours) == {1: 1600, 2: 2000, 99: 290}
+
+
+def test_a_waiting_message_that_is_delivered_again_waits_once(ours: psycopg.Connection) -> None:
+    for _ in range(3):
+        wait_for_99(ours, "m1", None)
+    assert len(dead_letters(ours)) == 2
+    ours.execute(ADD)
+    assert service.promote_waiting(ours) == 2
+    assert service.promote_waiting(ours) == 0
+    assert rows(ours) == [(99, 1), (99, 2)]
+
+
+def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
+    ours: psycopg.Connection,
+) -> None:
+    wait_for_99(ours, "m1")
+    ours.execute(ADD)
+    assert store_batch(ours, [received(body(99, 1), "m1")]).inserted == 1
+    assert service.promote_waiting(ours) == 0
+    assert (rows(ours), dead_letters(ours)) == ([(99, 1)], [])
+    assert counted(ours) == truth(ours)
+
+
+def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
+    ours: psycopg.Connection,
+) -> None:
+    wait_for_99(ours, "m1", "m2")
+    store_batch(ours, [received(body(99, 3), "m1")])
+    store_batch(ours, [received(body(1, 600), "m2")])
+    ours.execute(ADD)
+    assert service.promote_waiting(ours) == 1
+    assert rows(ours) == [(1, 600), (99, 1)]
+    assert dead_letters(ours) == [
+        ("id_conflict", "open", body(99, 2)),
+        ("id_conflict", "open", body(99, 3)),
+    ]
+    assert counted(ours) == truth(ours)
+
+
+def test_two_replicas_promote_each_message_once(dsn: str, ours: psycopg.Connection) -> None:
+    wait_for_99(ours, *[None] * 200)
+    ours.execute(ADD)
+    with messages.ingest_connection(dsn) as other:
+        promoted = messages.at_once(
+            lambda: service.promote_waiting(ours), lambda: service.promote_waiting(other)
+        )
+    assert sum(promoted) == 200
+    assert rows(ours) == [(99, value) for value in range(1, 201)]
+    assert counted(ours) == truth(ours)
+
+
+def test_one_that_the_database_refuses_does_not_hold_back_the_others(
+    ours: psycopg.Connection,
+) -> None:
+    wait_for_99(ours, *[None] * 10)
+    ours.execute("ALTER TABLE historical_transactions ADD CHECK (transaction_value <> 4)")
+    ours.execute(ADD)
+    assert service.promote_waiting(ours) == 9
+    assert dead_letters(ours) == [("refused_by_database", "open", body(99, 4))]
+    assert rows(ours) == [(99, value) for value in range(1, 11) if value != 4]
+    assert counted(ours) == truth(ours)
+
+
+def test_a_server_that_refuses_every_row_alike_turns_no_waiting_message_into_a_refused_one(
+    ours: psycopg.Connection,
+) -> None:
+    wait_for_99(ours, None, None, None)
+    messages.refuse_rows(ours, "P0002")
+    ours.execute(ADD)
+    with contextlib.suppress(Unavailable):
+        service.promote_waiting(ours)
+    assert reasons(ours) == ["unknown_provider"] * 3
+    messages.refuse_no_more(ours)
+    assert service.promote_waiting(ours) == 3
+
+
+def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
+    ours: psycopg.Connection,
+) -> None:
+    wait_for_99(ours, *[None] * 10)
+    ours.execute(
+        "INSERT INTO historical_transactions (id, provider_id, transaction_value)"
+        " SELECT n, 1, 0 FROM generate_series(1, 30) n"
+    )
+    ours.execute("SET minutebook.writer = ''")
+    ours.execute(ADD)
+    eventually(lambda: service.promote_waiting(ours) == 10, 2)
+    assert rows(ours)[30:] == [(99, value) for value in range(1, 11)]
+    assert dead_letters(ours) == []
+
+
+def test_a_provider_that_is_deleted_under_its_message_makes_it_wait(
+    dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    batch = [received(body(1), tag=1), received(body(2), tag=2), received(body(1), tag=3)]
+    outcomes: list[service.Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(store_batch(ours, batch)))
+    with psycopg.connect(dsn) as user:
+        user.execute("DELETE FROM initial_data WHERE id = 2")
+        thread.start()
+        messages.lock_awaited(conn)
+        user.commit()
+    thread.join(10)
+    assert [(one.inserted, one.dead) for one in outcomes] == [(2, {"unknown_provider": 1})]
+    assert dead_letters(conn) == [("unknown_provider", "waiting", body(2))]
+    assert counted(conn) == truth(conn) == {1: 2200}

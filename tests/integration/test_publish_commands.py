@@ -1,0 +1,67 @@
+"""Only commands that KeyDB 6.3 knows, and no KEYS, SCAN or FLUSH: a user who may do no more."""
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+
+from services.syncer.projection import WATERMARK_KEY
+from tests.support import ledger, servers
+from tests.support.ledger import add, minute
+
+SENT = ["+info", "+hmget", "+smembers", "+evalsha", "+script|load", "+client|setname"]
+IN_THE_SCRIPT = ["+type", "+hmget", "+set", "+del", "+sadd", "+srem", "+hset", "+time"]
+
+
+def allow(store: "redis.Redis", name: str, *rules: str) -> None:
+    store.execute_command("ACL", "SETUSER", name, *rules)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def limited_url(store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex}"
+    rights = [*SENT, *IN_THE_SCRIPT]
+    allow(store, name, "on", ">secret", "~*", "-@all", *rights)
+    try:
+        yield keydb_server.url().replace("redis://", f"redis://{name}:secret@")
+    finally:
+        store.acl_deluser(name)
+
+
+def test_every_kind_of_publication_needs_no_other_commands(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", limited_url: str
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    store.script_flush()
+    with ledger.syncing(dsn, limited_url, chunk=2) as syncer:
+        syncer.tick(minute(1))
+        ledger.assert_right(conn, store)
+        add(conn, visa, 5)
+        conn.execute("UPDATE initial_data SET provider_name = 'V'")
+        for name in ("a", "b", "c"):
+            ledger.add_provider(conn, name)
+        syncer.tick(minute(2))
+        ledger.assert_right(conn, store)
+        store.delete(WATERMARK_KEY)
+        store.set(WATERMARK_KEY, "wrong type")
+        syncer.tick(minute(3))
+        ledger.assert_right(conn, store)
+        store.hset(WATERMARK_KEY, "token", "unknown")
+        syncer.tick(minute(4))
+        ledger.assert_right(conn, store)
+
+
+@pytest.mark.parametrize("command", sorted({*SENT, *IN_THE_SCRIPT} - {"+client|setname"}))
+def test_each_of_these_commands_is_really_used(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", limited_url: str, command: str
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    name = limited_url.partition("//")[2].partition(":")[0]
+    store.script_flush()
+    allow(store, name, f"-{command[1:].partition('|')[0]}")
+    with ledger.syncing(dsn, limited_url) as syncer:
+        behind = syncer.tick(minute(1)).behind
+        conn.execute("UPDATE initial_data SET provider_name = 'V' WHERE id = %s", [visa])
+        assert behind or syncer.tick(minute(2)).behind

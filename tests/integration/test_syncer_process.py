@@ -1,0 +1,176 @@
+"""The syncer as a process, driven by the ticker or by ticks of the test's own."""
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pika
+import psycopg
+import pytest
+import redis
+from pika.adapters.blocking_connection import BlockingChannel
+
+from services.syncer.projection import WATERMARK_KEY
+from shared import amqp, tick
+from tests.support import ledger, programs, servers
+from tests.support.eventually import eventually
+from tests.support.ledger import add
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def environment(
+    dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb
+) -> Environment:
+    return {
+        "POSTGRES_DSN": dsn,
+        "RABBITMQ_URL": amqp_url,
+        "KEYDB_URL": keydb_server.url(),
+        "TICK_INTERVAL_SECONDS": "1",
+    }
+
+
+@pytest.fixture
+def channel(amqp_url: str) -> Iterator[BlockingChannel]:
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
+        yield connection.channel()
+
+
+def publish(channel: BlockingChannel, second: int = 0, *, interval_s: int = 1) -> datetime:
+    """Publish a tick for the boundary that has just passed, or one `second` s before it."""
+    now = int(datetime.now(UTC).timestamp())
+    at = datetime.fromtimestamp(now - second, UTC)
+    channel.basic_publish("ticks", "", tick.encode(tick.Tick(at, interval_s, "test")))
+    return at
+
+
+def consumers(server: servers.Rabbitmq, amqp_url: str) -> list[bool]:
+    """Return, for each consumer of the tick queue, whether it is the active one."""
+    vhost = amqp_url.rpartition("/")[2]
+    found = server.manage("GET", f"consumers/{vhost}")
+    return [bool(c["active"]) for c in found if c["queue"]["name"] == amqp.TICK_QUEUE]
+
+
+def health(program: programs.Program) -> tuple[int, dict[str, Any]]:
+    url = f"http://127.0.0.1:{program.port()}/healthz"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_with_a_ticker_keydb_is_right_within_a_boundary_and_sigterm_ends_both(
+    environment: Environment, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with (
+        programs.running("services.syncer", **environment) as syncer,
+        programs.running("services.ticker", **environment) as ticker,
+    ):
+        eventually(lambda: ledger.shown(store) == {"1_Visa": "1000"}, 15)
+        for value in (600, -50):
+            add(conn, visa, value)
+            committed = datetime.now(UTC).timestamp()
+            eventually(lambda: ledger.shown(store) == ledger.truth(conn), 5)
+            boundary, applied_at_s = store.hmget(WATERMARK_KEY, ["boundary", "applied_at_s"])
+            at = datetime.fromisoformat(str(boundary)).timestamp()
+            assert 0 <= float(str(applied_at_s)) - at < 1
+            assert at < committed + 1.5
+        assert syncer.metric("minutebook_tick_lateness_seconds_count") > 0
+        assert health(syncer) == (200, {"ok": True, "problems": {}})
+        assert (ticker.stop(), syncer.stop()) == (0, 0)
+
+
+def test_two_tickers_and_two_syncers_make_one_tick_per_boundary_and_a_standby_takes_over(
+    environment: Environment,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    amqp_url: str,
+    rabbitmq_server: servers.Rabbitmq,
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with (
+        programs.running("services.syncer", **environment) as one,
+        programs.running("services.syncer", **environment) as other,
+        programs.running("services.ticker", **environment),
+        programs.running("services.ticker", **environment),
+    ):
+        eventually(lambda: len(consumers(rabbitmq_server, amqp_url)) == 2, 20)
+        assert sorted(consumers(rabbitmq_server, amqp_url)) == [False, True]
+        first = ledger.newest(conn)[0]
+        eventually(lambda: ledger.newest(conn)[0] >= first + 3)
+        seconds = boundaries(conn)[first:]
+        assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
+        active, standby = (one, other) if works(one) else (other, one)
+        assert not works(standby)
+        active.kill()
+        add(conn, visa, 5)
+        eventually(lambda: ledger.shown(store) == {"1_Visa": "1005"}, 15)
+        assert works(standby)
+    ledger.assert_counted_once(conn)
+    assert len(boundaries(conn)) == len(set(boundaries(conn)))
+
+
+def is_unwell(program: programs.Program) -> bool:
+    status, body = health(program)
+    return status == 503 and "no progress for" in body["problems"].get("tick", "")
+
+
+def works(program: programs.Program) -> bool:
+    return '"tick_written"' in program.logs()
+
+
+def boundaries(conn: psycopg.Connection) -> list[int]:
+    query = "SELECT extract(epoch FROM boundary)::bigint FROM tick WHERE epoch > 0 ORDER BY epoch"
+    return [second for (second,) in conn.execute(query)]
+
+
+def test_while_no_syncer_runs_its_queue_holds_the_newest_tick_only(
+    environment: Environment, conn: psycopg.Connection, channel: BlockingChannel
+) -> None:
+    with programs.running("services.syncer", **environment) as syncer:
+        eventually(lambda: health(syncer)[0] == 200, 15)
+        assert syncer.stop() == 0
+    channel.confirm_delivery()
+    newest = [publish(channel, second, interval_s=60) for second in (9, 6, 3)][-1]
+    state = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
+    assert state.method.message_count == 1
+    with programs.running("services.syncer", **environment):
+        eventually(lambda: boundaries(conn), 15)
+    assert boundaries(conn) == [int(newest.timestamp())]
+
+
+def test_without_ticks_for_two_intervals_it_is_unwell_and_gets_well_by_itself(
+    environment: Environment, channel: BlockingChannel
+) -> None:
+    with programs.running("services.syncer", **environment) as syncer:
+        eventually(lambda: health(syncer)[0] == 200, 15)
+        publish(channel)
+        eventually(lambda: works(syncer))
+        eventually(lambda: is_unwell(syncer))
+        publish(channel)
+        eventually(lambda: health(syncer) == (200, {"ok": True, "problems": {}}))
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff not a tick", b'{"tick":"0001-01-01T00:00:00+23:59","interval_s":1,"ticker":""}']
+)
+def test_a_malformed_tick_is_dropped_and_reported(
+    environment: Environment, conn: psycopg.Connection, channel: BlockingChannel, body: bytes
+) -> None:
+    with programs.running("services.syncer", **environment) as syncer:
+        eventually(lambda: health(syncer)[0] == 200, 15)
+        channel.basic_publish("ticks", "", body)
+        eventually(lambda: '"malformed_tick"' in syncer.logs())
+        publish(channel)
+        eventually(lambda: boundaries(conn))
+        assert syncer.stop() == 0
+        state = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
+        assert state.method.message_count == 0

@@ -1,0 +1,241 @@
+"""Partitions made ahead and dropped behind, history pruned; cleaning never delays a writer."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import LiteralString
+
+import psycopg
+import pytest
+import redis
+import structlog
+from prometheus_client import REGISTRY
+from pydantic import Secret
+
+from services.syncer import store as sql
+from services.syncer import upkeep
+from services.syncer.upkeep import Done
+from shared import postgres
+from shared.settings import PostgresSettings
+from tests.support import ledger, servers
+from tests.support.eventually import eventually
+from tests.support.ledger import add, minute
+
+LONG_AGO = "2020-01-01 05:30+00"
+PARTITION = "outbox_20200101_05"
+MAKE: LiteralString = "SELECT minutebook_make_partition(date_trunc('hour', %s::timestamptz, 'UTC'))"
+DROP: LiteralString = "SELECT minutebook_drop_partition(%s)"
+ATTACHED: LiteralString = (
+    "SELECT inhrelid::regclass::text FROM pg_inherits"
+    " WHERE inhparent = 'outbox'::regclass AND inhrelid <> 'outbox_default'::regclass ORDER BY 1"
+)
+
+
+@pytest.fixture
+def ours(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection with the syncer's own options."""
+    settings = PostgresSettings(postgres_dsn=Secret(dsn))
+    with postgres.connection(settings, application="test", options=sql.OPTIONS) as conn:
+        yield conn
+
+
+def run(conn: psycopg.Connection) -> Done:
+    return upkeep.run_once(conn, outbox_h=24, history_d=30)
+
+
+def partitions(conn: psycopg.Connection) -> list[str]:
+    return [name for (name,) in conn.execute(ATTACHED)]
+
+
+def add_long_ago(conn: psycopg.Connection) -> None:
+    conn.execute(MAKE, [LONG_AGO])
+    conn.execute(
+        "INSERT INTO outbox (provider_id, amount, operation, created_at)"
+        " VALUES (1, 0, 'modified', %s)",
+        [LONG_AGO],
+    )
+
+
+def count_all(conn: psycopg.Connection) -> None:
+    with conn.transaction():
+        sql.lock_ticks(conn)
+        ledger.tick_within(conn, minute(sql.newest_tick(conn).epoch + 1))
+
+
+def test_partitions_are_made_ahead_for_this_hour_and_the_two_after(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    for name in partitions(conn):
+        conn.execute(f"ALTER TABLE outbox DETACH PARTITION {name}")
+        conn.execute(f"DROP TABLE {name}")
+    assert run(ours).made == 3
+    assert run(ours).made == 0
+    expected = conn.execute(
+        "SELECT 'outbox_' || to_char(now() AT TIME ZONE 'UTC' + make_interval(hours => h),"
+        " 'YYYYMMDD_HH24') FROM generate_series(0, 2) h"
+    ).fetchall()
+    assert partitions(conn) == [name for (name,) in expected]
+    ledger.add_provider(conn, "Visa")
+    rows = conn.execute("SELECT tableoid::regclass::text FROM outbox").fetchall()
+    assert [name for (name,) in rows] == [partitions(conn)[0]]
+
+
+def test_an_expired_partition_goes_once_all_of_it_is_counted(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    add_long_ago(conn)
+    assert run(ours).dropped == 0, "a row of it was not counted yet"
+    assert PARTITION in partitions(conn)
+    count_all(conn)
+    assert run(ours).dropped == 1
+    assert PARTITION not in partitions(conn)
+    assert conn.execute("SELECT to_regclass(%s)", [PARTITION]).fetchone() == (None,)
+
+
+def test_a_partition_within_the_retention_stays(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    conn.execute("SELECT minutebook_make_partition(date_trunc('hour', now() - interval '24 h'))")
+    before = partitions(conn)
+    assert run(ours).dropped == 0
+    assert partitions(conn) == before
+
+
+def test_a_row_that_commits_while_the_drop_awaits_its_locks_keeps_the_partition(
+    dsn: str, ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    add_long_ago(conn)
+    count_all(conn)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(dsn) as writer:
+        add_long_ago(writer)
+        dropping = pool.submit(lambda: ours.execute(DROP, [PARTITION]).fetchone())
+        eventually(lambda: waits(conn))
+        writer.commit()
+        assert dropping.result(timeout=20) == (False,)
+    assert conn.execute("SELECT count(*) FROM outbox").fetchone() == (2,)
+
+
+def waits(conn: psycopg.Connection) -> bool:
+    row = conn.execute(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ).fetchone()
+    return row != (0,)
+
+
+def test_an_open_writer_delays_cleaning_and_is_not_delayed_by_it(
+    dsn: str, ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    add_long_ago(conn)
+    visa = ledger.add_provider(conn, "Visa")
+    count_all(conn)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(dsn) as holder:
+        add(holder, visa, 1)
+        dropping = pool.submit(run, ours)
+        slowest = 0.0
+        while not dropping.done():
+            started = time.monotonic()
+            add(conn, visa, 1)
+            slowest = max(slowest, time.monotonic() - started)
+        assert dropping.result().dropped == 0
+        holder.commit()
+    assert slowest < 0.05 + 0.25, "50 ms of waiting, and what a busy machine adds"
+    assert run(ours).dropped == 1
+
+
+@pytest.mark.parametrize("statement", [MAKE, DROP])
+def test_two_syncers_may_clean_at_the_same_moment(
+    dsn: str, conn: psycopg.Connection, statement: LiteralString
+) -> None:
+    argument = LONG_AGO
+    if statement == DROP:
+        conn.execute(MAKE, [LONG_AGO])
+        argument = PARTITION
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(dsn) as one,
+        psycopg.connect(dsn, autocommit=True) as other,
+    ):
+        assert one.execute(statement, [argument]).fetchone() == (True,)
+        late = pool.submit(lambda: other.execute(statement, [argument]).fetchone())
+        eventually(lambda: waits(conn))
+        one.commit()
+        assert late.result(timeout=20) == (False,)
+
+
+def test_rows_in_the_default_partition_are_counted_right_and_reported(
+    dsn: str,
+    ours: psycopg.Connection,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    for name in partitions(conn):
+        conn.execute(f"DROP TABLE {name}")
+    ledger.add_provider(conn, "Visa", 1000)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+    ledger.assert_counted_once(conn)
+    ledger.assert_right(conn, store)
+    with structlog.testing.capture_logs() as logs:
+        assert run(ours).made == 2  # the hour that these rows lie in cannot be made beside them
+    assert REGISTRY.get_sample_value("minutebook_default_partition_rows") == 1
+    assert {"default_partition_in_use", "default_partition_rows"} <= {e["event"] for e in logs}
+
+
+def age(conn: psycopg.Connection, *, up_to: int) -> None:
+    conn.execute(
+        "UPDATE tick SET folded_at = now() - interval '31 days' WHERE epoch <= %s", [up_to]
+    )
+
+
+def test_history_is_pruned_but_the_newest_balance_at_the_horizon_stays(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    still = ledger.add_provider(conn, "Still", 7)
+    for number in range(1, 6):
+        add(conn, visa, 1)
+        if number == 5:
+            add(conn, still, 1)
+        count_all(conn)
+    past = {epoch: ledger.balances(conn, epoch) for epoch in (4, 5)}
+    age(conn, up_to=3)
+    assert run(ours).pruned > 0
+    epochs = conn.execute("SELECT epoch FROM tick ORDER BY epoch").fetchall()
+    assert epochs == [(4,), (5,)]
+    assert {epoch: ledger.balances(conn, epoch) for epoch in (4, 5)} == past
+    kept = conn.execute("SELECT provider_id, epoch FROM balance ORDER BY 1, 2").fetchall()
+    assert kept == [(1, 4), (1, 5), (2, 1), (2, 5)]
+    assert run(ours).pruned == 0
+
+
+def test_the_newest_tick_stays_however_old(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    ledger.add_provider(conn, "Visa", 1000)
+    count_all(conn)
+    age(conn, up_to=1)
+    run(ours)
+    assert ledger.newest(conn)[0] == 1
+    assert ledger.balances(conn) == {"1_Visa": "1000"}
+
+
+def test_a_store_whose_watermark_was_pruned_is_sent_everything(
+    dsn: str,
+    ours: psycopg.Connection,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        conn.execute("UPDATE initial_data SET provider_name = 'V'")
+        count_all(conn)  # unpublished
+        add(conn, visa, 1)
+        count_all(conn)
+        age(conn, up_to=2)
+        run(ours)
+        assert syncer.publish().state == "applied"
+    ledger.assert_right(conn, store)

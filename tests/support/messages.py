@@ -1,0 +1,232 @@
+"""Messages, what becomes of them, and the service between: builders for tests of ingest."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, LiteralString, TypeVar
+
+import pika
+import psycopg
+from pika.adapters.blocking_connection import BlockingChannel
+from psycopg import sql
+
+from services.ingest import core, service, store
+from services.ingest.pending import Pending
+from tests.support import programs
+from tests.support.eventually import eventually
+
+T = TypeVar("T")
+
+QUEUE = "incoming_transactions"
+BODY_MAX = 65536
+PROVIDERS = ((1, "Visa", 1000), (2, "Mastercard", 2000))
+# One body for every reason that a body alone can give.
+UNFIT_BODIES = {
+    "not_utf8": b'{"id": 1, "value": 600, "note": "\xff"}',
+    "not_json": b'{"id": 1, "value": 600',
+    "not_object": b"[1, 600]",
+    "missing_field": b'{"id": 1}',
+    "wrong_type": b'{"id": 1, "value": 600.0}',
+    "out_of_range": b'{"id": 1, "value": 9223372036854775808}',
+    "duplicate_key": b'{"id": 1, "value": 600, "value": 1}',
+    "too_large": b'{"id": 1, "value": 600, "note": "%s"}' % (b"x" * BODY_MAX),
+}
+
+
+@dataclass
+class FakeProperties:
+    """The properties that decide anything."""
+
+    message_id: Any = None
+    headers: Any = None
+
+
+@dataclass
+class FakeInbox:
+    """A channel without a broker: remembers what was acknowledged. Fill its `pending`."""
+
+    pending: Pending = field(default_factory=Pending)
+    acknowledged: list[int] = field(default_factory=list)
+
+    def settled(self, tag: int) -> None:
+        """Note that all up to `tag` was acknowledged."""
+        self.acknowledged.append(tag)
+
+
+def body(provider_id: int = 1, value: int = 600) -> bytes:
+    """Return a transaction as producers write it."""
+    return json.dumps({"id": provider_id, "value": value}).encode()
+
+
+def received(
+    text: bytes, identity: object = None, *, tag: int = 1, headers: object = None, spare: str = ""
+) -> core.Received:
+    """Return a delivery; without `identity` it has the spare one `spare-<tag>`, as if random."""
+    properties = FakeProperties(identity, headers)
+    return core.Received(tag, False, properties, text, spare or f"spare-{tag}")  # noqa: FBT003
+
+
+def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
+    """Return what ingest would work by on this database."""
+    limits = store.column_limits(conn, BODY_MAX)
+    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits)
+
+
+def store_batch(
+    conn: psycopg.Connection, batch: Sequence[core.Received], *, source: str = "property"
+) -> service.Outcome:
+    """Store a batch as the writer does."""
+    return service.store_batch(conn, batch, intake(conn, source=source))
+
+
+@contextlib.contextmanager
+def ingest_connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """Open a connection that says to the triggers that ingest writes its own outbox rows."""
+    with psycopg.connect(dsn, autocommit=True, options=store.OPTIONS) as conn:
+        yield conn
+
+
+def add_providers(conn: psycopg.Connection) -> None:
+    """Load the providers of the worked example."""
+    with conn.cursor() as cursor:
+        cursor.executemany("INSERT INTO initial_data VALUES (%s, %s, %s)", PROVIDERS)
+
+
+@contextlib.contextmanager
+def ingest(dsn: str, amqp_url: str, **environment: str) -> Iterator[programs.Program]:
+    """Run the real service while inside."""
+    settings = {"POSTGRES_DSN": dsn, "RABBITMQ_URL": amqp_url, **environment}
+    with programs.running("services.ingest", **settings) as program:
+        yield program
+
+
+def consuming(program: programs.Program, times: int = 1) -> None:
+    """Wait until the service has begun to consume for the `times`-th time."""
+    eventually(lambda: program.logs().count('"event": "consuming"') >= times)
+
+
+@contextlib.contextmanager
+def channel(amqp_url: str) -> Iterator[BlockingChannel]:
+    """Open a plain pika channel, as any producer has it."""
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
+        yield connection.channel()
+
+
+def publish(amqp_url: str, *bodies: bytes, identities: Sequence[str] = ()) -> None:
+    """Publish persistent messages after a plain durable declare.
+
+    Closing the channel is answered after all that was sent on it, so the broker has it then.
+    """
+    with channel(amqp_url) as producer:
+        producer.queue_declare(QUEUE, durable=True)
+        for number, text in enumerate(bodies):
+            identity = identities[number] if identities else None
+            properties = pika.BasicProperties(delivery_mode=2, message_id=identity)
+            producer.basic_publish("", QUEUE, text, properties)
+
+
+def waiting_in_queue(amqp_url: str) -> int:
+    """Return how many messages are in the queue and with no consumer."""
+    with channel(amqp_url) as observer:
+        return int(observer.queue_declare(QUEUE, passive=True).method.message_count)
+
+
+def queue_drained(program: programs.Program, amqp_url: str) -> None:
+    """Stop the service, which hands back what it did not acknowledge; fail if that is anything."""
+    assert program.stop() == 0, program.logs()
+    assert waiting_in_queue(amqp_url) == 0
+
+
+def at_once(*calls: Callable[[], T]) -> list[T]:
+    """Run the calls in threads of their own, all begun together; returns what they returned."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T:
+        start.wait(10)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def lock_awaited(conn: psycopg.Connection) -> None:
+    """Wait until somebody in this database waits for a lock."""
+    query = """
+    SELECT count(*) > 0
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    eventually(lambda: conn.execute(query).fetchone() == (True,))
+
+
+def refuse_rows(conn: psycopg.Connection, state: str, *, where: LiteralString = "true") -> None:
+    """Have a trigger of the user's refuse transactions with a SQLSTATE."""
+    text = """
+    CREATE FUNCTION their_refusal() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF {where} THEN RAISE EXCEPTION 'refused' USING ERRCODE = {state}; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER their_trigger BEFORE INSERT ON historical_transactions
+        FOR EACH ROW EXECUTE FUNCTION their_refusal()
+    """
+    conn.execute(sql.SQL(text).format(where=sql.SQL(where), state=sql.Literal(state)))
+
+
+def refuse_no_more(conn: psycopg.Connection) -> None:
+    """Undo `refuse_rows`."""
+    conn.execute("DROP FUNCTION their_refusal CASCADE")
+
+
+def rows(conn: psycopg.Connection) -> list[tuple[int, int]]:
+    """Return provider and value of all transactions, oldest first."""
+    return conn.execute(
+        "SELECT provider_id, transaction_value FROM historical_transactions ORDER BY id"
+    ).fetchall()
+
+
+def dead_letters(conn: psycopg.Connection) -> list[tuple[str, str, bytes]]:
+    """Return reason, state and body of all dead letters, oldest first."""
+    return conn.execute("SELECT reason, state, body FROM dead_letter ORDER BY id").fetchall()
+
+
+def reasons(conn: psycopg.Connection) -> list[str]:
+    """Return the reasons of all dead letters, oldest first."""
+    return [reason for reason, _, _ in dead_letters(conn)]
+
+
+def counted(conn: psycopg.Connection) -> dict[int, int]:
+    """Return what readers will see: per provider its newest balance and the outbox since."""
+    return _totals(
+        conn,
+        """
+        SELECT provider_id, sum(amount)::bigint
+          FROM (SELECT provider_id, balance AS amount FROM balance
+                 UNION ALL
+                SELECT provider_id, amount FROM outbox) AS entry
+         GROUP BY provider_id
+        """,
+    )
+
+
+def truth(conn: psycopg.Connection) -> dict[int, int]:
+    """Return what they ought to see: per provider the initial value and all transactions."""
+    return _totals(
+        conn,
+        """
+        SELECT provider_id, sum(amount)::bigint
+          FROM (SELECT id AS provider_id, initial_value AS amount FROM initial_data
+                 UNION ALL
+                SELECT provider_id, transaction_value FROM historical_transactions) AS entry
+         WHERE provider_id IS NOT NULL
+         GROUP BY provider_id
+        """,
+    )
+
+
+def _totals(conn: psycopg.Connection, query: Any) -> dict[int, int]:
+    # A provider that is gone has nothing left; one that never was is not there at all.
+    return {provider: int(total or 0) for provider, total in conn.execute(query) if total}

@@ -1,0 +1,127 @@
+"""A part is well while it reports progress often enough, and not merely because it is alive."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+import pytest
+
+from shared import health, metrics
+from shared.errors import Refusal
+from shared.health import Health
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when told to."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_a_part_is_well_up_to_its_limit_and_unwell_beyond(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("writer", within_s=15)
+    clock.now += 15
+    assert state.problems() == {}
+    clock.now += 0.5
+    assert state.problems() == {"writer": "no progress for 15.5 s (limit 15 s)"}
+
+
+def test_progress_makes_it_well_again_for_another_while(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("writer", within_s=15)
+    clock.now += 20
+    state.progress("writer")
+    clock.now += 15
+    assert state.problems() == {}
+
+
+def test_progress_of_one_part_says_nothing_of_another(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("writer", within_s=15)
+    state.expect("receiver", within_s=10)
+    clock.now += 20
+    state.progress("receiver")
+    assert list(state.problems()) == ["writer"]
+
+
+def test_a_problem_lasts_until_there_is_progress_however_little_time_passed(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("writer", within_s=15)
+    state.problem("writer", "postgres: gone")
+    assert state.problems() == {"writer": "postgres: gone"}
+    clock.now += 100
+    assert state.problems() == {"writer": "postgres: gone"}  # the cause, not the symptom
+    state.progress("writer")
+    assert state.problems() == {}
+
+
+def test_a_limit_that_is_set_again_does_not_count_as_progress(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("receiver", within_s=10)
+    clock.now += 11
+    state.expect("receiver", within_s=10)
+    assert list(state.problems()) == ["receiver"]
+
+
+def test_healthz_answers_200_when_well_and_503_with_the_reason_when_not(clock: Clock) -> None:
+    state = Health(clock)
+    with health.serving(state, HOST, 0) as port:
+        assert get(port, "/healthz") == (200, '{"ok": true, "problems": {}}')
+        state.problem("writer", "postgres: gone")
+        status, text = get(port, "/healthz")
+        assert status == 503
+        assert json.loads(text) == {"ok": False, "problems": {"writer": "postgres: gone"}}
+        assert get(port, "/")[0] == 404
+
+
+def test_metrics_are_on_the_same_port() -> None:
+    metrics.RECONNECTS.labels("postgres")
+    with health.serving(Health(), HOST, 0) as port:
+        status, text = get(port, "/metrics")
+    assert status == 200
+    assert 'minutebook_reconnects_total{server="postgres"}' in text
+
+
+def test_a_port_in_use_is_refused_by_name() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(Refusal, match=f"METRICS_PORT {port}"),
+            health.serving(Health(), HOST, port),
+        ):
+            pass
+
+
+def test_the_probe_exits_0_when_well_and_1_when_not_or_when_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = Health()
+    with health.serving(state, HOST, 0) as port:
+        monkeypatch.setenv("METRICS_PORT", str(port))
+        assert health.main() == 0
+        state.problem("writer", "postgres: gone")
+        assert health.main() == 1
+        assert "postgres: gone" in capsys.readouterr().out
+    assert health.main() == 1
