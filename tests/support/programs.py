@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,15 @@ class Program:
                 if line.startswith(f"{name} "):
                     return float(line.rpartition(" ")[2])
         return 0.0
+
+    def health(self) -> tuple[int, str]:
+        """Return status and body of its /healthz."""
+        url = f"http://127.0.0.1:{self.port()}/healthz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def kill(self) -> None:
         """End it as an outage would: no farewell."""
