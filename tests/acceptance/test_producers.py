@@ -1,0 +1,43 @@
+"""Producers of others: plain pika, a plain durable declare, no identity, no regard for us."""
+
+import psycopg
+
+from tests.support.eventually import eventually
+from tests.support.stack import Stack, at_next_boundary, publish
+
+SUM = "SELECT count(*), coalesce(sum(transaction_value), 0) FROM historical_transactions"
+
+
+def test_what_a_producer_sent_before_any_of_our_services_was_up_counts(fresh: Stack) -> None:
+    fresh.up("rabbitmq")
+    publish(fresh, b'{"id": 11, "value": 250}', b'{"id": 11, "value": -50}')
+
+    fresh.up()
+    with fresh.postgres() as conn:
+        conn.execute("INSERT INTO initial_data VALUES (11, 'Early', 1000)")
+        eventually(lambda: conn.execute(SUM).fetchone() == (2, 200))
+
+    assert at_next_boundary(fresh, "11_Early") == {"11_Early": "1200"}
+    eventually(lambda: fresh.queue()["messages"] == 0, 15)
+
+
+def test_what_a_producer_sends_while_our_services_are_up_counts(
+    running: Stack, conn: psycopg.Connection
+) -> None:
+    conn.execute("INSERT INTO initial_data VALUES (12, 'Late', 1000)")
+
+    publish(running, b'{"id": 12, "value": 250}', b'{"id": 12, "value": -50}')
+
+    eventually(lambda: conn.execute(f"{SUM} WHERE provider_id = 12").fetchone() == (2, 200))
+    assert at_next_boundary(running, "12_Late") == {"12_Late": "1200"}
+
+
+def test_a_producer_finds_a_quorum_queue_that_never_drops_what_was_redelivered(
+    running: Stack,
+) -> None:
+    publish(running)
+
+    queue = running.queue()
+
+    assert (queue["type"], queue["durable"]) == ("quorum", True)
+    assert queue["effective_policy_definition"]["delivery-limit"] == -1

@@ -1,0 +1,251 @@
+"""The shipped compose.yaml as a project of its own, with every port 0.
+
+Containers and ports are found by compose's labels; the whole project goes at the end, volumes too.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import docker
+import pika
+import psycopg
+import redis
+from docker.errors import APIError
+from docker.models.containers import Container
+
+from tests.support.containers import ROOT, published_port
+from tests.support.eventually import eventually
+
+INTERVAL_S = 2
+QUEUE = "incoming_transactions"
+USER = "user"
+PROGRAMS = ("ingest", "ticker", "syncer")
+SERVERS = ("postgres", "rabbitmq", "keydb")
+SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
+PORTS = {name for name in SETTINGS if name.endswith(("_PORT", "_PORTS"))}
+FOR_IMAGES = {name for name in SETTINGS if name.endswith("_IMAGE")} | {"BUILD_NETWORK"}
+ENV_FILES = (".env", ".airgap.env")
+# The same in every run from this checkout, so that runs replace it and none is left behind.
+OUR_IMAGE = "minutebook-test:" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 180.0, 40
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What KeyDB shows, read in one MULTI."""
+
+    values: dict[str, str | None]
+    boundary: datetime | None
+    applied_at: datetime | None
+
+
+class Stack:
+    """One project; nothing of it runs before `up`."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        """Its passwords are its own, and easily recognised."""
+        self.client = client
+        self.project = f"minutebook-test-{uuid.uuid4().hex[:8]}"
+        self.postgres_password = f"pg-secret-{uuid.uuid4().hex}"
+        self.rabbitmq_password = f"mq-secret-{uuid.uuid4().hex}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of `docker compose`: of the settings around us only images."""
+        # Empty is unset for compose.yaml, and stronger than .env.
+        return (
+            dict(os.environ)
+            | dict.fromkeys(SETTINGS - FOR_IMAGES, "")
+            | dict.fromkeys(PORTS, "0")
+            | {
+                "COMPOSE_PROJECT_NAME": self.project,
+                "MINUTEBOOK_IMAGE": OUR_IMAGE,
+                "TICK_INTERVAL_SECONDS": str(INTERVAL_S),
+                "POSTGRES_PASSWORD": self.postgres_password,
+                "RABBITMQ_PASSWORD": self.rabbitmq_password,
+            }
+        )
+
+    def compose(self, *arguments: str) -> str:
+        """Run `docker compose`; fails with all it said."""
+        files = [f"--env-file={name}" for name in ENV_FILES if (ROOT / name).exists()]
+        done = subprocess.run(
+            ["docker", "compose", *files, *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+        if done.returncode:
+            message = f"docker compose {' '.join(arguments)}: {done.returncode}\n{done.stdout}"
+            raise AssertionError(message)
+        return done.stdout
+
+    def up(self, *services: str, options: Iterable[str] = ()) -> None:
+        """Start `services`, or all, and wait until they are healthy."""
+        self.compose("up", "--detach", "--wait", *options, *services)
+
+    def destroy(self) -> None:
+        """Remove everything of it, quickly: killed, not asked to stop."""
+        for one in self.containers():
+            if one.status == "running":
+                with contextlib.suppress(APIError):
+                    one.kill()
+        self.compose("down", "--volumes", "--remove-orphans")
+
+    def containers(self, service: str | None = None) -> list[Container]:
+        """Return the containers of `service`, or all, running or not."""
+        labels = [f"com.docker.compose.project={self.project}"]
+        if service is not None:
+            labels.append(f"com.docker.compose.service={service}")
+        return self.client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+
+    def container(self, service: str) -> Container:
+        """Return the one container of `service`."""
+        (found,) = self.containers(service)
+        return found
+
+    def unwell(self) -> list[str]:
+        """Return the running containers' names that are not healthy."""
+        found = {one.name: one.attrs["State"] for one in self.containers() if one.name}
+        return [
+            name
+            for name, state in found.items()
+            if state["Running"] and state["Health"]["Status"] != "healthy"
+        ]
+
+    def port(self, service: str, own: int) -> int:
+        """Return the port of 127.0.0.1 that leads to the service's `own` one."""
+        return published_port(self.container(service), own)
+
+    def postgres(self) -> psycopg.Connection:
+        """Connect as a person at psql does: autocommit."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port("postgres", 5432),
+            user=USER,
+            password=self.postgres_password,
+            dbname="minutebook",
+            autocommit=True,
+        )
+
+    def amqp(self) -> pika.BlockingConnection:
+        """Connect as any producer does."""
+        login = pika.PlainCredentials(USER, self.rabbitmq_password)
+        port = self.port("rabbitmq", 5672)
+        return pika.BlockingConnection(
+            pika.ConnectionParameters("127.0.0.1", port, credentials=login)
+        )
+
+    def queue(self) -> dict[str, Any]:
+        """Return what the management page knows of the queue, which may be seconds old."""
+        login = base64.b64encode(f"{USER}:{self.rabbitmq_password}".encode()).decode()
+        port = self.port("rabbitmq", 15672)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/queues/%2F/{QUEUE}",
+            headers={"Authorization": f"Basic {login}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our broker
+            return dict(json.loads(answer.read()))
+
+    def messages_ready(self) -> int:
+        """Return how many messages wait in the queue, not counting what was delivered."""
+        with self.amqp() as connection:
+            answer = connection.channel().queue_declare(QUEUE, passive=True)
+            return int(answer.method.message_count)
+
+    def keydb(self) -> "redis.Redis":
+        """Connect to KeyDB; the caller closes it."""
+        port = self.port("keydb", 6379)
+        return redis.Redis(host="127.0.0.1", port=port, decode_responses=True, protocol=2)
+
+    def metric(self, ingest: Container, name: str) -> float:
+        """Return a metric of one of the ingests: `name` with its labels."""
+        url = f"http://127.0.0.1:{published_port(ingest, 9101)}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def logs(self, *, lines: int | Literal["all"] = "all") -> str:
+        """Return what all containers have said, or the last `lines` of each."""
+        return "\n".join(
+            f"--- {one.name}\n{one.logs(tail=lines).decode(errors='replace')}"
+            for one in self.containers()
+        )
+
+    def secrets_told(self) -> list[str]:
+        """Return those of its passwords that some log shows."""
+        said = self.logs()
+        return [one for one in (self.postgres_password, self.rabbitmq_password) if one in said]
+
+
+@contextlib.contextmanager
+def project(client: docker.DockerClient) -> Iterator[Stack]:
+    """Yield a stack that is not up yet; it goes afterwards, and its logs must tell no secret."""
+    stack = Stack(client)
+    try:
+        yield stack
+        told = stack.secrets_told()
+        assert not told, f"passwords in the logs of {stack.project}"
+    except BaseException as error:
+        error.add_note(stack.logs(lines=LOG_LINES_SHOWN))
+        raise
+    finally:
+        stack.destroy()
+
+
+def publish(stack: Stack, *bodies: bytes, message_ids: Iterable[str] = ()) -> None:
+    """Publish as any producer would: plain pika, plain durable declare, publisher confirms."""
+    names: list[str | None] = [*message_ids] or [None] * len(bodies)
+    with stack.amqp() as connection:
+        channel = connection.channel()
+        channel.queue_declare(QUEUE, durable=True)
+        channel.confirm_delivery()
+        for body, name in zip(bodies, names, strict=True):
+            properties = pika.BasicProperties(delivery_mode=2, message_id=name)
+            channel.basic_publish("", QUEUE, body, properties, mandatory=True)
+
+
+def shown(keydb: "redis.Redis", *keys: str) -> Shown:
+    """Return what KeyDB shows for `keys` now, with the tick it is of."""
+    pipeline = keydb.pipeline(transaction=True)
+    for key in keys:
+        pipeline.get(key)
+    pipeline.hmget("minutebook:watermark", ["boundary", "applied_at"])
+    *values, times = pipeline.execute()
+    boundary, applied_at = (datetime.fromisoformat(text) if text else None for text in times)
+    return Shown(dict(zip(keys, values, strict=True)), boundary, applied_at)
+
+
+def at_next_boundary(stack: Stack, *keys: str) -> dict[str, str | None]:
+    """Return what KeyDB shows for `keys` at the next boundary: at that one, not a later one."""
+    boundary = (time.time() // INTERVAL_S + 1) * INTERVAL_S
+    with stack.keydb() as keydb:
+
+        def probe() -> Shown | None:
+            seen = shown(keydb, *keys)
+            reached = seen.boundary is not None and seen.boundary.timestamp() >= boundary
+            return seen if reached else None
+
+        seen = eventually(probe, 2 * INTERVAL_S + 5)
+    assert seen is not None
+    assert seen.boundary is not None
+    assert seen.boundary.timestamp() == boundary, "a boundary went by without a tick"
+    return seen.values
