@@ -12,6 +12,9 @@ from shared.errors import Refusal, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
 
+GIVE_UP_AFTER_S = 60.0
+"""A one-shot job ends: a wrong password would otherwise be tried for ever."""
+
 log = structlog.get_logger()
 
 
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(configured, service="migrate")
     stop = program.stop_on_signals()
     try:
-        for attempt in retry.connecting(stop):
+        for attempt in retry.connecting(stop, give_up_after_s=GIVE_UP_AFTER_S):
             with attempt, postgres.connection(configured, application="migrate") as conn:
                 return status(conn) if chosen.status else migrate(conn, widen=chosen.widen)
     except Refusal as refusal:

@@ -1,5 +1,6 @@
 """Retry policies, by name. Only idempotent work is retried; each policy says what makes it so."""
 
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -14,17 +15,17 @@ BACKOFF_MAX_S = 5.0
 PAUSE_MAX_S = 1.0
 
 
-def connecting(stop: threading.Event) -> tenacity.Retrying:
-    """Return the policy for (re)connecting: for ever, jittered, at most 5 s apart, until `stop`.
+def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> tenacity.Retrying:
+    """Return the policy for (re)connecting: jittered, at most 5 s apart, until `stop`.
 
     Opening a connection changes nothing on the server, so it may be repeated. Full jitter
     (Brooker, "Exponential Backoff and Jitter", 2015) keeps replicas from returning in step.
-    Raises the last `Unavailable` once `stop` is set.
+    Raises the last `Unavailable` once `stop` is set or the time is over; services never give up.
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unavailable),
         wait=tenacity.wait_random_exponential(multiplier=BACKOFF_FIRST_S, max=BACKOFF_MAX_S),
-        stop=tenacity.stop_when_event_set(stop),
+        stop=tenacity.stop_when_event_set(stop) | tenacity.stop_after_delay(give_up_after_s),
         sleep=tenacity.sleep_using_event(stop),
         before_sleep=_report,
         reraise=True,

@@ -268,10 +268,6 @@ class _Huge(int):
         return self.digits
 
 
-class _DuplicateKey(ValueError):
-    """An object of the body names a key twice."""
-
-
 def _decode_slow(body: bytes) -> Body:
     fields = _object(body)
     for name in ("id", "value"):
@@ -289,14 +285,22 @@ def _object(body: bytes) -> Mapping[str, Any]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Unfit("not_utf8", f"byte {error.start} is not UTF-8") from error
+    repeated: list[int] = []
+
+    def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(entries)
+        if len(fields) != len(entries):
+            repeated.append(len(entries))  # said at the end: the rest may not even be JSON
+        return fields
+
     try:
         found = json.loads(
-            text, object_pairs_hook=_pairs, parse_int=_parse_int, parse_constant=_refuse_constant
+            text, object_pairs_hook=pairs, parse_int=_parse_int, parse_constant=_refuse_constant
         )
-    except _DuplicateKey as error:
-        raise Unfit("duplicate_key", "a key appears twice") from error
     except (ValueError, RecursionError) as error:
         raise Unfit("not_json", f"not JSON: {type(error).__name__}") from error
+    if repeated:
+        raise Unfit("duplicate_key", "a key appears twice")
     if not isinstance(found, dict):
         raise Unfit("not_object", f"JSON, but {_a(found)}")
     return found
@@ -306,13 +310,6 @@ def _integer(fields: Mapping[str, Any], name: str) -> int:
     found = fields[name]
     if isinstance(found, bool) or not isinstance(found, int):
         raise Unfit("wrong_type", f"{name} is {_a(found)}, not an integer")
-    return found
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _DuplicateKey
     return found
 
 
