@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 from pydantic import Field, StringConstraints
 
-from services.ingest import core, service, store, worker
+from services.ingest import body, service, store, worker
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import CAREFUL_FOR_S, Caution, Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
@@ -71,7 +71,7 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
         body_bytes_max=chosen.ingest_body_max_bytes,
-        limits=core.Limits(chosen.ingest_body_max_bytes),
+        limits=body.Limits(chosen.ingest_body_max_bytes),
     )
     connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer

@@ -8,7 +8,7 @@ import threading
 
 import psycopg
 
-from services.ingest import metrics, service
+from services.ingest import metrics, waiting
 from services.ingest.writer import Connect
 from shared import retry
 from shared.errors import Unavailable
@@ -30,7 +30,7 @@ class Promoter:
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Promote what can be; returns the rows that made. Raises `Unavailable`."""
-        rows = service.promote_waiting(conn)
+        rows = waiting.promote_waiting(conn)
         metrics.PROMOTED.inc(rows)
         self._health.progress("promoter")
         return rows

@@ -10,7 +10,7 @@ import math
 from datetime import datetime
 from decimal import Decimal
 
-from services.ingest.core import Properties
+from services.ingest.identity import Properties
 
 NAMES = (
     "content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id",

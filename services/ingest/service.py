@@ -12,20 +12,13 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from services.ingest import core, store
-from services.ingest.core import DeadLetter, Limits, Received, Transaction
+from services.ingest import blame, core, store
+from services.ingest.body import Limits
+from services.ingest.core import DeadLetter, Received, Transaction
 from shared import postgres
 from shared.errors import Unavailable
 
-# Classes of SQLSTATE that speak of the row: data exceptions and broken constraints, and what a
-# trigger of the user's raises. All others are the server's trouble or ours until a bisection shows
-# that other rows go through.
-FAULT_CLASSES = ("22", "23")
-FAULT_STATES = frozenset({"P0001"})
 ATTEMPTS_MAX = 5
-PROMOTED_MAX = 10_000
-"""Waiting messages in one statement, at most: well within the statement timeout."""
-
 log = structlog.get_logger()
 
 
@@ -57,10 +50,6 @@ class Miscount(AssertionError):
     """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
 
 
-class SequenceBehind(Exception):
-    """A new id clashed with one that was loaded explicitly."""
-
-
 def store_batch(
     conn: psycopg.Connection,
     batch: Sequence[Received],
@@ -80,12 +69,12 @@ def store_batch(
         for _ in range(ATTEMPTS_MAX):
             try:
                 outcome = _commit(conn, ready, intake.queue, in_commit)
-            except SequenceBehind:
+            except blame.SequenceBehind:
                 store.advance_sequence(conn)
                 again = "new transaction ids clash"
             except errors.DeadlockDetected as error:
                 # Two replicas hold the same messages, in another order. One of us goes on now.
-                again = _words(error)
+                again = blame.words(error)
             else:
                 break
             log.warning("batch_again", reason=again)
@@ -94,15 +83,6 @@ def store_batch(
     if outcome.messages() != len(batch):
         raise Miscount(f"{outcome.messages()} outcomes for {len(batch)} messages")
     return outcome
-
-
-def promote_waiting(conn: psycopg.Connection) -> int:
-    """Turn messages whose provider has appeared into rows, in order; returns the rows.
-
-    One transaction per provider. Raises `Unavailable`.
-    """
-    with postgres.translating():
-        return sum(_promote(conn, provider_id) for provider_id in store.arrived_providers(conn))
 
 
 def _commit(
@@ -114,7 +94,7 @@ def _commit(
             in_commit()
             return _write(conn, ready, _insert(conn, ready.transactions), [], queue)
     except psycopg.Error as error:
-        _raise_unless_bisectable(conn, error)
+        blame.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
         in_commit()
@@ -178,67 +158,12 @@ def _bisect(
             with conn.transaction():  # a savepoint
                 inserted.update(_insert(conn, part))
         except psycopg.Error as error:
-            _raise_unless_bisectable(conn, error)
+            blame.raise_unless_bisectable(conn, error)
             states.add(error.sqlstate)
-            return _words(error)
+            return blame.words(error)
         return None
 
     guilty = core.bisect(transactions, attempt)
-    if len(guilty) == len(transactions) and not all(_is_fault(state) for state in states):
+    if len(guilty) == len(transactions) and not all(blame.is_fault(state) for state in states):
         raise Unavailable("postgres", f"refuses every row alike: {sorted(map(str, states))}")
     return inserted, [core.refused(transaction, error) for transaction, error in guilty]
-
-
-def _promote(conn: psycopg.Connection, provider_id: int) -> int:
-    with conn.transaction():
-        ids = store.lock_waiting(conn, provider_id)
-        states: set[str | None] = set()
-        rows = 0
-
-        def attempt(part: Sequence[int]) -> str | None:
-            nonlocal rows
-            try:
-                with conn.transaction():  # a savepoint: one bad row must not hold back the others
-                    rows += store.promote(conn, part)
-            except psycopg.Error as error:
-                _raise_unless_bisectable(conn, error)
-                states.add(error.sqlstate)
-                return _words(error)
-            return None
-
-        try:
-            blamed = [
-                found
-                for start in range(0, len(ids), PROMOTED_MAX)
-                for found in core.bisect(ids[start : start + PROMOTED_MAX], attempt)
-            ]
-            if blamed and len(blamed) == len(ids) and not all(_is_fault(one) for one in states):
-                log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
-                return 0  # they wait on: it is not their fault
-            for guilty, error in blamed:
-                store.give_up(conn, guilty, error)
-        except SequenceBehind:
-            store.advance_sequence(conn)
-            log.warning("sequence_advanced")
-            # Those not reached wait on: the next round finds free ids.
-    if rows:
-        log.info("waiting_promoted", provider_id=provider_id, rows=rows)
-    return rows
-
-
-def _raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> None:
-    """Let trouble of the server's pass on, and a clash of primary keys be mended."""
-    clash = isinstance(error, errors.UniqueViolation)
-    if clash and error.diag.constraint_name in store.id_keys(conn):
-        raise SequenceBehind from error
-    if isinstance(error, postgres.TROUBLE) or conn.closed or error.sqlstate is None:
-        raise error
-
-
-def _is_fault(state: str | None) -> bool:
-    return state is not None and (state[:2] in FAULT_CLASSES or state in FAULT_STATES)
-
-
-def _words(error: psycopg.Error) -> str:
-    # The primary message only: the detail quotes the row.
-    return f"{error.sqlstate}: {error.diag.message_primary}"

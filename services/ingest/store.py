@@ -6,7 +6,8 @@ from typing import LiteralString, NamedTuple
 import psycopg
 
 from services.ingest import properties
-from services.ingest.core import INT64_MAX, INT64_MIN, DeadLetter, Limits, Transaction
+from services.ingest.body import INT64_MAX, INT64_MIN, Limits
+from services.ingest.core import DeadLetter, Transaction
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
 OPTIONS = "-c minutebook.writer=ingest"
@@ -58,94 +59,7 @@ SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provi
 ON CONFLICT (message_id, body_sha256) DO NOTHING
 """
 
-# Loose index scan: the distinct providers that are waited for, without reading all who wait.
-SELECT_ARRIVED: LiteralString = """
-WITH RECURSIVE awaited AS (
-    (SELECT provider_id
-       FROM dead_letter
-      WHERE state = 'waiting'
-      ORDER BY provider_id
-      LIMIT 1)
-     UNION ALL
-    SELECT (SELECT d.provider_id
-              FROM dead_letter d
-             WHERE d.state = 'waiting'
-               AND d.provider_id > a.provider_id
-             ORDER BY d.provider_id
-             LIMIT 1)
-      FROM awaited a
-     WHERE a.provider_id IS NOT NULL
-)
-SELECT a.provider_id
-  FROM awaited a
-  JOIN initial_data p ON p.id = a.provider_id
-"""
-
-# One replica at a time promotes a provider's messages, so that they keep their order.
-TRY_LOCK_PROVIDER: LiteralString = """
-SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
-"""
-
-SELECT_WAITING: LiteralString = """
-SELECT id
-  FROM dead_letter
- WHERE state = 'waiting'
-   AND provider_id = %(provider_id)s
- ORDER BY id
-"""
-
-PROMOTE: LiteralString = """
-WITH waiting AS (
-    SELECT d.id, d.message_id, d.provider_id, d.value
-      FROM dead_letter d
-     WHERE d.id = ANY (%(ids)s::bigint[])
-), stored AS (
-    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
-    SELECT provider_id, value, message_id
-      FROM (SELECT DISTINCT ON (message_id) * FROM waiting ORDER BY message_id, id) AS one
-     ORDER BY id
-    ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, provider_id, transaction_value
-), noted AS (
-    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
-    SELECT id, provider_id, transaction_value, 'added'
-      FROM stored
-)
-SELECT count(*)
-  FROM stored
-"""
-
-# By now each has a row: its own or, with the same identity, another's.
-SETTLE_PROMOTED: LiteralString = """
-DELETE FROM dead_letter d
- USING historical_transactions h
- WHERE d.id = ANY (%(ids)s::bigint[])
-   AND h.message_id = d.message_id
-   AND (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
-"""
-SETTLE_CONFLICTING: LiteralString = """
-UPDATE dead_letter
-   SET state = 'open',
-       reason = %(reason)s,
-       error = %(error)s
- WHERE id = ANY (%(ids)s::bigint[])
-   AND state = 'waiting'
-"""
-
 ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence()"
-
-# Unique indexes on the id alone, the primary key among them: a clash there means a sequence left
-# behind, and is nobody's fault.
-SELECT_ID_KEYS: LiteralString = """
-SELECT c.relname
-  FROM pg_index i
-  JOIN pg_class c ON c.oid = i.indexrelid
-  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
- WHERE i.indrelid = 'historical_transactions'::regclass
-   AND i.indisunique
-   AND i.indnkeyatts = 1
-   AND a.attname = 'id'
-"""
 
 SELECT_COLUMN_BYTES: LiteralString = """
 SELECT a.attrelid::regclass::text, a.attname, a.attlen
@@ -202,46 +116,9 @@ def insert_dead_letters(
     ).rowcount
 
 
-def arrived_providers(conn: psycopg.Connection) -> list[int]:
-    """Return the providers that messages waited for and that exist now."""
-    return [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
-
-
-def lock_waiting(conn: psycopg.Connection, provider_id: int) -> list[int]:
-    """Return the dead letters that wait for a provider, in order; none if a replica is at them."""
-    if conn.execute(TRY_LOCK_PROVIDER, {"provider_id": provider_id}).fetchone() != (True,):
-        return []
-    return [row[0] for row in conn.execute(SELECT_WAITING, {"provider_id": provider_id})]
-
-
-def promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
-    """Turn waiting dead letters into rows; returns how many rows that made.
-
-    One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
-    """
-    row = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone()
-    conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
-    error = "a transaction with this identity and other content exists"
-    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids), "reason": "id_conflict", "error": error})
-    return row[0] if row else 0
-
-
-def give_up(conn: psycopg.Connection, dead_letter_id: int, error: str) -> None:
-    """Say of a waiting dead letter that the database refuses its row."""
-    conn.execute(
-        SETTLE_CONFLICTING,
-        {"ids": [dead_letter_id], "reason": "refused_by_database", "error": error},
-    )
-
-
 def advance_sequence(conn: psycopg.Connection) -> None:
     """Move the sequence of transaction ids past all ids in use."""
     conn.execute(ADVANCE_SEQUENCE)
-
-
-def id_keys(conn: psycopg.Connection) -> set[str]:
-    """Return the names of the unique indexes on the id of historical_transactions."""
-    return {name for (name,) in conn.execute(SELECT_ID_KEYS)}
 
 
 def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:

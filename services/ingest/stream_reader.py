@@ -12,7 +12,8 @@ import psycopg
 import structlog
 
 from services.ingest import service, stream
-from services.ingest.core import Properties, Received
+from services.ingest.core import Received
+from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
 from services.ingest.stream import Continuity, Gap, Overtaken, Position
 from services.ingest.writer import Writer

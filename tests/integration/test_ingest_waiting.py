@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from services.ingest import service
+from services.ingest import service, waiting
 from shared.errors import Unavailable
 from tests.support import messages
 from tests.support.eventually import eventually
@@ -61,8 +61,8 @@ def test_a_waiting_message_that_is_delivered_again_waits_once(ours: psycopg.Conn
         wait_for_99(ours, "m1", None)
     assert len(dead_letters(ours)) == 2
     ours.execute(ADD)
-    assert service.promote_waiting(ours) == 2
-    assert service.promote_waiting(ours) == 0
+    assert waiting.promote_waiting(ours) == 2
+    assert waiting.promote_waiting(ours) == 0
     assert rows(ours) == [(99, 1), (99, 2)]
 
 
@@ -72,7 +72,7 @@ def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
     wait_for_99(ours, "m1")
     ours.execute(ADD)
     assert store_batch(ours, [received(body(99, 1), "m1")]).inserted == 1
-    assert service.promote_waiting(ours) == 0
+    assert waiting.promote_waiting(ours) == 0
     assert (rows(ours), dead_letters(ours)) == ([(99, 1)], [])
     assert counted(ours) == truth(ours)
 
@@ -84,7 +84,7 @@ def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
     store_batch(ours, [received(body(99, 3), "m1")])
     store_batch(ours, [received(body(1, 600), "m2")])
     ours.execute(ADD)
-    assert service.promote_waiting(ours) == 1
+    assert waiting.promote_waiting(ours) == 1
     assert rows(ours) == [(1, 600), (99, 1)]
     assert dead_letters(ours) == [
         ("id_conflict", "open", body(99, 2)),
@@ -98,7 +98,7 @@ def test_two_replicas_promote_each_message_once(dsn: str, ours: psycopg.Connecti
     ours.execute(ADD)
     with messages.ingest_connection(dsn) as other:
         promoted = messages.at_once(
-            lambda: service.promote_waiting(ours), lambda: service.promote_waiting(other)
+            lambda: waiting.promote_waiting(ours), lambda: waiting.promote_waiting(other)
         )
     assert sum(promoted) == 200
     assert rows(ours) == [(99, value) for value in range(1, 201)]
@@ -111,7 +111,7 @@ def test_one_that_the_database_refuses_does_not_hold_back_the_others(
     wait_for_99(ours, *[None] * 10)
     ours.execute("ALTER TABLE historical_transactions ADD CHECK (transaction_value <> 4)")
     ours.execute(ADD)
-    assert service.promote_waiting(ours) == 9
+    assert waiting.promote_waiting(ours) == 9
     assert dead_letters(ours) == [("refused_by_database", "open", body(99, 4))]
     assert rows(ours) == [(99, value) for value in range(1, 11) if value != 4]
     assert counted(ours) == truth(ours)
@@ -124,10 +124,10 @@ def test_a_server_that_refuses_every_row_alike_turns_no_waiting_message_into_a_r
     messages.refuse_rows(ours, "P0002")
     ours.execute(ADD)
     with contextlib.suppress(Unavailable):
-        service.promote_waiting(ours)
+        waiting.promote_waiting(ours)
     assert reasons(ours) == ["unknown_provider"] * 3
     messages.refuse_no_more(ours)
-    assert service.promote_waiting(ours) == 3
+    assert waiting.promote_waiting(ours) == 3
 
 
 def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
@@ -140,7 +140,7 @@ def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
     )
     ours.execute("SET minutebook.writer = ''")
     ours.execute(ADD)
-    eventually(lambda: service.promote_waiting(ours) == 10, 2)
+    eventually(lambda: waiting.promote_waiting(ours) == 10, 2)
     assert rows(ours)[30:] == [(99, value) for value in range(1, 11)]
     assert dead_letters(ours) == []
 

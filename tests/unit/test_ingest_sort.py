@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core import Limits, Sorted, bisect, sort, tally
+from services.ingest.body import Limits
+from services.ingest.core import Sorted, bisect, sort, tally
 from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
 
 LIMITS = Limits(BODY_MAX)

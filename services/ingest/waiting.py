@@ -1,0 +1,168 @@
+"""Messages that wait for a provider: they become rows when it comes, in order, in one commit."""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+import psycopg
+import structlog
+
+from services.ingest import core, store
+from services.ingest.blame import SequenceBehind, is_fault, raise_unless_bisectable, words
+from shared import postgres
+
+PROMOTED_MAX = 10_000
+"""Waiting messages in one statement, at most: well within the statement timeout."""
+
+# Loose index scan: the distinct providers that are waited for, without reading all who wait.
+SELECT_ARRIVED: LiteralString = """
+WITH RECURSIVE awaited AS (
+    (SELECT provider_id
+       FROM dead_letter
+      WHERE state = 'waiting'
+      ORDER BY provider_id
+      LIMIT 1)
+     UNION ALL
+    SELECT (SELECT d.provider_id
+              FROM dead_letter d
+             WHERE d.state = 'waiting'
+               AND d.provider_id > a.provider_id
+             ORDER BY d.provider_id
+             LIMIT 1)
+      FROM awaited a
+     WHERE a.provider_id IS NOT NULL
+)
+SELECT a.provider_id
+  FROM awaited a
+  JOIN initial_data p ON p.id = a.provider_id
+"""
+
+# One replica at a time promotes a provider's messages, so that they keep their order.
+TRY_LOCK_PROVIDER: LiteralString = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
+"""
+
+SELECT_WAITING: LiteralString = """
+SELECT id
+  FROM dead_letter
+ WHERE state = 'waiting'
+   AND provider_id = %(provider_id)s
+ ORDER BY id
+"""
+
+PROMOTE: LiteralString = """
+WITH waiting AS (
+    SELECT d.id, d.message_id, d.provider_id, d.value
+      FROM dead_letter d
+     WHERE d.id = ANY (%(ids)s::bigint[])
+), stored AS (
+    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+    SELECT provider_id, value, message_id
+      FROM (SELECT DISTINCT ON (message_id) * FROM waiting ORDER BY message_id, id) AS one
+     ORDER BY id
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, provider_id, transaction_value
+), noted AS (
+    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+    SELECT id, provider_id, transaction_value, 'added'
+      FROM stored
+)
+SELECT count(*)
+  FROM stored
+"""
+
+# By now each has a row: its own or, with the same identity, another's.
+SETTLE_PROMOTED: LiteralString = """
+DELETE FROM dead_letter d
+ USING historical_transactions h
+ WHERE d.id = ANY (%(ids)s::bigint[])
+   AND h.message_id = d.message_id
+   AND (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
+"""
+SETTLE_CONFLICTING: LiteralString = """
+UPDATE dead_letter
+   SET state = 'open',
+       reason = %(reason)s,
+       error = %(error)s
+ WHERE id = ANY (%(ids)s::bigint[])
+   AND state = 'waiting'
+"""
+
+log = structlog.get_logger()
+
+
+def promote_waiting(conn: psycopg.Connection) -> int:
+    """Turn messages whose provider has appeared into rows, in order; returns the rows.
+
+    One transaction per provider. Raises `Unavailable`.
+    """
+    with postgres.translating():
+        return sum(_promote_all(conn, provider_id) for provider_id in _arrived_providers(conn))
+
+
+def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
+    with conn.transaction():
+        ids = _lock_waiting(conn, provider_id)
+        states: set[str | None] = set()
+        rows = 0
+
+        def attempt(part: Sequence[int]) -> str | None:
+            nonlocal rows
+            try:
+                with conn.transaction():  # a savepoint: one bad row must not hold back the others
+                    rows += _promote(conn, part)
+            except psycopg.Error as error:
+                raise_unless_bisectable(conn, error)
+                states.add(error.sqlstate)
+                return words(error)
+            return None
+
+        try:
+            blamed = [
+                found
+                for start in range(0, len(ids), PROMOTED_MAX)
+                for found in core.bisect(ids[start : start + PROMOTED_MAX], attempt)
+            ]
+            if blamed and len(blamed) == len(ids) and not all(is_fault(one) for one in states):
+                log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
+                return 0  # they wait on: it is not their fault
+            for guilty, error in blamed:
+                _give_up(conn, guilty, error)
+        except SequenceBehind:
+            store.advance_sequence(conn)
+            log.warning("sequence_advanced")
+            # Those not reached wait on: the next round finds free ids.
+    if rows:
+        log.info("waiting_promoted", provider_id=provider_id, rows=rows)
+    return rows
+
+
+def _arrived_providers(conn: psycopg.Connection) -> list[int]:
+    """Return the providers that messages waited for and that exist now."""
+    return [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
+
+
+def _lock_waiting(conn: psycopg.Connection, provider_id: int) -> list[int]:
+    """Return the dead letters that wait for a provider, in order; none if a replica is at them."""
+    if conn.execute(TRY_LOCK_PROVIDER, {"provider_id": provider_id}).fetchone() != (True,):
+        return []
+    return [row[0] for row in conn.execute(SELECT_WAITING, {"provider_id": provider_id})]
+
+
+def _promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
+    """Turn waiting dead letters into rows; returns how many rows that made.
+
+    One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
+    """
+    row = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone()
+    conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
+    error = "a transaction with this identity and other content exists"
+    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids), "reason": "id_conflict", "error": error})
+    return row[0] if row else 0
+
+
+def _give_up(conn: psycopg.Connection, dead_letter_id: int, error: str) -> None:
+    """Say of a waiting dead letter that the database refuses its row."""
+    conn.execute(
+        SETTLE_CONFLICTING,
+        {"ids": [dead_letter_id], "reason": "refused_by_database", "error": error},
+    )
