@@ -156,3 +156,13 @@ $(LOCK_VENV)/$(UV_VERSION):
 distclean: clean ## clean, and remove .venv, caches and build/
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- Measure ----------------------------------------------------------------------------------
+
+# What may be given: make bench ONLY=ingest, make bench BENCH_ARGS="--messages 50000 --runs 3"
+ONLY =
+BENCH_ARGS =
+
+.PHONY: bench
+bench: venv engine ## Measure beside peers, on servers of its own: minutes to an hour
+	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(BENCH_ARGS)

@@ -1,0 +1,98 @@
+"""What every turn starts from: a fresh database, a fresh queue, the same providers, the messages.
+
+Servers are those of the tests: the images of compose.yaml with their default settings, so commits
+are durable (fsync and synchronous_commit on). All of it runs on this machine, next to what is
+measured: figures of one run compare with each other and with nothing else.
+"""
+
+import contextlib
+import json
+import random
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import docker
+import pika
+import psycopg
+
+from tests.support import servers
+
+QUEUE = "incoming_transactions"
+PROVIDERS = 100
+PUBLISHED_TIMEOUT_S = 120.0
+
+Message = tuple[bytes, str]
+"""Body and message_id."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The servers of a run."""
+
+    postgres: servers.Postgres
+    rabbitmq: servers.Rabbitmq
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A turn's own database and virtual host."""
+
+    dsn: str
+    amqp_url: str
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """Start the servers; they are gone afterwards. Raises `docker.errors.DockerException`."""
+    client = docker.from_env()
+    client.ping()
+    with servers.postgres(client) as postgres, servers.rabbitmq(client) as rabbitmq:
+        yield Site(postgres, rabbitmq)
+
+
+@contextlib.contextmanager
+def ground(site: Site, *, queue_type: str = "quorum") -> Iterator[Ground]:
+    """Make a database from the migrated template and a virtual host with an empty queue."""
+    with site.postgres.database() as dsn, site.rabbitmq.vhost(queue_type=queue_type) as url:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(
+                "INSERT INTO initial_data (id, provider_name, initial_value)"
+                " SELECT n, 'Provider ' || n, 0 FROM generate_series(1, %s) AS n",
+                [PROVIDERS],
+            )
+            conn.execute("VACUUM ANALYZE initial_data")
+            conn.execute("CHECKPOINT")
+        yield Ground(dsn, url)
+
+
+def ordinary(count: int) -> Iterator[Message]:
+    """Yield good messages: 24-byte bodies, provider ids spread over 100, uuids as identities."""
+    chance = random.Random(count)
+    for _ in range(count):
+        body = {"id": chance.randint(10, PROVIDERS - 1), "value": chance.randint(100, 999)}
+        yield json.dumps(body).encode(), str(uuid.uuid4())
+
+
+def publish(ground: Ground, messages: Iterable[Message]) -> int:
+    """Publish persistent messages as fast as pika can; returns how many, once all are in the queue.
+
+    Without confirms: the broker's count says whether all have arrived.
+    """
+    count = 0
+    with contextlib.closing(
+        pika.BlockingConnection(pika.URLParameters(ground.amqp_url))
+    ) as connection:
+        channel = connection.channel()
+        channel.queue_declare(QUEUE, durable=True)
+        for body, identity in messages:
+            properties = pika.BasicProperties(delivery_mode=2, message_id=identity)
+            channel.basic_publish("", QUEUE, body, properties)
+            count += 1
+        deadline = time.monotonic() + PUBLISHED_TIMEOUT_S
+        while channel.queue_declare(QUEUE, passive=True).method.message_count < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{count} messages were published, the queue holds fewer")
+            connection.sleep(0.1)
+    return count

@@ -1,0 +1,181 @@
+"""How soon after its arrival a message is a visible row.
+
+Measured from outside, by one clock: a message's time runs from just before it is published to when
+a reader first sees its row. Ids are given in order of arrival and one ingest commits in that order,
+so the newest visible id says how many messages are stored; a reader asks for it about every
+millisecond. That holds the whole way: publisher, broker, receiving, commit, and up to a millisecond
+of the reader's. created_at would be dishonest: it is when the transaction began, before the rows
+were written and flushed; commit timestamps are taken before the flush.
+
+Beside it, at the same pace: a null consumer (published to received, nothing stored) and a bare
+commit of one row in the same tables, from the reader's process. Receive-to-commit is the first
+minus the second, as medians; at 10 messages/s it should be within 2 ms of the third.
+
+Full speed is what ingest keeps up with *while a publisher runs beside it* on the same cores; 80 %
+of that is the second pace. Not measured: networks, a machine of one's own for each part.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+
+import psycopg
+
+from bench import programs
+from bench.drain import NEWEST, observer
+from bench.ground import Ground, Site, ground, publish
+from bench.peers.broker import SETTLED
+from bench.result import Plan, Progress, Result, Row
+from services.ingest import store
+
+QUESTION = "milliseconds from publishing to a visible row"
+SLOW_PER_S, SLOW_SECONDS = 10.0, 20
+FAST_SHARE, FAST_SECONDS = 0.8, 15
+FULL_SECONDS = 8
+READ_EVERY_S = 0.001
+SETTLE_TIMEOUT_S = 120.0
+
+COMMIT = """
+INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+VALUES (17, 600, gen_random_uuid()::text)
+"""
+
+Latencies = list[float]
+
+
+def measure(site: Site, _plan: Plan, progress: Progress) -> Result:
+    """Measure at 10 messages/s, then at 80 % of what ingest keeps up with."""
+    progress.turn("full speed beside a publisher")
+    full = _full_speed(site)
+    rows = []
+    for pace, seconds in ((SLOW_PER_S, SLOW_SECONDS), (FAST_SHARE * full, FAST_SECONDS)):
+        count = int(pace * seconds)
+        progress.turn(f"{pace:,.0f} messages/s: ingest")
+        stored, commit_s = _stored(site, count, pace)
+        rows.append(_row("ingest: published to visible", pace, stored))
+        progress.turn(f"{pace:,.0f} messages/s: null consumer")
+        rows.append(_row("null: published to received", pace, _received(site, count, pace)))
+        progress.turn(f"{pace:,.0f} messages/s: bare commit")
+        rows.append(_row("bare commit of one row", pace, _committed(site, pace)))
+        rows.append(_row("ingest: mean of its batch commits", pace, [commit_s]))
+    return Result("ingest_latency", QUESTION, rows, [f"full speed here: {full:,.0f} messages/s"])
+
+
+def _full_speed(site: Site) -> float:
+    """Return messages per second with a publisher that does not hold back."""
+    with ground(site) as fresh, _ingesting(fresh) as program, _publishing(fresh, 10**7, 1e9):
+        time.sleep(FULL_SECONDS / 4)  # both have found their pace
+        begun, before = time.monotonic(), program.metric("minutebook_ingest_rows_total")
+        time.sleep(FULL_SECONDS)
+        stored = program.metric("minutebook_ingest_rows_total") - before
+        return stored / (time.monotonic() - begun)
+
+
+def _stored(site: Site, count: int, pace: float) -> tuple[Latencies, float]:
+    """Return the time of each message, and the mean of the service's own commits."""
+    with ground(site) as fresh, _ingesting(fresh) as program, observer(fresh) as conn:
+        seen: list[tuple[float, int]] = []
+        with _publishing(fresh, count, pace) as published:
+            end = time.monotonic() + count / pace + SETTLE_TIMEOUT_S
+            while not seen or seen[-1][1] < count:
+                row = conn.execute(NEWEST).fetchone()
+                seen.append((time.time(), row[0] if row else 0))
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{seen[-1][1]} of {count} messages are visible")
+                time.sleep(READ_EVERY_S)
+            latencies = _match(seen, published())
+        name = "minutebook_ingest_commit_seconds"
+        return latencies, program.metric(f"{name}_sum") / program.metric(f"{name}_count")
+
+
+def _match(seen: Sequence[tuple[float, int]], published: Sequence[float]) -> Latencies:
+    """Return per message the time from its publishing to the first look that showed it."""
+    latencies: Latencies = []
+    for at, newest in seen:
+        latencies += [at - sent for sent in published[len(latencies) : newest]]
+    return latencies
+
+
+def _received(site: Site, count: int, pace: float) -> Latencies:
+    with (
+        ground(site) as fresh,
+        tempfile.NamedTemporaryFile() as record,
+    ):
+        publish(fresh, ())
+        null = programs.python_peer("null consumer", "null_consumer")
+        environment = {"BENCH_MESSAGES": str(count), "BENCH_RECEIVED": record.name}
+        with null.running(fresh, **environment) as program:
+            time.sleep(1)  # it has connected
+            with _publishing(fresh, count, pace) as published:
+                programs.said(program, SETTLED, count / pace + SETTLE_TIMEOUT_S)
+                received = [float(line) for line in Path(record.name).read_text().split()]
+                return [at - sent for sent, at in zip(published(), received, strict=True)]
+
+
+def _committed(site: Site, pace: float) -> Latencies:
+    """Return how long single commits take at this pace, or one after the other if that is less."""
+    latencies = []
+    with (
+        ground(site) as fresh,
+        psycopg.connect(
+            fresh.dsn, autocommit=True, prepare_threshold=0, options=store.OPTIONS
+        ) as conn,
+    ):
+        for _ in range(int(SLOW_PER_S * SLOW_SECONDS)):
+            begun = time.monotonic()
+            conn.execute(COMMIT)
+            latencies.append(time.monotonic() - begun)
+            time.sleep(max(0.0, min(1 / pace, 0.1) - latencies[-1]))
+    return latencies
+
+
+@contextlib.contextmanager
+def _ingesting(fresh: Ground) -> Iterator[programs.Program]:
+    with programs.ingest().running(fresh) as program:
+        programs.said(program, '"event": "consuming"')
+        yield program
+
+
+@contextlib.contextmanager
+def _publishing(fresh: Ground, count: int, pace: float) -> Iterator[Callable[[], list[float]]]:
+    """Publish in a process of its own; what is yielded waits for it and returns the times."""
+    with tempfile.NamedTemporaryFile() as record:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.peers.publisher"],
+            cwd=programs.ROOT,
+            env={
+                "PATH": os.environ["PATH"],
+                "RABBITMQ_URL": fresh.amqp_url,
+                "BENCH_MESSAGES": str(count),
+                "BENCH_PER_S": str(pace),
+                "BENCH_PUBLISHED": record.name,
+            },
+        )
+
+        def times() -> list[float]:
+            process.wait()
+            return [float(line) for line in Path(record.name).read_text().split()]
+
+        try:
+            yield times
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _row(name: str, pace: float, seconds: Latencies) -> Row:
+    cuts = quantiles(seconds, n=100) if len(seconds) > 1 else seconds * 99
+    return {
+        "what": name,
+        "messages/s": pace,
+        "samples": len(seconds),
+        "median ms": median(seconds) * 1000,
+        "p99 ms": cuts[98] * 1000,
+        "most ms": max(seconds) * 1000,
+    }

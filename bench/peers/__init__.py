@@ -1,0 +1,1 @@
+"""Small programs of our own that ingest is compared with. They read `BENCH_*` and `*_URL`."""

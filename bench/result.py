@@ -1,0 +1,59 @@
+"""What a question's answer looks like: rows of a table, as JSON and for a person."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+Row = dict[str, Any]
+"""Column to value; the columns of the first row are those of the table."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one question."""
+
+    name: str
+    question: str
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> Row:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+    def as_table(self) -> Table:
+        """Return it as a table."""
+        columns = list(self.rows[0]) if self.rows else []
+        table = Table(title=f"{self.name}: {self.question}", caption="\n".join(self.notes))
+        for column in columns:
+            table.add_column(column, justify="left" if column == columns[0] else "right")
+        for row in self.rows:
+            table.add_row(*(_text(row.get(column)) for column in columns))
+        return table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    messages: int
+    runs: int
+    large_bodies: int
+
+
+class Progress:
+    """Says which turn is on; the base class says nothing."""
+
+    def turn(self, text: str) -> None:
+        """Say that this turn begins."""
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
