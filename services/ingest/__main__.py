@@ -44,10 +44,13 @@ class IngestSettings(
         description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
     )
     ingest_batch_max: int = Field(
-        default=1000, ge=1, le=10_000, description="messages in one commit, at most"
+        default=4000, ge=1, le=10_000, description="messages in one commit, at most"
     )
     ingest_prefetch: int = Field(
-        default=4000, ge=1, le=65535, description="messages in hand at most; twice a batch or more"
+        default=16_000,
+        ge=1,
+        le=65535,
+        description="messages in hand at most; twice a batch or more",
     )
     ingest_body_max_bytes: int = Field(
         default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"

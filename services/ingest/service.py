@@ -130,8 +130,8 @@ def _classify(
     guilty: Sequence[DeadLetter],
 ) -> tuple[int, list[DeadLetter]]:
     """Say what became of those that were not inserted: duplicates (their number), dead letters."""
-    blamed = {letter.identity for letter in guilty}
-    rest = [one for one in transactions if one.identity not in inserted | blamed]
+    accounted = inserted | {letter.identity for letter in guilty}
+    rest = [one for one in transactions if one.identity not in accounted]
     if not rest:
         return 0, []
     found = {one.identity: one for one in store.outcomes(conn, rest)}
