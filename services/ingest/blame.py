@@ -26,6 +26,12 @@ SELECT c.relname
    AND a.attname = 'id'
 """
 
+SELECT_PROVIDER: LiteralString = """
+SELECT id
+  FROM initial_data
+ WHERE id = %(provider_id)s
+"""
+
 
 class SequenceBehind(Exception):
     """A new id clashed with one that was loaded explicitly."""
@@ -49,6 +55,14 @@ def words(error: psycopg.Error) -> str:
     """Return what to write beside the message."""
     # The primary message only: the detail quotes the row.
     return f"{error.sqlstate}: {error.diag.message_primary}"
+
+
+def provider_gone(conn: psycopg.Connection, error: psycopg.Error, provider_id: int) -> bool:
+    """Say whether a row was refused because its provider went away meanwhile: then it waits."""
+    if not isinstance(error, errors.ForeignKeyViolation):
+        return False
+    found = conn.execute(SELECT_PROVIDER, {"provider_id": provider_id}).fetchone()
+    return found is None
 
 
 def _id_keys(conn: psycopg.Connection) -> set[str]:

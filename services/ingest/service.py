@@ -58,7 +58,8 @@ def store_batch(
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
-    `in_commit` writes over the same connection what has to be in the same commit.
+    `in_commit` is called last before the commit: it writes over the same connection what has to
+    be in it, or raises, and nothing is committed.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
@@ -91,15 +92,17 @@ def _commit(
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
         with conn.transaction():
+            outcome = _write(conn, ready, _insert(conn, ready.transactions), [], queue)
             in_commit()
-            return _write(conn, ready, _insert(conn, ready.transactions), [], queue)
+            return outcome
     except psycopg.Error as error:
         blame.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
-        in_commit()
         inserted, guilty = _bisect(conn, ready.transactions)
-        return _write(conn, ready, inserted, guilty, queue)
+        outcome = _write(conn, ready, inserted, guilty, queue)
+        in_commit()
+        return outcome
 
 
 def _write(
@@ -159,6 +162,8 @@ def _bisect(
                 inserted.update(_insert(conn, part))
         except psycopg.Error as error:
             blame.raise_unless_bisectable(conn, error)
+            if len(part) == 1 and blame.provider_gone(conn, error, part[0].provider_id):
+                return None  # it is classified as waiting
             states.add(error.sqlstate)
             return blame.words(error)
         return None

@@ -7,7 +7,13 @@ import psycopg
 import structlog
 
 from services.ingest import core, store
-from services.ingest.blame import SequenceBehind, is_fault, raise_unless_bisectable, words
+from services.ingest.blame import (
+    SequenceBehind,
+    is_fault,
+    provider_gone,
+    raise_unless_bisectable,
+    words,
+)
 from shared import postgres
 
 PROMOTED_MAX = 10_000
@@ -112,6 +118,8 @@ def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
                     rows += _promote(conn, part)
             except psycopg.Error as error:
                 raise_unless_bisectable(conn, error)
+                if provider_gone(conn, error, provider_id):
+                    return None  # they wait on
                 states.add(error.sqlstate)
                 return words(error)
             return None

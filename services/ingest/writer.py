@@ -4,6 +4,7 @@ When the writer is free it takes whatever has come, up to a limit. At low load a
 committed at once, alone; under load batches grow by themselves. There is no linger to tune.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,10 @@ class InHand:
     messages: list[Received]
     inbox: Inbox
     oldest_at: float
+
+
+class ChannelGone(Exception):
+    """The broker will deliver the batch again, so it must not be committed now."""
 
 
 class Writer:
@@ -95,7 +100,7 @@ class Writer:
 
     def store(self, conn: psycopg.Connection, messages: Sequence[Received]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`."""
-        return service.store_batch(conn, messages, self.intake)
+        return service.store_batch(conn, messages, self.intake, self._check_channel)
 
     def _take(self) -> InHand | None:
         inbox = self.inbox
@@ -108,16 +113,22 @@ class Writer:
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
         if batch.inbox.pending.open:  # otherwise the broker delivers it again
             started = time.monotonic()
-            outcome = self.store(conn, batch.messages)
-            ended = time.monotonic()
-            batch.inbox.settled(batch.messages[-1].tag)
-            metrics.stored(
-                outcome,
-                redelivered=sum(message.redelivered for message in batch.messages),
-                commit_s=ended - started,
-                latency_s=ended - batch.oldest_at,
-            )
+            with contextlib.suppress(ChannelGone):
+                outcome = self.store(conn, batch.messages)
+                ended = time.monotonic()
+                batch.inbox.settled(batch.messages[-1].tag)
+                metrics.stored(
+                    outcome,
+                    redelivered=sum(message.redelivered for message in batch.messages),
+                    commit_s=ended - started,
+                    latency_s=ended - batch.oldest_at,
+                )
         batch.inbox.pending.finished(batch.messages)
+
+    def _check_channel(self) -> None:
+        # The last look before COMMIT, after whatever the statements waited for.
+        if self.in_hand is not None and not self.in_hand.inbox.pending.open:
+            raise ChannelGone
 
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
