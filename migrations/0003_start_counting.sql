@@ -41,7 +41,8 @@ CREATE TRIGGER minutebook_inserted
     AFTER INSERT ON historical_transactions
     REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT
-    WHEN (current_setting('minutebook.writer', true) IS DISTINCT FROM 'ingest')
+    WHEN (current_setting('minutebook.writer', true) IS DISTINCT FROM 'ingest'
+          OR pg_trigger_depth() > 0) -- rows that a trigger of the user's adds are not ingest's own
     EXECUTE FUNCTION minutebook_transactions_changed();
 CREATE TRIGGER minutebook_updated
     AFTER UPDATE ON historical_transactions
@@ -65,14 +66,14 @@ BEGIN
     ELSE
         INSERT INTO outbox (provider_id, amount, operation)
         SELECT id, -coalesce(initial_value, 0)::numeric, 'modified'
-          FROM (SELECT id, provider_name, initial_value FROM old_rows
+          FROM (SELECT id, provider_name COLLATE "C", initial_value FROM old_rows
                 EXCEPT ALL
-                SELECT id, provider_name, initial_value FROM new_rows) AS before
+                SELECT id, provider_name COLLATE "C", initial_value FROM new_rows) AS before
          UNION ALL
         SELECT id, coalesce(initial_value, 0), 'modified'
-          FROM (SELECT id, provider_name, initial_value FROM new_rows
+          FROM (SELECT id, provider_name COLLATE "C", initial_value FROM new_rows
                 EXCEPT ALL
-                SELECT id, provider_name, initial_value FROM old_rows) AS after;
+                SELECT id, provider_name COLLATE "C", initial_value FROM old_rows) AS after;
     END IF;
     RETURN NULL;
 END
@@ -141,6 +142,24 @@ BEGIN
     INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
     SELECT new_epoch, new_token, new_boundary, pg_current_snapshot(), c.system_identifier, 0, 0
       FROM pg_control_system() c;
+END
+$$;
+
+-- With the rights of their owner, our functions must see our tables only (a temporary table named
+-- like one of ours would come first otherwise), and nobody else has to call them.
+DO $$
+DECLARE
+    ours regprocedure;
+BEGIN
+    FOR ours IN
+        SELECT p.oid
+          FROM pg_proc p
+         WHERE p.pronamespace = current_schema()::regnamespace
+           AND p.proname LIKE 'minutebook\_%'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', ours);
+    END LOOP;
 END
 $$;
 

@@ -21,6 +21,11 @@ CONNECT_TIMEOUT_S = 5
 LIMITS = (
     "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
     " -c default_transaction_isolation=read\\ committed -c client_encoding=UTF8 -c jit=off"
+    # Rows hidden by a policy must be an error, never a wrong balance.
+    " -c row_security=off"
+    # The server, too, must notice that a client is gone: it holds locks for us.
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    " -c tcp_user_timeout=15s"
 )
 KEEPALIVE = {
     "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,

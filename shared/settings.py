@@ -22,10 +22,12 @@ S = TypeVar("S", bound="Settings")
 
 def _valid_dsn(secret: Secret[str]) -> Secret[str]:
     try:
-        conninfo_to_dict(secret.get_secret_value())
-    except ProgrammingError:
-        message = "not a PostgreSQL connection string or URL"
-        raise ValueError(message) from None  # libpq's message quotes the DSN, password and all
+        fits = "@" not in str(conninfo_to_dict(secret.get_secret_value()).get("host", ""))
+    except ProgrammingError:  # libpq's message quotes the DSN, password and all
+        fits = False
+    if not fits:  # an @ in the host is half a password, and later errors would show it
+        message = "not a PostgreSQL connection string or URL (are all characters encoded?)"
+        raise ValueError(message) from None
     return secret
 
 

@@ -12,6 +12,8 @@ from shared import postgres
 # that other rows go through.
 FAULT_CLASSES = ("22", "23")
 FAULT_STATES = frozenset({"P0001"})
+# No free ids; a column of the user's that no message can fill.
+NOBODYS_FAULT = frozenset({"2200H", "23502"})
 
 # Unique indexes on the id alone, the primary key among them: a clash there means a sequence left
 # behind, and is nobody's fault.
@@ -25,6 +27,8 @@ SELECT c.relname
    AND i.indnkeyatts = 1
    AND a.attname = 'id'
 """
+
+CHECK_AT_ONCE: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 
 SELECT_PROVIDER: LiteralString = """
 SELECT id
@@ -48,13 +52,20 @@ def raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> N
 
 def is_fault(state: str | None) -> bool:
     """Say whether a SQLSTATE speaks of the row."""
-    return state is not None and (state[:2] in FAULT_CLASSES or state in FAULT_STATES)
+    if state is None or state in NOBODYS_FAULT:
+        return False
+    return state[:2] in FAULT_CLASSES or state in FAULT_STATES
 
 
 def words(error: psycopg.Error) -> str:
     """Return what to write beside the message."""
     # The primary message only: the detail quotes the row.
     return f"{error.sqlstate}: {error.diag.message_primary}"
+
+
+def check_at_once(conn: psycopg.Connection) -> None:
+    """Have deferred constraints speak at the statement that breaks them, not at the commit."""
+    conn.execute(CHECK_AT_ONCE)
 
 
 def provider_gone(conn: psycopg.Connection, error: psycopg.Error, provider_id: int) -> bool:

@@ -1,6 +1,6 @@
 """What ingest counts."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from services.ingest.service import Outcome
 
@@ -30,7 +30,6 @@ BATCH_MESSAGES = Histogram(
     "Messages in one commit.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000),
 )
-PENDING_BYTES = Gauge("minutebook_ingest_pending_bytes", "Bodies received and not yet committed.")
 
 
 def stored(outcome: Outcome, *, redelivered: int, commit_s: float, latency_s: float) -> None:

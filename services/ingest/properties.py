@@ -21,7 +21,16 @@ NAMES = (
 def encode(properties: Properties) -> str:
     """Return the properties that are set, as a JSON object that jsonb accepts."""
     given = {name: getattr(properties, name, None) for name in NAMES}
-    return json.dumps({name: _plain(value) for name, value in given.items() if value is not None})
+    return json.dumps({name: _safe(value) for name, value in given.items() if value is not None})
+
+
+def _safe(value: object) -> object:
+    try:
+        plain = _plain(value)
+        json.dumps(plain)
+    except RecursionError:
+        return {"$unreadable": "nested too deeply"}
+    return plain
 
 
 def _plain(value: object) -> object:  # noqa: PLR0911 - one line per type

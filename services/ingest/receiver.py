@@ -18,7 +18,7 @@ POLL_S = 0.5
 ALONE_WAIT_S = 60.0
 CAREFUL_FOR_S = 60.0
 """How long one message at a time is enough to believe that the bad one is gone."""
-ROOM_WAIT_S = 4.0
+ROOM_WAIT_S = 2.0
 """Below the heartbeat: while we wait for room nobody answers the broker."""
 STOP_WAIT_S = 12.0
 """Inside the stop grace period of compose.yaml (20 s)."""
@@ -68,7 +68,7 @@ class Receiver:
     def run(self, stop: threading.Event, *, for_s: float = math.inf) -> None:
         """Receive until `stop`, or for about `for_s` seconds.
 
-        Raises `Unavailable` when the broker is gone or Postgres stuck.
+        Raises `Unavailable` when the broker is gone.
         """
         end = time.monotonic() + for_s
         try:
@@ -77,8 +77,7 @@ class Receiver:
                 self.pending.announce()
                 self.health.progress("receiver")
                 self.check()
-                if not self.pending.wait_for_room(ROOM_WAIT_S):
-                    raise Unavailable("postgres", "too many bytes in hand")
+                self._wait_for_room(stop)
             self._finish()
         finally:
             self.pending.open = False
@@ -104,6 +103,16 @@ class Receiver:
     ) -> None:
         """Take one delivery in."""
         self.pending.add(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+
+    def _wait_for_room(self, stop: threading.Event) -> None:
+        """Read next to nothing while too much is in hand, yet keep the channel.
+
+        To drop it would deliver all of that again, and again, up to a queue's delivery limit.
+        """
+        while not self.pending.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
+            self.broker.poll(0)
+            self.health.progress("receiver")
+            self.check()
 
     def _finish(self) -> None:
         """Stop deliveries, let the batch in hand be committed, acknowledge it."""

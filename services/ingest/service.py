@@ -99,6 +99,7 @@ def _commit(
         blame.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
+        blame.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
         outcome = _write(conn, ready, inserted, guilty, queue)
         in_commit()

@@ -60,7 +60,10 @@ class StreamWriter(Writer):
         before = self.position
         if before is None:
             raise LookupError("no position: the writer has not begun")
-        after = before.after(offset_of(messages[-1].properties), messages[-1].body)
+        last = offset_of(messages[-1].properties)
+        if last <= before.reached:
+            raise Unavailable("rabbitmq", "these were read from an older position")
+        after = before.after(last, messages[-1].body)
         move = partial(stream.advance, conn, before, after)
         try:
             outcome = service.store_batch(conn, messages, self.intake, move)
@@ -124,6 +127,8 @@ class StreamReceiver(Receiver):
             if self._continuity.accept(offset, body):
                 identity = self._start.identity(offset)
                 self.pending.add(Received(tag, redelivered, properties, body, identity))
+            else:
+                self.broker.ack(tag)  # the last one stored: its credit is needed
         except Gap as gap:
             # What came before it is stored first; then its last message must still be there.
             self._gap = str(gap)

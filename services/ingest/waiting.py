@@ -9,6 +9,7 @@ import structlog
 from services.ingest import core, store
 from services.ingest.blame import (
     SequenceBehind,
+    check_at_once,
     is_fault,
     provider_gone,
     raise_unless_bisectable,
@@ -85,9 +86,20 @@ DELETE FROM dead_letter d
    AND (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
 """
 SETTLE_CONFLICTING: LiteralString = """
+UPDATE dead_letter d
+   SET state = 'open',
+       reason = 'id_conflict',
+       error = 'a transaction with this identity and other content exists'
+  FROM historical_transactions h
+ WHERE d.id = ANY (%(ids)s::bigint[])
+   AND d.state = 'waiting'
+   AND h.message_id = d.message_id
+"""
+# A trigger of the user's, say, let no row be made.
+GIVE_UP: LiteralString = """
 UPDATE dead_letter
    SET state = 'open',
-       reason = %(reason)s,
+       reason = 'refused_by_database',
        error = %(error)s
  WHERE id = ANY (%(ids)s::bigint[])
    AND state = 'waiting'
@@ -108,6 +120,7 @@ def promote_waiting(conn: psycopg.Connection) -> int:
 def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
     with conn.transaction():
         ids = _lock_waiting(conn, provider_id)
+        check_at_once(conn)
         states: set[str | None] = set()
         rows = 0
 
@@ -134,7 +147,7 @@ def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
                 log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
                 return 0  # they wait on: it is not their fault
             for guilty, error in blamed:
-                _give_up(conn, guilty, error)
+                _give_up(conn, [guilty], error)
         except SequenceBehind:
             store.advance_sequence(conn)
             log.warning("sequence_advanced")
@@ -163,14 +176,11 @@ def _promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     """
     row = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone()
     conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
-    error = "a transaction with this identity and other content exists"
-    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids), "reason": "id_conflict", "error": error})
+    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids)})
+    _give_up(conn, ids, "the database made no row of it")
     return row[0] if row else 0
 
 
-def _give_up(conn: psycopg.Connection, dead_letter_id: int, error: str) -> None:
-    """Say of a waiting dead letter that the database refuses its row."""
-    conn.execute(
-        SETTLE_CONFLICTING,
-        {"ids": [dead_letter_id], "reason": "refused_by_database", "error": error},
-    )
+def _give_up(conn: psycopg.Connection, ids: Sequence[int], error: str) -> None:
+    """Say of those that still wait that the database refuses their row."""
+    conn.execute(GIVE_UP, {"ids": list(ids), "error": error})

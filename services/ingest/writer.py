@@ -90,6 +90,8 @@ class Writer:
         """
         if self.in_hand is None:
             self.in_hand = self._take()
+        else:
+            self._top_up(self.in_hand)
         if self.in_hand is not None:
             self._settle(conn, self.in_hand)
             self.in_hand = None
@@ -109,6 +111,14 @@ class Writer:
             return None
         messages, oldest_at = inbox.pending.take(self.intake.batch_max, IDLE_S)
         return InHand(messages, inbox, oldest_at) if messages else None
+
+    def _top_up(self, batch: InHand) -> None:
+        # What is tried again goes with what has come since: beside others that go through, one
+        # that Postgres will never take can be told from a Postgres that takes nothing.
+        room = self.intake.batch_max - len(batch.messages)
+        if room > 0:
+            messages, _ = batch.inbox.pending.take(room, 0)
+            batch.messages += messages
 
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
         if batch.inbox.pending.open:  # otherwise the broker delivers it again

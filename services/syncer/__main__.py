@@ -124,8 +124,10 @@ class Loop:
             log.error("malformed_tick", error=str(error))
             return
         self._expect(received.interval_s)
-        self._health.progress("tick")
-        self._report(self._syncer.tick(received.boundary))
+        published = self._syncer.tick(received.boundary)
+        if published.current:
+            self._health.progress("tick")
+        self._report(published)
 
     def _report(self, published: Published) -> None:
         self._behind = published.behind

@@ -6,7 +6,7 @@ Everything up to the commit decides; everything after it can be repeated.
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -34,10 +34,14 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """How a publication ended: `behind` means that the store does not show the newest tick yet."""
+    """How a publication ended: `behind` means that the store does not show the newest tick yet.
+
+    `current` says whether the tick that led to it was a new one, or the newest again.
+    """
 
     state: str
     behind: bool
+    current: bool = True
 
 
 class Syncer:
@@ -87,9 +91,10 @@ class Syncer:
         if verdict == "ahead":
             metrics.REFUSED_BOUNDARIES.inc()
             log.error("boundary_in_future", boundary=core.rfc3339(boundary))
+        current = verdict in ("fold", "written")
         if found is None:
-            return Published("unreachable", behind=True)
-        return self.publish(found)
+            return Published("unreachable", behind=True, current=current)
+        return replace(self.publish(found), current=current)
 
     def publish(self, found: Found | None = None) -> Published:
         """Take KeyDB to the newest tick; `found` is its watermark if that was just read.

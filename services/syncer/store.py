@@ -14,7 +14,8 @@ import psycopg
 from services.syncer.core import Memory, NewestTick, Watermark
 
 # Plans must not depend on how the tables looked at the fifth execution.
-OPTIONS = "-c plan_cache_mode=force_custom_plan -c enable_seqscan=off"
+# A backlog, however large, must be countable in one statement.
+OPTIONS = "-c plan_cache_mode=force_custom_plan -c enable_seqscan=off -c statement_timeout=15min"
 AHEAD_MAX_S = 1.0
 """How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
 
@@ -62,11 +63,11 @@ WITH fresh AS MATERIALIZED (
      GROUP BY provider_id
 ), written AS (
     INSERT INTO balance (provider_id, epoch, key, key_changed, balance)
-    SELECT c.provider_id, %(epoch)s, k.key, k.key IS DISTINCT FROM b.key,
+    SELECT c.provider_id, %(epoch)s, k.key, k.key COLLATE "C" IS DISTINCT FROM b.key,
            coalesce(b.balance, 0) + c.amount
       FROM change c
       LEFT JOIN initial_data p ON p.id = c.provider_id
-     CROSS JOIN LATERAL (SELECT p.id || '_' || p.provider_name AS key) AS k
+     CROSS JOIN LATERAL (SELECT (p.id || '_' || p.provider_name) COLLATE "C" AS key) AS k
       LEFT JOIN LATERAL (
            SELECT key, balance
              FROM balance
