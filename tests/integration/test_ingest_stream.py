@@ -187,3 +187,13 @@ def test_old_positions_are_forgotten_and_the_newest_stays(conn: psycopg.Connecti
         place = following
     assert stream.prune(conn, STREAM) > 0
     assert stream.position(conn, STREAM) == place
+
+
+def test_with_a_single_message_in_hand_it_goes_on_after_a_restart(
+    dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel
+) -> None:
+    settings = environment(dsn, amqp_url) | {"INGEST_PREFETCH": "1"}
+    for total in (3, 6):
+        publish(channel, 3)
+        with programs.running("services.ingest", **settings):
+            eventually(partial(more_than, conn, total - 1))

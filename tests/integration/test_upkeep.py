@@ -98,7 +98,7 @@ def test_a_partition_within_the_retention_stays(
     conn.execute("SELECT minutebook_make_partition(date_trunc('hour', now() - interval '24 h'))")
     before = partitions(conn)
     assert run(ours).dropped == 0
-    assert partitions(conn) == before
+    assert set(before) <= set(partitions(conn))
 
 
 def test_a_row_that_commits_while_the_drop_awaits_its_locks_keeps_the_partition(

@@ -1,0 +1,174 @@
+"""RabbitMQ stopped, cut off, out of memory or out of patience: what was in hand is stored once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import docker
+import psycopg
+import pytest
+from docker.models.containers import Container
+
+from tests.support import containers, cutting, messages, servers
+from tests.support.cutting import reconnects
+from tests.support.eventually import eventually
+from tests.support.messages import body, counted, dead_letters, rows, truth
+
+SIZE = 3000
+SMALL = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "500"}
+HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
+START_S = 60.0
+IMPATIENT = "application:set_env(rabbit, consumer_timeout, 1000)"
+LOOKS_OFTEN = "application:set_env(rabbit, channel_tick_interval, 500)"
+PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000)"
+LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A broker that only these tests use, and its container."""
+
+    server: servers.Rabbitmq
+    container: Container
+
+    def evaluate(self, *expressions: str) -> None:
+        """Have the broker evaluate Erlang."""
+        ran = self.container.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
+        assert ran.exit_code == 0, ran.output
+
+    def alarmed(self) -> bool:
+        return all(node["mem_alarm"] for node in self.server.manage("GET", "nodes"))
+
+
+@pytest.fixture(scope="module")
+def own(engine: docker.DockerClient) -> Iterator[Own]:
+    pinning = cutting.Pinning(engine)
+    with servers.rabbitmq(pinning.engine()) as server:
+        yield Own(server, pinning.container)
+
+
+@pytest.fixture
+def amqp_url(own: Own) -> Iterator[str]:
+    """A virtual host of the test's own, on that broker."""
+    with own.server.vhost() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def providers(conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+
+
+def publish(amqp_url: str, size: int, *, identities: bool = True) -> None:
+    """Publish messages of values 1 to `size`."""
+    texts = [body(1, number) for number in range(1, size + 1)]
+    names = [f"m{number}" for number in range(1, size + 1)] if identities else []
+    messages.publish(amqp_url, *texts, identities=names)
+
+
+def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
+    assert sorted(rows(conn)) == [(1, number) for number in range(1, size + 1)]
+    assert dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_again(
+    own: Own, dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    publish(amqp_url, SIZE)
+    with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url, **SMALL) as program:
+        eventually(lambda: len(rows(conn)) > 100)
+        user.execute("LOCK TABLE historical_transactions")
+        messages.lock_awaited(conn)
+        own.container.kill()
+        with cutting.undone(own.container.start):
+            eventually(lambda: reconnects(program) >= 2)
+            user.rollback()
+            assert program.process.poll() is None
+            assert program.health()[0] == 503
+        eventually(lambda: containers.succeeds(own.container, HEALTHY), START_S)
+        eventually(lambda: len(rows(conn)) == SIZE, 45)
+        eventually(lambda: program.health()[0] == 200)
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, SIZE)
+
+
+def test_a_connection_cut_in_the_middle_of_a_frame_loses_and_doubles_nothing(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    publish(amqp_url, SIZE)
+    with (
+        cutting.link(amqp_url) as (link, cut_url),
+        messages.ingest(dsn, cut_url, **SMALL) as program,
+    ):
+        for cuts in range(1, 5):
+            link.cut_within(b'{"id": 1, "value"')
+            eventually(lambda least=cuts: link.cuts >= least)  # type: ignore[misc]
+        eventually(lambda: len(rows(conn)) == SIZE, 15)
+        assert program.metric('minutebook_reconnects_total{server="postgres"}') == 0
+        assert "undecodable" not in program.logs()
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, SIZE)
+
+
+def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    with (
+        psycopg.connect(dsn) as user,
+        cutting.link(amqp_url) as (link, cut_url),
+        messages.ingest(dsn, cut_url) as program,
+    ):
+        messages.consuming(program)
+        user.execute("LOCK TABLE historical_transactions")
+        publish(amqp_url, 100)
+        messages.lock_awaited(conn)
+        link.cut_within(b'{"id": 1, "value"')
+        messages.publish(amqp_url, body(1, 101), identities=["m101"])
+        messages.consuming(program, 2)
+        user.rollback()
+        eventually(lambda: len(rows(conn)) >= 101)
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, 101)
+
+
+def test_a_broker_out_of_memory_that_blocks_producers_does_not_stop_ingest(
+    own: Own, dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    publish(amqp_url, SIZE)
+    alarm = "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"
+    clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()})"
+    own.evaluate(alarm)
+    with cutting.undone(lambda: own.evaluate(clear)):
+        eventually(own.alarmed)
+        with messages.ingest(dsn, amqp_url, **SMALL) as program:
+            eventually(lambda: len(rows(conn)) == SIZE)
+            eventually(lambda: program.health()[0] == 200)
+            assert reconnects(program) == 0
+            assert own.alarmed()
+            messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, SIZE)
+
+
+@pytest.mark.parametrize("identities", [True, False], ids=["with_identity", "without"])
+@pytest.mark.parametrize("queue_type", ["quorum", "classic"])
+def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
+    own: Own, dsn: str, conn: psycopg.Connection, queue_type: str, *, identities: bool
+) -> None:
+    own.evaluate(IMPATIENT, LOOKS_OFTEN)
+    with (
+        cutting.undone(lambda: own.evaluate(PATIENT, LOOKS_SELDOM)),
+        own.server.vhost(queue_type=queue_type) as amqp_url,
+        psycopg.connect(dsn) as user,
+        messages.ingest(dsn, amqp_url) as program,
+    ):
+        messages.consuming(program)
+        user.execute("LOCK TABLE historical_transactions")
+        publish(amqp_url, 100, identities=identities)
+        messages.lock_awaited(conn)
+        eventually(lambda: "the broker closed the channel" in program.logs())
+        messages.consuming(program, 2)
+        own.evaluate(PATIENT)
+        user.rollback()
+        eventually(lambda: len(rows(conn)) >= 100)
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, 100)

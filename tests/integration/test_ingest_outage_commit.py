@@ -1,0 +1,100 @@
+"""A COMMIT whose fate nobody knows is sent again, and each message is still one row."""
+
+import psycopg
+import pytest
+
+from tests.support import cutting, messages
+from tests.support.eventually import eventually
+from tests.support.messages import body, counted, dead_letters, rows, truth
+
+SIZE = 50
+# As psycopg sends it; BEGIN has READ COMMITTED in it.
+COMMIT = b"COMMIT\x00"
+TERMINATE = """
+SELECT pg_terminate_backend(pid)
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name = 'minutebook-ingest'
+   AND wait_event_type = 'Lock'
+"""
+
+
+@pytest.fixture(autouse=True)
+def providers(conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+
+
+def identities(*, given: bool, size: int = SIZE) -> list[str]:
+    """Return an identity for each message, or none at all."""
+    return [f"m{number}" for number in range(1, size + 1)] if given else []
+
+
+def bodies(size: int = SIZE) -> list[bytes]:
+    return [body(1, number) for number in range(1, size + 1)]
+
+
+def each_is_one_row(conn: psycopg.Connection, size: int = SIZE) -> None:
+    assert sorted(rows(conn)) == [(1, number) for number in range(1, size + 1)]
+    assert dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with_identity", "without"])
+@pytest.mark.parametrize("fate", ["done", "lost"])
+def test_a_connection_reset_inside_commit_doubles_and_loses_nothing(
+    dsn: str, conn: psycopg.Connection, amqp_url: str, fate: str, *, given: bool
+) -> None:
+    with (
+        cutting.link(dsn) as (link, cut_dsn),
+        messages.ingest(cut_dsn, amqp_url) as program,
+    ):
+        messages.consuming(program)
+        (link.lose_reply_to if fate == "done" else link.lose)(COMMIT)
+        messages.publish(amqp_url, *bodies(), identities=identities(given=given))
+        eventually(lambda: link.cuts == 1)
+        eventually(lambda: len(rows(conn)) >= SIZE)
+        # The one after it comes last: then the batch in hand was put away.
+        messages.publish(amqp_url, body(1, SIZE + 1))
+        eventually(lambda: (1, SIZE + 1) in rows(conn))
+        duplicates = program.metric("minutebook_ingest_duplicates_total")
+        assert (duplicates > 0) == (fate == "done")
+        assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, SIZE + 1)
+
+
+def test_replies_to_commit_lost_again_and_again_under_load_double_nothing(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    size = 2000
+    with (
+        cutting.link(dsn) as (link, cut_dsn),
+        messages.ingest(cut_dsn, amqp_url, INGEST_BATCH_MAX="50") as program,
+    ):
+        messages.consuming(program)
+        link.lose_reply_to(COMMIT)
+        messages.publish(amqp_url, *bodies(size))
+        for cuts in range(1, 5):
+            eventually(lambda least=cuts: link.cuts == least)  # type: ignore[misc]
+            (link.lose_reply_to if cuts % 2 else link.lose)(COMMIT)
+        eventually(lambda: len(rows(conn)) >= size, 20)
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn, size)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with_identity", "without"])
+def test_a_backend_terminated_with_a_batch_in_hand_costs_only_another_try(
+    dsn: str, conn: psycopg.Connection, amqp_url: str, *, given: bool
+) -> None:
+    with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url) as program:
+        messages.consuming(program)
+        user.execute("LOCK TABLE historical_transactions")
+        messages.publish(amqp_url, *bodies(), identities=identities(given=given))
+        for _ in range(3):
+            messages.lock_awaited(conn)
+            eventually(lambda: conn.execute(TERMINATE).rowcount == 1)
+        messages.lock_awaited(conn)
+        user.rollback()
+        eventually(lambda: len(rows(conn)) == SIZE)
+        assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
+        messages.queue_drained(program, amqp_url)
+    each_is_one_row(conn)
