@@ -37,6 +37,8 @@ def test_a_producer_finds_a_quorum_queue_that_never_drops_what_was_redelivered(
 ) -> None:
     publish(running)
 
+    # The management page shows a new queue before it shows the policy in effect.
+    eventually(lambda: "effective_policy_definition" in running.queue(), 30)
     queue = running.queue()
 
     assert (queue["type"], queue["durable"]) == ("quorum", True)

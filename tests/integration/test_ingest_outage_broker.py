@@ -62,7 +62,7 @@ def publish(amqp_url: str, size: int, *, identities: bool = True) -> None:
     """Publish messages of values 1 to `size`."""
     texts = [body(1, number) for number in range(1, size + 1)]
     names = [f"m{number}" for number in range(1, size + 1)] if identities else []
-    messages.publish(amqp_url, *texts, identities=names)
+    messages.publish(amqp_url, *texts, identities=names, confirmed=True)
 
 
 def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
@@ -86,7 +86,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
             assert program.process.poll() is None
             assert program.health()[0] == 503
         eventually(lambda: containers.succeeds(own.container, HEALTHY), START_S)
-        eventually(lambda: len(rows(conn)) == SIZE, 45)
+        eventually(lambda: len(rows(conn)) == SIZE, 60)
         eventually(lambda: program.health()[0] == 200)
         messages.queue_drained(program, amqp_url)
     each_is_one_row(conn, SIZE)

@@ -174,3 +174,15 @@ def test_a_malformed_tick_is_dropped_and_reported(
         assert syncer.stop() == 0
         state = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
         assert state.method.message_count == 0
+
+
+def test_ticks_that_are_refused_do_not_make_it_well(
+    environment: Environment, channel: BlockingChannel
+) -> None:
+    with programs.running("services.syncer", **environment) as program:
+        eventually(lambda: "syncer" not in health(program)[1]["problems"], 20)
+        publish(channel)
+        eventually(lambda: works(program))
+        eventually(lambda: (publish(channel, -30), is_unwell(program))[1], 20)
+        publish(channel)
+        eventually(lambda: health(program)[0] == 200)

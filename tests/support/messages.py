@@ -115,13 +115,18 @@ def channel(amqp_url: str) -> Iterator[BlockingChannel]:
         yield connection.channel()
 
 
-def publish(amqp_url: str, *bodies: bytes, identities: Sequence[str] = ()) -> None:
+def publish(
+    amqp_url: str, *bodies: bytes, identities: Sequence[str] = (), confirmed: bool = False
+) -> None:
     """Publish persistent messages after a plain durable declare.
 
-    Closing the channel is answered after all that was sent on it, so the broker has it then.
+    Closing the channel is answered after all that was sent on it, so the broker has it then; yet
+    only what it has `confirmed` does it keep through a kill.
     """
     with channel(amqp_url) as producer:
         producer.queue_declare(QUEUE, durable=True)
+        if confirmed:
+            producer.confirm_delivery()
         for number, text in enumerate(bodies):
             identity = identities[number] if identities else None
             properties = pika.BasicProperties(delivery_mode=2, message_id=identity)
