@@ -36,7 +36,7 @@ class Own:
         assert ran.exit_code == 0, ran.output
 
     def alarmed(self) -> bool:
-        return all(node["mem_alarm"] for node in self.server.manage("GET", "nodes"))
+        return all(node.get("mem_alarm", False) for node in self.server.manage("GET", "nodes"))
 
 
 @pytest.fixture(scope="module")
