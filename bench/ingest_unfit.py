@@ -19,12 +19,14 @@ from bench.drain import Drain
 from bench.drain import drain_with as drain
 from bench.ground import Message, Site, ground, ordinary, publish
 from bench.ingest_speed import compare
-from bench.programs import BATCH_MAX, ingest
+from bench.programs import ingest
 from bench.result import Plan, Progress, Result
 from services.ingest import core, service, store
+from shared.amqp.content import Properties
 
 QUESTION = "speed with unfit messages, statements of a bisection"
 BODY_MAX = 65536
+BATCH = 1000
 FORBIDDEN = 666
 UNFIT = (
     b'{"id": 17, "value": 600',
@@ -35,6 +37,7 @@ UNFIT = (
     b'{"id": 17, "value": 600, "note": "\xff"}',
 )
 GUILTY = (0, 1, 2, 4, 8)
+MESSAGE_ID_FLAG = b"\x00\x80"
 
 # What a sequence gave out is not taken back with a savepoint: it counts the refused INSERTs, too.
 PREPARE: LiteralString = """
@@ -52,13 +55,6 @@ CREATE TRIGGER count_insert
     BEFORE INSERT ON historical_transactions
     FOR EACH STATEMENT EXECUTE FUNCTION count_insert();
 """
-
-
-class _Properties:
-    headers = None
-
-    def __init__(self) -> None:
-        self.message_id = str(uuid.uuid4())
 
 
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
@@ -86,8 +82,8 @@ def _mixed(count: int) -> Iterator[Message]:
 
 def _bisections(site: Site) -> str:
     counts = ", ".join(f"{guilty}: {_inserts(site, guilty)}" for guilty in GUILTY)
-    depth = 2 * math.ceil(math.log2(BATCH_MAX))
-    return f"INSERTs by guilty rows in {BATCH_MAX:,}: {counts} (2·log2 n = {depth} a guilty row)"
+    depth = 2 * math.ceil(math.log2(BATCH))
+    return f"INSERTs by guilty rows in {BATCH:,}: {counts} (2·log2 n = {depth} a guilty row)"
 
 
 def _inserts(site: Site, guilty: int) -> int:
@@ -98,22 +94,29 @@ def _inserts(site: Site, guilty: int) -> int:
     ):
         conn.execute(PREPARE)
         limits = store.column_limits(conn, BODY_MAX)
-        intake = service.Intake("bench", "property", BATCH_MAX, BODY_MAX, limits)
-        outcome = service.store_batch(conn, _batch(guilty), intake)
+        intake = service.Intake("bench", "property", BATCH, BODY_MAX, limits)
+        outcome = service.store_batch(conn, _batch(guilty, intake), intake)
         assert outcome.dead.total() == guilty, f"{outcome.dead.total()} dead letters"
         row = conn.execute("SELECT last_value FROM inserts").fetchone()
         return int(row[0]) if row else 0
 
 
-def _batch(guilty: int) -> list[core.Received]:
-    blamed = {round((number + 0.5) * BATCH_MAX / guilty) for number in range(guilty)}
-    return [
+def identified() -> Properties:
+    """Return properties with a new identity and nothing else."""
+    identity = str(uuid.uuid4()).encode()
+    return Properties(MESSAGE_ID_FLAG + bytes([len(identity)]) + identity)
+
+
+def _batch(guilty: int, intake: service.Intake) -> list[core.Judged]:
+    blamed = {round((number + 0.5) * BATCH / guilty) for number in range(guilty)}
+    received = (
         core.Received(
             tag,
             False,  # noqa: FBT003 - a named tuple
-            _Properties(),
+            identified(),
             json.dumps({"id": 17, "value": FORBIDDEN if tag in blamed else 600}).encode(),
             "",
         )
-        for tag in range(BATCH_MAX)
-    ]
+        for tag in range(BATCH)
+    )
+    return [core.judge(one, intake.limits, intake.identity_source) for one in received]

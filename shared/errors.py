@@ -15,12 +15,5 @@ class Unavailable(Exception):
         self.detail = detail
 
 
-class Undecodable(Unavailable):
-    """A message's headers cannot be read by the client library, and that ended the connection.
-
-    Every message in hand will be delivered again, and this one, too.
-    """
-
-
 class Refusal(Exception):
     """We decline to run here (schema too old, server that evicts): a person has to act."""

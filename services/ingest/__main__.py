@@ -1,6 +1,6 @@
 """`python -m services.ingest`: settings, connections, the two threads, the order of stopping."""
 
-import math
+import gc
 import sys
 import threading
 from functools import partial
@@ -11,15 +11,18 @@ from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store, worker
 from services.ingest.promoter import Promoter
-from services.ingest.receiver import CAREFUL_FOR_S, Caution, Receiver
+from services.ingest.receiver import Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
-from shared import amqp, postgres, program, retry, settings
-from shared.errors import Unavailable, Undecodable
+from shared import postgres, program, retry, settings
+from shared.amqp import consumer
+from shared.errors import Unavailable
 from shared.health import Health
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
 BROKER_SILENT_S = 10.0
+GARBAGE_THRESHOLDS = (50_000, 50, 100)
+"""Messages in hand are tens of thousands of objects in no cycle, looked at by each collection."""
 
 log = structlog.get_logger()
 
@@ -65,6 +68,8 @@ class IngestSettings(
 
 def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
     """Store what comes until `stop`; start anew whenever a server was lost."""
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     if chosen.ingest_prefetch < 2 * chosen.ingest_batch_max:
         log.warning("prefetch_small", hint="below twice INGEST_BATCH_MAX the writer waits")
     health.problem("receiver", "not connected yet")
@@ -79,10 +84,9 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
     connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, health, stop)
-    caution = Caution()
     promoter = Promoter(connect, health, stop)
     with worker.running("promoter", promoter.live, stop), writer.running():
-        retry.living(stop, partial(_live, chosen, health, stop, writer, caution))
+        retry.living(stop, partial(_live, chosen, health, stop, writer))
 
 
 def _live(
@@ -90,37 +94,25 @@ def _live(
     health: Health,
     stop: threading.Event,
     writer: Writer,
-    caution: Caution,
 ) -> None:
     while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
         if stop.is_set():
             return
-    try:
-        with amqp.connection(chosen, name="ingest") as broker:
-            receiver = _receiver(broker, writer)
-            receiver.start(writer.intake.queue, 1 if caution.on else chosen.ingest_prefetch)
-            health.expect("receiver", within_s=BROKER_SILENT_S)
-            _receive(receiver, health, stop, caution)
-    except Undecodable as error:
-        health.problem("receiver", str(error))
-        caution.after(error, stop)
+    with consumer.connection(chosen, name="ingest") as broker:
+        receiver = _receiver(broker, writer)
+        receiver.start(writer.intake.queue, chosen.ingest_prefetch)
+        health.expect("receiver", within_s=BROKER_SILENT_S)
+        try:
+            receiver.run(stop)
+        except Unavailable as error:
+            health.problem("receiver", str(error))
+            retry.lost(error)
 
 
-def _receiver(broker: amqp.Broker, writer: Writer) -> Receiver:
+def _receiver(broker: consumer.Consumer, writer: Writer) -> Receiver:
     if isinstance(writer, StreamWriter):
         return StreamReceiver(broker, writer)
     return Receiver(broker, writer)
-
-
-def _receive(receiver: Receiver, health: Health, stop: threading.Event, caution: Caution) -> None:
-    try:
-        receiver.run(stop, for_s=CAREFUL_FOR_S if caution.on else math.inf)
-        caution.on = False
-    except Undecodable:
-        raise
-    except Unavailable as error:
-        health.problem("receiver", str(error))
-        retry.lost(error)
 
 
 PROGRAM = program.Program("ingest", ABOUT, IngestSettings, run)

@@ -49,6 +49,9 @@ class DeadLetter:
         return "waiting" if self.reason == "unknown_provider" else "open"
 
 
+Judged = Transaction | DeadLetter
+
+
 @dataclass(slots=True)
 class Sorted:
     """A batch before the database has seen it. Identities of `transactions` are distinct."""
@@ -58,31 +61,34 @@ class Sorted:
     repeated: int = 0
 
 
-def sort(batch: Sequence[Received], limits: Limits, identity_source: str) -> Sorted:
+def judge(message: Received, limits: Limits, identity_source: str) -> Judged:
+    """Say what a message is by itself; done as it arrives, while the database is at work."""
+    identity = message.spare_identity
+    try:
+        provider_id, value, fields = decode(message.body, limits)
+        identity = identify(
+            identity_source, message.properties, partial(_fields, fields, message.body), identity
+        )
+    except Unfit as unfit:
+        return _unfit(message, unfit, identity_source)
+    return Transaction(message, identity, provider_id, value)
+
+
+def sort(batch: Sequence[Judged]) -> Sorted:
     """Split a batch into transactions and dead letters, and count repetitions within it."""
     result = Sorted()
     first: dict[str, Transaction] = {}
-    for message in batch:
-        identity = message.spare_identity
-        try:
-            provider_id, value, fields = decode(message.body, limits)
-            identity = identify(
-                identity_source,
-                message.properties,
-                partial(_fields, fields, message.body),
-                identity,
-            )
-        except Unfit as unfit:
-            result.dead.append(_unfit(message, unfit, identity_source))
+    for judged in batch:
+        if isinstance(judged, DeadLetter):
+            result.dead.append(judged)
             continue
-        transaction = Transaction(message, identity, provider_id, value)
-        earlier = first.setdefault(identity, transaction)
-        if earlier is transaction:
-            result.transactions.append(transaction)
-        elif earlier[2:] == transaction[2:]:
+        earlier = first.setdefault(judged.identity, judged)
+        if earlier is judged:
+            result.transactions.append(judged)
+        elif earlier[2:] == judged[2:]:
             result.repeated += 1
         else:
-            result.dead.append(conflict(transaction))
+            result.dead.append(conflict(judged))
     return result
 
 

@@ -4,15 +4,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from services.ingest.body import Unfit, a_kind
+from shared.amqp.content import Garbled
 
 IDENTITY_BYTES_MAX = 255
 
 
 class Properties(Protocol):
-    """The AMQP properties that decide anything; `properties.py` keeps all of them."""
+    """The AMQP properties: those that decide anything, and all of them for the dead letter."""
 
-    message_id: Any
-    headers: Any
+    @property
+    def message_id(self) -> Any:  # noqa: ANN401 - text, or what is no identity
+        """The property of that name; raises `Garbled`."""
+
+    @property
+    def headers(self) -> Any:  # noqa: ANN401 - a mapping or None
+        """The headers by name; raises `Garbled`."""
+
+    def all(self) -> Mapping[str, object]:
+        """Return those that are set."""
 
 
 def identify(
@@ -22,13 +31,10 @@ def identify(
 
     `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`).
     """
-    kind, _, name = source.partition(":")
-    if kind == "header":
-        found = (properties.headers or {}).get(name)
-    elif kind == "field":
-        found = fields().get(name)
-    else:
-        found = properties.message_id
+    try:
+        found = _find(source, properties, fields)
+    except Garbled as error:
+        raise Unfit("bad_identity", f"the properties are garbled: {error}") from error
     if found is None or found in ("", b""):
         return spare
     if isinstance(found, int) and not isinstance(found, bool):
@@ -37,6 +43,15 @@ def identify(
         raise Unfit("bad_identity", f"the identity is {a_kind(found)}, not text in UTF-8")
     _check_identity(found)
     return found
+
+
+def _find(source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]]) -> object:
+    if source == "property":
+        return properties.message_id
+    kind, _, name = source.partition(":")
+    if kind == "header":
+        return (properties.headers or {}).get(name)
+    return fields().get(name)
 
 
 def _check_identity(identity: str) -> None:

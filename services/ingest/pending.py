@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 
-from services.ingest.core import Received
+from services.ingest.core import Judged
 
 BYTES_MAX = 16 * 2**20
 """Above this the receiver stops reading: the broker's TCP window fills instead of our memory."""
@@ -18,7 +18,7 @@ class Pending:
 
     def __init__(self) -> None:
         """Begin empty and open."""
-        self._messages: deque[Received] = deque()
+        self._messages: deque[Judged] = deque()
         self._changed = threading.Condition()
         self._oldest_at = 0.0
         self._messages_in = 0
@@ -28,12 +28,12 @@ class Pending:
         self.open = True
         """Whether what was delivered can still be acknowledged."""
 
-    def add(self, message: Received) -> None:
+    def add(self, message: Judged) -> None:
         """Add one; `announce` follows once all that came together is added."""
         if not self._messages:
             self._oldest_at = time.monotonic()
         self._messages_in += 1
-        self._bytes_in += len(message.body)
+        self._bytes_in += len(message.message.body)
         self._messages.append(message)
 
     def settled(self) -> bool:
@@ -46,7 +46,7 @@ class Pending:
             with self._changed:
                 self._changed.notify_all()
 
-    def take(self, most: int, wait_s: float) -> tuple[list[Received], float]:
+    def take(self, most: int, wait_s: float) -> tuple[list[Judged], float]:
         """Return up to `most` messages, and when the oldest came (monotonic seconds).
 
         Waits up to `wait_s` for the first; the list is empty if none came.
@@ -59,10 +59,10 @@ class Pending:
         self._oldest_at = time.monotonic()
         return batch, oldest_at
 
-    def finished(self, batch: list[Received]) -> None:
+    def finished(self, batch: list[Judged]) -> None:
         """Say that a batch is out of hand, and let the receiver go on."""
         self._messages_out += len(batch)
-        self._bytes_out += sum(len(message.body) for message in batch)
+        self._bytes_out += sum(len(message.message.body) for message in batch)
         with self._changed:
             self._changed.notify_all()
 

@@ -7,21 +7,14 @@ NaN) becomes an object with one key that starts with `$` and says what it was.
 import base64
 import json
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from services.ingest.identity import Properties
 
-NAMES = (
-    "content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id",
-    "reply_to", "expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id",
-)  # fmt: skip
-
-
-def encode(properties: Properties) -> str:
+def encode(properties: Mapping[str, object]) -> str:
     """Return the properties that are set, as a JSON object that jsonb accepts."""
-    given = {name: getattr(properties, name, None) for name in NAMES}
-    return json.dumps({name: _safe(value) for name, value in given.items() if value is not None})
+    return json.dumps({name: _safe(value) for name, value in properties.items()})
 
 
 def _safe(value: object) -> object:

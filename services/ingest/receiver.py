@@ -1,6 +1,5 @@
 """The receiving side: one broker connection, its deliveries and their acknowledgements."""
 
-import math
 import threading
 import time
 from functools import partial
@@ -8,16 +7,14 @@ from uuid import uuid4
 
 import structlog
 
-from services.ingest.core import Received
+from services.ingest.core import Received, judge
 from services.ingest.pending import Pending
 from services.ingest.writer import Writer
-from shared import amqp
-from shared.errors import Unavailable, Undecodable
+from shared.amqp.consumer import Consumer
+from shared.amqp.content import Properties
+from shared.errors import Unavailable
 
 POLL_S = 0.5
-ALONE_WAIT_S = 60.0
-CAREFUL_FOR_S = 60.0
-"""How long one message at a time is enough to believe that the bad one is gone."""
 ROOM_WAIT_S = 2.0
 """Below the heartbeat: while we wait for room nobody answers the broker."""
 STOP_WAIT_S = 12.0
@@ -26,30 +23,10 @@ STOP_WAIT_S = 12.0
 log = structlog.get_logger()
 
 
-class Caution:
-    """How to go on after a message that cannot be decoded: one at a time, then not at all.
-
-    Each death of a connection delivers again all it had in hand, and a quorum queue without our
-    policy drops a message after 20 of them. So the messages beside the bad one must not be in
-    hand: prefetch 1. If the bad one comes again then, we stop loudly and look again each minute.
-    """
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self.on = False
-
-    def after(self, error: Undecodable, stop: threading.Event) -> None:
-        """Take note of a death; waits where the bad message stands alone at the head."""
-        log.error("undecodable_message", detail=error.detail, alone=self.on)
-        if self.on:
-            stop.wait(ALONE_WAIT_S)
-        self.on = True
-
-
 class Receiver:
     """One life of the broker connection; the writer's `Inbox`."""
 
-    def __init__(self, broker: amqp.Broker, writer: Writer) -> None:
+    def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
         self.pending = Pending()
         self.broker = broker
@@ -59,20 +36,16 @@ class Receiver:
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
-        state = self.broker.declare_transactions(queue)
+        state = self.broker.declare(queue)
         self.broker.consume(queue, prefetch=prefetch, on_message=self.on_message)
         self.writer.serve(self)
         self.health.progress("receiver")
         log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
 
-    def run(self, stop: threading.Event, *, for_s: float = math.inf) -> None:
-        """Receive until `stop`, or for about `for_s` seconds.
-
-        Raises `Unavailable` when the broker is gone.
-        """
-        end = time.monotonic() + for_s
+    def run(self, stop: threading.Event) -> None:
+        """Receive until `stop`. Raises `Unavailable` when the broker is gone."""
         try:
-            while not stop.is_set() and time.monotonic() < end:
+            while not stop.is_set():
                 self.broker.poll(POLL_S)
                 self.pending.announce()
                 self.health.progress("receiver")
@@ -98,11 +71,16 @@ class Receiver:
         self,
         tag: int,
         redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
-        properties: amqp.Properties,
+        properties: Properties,
         body: bytes,
     ) -> None:
         """Take one delivery in."""
-        self.pending.add(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+        self.take(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+
+    def take(self, message: Received) -> None:
+        """Judge a message and hand it to the writer."""
+        intake = self.writer.intake
+        self.pending.add(judge(message, intake.limits, intake.identity_source))
 
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Read next to nothing while too much is in hand, yet keep the channel.

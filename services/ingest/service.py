@@ -14,7 +14,7 @@ from psycopg import errors
 
 from services.ingest import blame, core, store
 from services.ingest.body import Limits
-from services.ingest.core import DeadLetter, Received, Transaction
+from services.ingest.core import DeadLetter, Judged, Transaction
 from shared import postgres
 from shared.errors import Unavailable
 
@@ -52,7 +52,7 @@ class Miscount(AssertionError):
 
 def store_batch(
     conn: psycopg.Connection,
-    batch: Sequence[Received],
+    batch: Sequence[Judged],
     intake: Intake,
     in_commit: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -64,7 +64,7 @@ def store_batch(
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
-    ready = core.sort(batch, intake.limits, intake.identity_source)
+    ready = core.sort(batch)
     again = ""
     with postgres.translating():
         for _ in range(ATTEMPTS_MAX):

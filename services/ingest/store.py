@@ -108,7 +108,9 @@ def insert_dead_letters(
             "errors": [letter.error for letter in letters],
             "queue": queue,
             "bodies": [letter.message.body for letter in letters],
-            "properties": [properties.encode(letter.message.properties) for letter in letters],
+            "properties": [
+                properties.encode(letter.message.properties.all()) for letter in letters
+            ],
             "provider_ids": [letter.provider_id for letter in letters],
             "values": [letter.value for letter in letters],
             "states": [letter.state for letter in letters],

@@ -12,13 +12,14 @@ import psycopg
 import structlog
 
 from services.ingest import service, stream
-from services.ingest.core import Received
+from services.ingest.core import Judged, Received
 from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
 from services.ingest.stream import Continuity, Gap, Overtaken, Position
 from services.ingest.writer import Writer
-from shared import amqp
-from shared.errors import Unavailable
+from shared.amqp.consumer import STREAM_OFFSET, Consumer
+from shared.amqp.content import Garbled
+from shared.errors import Refusal, Unavailable
 
 STANDBY_POLL_S = 1.0
 ANCHOR_WAIT_S = 10.0
@@ -55,15 +56,15 @@ class StreamWriter(Writer):
             raise Unavailable("rabbitmq", "the stream is to be read anew")
         super().run_once(conn)
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Received]) -> service.Outcome:
+    def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
         before = self.position
         if before is None:
             raise LookupError("no position: the writer has not begun")
-        last = offset_of(messages[-1].properties)
+        last = offset_of(messages[-1].message.properties)
         if last <= before.reached:
             raise Unavailable("rabbitmq", "these were read from an older position")
-        after = before.after(last, messages[-1].body)
+        after = before.after(last, messages[-1].message.body)
         move = partial(stream.advance, conn, before, after)
         try:
             outcome = service.store_batch(conn, messages, self.intake, move)
@@ -79,7 +80,7 @@ class StreamWriter(Writer):
 class StreamReceiver(Receiver):
     """Reads a stream from where Postgres stands, and watches that nothing is missing."""
 
-    def __init__(self, broker: amqp.Broker, writer: StreamWriter) -> None:
+    def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
         """`writer` has begun: its position is where reading starts."""
         super().__init__(broker, writer)
         if writer.position is None:
@@ -91,7 +92,7 @@ class StreamReceiver(Receiver):
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the stream and start deliveries from the last message stored."""
-        state = self.broker.declare_stream(queue)
+        state = self.broker.declare(queue, kind="stream")
         self.broker.consume(
             queue,
             prefetch=prefetch,
@@ -116,7 +117,7 @@ class StreamReceiver(Receiver):
         self,
         tag: int,
         redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
-        properties: amqp.Properties,
+        properties: Properties,
         body: bytes,
     ) -> None:
         """Take one delivery in; its offset is its identity if it carries none."""
@@ -126,7 +127,7 @@ class StreamReceiver(Receiver):
         try:
             if self._continuity.accept(offset, body):
                 identity = self._start.identity(offset)
-                self.pending.add(Received(tag, redelivered, properties, body, identity))
+                self.take(Received(tag, redelivered, properties, body, identity))
             else:
                 self.broker.ack(tag)  # the last one stored: its credit is needed
         except Gap as gap:
@@ -135,5 +136,11 @@ class StreamReceiver(Receiver):
 
 
 def offset_of(properties: Properties) -> int:
-    """Return a delivery's offset in its stream."""
-    return int(properties.headers[amqp.STREAM_OFFSET])
+    """Return a delivery's offset in its stream. Raises `Refusal` for one that shows none."""
+    try:
+        offset = (properties.headers or {}).get(STREAM_OFFSET)
+    except Garbled:
+        offset = None
+    if not isinstance(offset, int):
+        raise Refusal("a delivery without an offset: is INGEST_STREAM a stream?")
+    return offset

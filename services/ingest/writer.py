@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from services.ingest import metrics, service, store, worker
-from services.ingest.core import Received
+from services.ingest.core import Judged
 from services.ingest.pending import Pending
 from shared import postgres, retry
 from shared.errors import Unavailable
@@ -44,7 +44,7 @@ class Inbox(Protocol):
 class InHand:
     """A batch from its taking to its acknowledgement; kept over lost connections to Postgres."""
 
-    messages: list[Received]
+    messages: list[Judged]
     inbox: Inbox
     oldest_at: float
 
@@ -100,7 +100,7 @@ class Writer:
     def begin(self, conn: psycopg.Connection) -> None:
         """Make ready for one life of `conn`; a batch in hand from the last one is kept."""
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Received]) -> service.Outcome:
+    def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`."""
         return service.store_batch(conn, messages, self.intake, self._check_channel)
 
@@ -126,10 +126,10 @@ class Writer:
             with contextlib.suppress(ChannelGone):
                 outcome = self.store(conn, batch.messages)
                 ended = time.monotonic()
-                batch.inbox.settled(batch.messages[-1].tag)
+                batch.inbox.settled(batch.messages[-1].message.tag)
                 metrics.stored(
                     outcome,
-                    redelivered=sum(message.redelivered for message in batch.messages),
+                    redelivered=sum(one.message.redelivered for one in batch.messages),
                     commit_s=ended - started,
                     latency_s=ended - batch.oldest_at,
                 )

@@ -12,7 +12,8 @@ from pydantic import Field
 from services.syncer import store, upkeep
 from services.syncer.projection import Projection
 from services.syncer.service import Published, Syncer
-from shared import amqp, keydb, postgres, program, retry, settings, tick
+from shared import keydb, postgres, program, retry, settings, tick
+from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -55,7 +56,7 @@ def _live(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None
     with (
         postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
         keydb.client(chosen, name="syncer") as client,
-        amqp.connection(chosen, name="syncer") as broker,
+        ticks.connection(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
         loop = Loop(chosen, health, Syncer(conn, Projection(client)), broker)
@@ -80,7 +81,7 @@ class Loop:
     """Waits for ticks on one broker connection; folds in between."""
 
     def __init__(
-        self, chosen: SyncerSettings, health: Health, syncer: Syncer, broker: amqp.Broker
+        self, chosen: SyncerSettings, health: Health, syncer: Syncer, broker: ticks.Broker
     ) -> None:
         """All four are of this life only."""
         self._fold_interval_s = chosen.sync_fold_interval_seconds
@@ -92,12 +93,8 @@ class Loop:
 
     def prepare(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
-        self._broker.declare_tick_queue()
-        self._broker.consume(
-            amqp.TICK_QUEUE,
-            prefetch=1,
-            on_message=lambda tag, _redelivered, _properties, body: self._ticks.append((tag, body)),
-        )
+        self._broker.declare_queue()
+        self._broker.consume(lambda tag, body: self._ticks.append((tag, body)))
         self._expect(INTERVAL_UNTIL_TOLD_S)
         self._report(self._syncer.publish())
         self._health.progress("syncer")

@@ -16,7 +16,8 @@ from prometheus_client import Counter, Histogram
 from pydantic import Field
 
 from services.ticker.core import Boundaries
-from shared import amqp, program, retry, settings, tick
+from shared import program, retry, settings, tick
+from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
 from shared.metrics import LATENESS_BUCKETS_S
@@ -69,8 +70,8 @@ class Ticker:
 
     def live(self, chosen: TickerSettings) -> None:
         """Publish until `stop` or until the connection is lost."""
-        with amqp.connection(chosen, name="ticker") as broker:
-            broker.declare_ticks()
+        with ticks.connection(chosen, name="ticker") as broker:
+            broker.declare_exchange()
             broker.confirm()
             self._count_missed(self._boundaries.skip(self._clock()))
             self._health.progress("ticker")
@@ -81,7 +82,7 @@ class Ticker:
                 self._health.problem("ticker", str(error))
                 retry.lost(error)
 
-    def run_once(self, broker: amqp.Broker) -> int | None:
+    def run_once(self, broker: ticks.Broker) -> int | None:
         """Wait a little, or publish the boundary that is due and return it (Unix seconds)."""
         wait_s = self._boundaries.next_at() - self._clock()
         if wait_s > FINAL_SLEEP_S:
@@ -99,10 +100,10 @@ class Ticker:
         self._count_missed(due.missed)  # only now: a publish that fails leaves them to `skip`
         return due.boundary
 
-    def _publish(self, broker: amqp.Broker, boundary: int) -> None:
+    def _publish(self, broker: ticks.Broker, boundary: int) -> None:
         at = datetime.fromtimestamp(boundary, UTC)
         body = tick.encode(tick.Tick(at, self._interval_s, self._name))
-        broker.publish_tick(body, expires_s=self._interval_s)
+        broker.publish(body, expires_s=self._interval_s)
         lateness_s = self._clock() - boundary
         PUBLISHED.inc()
         LATENESS.observe(lateness_s)

@@ -20,7 +20,7 @@ from tests.support.messages import (
     body,
     counted,
     dead_letters,
-    received,
+    judged,
     rows,
     truth,
     waiting_in_queue,
@@ -69,8 +69,8 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
     before = metrics.DUPLICATES._value.get()  # noqa: SLF001 - there is no public reading
     for _ in range(2):  # an inbox whose channel died with its acknowledgements
         inbox = FakeInbox()
-        inbox.pending.add(received(body(1, 600), "m1", tag=1))
-        inbox.pending.add(received(b"{", "m2", tag=2))
+        inbox.pending.add(judged(body(1, 600), "m1", tag=1))
+        inbox.pending.add(judged(b"{", "m2", tag=2))
         writer(ours, inbox).run_once(ours)
         assert inbox.acknowledged == [2]
     assert metrics.DUPLICATES._value.get() == before + 1  # noqa: SLF001
@@ -83,14 +83,14 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     ours: psycopg.Connection,
 ) -> None:
     inbox = FakeInbox()
-    inbox.pending.add(received(body(1, 1), tag=1))
+    inbox.pending.add(judged(body(1, 1), tag=1))
     ours_writer = writer(ours, inbox)
     messages.refuse_rows(ours, "57014")
     for _ in range(2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)
         assert ours_writer.in_hand is not None
-        inbox.pending.add(received(body(1, 2), tag=2))
+        inbox.pending.add(judged(body(1, 2), tag=2))
     assert inbox.acknowledged == []
     messages.refuse_no_more(ours)
     ours_writer.run_once(ours)
@@ -102,7 +102,7 @@ def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
     ours: psycopg.Connection,
 ) -> None:
     inbox = FakeInbox()
-    inbox.pending.add(received(body(1, 1), tag=1))
+    inbox.pending.add(judged(body(1, 1), tag=1))
     inbox.pending.open = False
     writer(ours, inbox).run_once(ours)
     assert (inbox.acknowledged, rows(ours)) == ([], [])

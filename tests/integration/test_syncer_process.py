@@ -15,7 +15,8 @@ import redis
 from pika.adapters.blocking_connection import BlockingChannel
 
 from services.syncer.projection import WATERMARK_KEY
-from shared import amqp, tick
+from shared import tick
+from shared.amqp import ticks
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import add
@@ -53,7 +54,7 @@ def consumers(server: servers.Rabbitmq, amqp_url: str) -> list[bool]:
     """Return, for each consumer of the tick queue, whether it is the active one."""
     vhost = amqp_url.rpartition("/")[2]
     found = server.manage("GET", f"consumers/{vhost}")
-    return [bool(c["active"]) for c in found if c["queue"]["name"] == amqp.TICK_QUEUE]
+    return [bool(c["active"]) for c in found if c["queue"]["name"] == ticks.QUEUE]
 
 
 def health(program: programs.Program) -> tuple[int, dict[str, Any]]:
@@ -140,7 +141,7 @@ def test_while_no_syncer_runs_its_queue_holds_the_newest_tick_only(
         assert syncer.stop() == 0
     channel.confirm_delivery()
     newest = [publish(channel, second, interval_s=60) for second in (9, 6, 3)][-1]
-    state = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
+    state = channel.queue_declare(ticks.QUEUE, passive=True)
     assert state.method.message_count == 1
     with programs.running("services.syncer", **environment):
         eventually(lambda: boundaries(conn), 15)
@@ -172,7 +173,7 @@ def test_a_malformed_tick_is_dropped_and_reported(
         publish(channel)
         eventually(lambda: boundaries(conn))
         assert syncer.stop() == 0
-        state = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
+        state = channel.queue_declare(ticks.QUEUE, passive=True)
         assert state.method.message_count == 0
 
 

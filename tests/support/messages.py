@@ -14,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from psycopg import sql
 
 from services.ingest import core, service, store
+from services.ingest.body import Limits
 from services.ingest.pending import Pending
 from tests.support import programs
 from tests.support.eventually import eventually
@@ -43,6 +44,10 @@ class FakeProperties:
     message_id: Any = None
     headers: Any = None
 
+    def all(self) -> dict[str, Any]:
+        """Return those that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 @dataclass
 class FakeInbox:
@@ -69,6 +74,11 @@ def received(
     return core.Received(tag, False, properties, text, spare or f"spare-{tag}")  # noqa: FBT003
 
 
+def judged(text: bytes, identity: object = None, *, tag: int = 1) -> core.Judged:
+    """Return a delivery as the receiver hands it to the writer."""
+    return core.judge(received(text, identity, tag=tag), Limits(BODY_MAX), "property")
+
+
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
     """Return what ingest would work by on this database."""
     limits = store.column_limits(conn, BODY_MAX)
@@ -79,7 +89,9 @@ def store_batch(
     conn: psycopg.Connection, batch: Sequence[core.Received], *, source: str = "property"
 ) -> service.Outcome:
     """Store a batch as the writer does."""
-    return service.store_batch(conn, batch, intake(conn, source=source))
+    taken = intake(conn, source=source)
+    judged = [core.judge(one, taken.limits, taken.identity_source) for one in batch]
+    return service.store_batch(conn, judged, taken)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,14 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core import Received
+from services.ingest.core import Judged
 from services.ingest.pending import BYTES_MAX, Pending
-from tests.support.messages import received
+from tests.support.messages import judged
 
-HALF = received(b"x" * (BYTES_MAX // 2))
+HALF = judged(b"x" * (BYTES_MAX // 2))
 
 
-def added(pending: Pending, *messages: Received) -> None:
+def added(pending: Pending, *messages: Judged) -> None:
     """Add and announce, as one poll does."""
     for message in messages:
         pending.add(message)
@@ -25,13 +25,13 @@ def test_messages_come_out_in_the_order_in_which_they_came_and_at_most_so_many(
 ) -> None:
     pending, tag, taken = Pending(), 0, []
     for size in polls:
-        added(pending, *(received(b"", tag=number) for number in range(tag + 1, tag + size + 1)))
+        added(pending, *(judged(b"", tag=number) for number in range(tag + 1, tag + size + 1)))
         tag += size
         batch, _ = pending.take(most, 0)
         assert len(batch) <= most
-        taken += [message.tag for message in batch]
+        taken += [message.message.tag for message in batch]
     while batch := pending.take(most, 0)[0]:
-        taken += [message.tag for message in batch]
+        taken += [message.message.tag for message in batch]
     assert taken == list(range(1, tag + 1))
 
 
@@ -39,7 +39,7 @@ def test_there_is_no_room_while_too_many_bytes_are_in_hand_even_after_they_were_
     pending = Pending()
     added(pending, HALF, HALF)
     assert pending.wait_for_room(0)
-    added(pending, received(b"x"))
+    added(pending, judged(b"x"))
     assert not pending.wait_for_room(0)
     batch, _ = pending.take(10, 0)
     assert not pending.wait_for_room(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.body import Limits
-from services.ingest.core import Sorted, bisect, sort, tally
+from services.ingest.core import DeadLetter, Sorted, bisect, judge, sort, tally
 from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
 
 LIMITS = Limits(BODY_MAX)
@@ -16,7 +16,7 @@ LIMITS = Limits(BODY_MAX)
 def sorted_by_property(*messages: tuple[bytes, str | None]) -> Sorted:
     """Sort messages given as body and identity, with tags from 1."""
     batch = [received(text, identity, tag=tag) for tag, (text, identity) in enumerate(messages, 1)]
-    return sort(batch, LIMITS, "property")
+    return sort([judge(one, LIMITS, "property") for one in batch])
 
 
 def test_transactions_keep_their_order_and_dead_letters_their_reasons() -> None:
@@ -57,8 +57,9 @@ def test_an_unfit_body_keeps_the_identity_by_which_its_redelivery_is_known() -> 
 
 def test_an_unfit_body_that_can_be_read_keeps_the_identity_in_its_own_field() -> None:
     text = b'{"id": 1, "value": "600", "txn": "m1"}'
-    found = sort([received(text)], LIMITS, "field:txn")
-    assert [(one.reason, one.identity) for one in found.dead] == [("wrong_type", "m1")]
+    found = judge(received(text), LIMITS, "field:txn")
+    assert isinstance(found, DeadLetter)
+    assert (found.reason, found.identity) == ("wrong_type", "m1")
 
 
 def test_a_bad_identity_is_not_kept() -> None:

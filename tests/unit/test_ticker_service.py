@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.ticker.__main__ import Ticker
-from shared import amqp, tick
+from shared import tick
+from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -23,7 +24,7 @@ class Clock:
 
 
 @dataclass
-class FakeBroker(amqp.Broker):
+class FakeBroker(ticks.Broker):
     """Takes ticks, or loses its connection; polling lets time pass."""
 
     clock: Clock
@@ -33,7 +34,7 @@ class FakeBroker(amqp.Broker):
     def poll(self, timeout_s: float) -> None:
         self.clock.now += timeout_s
 
-    def publish_tick(self, body: bytes, *, expires_s: int) -> None:
+    def publish(self, body: bytes, *, expires_s: int) -> None:
         if self.broken:
             raise Unavailable("rabbitmq", "gone")
         self.sent.append(tick.decode(body))

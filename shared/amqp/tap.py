@@ -1,0 +1,115 @@
+"""A tap between pika's transport and its protocol, through which deliveries are drawn off.
+
+It is put there by the interface that pika documents for I/O services other than its own
+(`pika.adapters.utils.nbio_interface`); pika sees every other frame as if nothing were in between.
+"""
+
+import time
+from collections.abc import Callable
+from socket import socket
+from ssl import SSLContext
+
+from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.nbio_interface import (
+    AbstractIOReference,
+    AbstractStreamProtocol,
+    AbstractStreamTransport,
+)
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+
+from shared.amqp.deliveries import Deliveries, OnMessage
+
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+HEARTBEAT_EVERY_S = 1.0
+
+Linked = tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException
+
+
+class TappedServices(SelectorIOServicesAdapter):
+    """pika's own I/O services for one connection, tapped."""
+
+    def __init__(self, loop: IOLoop) -> None:
+        """`loop` stops after each piece that came, so that whoever runs it can look at it."""
+        super().__init__(loop)  # type: ignore[arg-type]  # its stub lacks a parameter
+        self._loop = loop
+        self._tap: Tap | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """What `on_message` raised; nothing was taken after it."""
+        return self._tap.failure if self._tap else None
+
+    def draw(self, channel: int, on_message: OnMessage) -> None:
+        """Have `on_message` take the deliveries of `channel` from now on."""
+        if self._tap:
+            self._tap.deliveries.take(channel, on_message)
+
+    def close_tap(self) -> None:
+        """Draw nothing off any more."""
+        if self._tap:
+            self._tap.deliveries.stop()
+
+    def create_streaming_connection(
+        self,
+        protocol_factory: Callable[[], AbstractStreamProtocol],
+        sock: socket,
+        on_done: Callable[[Linked], None],
+        ssl_context: SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> AbstractIOReference:
+        """As pika's, but the transport talks to the tap. pika is answered with its own protocol."""
+
+        def tapped() -> AbstractStreamProtocol:
+            self._tap = Tap(protocol_factory(), self._loop.stop)
+            return self._tap
+
+        def done(result: Linked) -> None:
+            if isinstance(result, tuple) and self._tap:
+                result = (result[0], self._tap.protocol)
+            on_done(result)
+
+        return super().create_streaming_connection(
+            tapped, sock, done, ssl_context=ssl_context, server_hostname=server_hostname
+        )
+
+
+class Tap(AbstractStreamProtocol):
+    """What the transport takes for the protocol."""
+
+    def __init__(self, protocol: AbstractStreamProtocol, received: Callable[[], None]) -> None:
+        """`protocol` is pika's; `received` is called after each piece."""
+        self.protocol = protocol
+        self.deliveries = Deliveries(protocol.data_received)
+        self.failure: Exception | None = None
+        self._received = received
+        self._heartbeat_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next piece from the transport."""
+        if self.failure:
+            return
+        try:
+            self.deliveries.feed(data)
+        except Exception as error:  # noqa: BLE001 - pika would take it for a broken connection
+            self.failure = error
+        self._show_life()
+        self._received()
+
+    def connection_made(self, transport: AbstractStreamTransport) -> None:
+        """Pass it on."""
+        self.protocol.connection_made(transport)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Pass it on."""
+        self.protocol.connection_lost(error)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self.protocol.eof_received()
+
+    def _show_life(self) -> None:
+        # A broker that is busy delivering sends no heartbeats, and pika sees no delivery.
+        now = time.monotonic()
+        if self.deliveries.wanted and now >= self._heartbeat_at:
+            self._heartbeat_at = now + HEARTBEAT_EVERY_S
+            self.protocol.data_received(HEARTBEAT)

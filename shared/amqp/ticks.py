@@ -1,0 +1,113 @@
+"""Ticks: their exchange, the syncer's queue, publishing with confirms, and consuming.
+
+pika's blocking connection raises nothing when the broker closes a channel or cancels a consumer
+(a queue deleted, say); `Broker.poll` watches for both and raises `Unavailable`. A broken connection
+is thrown away, never repaired.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
+
+from shared.amqp.link import parameters, translating
+from shared.errors import Unavailable
+from shared.settings import RabbitmqSettings
+
+EXCHANGE = "ticks"
+QUEUE = "syncer.ticks"
+QUEUE_ARGUMENTS = {
+    "x-queue-type": "quorum",
+    "x-single-active-consumer": True,
+    "x-max-length": 1,
+    "x-overflow": "drop-head",
+}
+
+OnTick = Callable[[int, bytes], None]
+
+
+@contextlib.contextmanager
+def connection(settings: RabbitmqSettings, *, name: str) -> Iterator["Broker"]:
+    """Open one connection with one channel and close both at the end. Raises `Unavailable`."""
+    with translating():
+        broker = Broker(pika.BlockingConnection(parameters(settings, name)))
+    try:
+        with translating():
+            yield broker
+    finally:
+        broker.close()
+
+
+class Broker:
+    """One connection, one channel, one thread."""
+
+    def __init__(self, connection: pika.BlockingConnection) -> None:
+        """Take over an open connection."""
+        self._connection = connection
+        self._channel = connection.channel()
+        self._cancelled = False
+
+    def declare_exchange(self) -> None:
+        """Make the fanout exchange that ticks go to."""
+        self._channel.exchange_declare(EXCHANGE, exchange_type="fanout", durable=True)
+
+    def declare_queue(self) -> None:
+        """Make the syncer's queue: one active consumer, the newest tick only."""
+        self.declare_exchange()
+        self._channel.queue_declare(QUEUE, durable=True, arguments=QUEUE_ARGUMENTS)
+        self._channel.queue_bind(QUEUE, EXCHANGE)
+
+    def confirm(self) -> None:
+        """Ask the broker to confirm what is published here from now on."""
+        self._channel.confirm_delivery()
+
+    def publish(self, body: bytes, *, expires_s: int) -> None:
+        """Publish a tick and wait for the broker's confirm. Raises `Unavailable`."""
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            delivery_mode=pika.DeliveryMode.Transient,
+            expiration=str(expires_s * 1000),
+        )
+        with translating():
+            self._channel.basic_publish(EXCHANGE, "", body, properties)
+
+    def consume(self, on_tick: OnTick) -> None:
+        """Start deliveries, one at a time: `on_tick(tag, body)` from `poll`."""
+        self._channel.basic_qos(prefetch_count=1)
+        self._channel.add_on_cancel_callback(self._on_cancelled)
+
+        def deliver(
+            _channel: BlockingChannel,
+            method: pika.spec.Basic.Deliver,
+            _properties: pika.BasicProperties,
+            body: bytes,
+        ) -> None:
+            on_tick(method.delivery_tag or 0, body)
+
+        self._channel.basic_consume(QUEUE, deliver, auto_ack=False)
+
+    def poll(self, timeout_s: float) -> None:
+        """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
+
+        Raises `Unavailable` when the connection, the channel or the consumer is gone.
+        """
+        with translating():
+            self._connection.process_data_events(time_limit=timeout_s)
+        if self._cancelled:
+            raise Unavailable("rabbitmq", "the broker cancelled the consumer (queue deleted?)")
+        if not self._channel.is_open:
+            raise Unavailable("rabbitmq", "the broker closed the channel")
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a tick."""
+        self._channel.basic_ack(tag)
+
+    def close(self) -> None:
+        """Close what is open; a connection that is already broken is simply let go."""
+        with contextlib.suppress(AMQPError, OSError):
+            self._connection.close()
+
+    def _on_cancelled(self, _frame: object) -> None:
+        self._cancelled = True
