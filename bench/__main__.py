@@ -15,9 +15,11 @@ from rich.console import Console
 from bench import (
     ingest_latency,
     ingest_memory,
+    ingest_outage,
     ingest_scale,
     ingest_speed,
     ingest_unfit,
+    ingest_waiting,
     versions,
 )
 from bench.ground import Site, site
@@ -32,6 +34,8 @@ QUESTIONS: dict[str, Callable[[Site, Plan, Progress], Result]] = {
     "ingest_scale": ingest_scale.measure,
     "ingest_memory": ingest_memory.measure,
     "ingest_unfit": ingest_unfit.measure,
+    "ingest_waiting": ingest_waiting.measure,
+    "ingest_outage": ingest_outage.measure,
 }
 EXIT_UNREACHABLE = 3
 PLAIN_WIDTH = 120

@@ -69,7 +69,7 @@ def measure(site: Site, _plan: Plan, progress: Progress) -> Result:
 
 def _full_speed(site: Site) -> float:
     """Return messages per second with a publisher that does not hold back."""
-    with ground(site) as fresh, _ingesting(fresh) as program, _publishing(fresh, 10**7, 1e9):
+    with ground(site) as fresh, _ingesting(fresh) as program, publishing(fresh, 10**7, 1e9):
         time.sleep(FULL_SECONDS / 4)  # both have found their pace
         begun, before = time.monotonic(), program.metric("minutebook_ingest_rows_total")
         time.sleep(FULL_SECONDS)
@@ -81,7 +81,7 @@ def _stored(site: Site, count: int, pace: float) -> tuple[Latencies, float]:
     """Return the time of each message, and the mean of the service's own commits."""
     with ground(site) as fresh, _ingesting(fresh) as program, observer(fresh) as conn:
         seen: list[tuple[float, int]] = []
-        with _publishing(fresh, count, pace) as published:
+        with publishing(fresh, count, pace) as published:
             end = time.monotonic() + count / pace + SETTLE_TIMEOUT_S
             while not seen or seen[-1][1] < count:
                 row = conn.execute(NEWEST).fetchone()
@@ -112,7 +112,7 @@ def _received(site: Site, count: int, pace: float) -> Latencies:
         environment = {"BENCH_MESSAGES": str(count), "BENCH_RECEIVED": record.name}
         with null.running(fresh, **environment) as program:
             time.sleep(1)  # it has connected
-            with _publishing(fresh, count, pace) as published:
+            with publishing(fresh, count, pace) as published:
                 programs.said(program, SETTLED, count / pace + SETTLE_TIMEOUT_S)
                 received = [float(line) for line in Path(record.name).read_text().split()]
                 return [at - sent for sent, at in zip(published(), received, strict=True)]
@@ -143,7 +143,7 @@ def _ingesting(fresh: Ground) -> Iterator[programs.Program]:
 
 
 @contextlib.contextmanager
-def _publishing(fresh: Ground, count: int, pace: float) -> Iterator[Callable[[], list[float]]]:
+def publishing(fresh: Ground, count: int, pace: float) -> Iterator[Callable[[], list[float]]]:
     """Publish in a process of its own; what is yielded waits for it and returns the times."""
     with tempfile.NamedTemporaryFile() as record:
         process = subprocess.Popen(
