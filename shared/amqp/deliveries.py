@@ -53,7 +53,7 @@ class Deliveries:
         self._on_message = on_message
 
     def stop(self) -> None:
-        """Drop what still comes: passed on from the middle of a delivery, it would make no sense."""
+        """Drop what still comes: half a delivery would make no sense to anybody."""
         self._on_message = _nobody
 
     def feed(self, data: bytes) -> None:
