@@ -18,7 +18,7 @@ from bench.ground import QUEUE, Ground
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
 NODE_FOLDER = ROOT / "build" / "bench" / "node"
-BATCH_MAX, PREFETCH = 4000, 16_000
+BATCH_MAX, PREFETCH = 4000, 8_000
 """Ingest's defaults, given to the peer of the same design."""
 
 STARTED_TIMEOUT_S = 30.0

@@ -50,7 +50,7 @@ class IngestSettings(
         default=4000, ge=1, le=10_000, description="messages in one commit, at most"
     )
     ingest_prefetch: int = Field(
-        default=16_000,
+        default=8_000,
         ge=1,
         le=65535,
         description="messages in hand at most; twice a batch or more",

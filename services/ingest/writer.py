@@ -69,6 +69,7 @@ class Writer:
         self.health = health
         self.stopping = stop
         self.inbox: Inbox | None = None
+        self._served = threading.Event()
         self.in_hand: InHand | None = None
 
     @contextmanager
@@ -81,6 +82,7 @@ class Writer:
     def serve(self, inbox: Inbox) -> None:
         """From now on messages come from `inbox`; an older one's are the broker's again."""
         self.inbox = inbox
+        self._served.set()
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Commit one batch if there is any.
@@ -107,7 +109,9 @@ class Writer:
     def _take(self) -> InHand | None:
         inbox = self.inbox
         if inbox is None:
-            self.stopping.wait(IDLE_S)
+            self._served.clear()
+            if self.inbox is None:
+                self._served.wait(IDLE_S)
             return None
         messages, oldest_at = inbox.pending.take(self.intake.batch_max, IDLE_S)
         return InHand(messages, inbox, oldest_at) if messages else None
