@@ -10,6 +10,8 @@ SHELL := /bin/sh
 PYTEST_ARGS =
 PYTHON =
 LOCK_ARGS =
+# Not to be given: what deploy/images.sh is to bring besides the stack's images.
+IMAGES_ARGS =
 
 # Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
 PY := .venv/bin/python
@@ -61,6 +63,9 @@ clean: ## Stop the stack and remove its volumes: all data is gone
 	@$(COMPOSE) down --volumes --remove-orphans
 
 # --- Test -------------------------------------------------------------------------------------
+
+# The tests ask for one image more than the stack.
+test integration: IMAGES_ARGS = --tests
 
 .PHONY: test
 test: venv engine ## All tests: unit, integration, acceptance
@@ -135,7 +140,7 @@ $(STAMP): requirements-dev.lock
 .PHONY: engine
 engine: ## Make sure that there is a Docker engine with Compose, and the base images
 	@./deploy/engine.sh
-	@./deploy/images.sh
+	@./deploy/images.sh $(IMAGES_ARGS)
 
 .PHONY: lock
 lock: $(LOCK_VENV)/$(UV_VERSION) ## Write both locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ensures the four base images: the real ones, or stand-ins made from Debian
-# packages, which it then names in .airgap.env for compose.
+# Ensures the four base images, and for the tests a fifth: the real ones, or
+# stand-ins made from Debian packages, which it then names in .airgap.env.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,7 +16,7 @@ SERVERS="POSTGRES RABBITMQ KEYDB PYTHON"
 
 usage() {
   cat <<'TEXT'
-usage: deploy/images.sh [--help]
+usage: deploy/images.sh [--tests] [--help]
 
 For each of POSTGRES_IMAGE, RABBITMQ_IMAGE, KEYDB_IMAGE and PYTHON_IMAGE: takes
 the image that the environment or .env names, or compose.yaml's default if it
@@ -27,17 +27,26 @@ root on Debian) and names it in .airgap.env. Hand that file to compose:
 
 and, since --env-file replaces .env, name .env too where there is one, first.
 
-Exit status: 0 all four are there, 2 usage, 3 one is not and cannot be had here.
+--tests  also REDIS_IMAGE: the tests hold what KeyDB is asked for against a
+         second server of its family
+
+Exit status: 0 all are there, 2 usage, 3 one is not and cannot be had here.
 TEXT
 }
 
 main() {
   case ${1:-} in
     "") ;;
+    --tests) SERVERS="$SERVERS REDIS" ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
   docker version >/dev/null 2>&1 || fail "no Docker engine answers; run deploy/engine.sh first"
+  # Named by an earlier run for tests that may still go on: it stays named.
+  case $SERVERS in
+    *REDIS) ;;
+    *) ! have "$(standin_of REDIS)" || SERVERS="$SERVERS REDIS" ;;
+  esac
   local server missing=()
   for server in $SERVERS; do
     have_real_image "$server" || missing+=("$server")
@@ -74,9 +83,14 @@ image_asked_for() {
   esac
 }
 
-# compose.yaml is the one place that knows the defaults.
+# compose.yaml is the one place that knows the defaults; of what only the tests
+# use, their own list of images is.
 image_by_default() {
-  sed -n "s/.*\${$1_IMAGE:-\([^}]*\)}.*/\1/p" "$ROOT/compose.yaml" | head -n 1
+  if [ "$1" = REDIS ]; then
+    sed -n 's/.*"REDIS_IMAGE": "\([^"]*\)".*/\1/p' "$ROOT/tests/support/containers.py"
+  else
+    sed -n "s/.*\${$1_IMAGE:-\([^}]*\)}.*/\1/p" "$ROOT/compose.yaml" | head -n 1
+  fi
 }
 
 have() { docker image inspect "$1" >/dev/null 2>&1; }
@@ -118,6 +132,7 @@ standin_of() {
     RABBITMQ) echo "$STANDIN/rabbitmq:4.0" ;;
     KEYDB) echo "$STANDIN/keydb:valkey-8.1" ;;
     PYTHON) echo "$STANDIN/python:3.13" ;;
+    REDIS) echo "$STANDIN/redis:8.0" ;;
   esac
 }
 
