@@ -1,6 +1,8 @@
 """One real part at a time: servers per run, databases and virtual hosts per test."""
 
-from collections.abc import Iterator
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 
 import docker
 import psycopg
@@ -31,10 +33,23 @@ def rabbitmq_server(engine: docker.DockerClient) -> Iterator[servers.Rabbitmq]:
 
 
 @pytest.fixture(scope="session")
-def keydb_server(engine: docker.DockerClient) -> Iterator[servers.Keydb]:
-    """One KeyDB for the run."""
-    with servers.keydb(engine) as server:
-        yield server
+def keydb_servers(engine: docker.DockerClient) -> Iterator[Callable[[str], servers.Keydb]]:
+    """One server of each kind for the run, started when it is first asked for."""
+    with contextlib.ExitStack() as started:
+
+        @functools.cache
+        def of_kind(kind: str) -> servers.Keydb:
+            return started.enter_context(servers.keydb(engine, kind))
+
+        yield of_kind
+
+
+@pytest.fixture
+def keydb_server(
+    request: pytest.FixtureRequest, keydb_servers: Callable[[str], servers.Keydb]
+) -> servers.Keydb:
+    """KeyDB, or the kind that `servers.on_both_stores` asks for."""
+    return keydb_servers(getattr(request, "param", "keydb"))
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from tests.support.ledger import minute
 CHUNK = 10
 PROVIDERS = 35
 
+pytestmark = servers.on_both_stores
+
 
 class Crash(Exception):
     """The syncer was killed."""

@@ -21,6 +21,8 @@ FLUSH_READS_MAX = 200
 
 Seen = tuple[int, str, dict[str, str]]
 
+pytestmark = servers.on_both_stores
+
 
 def read(store: "redis.Redis", ids: range) -> Seen | None:
     """Return epoch, token and every key of the providers, or None of an empty store."""

@@ -15,6 +15,8 @@ FIRST = Watermark(1, "one", "2020-01-01T00:01:00Z")
 SECOND = Watermark(2, "two", "2020-01-01T00:02:00Z")
 NOTHING = understand("", "", "")
 
+pytestmark = servers.on_both_stores
+
 
 @pytest.fixture
 def client(store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[keydb.Client]:

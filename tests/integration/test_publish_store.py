@@ -15,20 +15,20 @@ from tests.support import ledger, servers
 from tests.support.ledger import add, minute
 from tests.support.proxy import proxying
 
-Snapshot = dict[str, bytes]
+pytestmark = servers.on_both_stores
 
 
 def fenced() -> float:
     return REGISTRY.get_sample_value("minutebook_fenced_writes_total") or 0.0
 
 
-def dump(url: str) -> Callable[[], None]:
+def dump(server: servers.Keydb) -> Callable[[], None]:
     """Take what the store holds now; returns what puts it back, as an old file would."""
-    with redis.Redis.from_url(url, protocol=2) as raw:
+    with server.client(decode_responses=False) as raw:
         held = {key: raw.dump(key) for key in raw.scan_iter()}
 
     def restore() -> None:
-        with redis.Redis.from_url(url, protocol=2) as raw:
+        with server.client(decode_responses=False) as raw:
             raw.flushall()
             for key, value in held.items():
                 raw.restore(key, 0, value)
@@ -36,9 +36,9 @@ def dump(url: str) -> Callable[[], None]:
     return restore
 
 
-def flush(url: str) -> Callable[[], None]:
+def flush(server: servers.Keydb) -> Callable[[], None]:
     def empty() -> None:
-        with redis.Redis.from_url(url, protocol=2) as raw:
+        with server.client() as raw:
             raw.flushall()
 
     return empty
@@ -57,11 +57,11 @@ def test_a_store_that_changed_after_its_watermark_was_read_fences_and_then_is_ri
     ledger.add_provider(conn, "Mastercard", 2000)
     with ledger.syncing(dsn, url) as syncer:
         syncer.tick(minute(1))
-        older = dump(url)
+        older = dump(keydb_server)
         conn.execute("UPDATE initial_data SET provider_name = 'MC', initial_value = 2 WHERE id = 2")
         syncer.tick(minute(2))
     before = fenced()
-    meddle = flush(url) if meddling == "flushed" else older
+    meddle = flush(keydb_server) if meddling == "flushed" else older
     with (
         ledger.keydb_client(url) as client,
         ledger.syncer_of(dsn, ledger.Meddled(client, meddle)) as syncer,
@@ -80,7 +80,7 @@ def test_a_store_put_back_to_an_older_tick_is_sent_what_changed_since(
     ledger.add_provider(conn, "Mastercard", 2000)
     with ledger.syncing(dsn, url) as syncer:
         syncer.tick(minute(1))
-        older = dump(url)
+        older = dump(keydb_server)
         conn.execute("UPDATE initial_data SET provider_name = 'MC' WHERE id = 2")
         syncer.tick(minute(2))
         conn.execute("UPDATE initial_data SET initial_value = 7 WHERE id = 1")

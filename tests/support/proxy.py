@@ -94,7 +94,8 @@ def proxying(url: str) -> Iterator[tuple[Proxy, str]]:
     thread = threading.Thread(target=proxy.serve)
     thread.start()
     try:
-        yield proxy, parts._replace(netloc=f"127.0.0.1:{proxy.port}").geturl()
+        login, at, _ = parts.netloc.rpartition("@")
+        yield proxy, parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}").geturl()
     finally:
         proxy.stop()
         thread.join()

@@ -1,4 +1,4 @@
-"""One Postgres, one RabbitMQ, one KeyDB per run, and what a test needs of each for itself."""
+"""One Postgres, one RabbitMQ, one of each kind of KeyDB per run, and what a test needs of each."""
 
 import base64
 import contextlib
@@ -12,16 +12,22 @@ from urllib.parse import quote
 
 import docker
 import psycopg
+import pytest
 import redis
 from psycopg import sql
 
 from migrations import runner
-from tests.support import containers
+from tests.support import commands, containers
 from tests.support.containers import ROOT, published_port, running, succeeds
 from tests.support.eventually import eventually
 
 USER, PASSWORD = "user", "password"
 TEMPLATE = "template_migrated"
+KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
+"""Servers of KeyDB's family, and the setting that names the image of each."""
+
+on_both_stores = pytest.mark.parametrize("keydb_server", list(KEYDB_KINDS), indirect=True)
+"""Marks what is to hold on every server of the family."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,18 @@ class Rabbitmq:
 
 @dataclass(frozen=True)
 class Keydb:
-    """A store."""
+    """A store. Our services are a user who may do no more than the checked list of commands."""
 
     port: int
 
     def url(self) -> str:
-        """Return a Redis URL."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Return a Redis URL for our services."""
+        return f"redis://{commands.USER}:{commands.PASSWORD}@127.0.0.1:{self.port}/0"
 
-    def client(self) -> "redis.Redis":
-        """Return a client that decodes replies; the caller closes it."""
-        return redis.Redis.from_url(self.url(), decode_responses=True, protocol=2)
+    def client(self, **options: Any) -> "redis.Redis":
+        """Return a client that may do anything and decodes replies; the caller closes it."""
+        usual: dict[str, Any] = {"decode_responses": True, "protocol": 2}
+        return redis.Redis("127.0.0.1", self.port, **(usual | options))
 
 
 @contextlib.contextmanager
@@ -163,14 +170,15 @@ def rabbitmq(client: docker.DockerClient) -> Iterator[Rabbitmq]:
 
 
 @contextlib.contextmanager
-def keydb(client: docker.DockerClient) -> Iterator[Keydb]:
-    """Start KeyDB with the options that compose gives it."""
+def keydb(client: docker.DockerClient, kind: str = "keydb") -> Iterator[Keydb]:
+    """Start a server of the family with the options that compose gives KeyDB, and our user."""
     options = {
-        "command": "keydb-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
-        " --maxmemory-policy noeviction",
+        "command": f"{kind}-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
+        f" --maxmemory-policy noeviction --user {commands.USER} {' '.join(commands.RULES)}",
         "ports": {"6379/tcp": ("127.0.0.1", None)},
     }
-    with running(client, "KEYDB_IMAGE", **options) as container:
+    with running(client, KEYDB_KINDS[kind], **options) as container:
         port = published_port(container, 6379)
-        eventually(lambda: succeeds(container, ["keydb-cli", "ping"]), containers.START_TIMEOUT_S)
+        ping = [f"{kind}-cli", "ping"]
+        eventually(lambda: succeeds(container, ping), containers.START_TIMEOUT_S)
         yield Keydb(port)

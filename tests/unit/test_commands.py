@@ -1,0 +1,22 @@
+"""The checked list of commands that the user of our services has on the servers under test."""
+
+from tests.support import commands
+
+SLOW_OR_DESTRUCTIVE = {"keys", "scan", "sscan", "hscan", "flushall", "flushdb", "debug", "config"}
+
+
+def names() -> set[str]:
+    rights = {*commands.SENT, *commands.IN_THE_SCRIPT}
+    return {right.removeprefix("+").partition("|")[0] for right in rights}
+
+
+def test_keydb_has_every_command_that_our_services_may_use() -> None:
+    assert len(commands.known_to_keydb()) > 200
+    assert names() <= commands.known_to_keydb()
+
+
+def test_our_services_may_not_use_what_blocks_or_empties_a_store() -> None:
+    assert commands.known_to_keydb() >= SLOW_OR_DESTRUCTIVE
+    assert not names() & SLOW_OR_DESTRUCTIVE
+    assert all(rule.startswith(("on", ">", "~", "+")) for rule in commands.RULES)
+    assert not any(rule.startswith("+@") for rule in commands.RULES)
