@@ -10,6 +10,7 @@ import structlog
 from pydantic import Field
 
 from services.syncer import store, upkeep
+from services.syncer.lineage import Lineage
 from services.syncer.projection import Projection
 from services.syncer.service import Published, Syncer
 from shared import keydb, postgres, program, retry, settings, tick
@@ -49,16 +50,17 @@ class SyncerSettings(
 def run(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
     health.problem("syncer", "not connected yet")
-    retry.living(stop, partial(_live, chosen, health, stop))
+    retry.living(stop, partial(_live, chosen, health, stop, Lineage()))
 
 
-def _live(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
+def _live(chosen: SyncerSettings, health: Health, stop: threading.Event, lineage: Lineage) -> None:
     with (
         postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
         keydb.client(chosen, name="syncer") as client,
         ticks.connection(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
+        lineage.follow(conn)
         loop = Loop(chosen, health, Syncer(conn, Projection(client)), broker)
         loop.prepare()
         try:

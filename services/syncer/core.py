@@ -1,5 +1,6 @@
 """The syncer's decisions, without clock, socket or randomness."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ KEYS_PER_SCRIPT_MAX = 100_000
 """Above this, a publication is sent in chunks under a claim: one script blocks KeyDB meanwhile."""
 
 PARTIAL_PREFIX = "partial:"
+APPLIED_AT = re.compile(r"[0-9]{1,10}\.[0-9]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,15 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """KeyDB's watermark: `raw` as read, for the comparison; `mark` if it can be understood."""
+    """KeyDB's watermark: `raw` as read, for the comparison; `mark` if it can be understood.
+
+    `applied_at_s` is when KeyDB applied it, by its own clock, in seconds since 1970.
+    """
 
     raw_epoch: str
     raw_token: str
     mark: Watermark | None
+    applied_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,20 @@ class Publication:
 Verdict = Literal["fold", "written", "old", "ahead"]
 
 
-def judge(boundary: datetime, newest: datetime | None, *, ahead: bool) -> Verdict:
+def judge(
+    boundary: datetime, newest: datetime | None, *, ahead: bool, newest_is_false: bool = False
+) -> Verdict:
     """Say what a tick is: to be folded, already written, older than the newest, or in the future.
 
     A future boundary is refused, or one wrong clock would freeze KeyDB until that time comes.
+    Where Postgres's own clock was wrong, too, the newest boundary `is_false` now: it makes no
+    other one old.
     """
     if newest is not None and boundary <= newest:
-        return "written" if boundary == newest else "old"
+        if boundary == newest:
+            return "written"
+        if not newest_is_false:
+            return "old"
     return "ahead" if ahead else "fold"
 
 
@@ -93,12 +106,13 @@ def next_epoch(newest: NewestTick, found: Found | None) -> int:
     return 1 + max(newest.epoch, shown)
 
 
-def understand(raw_epoch: str, raw_token: str, boundary: str) -> Found:
+def understand(raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str = "") -> Found:
     """Return KeyDB's watermark; what is missing or garbled has no `mark`, yet can be compared."""
     plausible = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= 18  # noqa: PLR2004 - the digits that any bigint has
     plausible = plausible and raw_token.isascii() and raw_token.isprintable()  # as ours are
     mark = Watermark(int(raw_epoch), raw_token, boundary) if plausible and raw_token else None
-    return Found(raw_epoch, raw_token, mark)
+    applied = float(applied_at_s) if APPLIED_AT.fullmatch(applied_at_s) else None
+    return Found(raw_epoch, raw_token, mark, applied)
 
 
 def settled(found: Found, *, known: bool, target: Watermark) -> bool:

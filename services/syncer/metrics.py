@@ -23,6 +23,19 @@ FENCED = Counter("minutebook_fenced_writes_total", "Publications that KeyDB's wa
 REPUBLISHED = Counter(
     "minutebook_republished_total", "Publications of more than one tick's changes.", ["cause"]
 )
+REPEATED = Counter(
+    "minutebook_repeated_publications_total",
+    "Publications that KeyDB had already: a reply was lost, or another syncer was quicker.",
+)
+BASELINES = Counter(
+    "minutebook_baselines_total", "Times that all was counted anew: the cluster was another."
+)
+FAILOVERS = Counter(
+    "minutebook_failovers_total", "Times that Postgres came back on another timeline or cluster."
+)
+FALSE_BOUNDARIES = Counter(
+    "minutebook_false_boundaries_total", "Boundaries taken back: a clock had been ahead."
+)
 REFUSED_BOUNDARIES = Counter(
     "minutebook_refused_boundaries_total", "Ticks too far in Postgres's future."
 )

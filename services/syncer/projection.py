@@ -23,6 +23,7 @@ from shared.errors import Unavailable
 
 WATERMARK_KEY = "minutebook:watermark"
 KEYS_KEY = "minutebook:keys"
+FIELDS = ["epoch", "token", "boundary", "applied_at_s"]
 SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
 Change = tuple[str, str | None]
@@ -55,16 +56,14 @@ class Projection:
             if not self._checked:
                 keydb.check_server(self._client)
             with keydb.translating():
-                epoch, token, boundary = self._client.hmget(
-                    WATERMARK_KEY, ["epoch", "token", "boundary"]
-                )
+                fields = self._client.hmget(WATERMARK_KEY, FIELDS)
             self._checked = True
         except Unavailable as error:
             self._checked = False  # what answers next may be another server
             if not keydb.wrong_type(error):
                 raise
-            epoch = token = boundary = None  # the script takes it for missing, too
-        return understand(_text(epoch), _text(token), _text(boundary))
+            fields = [None] * len(FIELDS)  # the script takes it for missing, too
+        return understand(*map(_text, fields))
 
     def keys(self) -> set[str]:
         """Return the names of the keys that are ours. Raises `Unavailable`."""

@@ -12,11 +12,13 @@ from datetime import datetime
 import psycopg
 import structlog
 
+from services.syncer import boundary as boundaries
 from services.syncer import core, metrics, store
 from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
 from services.syncer.projection import Answer, Projection
 from shared import postgres
 from shared.errors import Unavailable
+from shared.metrics import RECONNECTS
 
 ATTEMPTS_MAX = 3
 """How often a publication that was fenced is worked out again before the next round does it."""
@@ -113,7 +115,7 @@ class Syncer:
             except Unavailable as error:
                 if error.server != "keydb":
                     raise
-                log.warning("keydb_not_reached", detail=error.detail)
+                _not_reached(error)
                 return Published("unreachable", behind=True)
             if answer.verdict != "fenced":
                 self._note(planned, answer)
@@ -127,15 +129,14 @@ class Syncer:
         try:
             return self._projection.read()
         except Unavailable as error:
-            log.warning("keydb_not_reached", detail=error.detail)
+            _not_reached(error)
             return None
 
     def _write(self, boundary: datetime, found: Found | None) -> core.Verdict:
         with self._conn.transaction():
             store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
             newest = store.newest_tick(self._conn)
-            ahead = store.is_ahead(self._conn, boundary)
-            verdict = core.judge(boundary, newest.boundary, ahead=ahead)
+            verdict = self._judge(boundary, newest)
             if verdict != "fold":
                 return verdict
             mark = Watermark(core.next_epoch(newest, found), self._new_token())
@@ -143,9 +144,21 @@ class Syncer:
         self._memory = memory
         return verdict
 
+    def _judge(self, boundary: datetime, newest: NewestTick) -> core.Verdict:
+        ahead = boundaries.ahead(self._conn, boundary, newest.boundary)
+        verdict = core.judge(
+            boundary, newest.boundary, ahead=ahead.refused, newest_is_false=ahead.newest_is_false
+        )
+        if verdict == "fold" and newest.boundary and newest.boundary > boundary:
+            false = boundaries.take_back(self._conn, boundary)
+            metrics.FALSE_BOUNDARIES.inc(false)
+            log.error("boundaries_taken_back", ticks=false, newest=core.rfc3339(newest.boundary))
+        return verdict
+
     def _write_tick(self, newest: NewestTick, mark: Watermark, boundary: datetime) -> Memory | None:
         if not newest.same_cluster:
             store.take_baseline(self._conn, mark, boundary)
+            metrics.BASELINES.inc()
             log.warning(
                 "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
             )
@@ -169,7 +182,7 @@ class Syncer:
         if newest.boundary is None:
             return Published("baseline", behind=False)  # the first boundary shows it
         target = Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
-        known = found.mark is not None and store.is_known(self._conn, found.mark)
+        known = self._recognise(found)
         if core.settled(found, known=known, target=target):
             return Published("done", behind=False)
         if core.must_wait(found, known=known, target=target):
@@ -184,10 +197,22 @@ class Syncer:
             cause = "unknown" if found.raw_token else "missing"
         return Publication(found, target, values, tuple(removals), cause)
 
+    def _recognise(self, found: Found) -> bool:
+        """Say whether KeyDB shows a tick of ours; note since when, if its sender could not."""
+        if found.mark is None:
+            return False
+        noted = store.is_noted(self._conn, found.mark)
+        if noted is False and found.applied_at_s is not None:
+            store.note_published(self._conn, found.mark.epoch, found.applied_at_s)
+            log.info("publication_found", epoch=found.mark.epoch, boundary=found.mark.boundary)
+        return noted is not None
+
     def _note(self, publication: Publication, answer: Answer) -> None:
         target = publication.target
         with postgres.translating():
             store.note_published(self._conn, target.epoch, answer.applied_at_s)
+        if answer.verdict == "done":
+            metrics.REPEATED.inc()
         lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
         metrics.published(publication.cause, lateness_s)
         log.info(
@@ -200,3 +225,8 @@ class Syncer:
             verdict=answer.verdict,
             lateness_ms=round(lateness_s * 1000, 1),
         )
+
+
+def _not_reached(error: Unavailable) -> None:
+    RECONNECTS.labels(error.server).inc()
+    log.warning("keydb_not_reached", detail=error.detail)

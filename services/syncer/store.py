@@ -15,9 +15,11 @@ from services.syncer.core import Memory, NewestTick, Watermark
 
 # Plans must not depend on how the tables looked at the fifth execution.
 # A backlog, however large, must be countable in one statement.
-OPTIONS = "-c plan_cache_mode=force_custom_plan -c enable_seqscan=off -c statement_timeout=15min"
-AHEAD_MAX_S = 1.0
-"""How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
+# A syncer that freezes in its transaction holds the lock of the others: not for long.
+OPTIONS = (
+    "-c plan_cache_mode=force_custom_plan -c enable_seqscan=off -c statement_timeout=15min"
+    " -c idle_in_transaction_session_timeout=5s"
+)
 
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0))"
 
@@ -28,10 +30,6 @@ SELECT t.epoch, t.token, t.boundary, t.snapshot::text,
        pg_control_system() c
  ORDER BY t.epoch DESC
  LIMIT 1
-"""
-
-SELECT_AHEAD: LiteralString = """
-SELECT %(boundary)s > clock_timestamp() + make_interval(secs => %(ahead_max_s)s)
 """
 
 SELECT_FRESH: LiteralString = """
@@ -90,8 +88,11 @@ TAKE_BASELINE: LiteralString = """
 SELECT minutebook_take_baseline(%(epoch)s, %(token)s, %(boundary)s)
 """
 
-SELECT_KNOWN: LiteralString = """
-SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
+SELECT_NOTED: LiteralString = """
+SELECT published_at IS NOT NULL
+  FROM tick
+ WHERE epoch = %(epoch)s
+   AND token = %(token)s
 """
 
 SELECT_CHANGED: LiteralString = """
@@ -175,12 +176,6 @@ def newest_tick(conn: psycopg.Connection) -> NewestTick:
     return NewestTick(*row)
 
 
-def is_ahead(conn: psycopg.Connection, boundary: datetime) -> bool:
-    """Say whether `boundary` lies further in Postgres's future than the tolerance."""
-    row = conn.execute(SELECT_AHEAD, {"boundary": boundary, "ahead_max_s": AHEAD_MAX_S}).fetchone()
-    return row == (True,)
-
-
 def read_fresh(conn: psycopg.Connection, last: str) -> Fresh:
     """Return what became visible since the snapshot `last`. Reads only; writes nothing."""
     rows = conn.execute(SELECT_FRESH, {"last": last}).fetchall()
@@ -221,10 +216,10 @@ def take_baseline(conn: psycopg.Connection, mark: Watermark, boundary: datetime)
     conn.execute(TAKE_BASELINE, {"epoch": mark.epoch, "token": mark.token, "boundary": boundary})
 
 
-def is_known(conn: psycopg.Connection, mark: Watermark) -> bool:
-    """Say whether this database wrote the tick that `mark` names."""
-    row = conn.execute(SELECT_KNOWN, {"epoch": mark.epoch, "token": mark.token}).fetchone()
-    return row == (True,)
+def is_noted(conn: psycopg.Connection, mark: Watermark) -> bool | None:
+    """Say of a tick whether it is noted when it was shown; None if this database never wrote it."""
+    row = conn.execute(SELECT_NOTED, {"epoch": mark.epoch, "token": mark.token}).fetchone()
+    return None if row is None else bool(row[0])
 
 
 def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str, str], set[str]]:
