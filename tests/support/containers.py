@@ -74,6 +74,12 @@ def published_port(container: Container, port: int) -> int:
     return eventually(probe, START_TIMEOUT_S)
 
 
+def address(container: Container) -> str:
+    """Return where other containers reach a running container."""
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+
 def succeeds(container: Container, command: list[str]) -> bool:
     """Say whether `command` exits 0 inside the container."""
     return container.exec_run(command).exit_code == 0

@@ -1,6 +1,7 @@
 """Our services as processes beside single servers, started as a user without containers would."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
@@ -28,6 +30,10 @@ class Program:
     def logs(self) -> str:
         """Return what it has said so far."""
         return self.log_path.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it has said so far, line by line."""
+        return [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
 
     def port(self) -> int:
         """Return the port of its metrics, once it has said so."""

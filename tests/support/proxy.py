@@ -1,4 +1,4 @@
-"""A TCP proxy that can lose one reply, or be down: what a network does to a client."""
+"""A TCP proxy that can lose replies, hold a request, or be down: what networks do to clients."""
 
 import contextlib
 import selectors
@@ -21,16 +21,29 @@ class Proxy:
         self._listener.settimeout(POLL_S)
         self._stop = threading.Event()
         self._down = threading.Event()
-        self._eating: bytes | None = None
+        self._eating = b""
+        self._left = 0
+        self._holding = b""
+        self._released = threading.Event()
+        self.held = threading.Event()
+        """Set once a request is held."""
         self.eaten = 0
         self.port: int = self._listener.getsockname()[1]
 
-    def eat_reply_to(self, command: bytes) -> None:
-        """Forward the next request that holds `command`, then lose its reply and hang up.
+    def eat_reply_to(self, command: bytes, times: int = 1) -> None:
+        """Forward the next requests that hold `command`, then lose their replies and hang up.
 
         An error is passed on: what was refused was not done.
         """
-        self._eating = command
+        self._eating, self._left = command, times
+
+    def hold(self, command: bytes) -> None:
+        """Keep the next request that holds `command`, and all after it, until `release`."""
+        self._holding = command
+
+    def release(self) -> None:
+        """Forward what is held, however late."""
+        self._released.set()
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -53,6 +66,7 @@ class Proxy:
     def stop(self) -> None:
         """Let `serve` return."""
         self._stop.set()
+        self._released.set()
 
     def _relay(self, client: socket.socket) -> None:
         if self._down.is_set():
@@ -72,16 +86,23 @@ class Proxy:
                         return
                     if source is client:
                         asked = data
+                        self._hold(data)
                         server.sendall(data)
                     elif self._eats(asked, data):
                         return
                     else:
                         client.sendall(data)
 
+    def _hold(self, data: bytes) -> None:
+        if self._holding and self._holding in data:
+            self._holding = b""
+            self.held.set()
+            self._released.wait()
+
     def _eats(self, asked: bytes, reply: bytes) -> bool:
-        if self._eating is None or self._eating not in asked or reply.startswith(b"-"):
+        if not self._left or self._eating not in asked or reply.startswith(b"-"):
             return False
-        self._eating = None
+        self._left -= 1
         self.eaten += 1
         return True
 

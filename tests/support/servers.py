@@ -18,11 +18,12 @@ from psycopg import sql
 
 from migrations import runner
 from tests.support import commands, containers
-from tests.support.containers import ROOT, published_port, running, succeeds
+from tests.support.containers import ROOT, address, published_port, running, succeeds
 from tests.support.eventually import eventually
 
 USER, PASSWORD = "user", "password"
 TEMPLATE = "template_migrated"
+POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"
 KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
 """Servers of KeyDB's family, and the setting that names the image of each."""
 
@@ -32,9 +33,10 @@ on_both_stores = pytest.mark.parametrize("keydb_server", list(KEYDB_KINDS), indi
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server; `dsn(name)` leads to one of its databases."""
+    """A server; `dsn(name)` leads to one of its databases, `address` is for other containers."""
 
     port: int
+    address: str
 
     def dsn(self, database: str) -> str:
         """Return a connection URL."""
@@ -108,6 +110,7 @@ class Keydb:
     """A store. Our services are a user who may do no more than the checked list of commands."""
 
     port: int
+    kind: str = "keydb"
 
     def url(self) -> str:
         """Return a Redis URL for our services."""
@@ -124,7 +127,7 @@ def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
     """Start Postgres and migrate the template that tests copy."""
     options = {
         "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
-        "command": ["postgres", "-c", "max_prepared_transactions=10", "-c", "max_connections=200"],
+        "command": POSTGRES_COMMAND.split(),
         "ports": {"5432/tcp": ("127.0.0.1", None)},
         "shm_size": "256m",
     }
@@ -132,7 +135,7 @@ def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
         port = published_port(container, 5432)
         ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
         eventually(lambda: succeeds(container, ready), containers.START_TIMEOUT_S)
-        server = Postgres(port)
+        server = Postgres(port, address(container))
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
         with psycopg.connect(server.dsn(TEMPLATE), autocommit=True) as conn:
@@ -181,4 +184,4 @@ def keydb(client: docker.DockerClient, kind: str = "keydb") -> Iterator[Keydb]:
         port = published_port(container, 6379)
         ping = [f"{kind}-cli", "ping"]
         eventually(lambda: succeeds(container, ping), containers.START_TIMEOUT_S)
-        yield Keydb(port)
+        yield Keydb(port, kind)

@@ -1,0 +1,213 @@
+"""KeyDB emptied, put back, exchanged, cut off: right again by the next tick, and it is told why."""
+
+from collections.abc import Iterator
+
+import docker
+import psycopg
+import pytest
+import redis
+
+from services.syncer.core import Publication
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
+from tests.support import aof, ledger, loss, servers
+from tests.support.eventually import eventually
+from tests.support.ledger import minute
+from tests.support.loss import republished, said
+from tests.support.proxy import proxying
+
+REPEATED = "minutebook_repeated_publications_total"
+RECONNECTS = 'minutebook_reconnects_total{server="keydb"}'
+
+pytestmark = servers.on_both_stores
+
+
+@pytest.fixture
+def scene(
+    amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
+) -> Iterator[loss.Scene]:
+    loss.providers(conn)
+    with loss.scene(amqp_url, keydb_server) as scene:
+        yield scene
+
+
+def test_keydb_flushed_is_whole_again_at_the_next_tick(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+) -> None:
+    with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+        scene.right(conn)
+        scene.right(conn)
+        before = republished(syncer, "missing")
+        with scene.witness.another_life():
+            scene.store.flushall()
+        scene.right(conn)
+        assert republished(syncer, "missing") == before + 1
+        assert said(syncer, "tick_published", cause="missing", epoch=3)
+        scene.right(conn)
+        assert said(syncer, "tick_published", cause="next", epoch=4)
+
+
+def test_keydb_of_another_life_is_made_ours_and_foreign_keys_stay(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+) -> None:
+    theirs = {"1_Visa": "-1", "7_Gone": "7"}
+    foreign = {"8_Foreign": "8", "user:1": "x"}
+    with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+        scene.right(conn)
+        with scene.witness.another_life():
+            scene.store.flushall()
+            scene.store.mset(theirs | foreign)
+            scene.store.sadd(KEYS_KEY, *theirs)
+            scene.store.hset(WATERMARK_KEY, mapping={"epoch": "40", "token": "of-another-life"})
+            scene.store.client_kill_filter(_type="normal", skipme=True)
+        scene.witness.told("40", "of-another-life", theirs)
+        scene.written(conn)
+        expected = ledger.truth(conn) | foreign
+        eventually(lambda: ledger.shown(scene.store) == expected)
+        assert scene.store.smembers(KEYS_KEY) == set(ledger.truth(conn))
+        assert ledger.watermark(scene.store) == ledger.mark_of_newest(conn)
+        assert ledger.watermark(scene.store)[0] == "41"
+        scene.witness.learn(conn)
+        eventually(lambda: republished(syncer, "unknown") == 1)
+        assert said(syncer, "tick_published", cause="unknown", epoch=41)
+
+
+def test_keydb_put_back_from_an_older_append_only_file_is_sent_what_changed_since(
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    engine: docker.DockerClient,
+    keydb_server: servers.Keydb,
+) -> None:
+    loss.providers(conn)
+    with (
+        aof.keydb(engine, keydb_server.kind) as server,
+        loss.scene(amqp_url, server.keydb) as scene,
+        loss.syncer(dsn, amqp_url, server.keydb.url()) as syncer,
+    ):
+        scene.right(conn)
+        scene.right(conn)
+        server.stop()
+        server.keep()
+        server.start()
+        for _ in range(3):
+            scene.right(conn)
+        conn.execute("UPDATE initial_data SET provider_name = 'Gone' WHERE id = 2")
+        scene.right(conn)
+        assert ledger.watermark(scene.store)[0] == "6"
+        with scene.witness.another_life():
+            server.stop()
+            server.put_back()
+            server.start()
+            assert ledger.watermark(scene.store)[0] == "2"
+            assert scene.store.exists("2_Mastercard")
+        before = republished(syncer, "behind")
+        scene.right(conn)
+        assert republished(syncer, "behind") == before + 1
+        assert said(syncer, "tick_published", cause="behind", epoch=7)
+        assert not scene.store.exists("2_Mastercard")
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "also-of-the-retry"])
+def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+    *,
+    times: int,
+) -> None:
+    with (
+        proxying(keydb_server.url()) as (proxy, url),
+        loss.syncer(dsn, amqp_url, url) as syncer,
+    ):
+        scene.right(conn)
+        before = applications(scene.store)
+        proxy.eat_reply_to(b"EVALSHA", times)
+        scene.right(conn)
+        assert proxy.eaten == times
+        assert applications(scene.store) == before + 1
+        if times == 1:
+            eventually(lambda: said(syncer, "tick_published", verdict="done", epoch=2))
+            assert syncer.metric(REPEATED) == 1
+        else:
+            eventually(lambda: said(syncer, "publication_found", epoch=2))
+            assert syncer.metric(RECONNECTS) == 1
+            assert said(syncer, "keydb_not_reached")
+        assert_noted(conn, scene.store)
+        scene.right(conn)
+
+
+def applications(store: "redis.Redis") -> int:
+    stats: dict[str, dict[str, int]] = store.info("commandstats")
+    return stats["cmdstat_hset"]["calls"]
+
+
+def assert_noted(conn: psycopg.Connection, store: "redis.Redis") -> None:
+    noted = "SELECT extract(epoch FROM published_at)::text FROM tick ORDER BY epoch DESC LIMIT 1"
+    shown = store.hget(WATERMARK_KEY, "applied_at_s")
+    assert conn.execute(noted).fetchone() == (shown,)
+
+
+def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+) -> None:
+    with (
+        proxying(keydb_server.url()) as (proxy, url),
+        loss.syncer(dsn, amqp_url, url) as syncer,
+    ):
+        scene.right(conn)
+        with proxy.down():
+            for _ in range(10):
+                scene.written(conn)
+            conn.execute("UPDATE initial_data SET provider_name = 'Gone' WHERE id = 2")
+            scene.written(conn)
+            assert ledger.watermark(scene.store)[0] == "1"
+        scene.becomes_right(conn)
+        assert ledger.watermark(scene.store)[0] == "12"
+        eventually(lambda: republished(syncer, "behind") == 1)
+        assert said(syncer, "tick_published", cause="behind", epoch=12)
+        assert said(syncer, "keydb_not_reached")
+        assert syncer.metric(RECONNECTS) >= 11
+        scene.right(conn)
+
+
+def test_a_publication_whose_sender_died_before_it_could_note_it_is_noted_by_the_next(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> None:
+    loss.providers(conn)
+    url = keydb_server.url()
+    with (
+        ledger.keydb_client(url) as client,
+        ledger.syncer_of(dsn, Dying(client)) as doomed,
+        pytest.raises(Death),
+    ):
+        doomed.tick(minute(1))
+    assert conn.execute("SELECT published_at FROM tick WHERE epoch = 1").fetchone() == (None,)
+    with ledger.syncing(dsn, url) as syncer:
+        assert syncer.publish().state == "done"
+    assert_noted(conn, store)
+
+
+class Death(Exception):
+    """The syncer was killed."""
+
+
+class Dying(Projection):
+    """Dies as soon as KeyDB has applied a publication."""
+
+    def apply(self, publication: Publication) -> Answer:
+        super().apply(publication)
+        raise Death

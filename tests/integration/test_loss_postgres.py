@@ -1,0 +1,178 @@
+"""Postgres failed over, or restored elsewhere: KeyDB follows by the next tick, and it is told."""
+
+from collections.abc import Iterator
+
+import docker
+import psycopg
+import pytest
+import redis
+from docker.models.containers import Container
+
+from tests.support import ledger, loss, replica, servers
+from tests.support.cutting import Pinning
+from tests.support.eventually import eventually
+from tests.support.loss import LOST, republished, said
+from tests.support.proxy import proxying
+from tests.support.replica import Cluster
+
+FAILOVERS = "minutebook_failovers_total"
+BASELINES = "minutebook_baselines_total"
+FOLDED_ROWS = "minutebook_folded_rows_total"
+RECONNECTS = 'minutebook_reconnects_total{server="postgres"}'
+RESTORE = (
+    "set -o pipefail; pg_dump --dbname='postgresql://{login}@{source}/{name}'"
+    " | psql --quiet --set=ON_ERROR_STOP=1 --dbname='postgresql://{login}@127.0.0.1/{name}'"
+)
+
+pytestmark = servers.on_both_stores
+
+
+@pytest.fixture(scope="module")
+def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
+    with replica.cluster(engine) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    """A database with the scene's providers, on a primary that has a replica."""
+    cluster.add_replica()
+    name = cluster.database()
+    with psycopg.connect(cluster.primary.dsn(name), autocommit=True) as conn:
+        loss.providers(conn)
+    return name
+
+
+@pytest.mark.parametrize("moved_on", [1, 3, 5], ids=["behind", "level", "past"])
+def test_a_failover_that_lost_ticks_is_followed_wherever_the_replica_has_got_to(
+    cluster: Cluster,
+    database: str,
+    amqp_url: str,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+    *,
+    moved_on: int,
+) -> None:
+    with (
+        proxying(keydb_server.url()) as (proxy, url),
+        loss.scene(amqp_url, keydb_server) as scene,
+        loss.syncer(cluster.dsn(database), amqp_url, url) as syncer,
+    ):
+        with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
+            scene.right(conn)
+            scene.right(conn)
+            cluster.cut_off()
+            ledger.add_provider(conn, LOST, 1)
+            for _ in range(3):
+                scene.right(conn)
+            shown = ledger.watermark(store)
+            assert shown[0] == "5"
+        with proxy.down():
+            cluster.fail_over()
+            with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
+                for _ in range(moved_on):
+                    scene.written(conn, 20)
+                assert ledger.newest(conn)[0] == 2 + moved_on
+            assert ledger.watermark(store) == shown
+        with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
+            scene.right(conn)
+            assert int(ledger.watermark(store)[0]) >= 6
+            eventually(lambda: republished(syncer, "unknown") == 1)
+            assert said(syncer, "tick_published", cause="unknown")
+            assert syncer.metric(FAILOVERS) == 1
+            assert said(syncer, "postgres_failed_over", same_cluster=True)
+            assert not any(LOST in key for key in ledger.shown(store))
+            scene.right(conn)
+
+
+def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_added_up(
+    cluster: Cluster,
+    database: str,
+    amqp_url: str,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    with (
+        loss.scene(amqp_url, keydb_server) as scene,
+        loss.syncer(cluster.dsn(database), amqp_url, keydb_server.url()) as syncer,
+    ):
+        with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
+            scene.right(conn)
+            kept = syncer.metric(FOLDED_ROWS)
+            scene.change(conn)
+            cluster.cut_off()
+            for _ in range(4):
+                scene.change(conn)
+            eventually(lambda: syncer.metric(FOLDED_ROWS) == kept + 5 * len(loss.PROVIDERS))
+        cluster.fail_over()
+        with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
+            lost = "SELECT count(*) FROM historical_transactions"
+            assert conn.execute(lost).fetchone() == (2 * len(loss.PROVIDERS),)
+            scene.right(conn, 20)
+            assert ledger.newest(conn)[:2] == (2, 2 * len(loss.PROVIDERS))
+            ledger.assert_counted_once(conn)
+            assert syncer.metric(RECONNECTS) >= 1
+            assert said(syncer, "reconnecting", server="postgres")
+            assert syncer.metric(FAILOVERS) == 1
+            assert said(syncer, "postgres_failed_over", same_cluster=True)
+            assert said(syncer, "tick_published", cause="next", epoch=2)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(engine: docker.DockerClient) -> Iterator[tuple[servers.Postgres, Container]]:
+    """Another cluster, and its container."""
+    pinning = Pinning(engine)
+    with servers.postgres(pinning.engine()) as server:
+        yield server, pinning.container
+
+
+@pytest.mark.parametrize("later", [0, 2], ids=["all-of-it", "older-than-keydb"])
+def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+    *,
+    postgres_server: servers.Postgres,
+    elsewhere: tuple[servers.Postgres, Container],
+    later: int,
+) -> None:
+    loss.providers(conn)
+    with loss.scene(amqp_url, keydb_server) as scene:
+        with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+            scene.right(conn)
+            scene.right(conn)
+            scene.change(conn)  # not folded yet: the outbox takes it along
+            restored = restore(dsn, postgres_server, *elsewhere)
+            for _ in range(later):
+                ledger.add_provider(conn, LOST, 1)
+                scene.right(conn)
+            assert syncer.stop() == 0
+        with (
+            psycopg.connect(restored, autocommit=True) as there,
+            loss.syncer(restored, amqp_url, keydb_server.url()) as syncer,
+        ):
+            scene.right(there)
+            assert int(ledger.watermark(store)[0]) == 3 + later
+            assert there.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+            assert said(syncer, "baseline_taken", epoch=3 + later)
+            assert syncer.metric(BASELINES) == 1
+            cause = "unknown" if later else "next"
+            eventually(lambda: said(syncer, "tick_published", cause=cause, epoch=3 + later))
+            scene.right(there)
+            assert ledger.newest(there)[1] == len(loss.PROVIDERS)
+
+
+def restore(
+    dsn: str, source: servers.Postgres, server: servers.Postgres, container: Container
+) -> str:
+    """Restore a dump of `dsn` into a new database of `server`; returns its URL."""
+    name = dsn.rpartition("/")[2]
+    with replica.admin(server) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    login = f"{servers.USER}:{servers.PASSWORD}"
+    command = RESTORE.format(login=login, source=source.address, name=name)
+    done = container.exec_run(["bash", "-c", command])
+    assert done.exit_code == 0, done.output
+    return server.dsn(name)

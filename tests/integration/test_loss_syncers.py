@@ -1,0 +1,120 @@
+"""Two syncers, one stopped by SIGSTOP in the middle of its work and resumed much later."""
+
+import signal
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from shared import amqp
+from tests.support import ledger, loss, programs, servers
+from tests.support.eventually import eventually
+from tests.support.loss import said
+from tests.support.proxy import proxying
+
+FENCED = "minutebook_fenced_writes_total"
+TICKS_MEANWHILE = 3
+
+
+@pytest.fixture
+def scene(
+    amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
+) -> Iterator[loss.Scene]:
+    loss.providers(conn)
+    with loss.scene(amqp_url, keydb_server) as scene:
+        yield scene
+
+
+def consumers(server: servers.Rabbitmq, amqp_url: str) -> list[dict[str, Any]]:
+    """Return the syncers that the broker knows."""
+    found = server.manage("GET", f"consumers/{amqp_url.rpartition('/')[2]}")
+    return [one for one in found if one["queue"]["name"] == amqp.TICK_QUEUE]
+
+
+def freeze(program: programs.Program) -> None:
+    program.process.send_signal(signal.SIGSTOP)
+
+
+def resume(program: programs.Program) -> None:
+    program.process.send_signal(signal.SIGCONT)
+
+
+def take_place_away(server: servers.Rabbitmq, amqp_url: str) -> None:
+    """Close the active syncer's connection, as the broker does once its heartbeat stays out."""
+    (active,) = [one for one in consumers(server, amqp_url) if one["active"]]
+    name = urllib.parse.quote(active["channel_details"]["connection_name"], safe="")
+    server.manage("DELETE", f"connections/{name}")
+
+
+@servers.on_both_stores
+def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+    *,
+    rabbitmq_server: servers.Rabbitmq,
+) -> None:
+    url = keydb_server.url()
+    with (
+        proxying(url) as (proxy, slow_url),
+        loss.syncer(dsn, amqp_url, slow_url) as sleeper,
+    ):
+        scene.right(conn)
+        with loss.syncer(dsn, amqp_url, url) as other:
+            eventually(lambda: len(consumers(rabbitmq_server, amqp_url)) == 2, 20)
+            proxy.hold(b"EVALSHA")
+            scene.written(conn)
+            assert proxy.held.wait(10)
+            freeze(sleeper)
+            assert ledger.watermark(scene.store)[0] == "1"
+            take_place_away(rabbitmq_server, amqp_url)
+            scene.becomes_right(conn, 20)  # the tick that was not acknowledged is delivered again
+            for _ in range(TICKS_MEANWHILE):
+                scene.right(conn)
+            before = ledger.watermark(scene.store)
+            proxy.release()
+            resume(sleeper)
+            eventually(lambda: sleeper.metric(FENCED) == 1)
+            assert said(sleeper, "fenced", epoch=2, expected="1")
+            assert ledger.watermark(scene.store) == before
+            scene.right(conn)
+            assert other.metric(FENCED) == 0
+        scene.right(conn, 20)  # by the one that slept
+
+
+def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_only(
+    scene: loss.Scene,
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+    *,
+    rabbitmq_server: servers.Rabbitmq,
+) -> None:
+    url = keydb_server.url()
+    with (
+        proxying(dsn) as (proxy, slow_dsn),
+        loss.syncer(slow_dsn, amqp_url, url) as sleeper,
+    ):
+        scene.right(conn)
+        with loss.syncer(dsn, amqp_url, url):
+            eventually(lambda: len(consumers(rabbitmq_server, amqp_url)) == 2, 20)
+            proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
+            scene.change(conn)
+            scene.tick()
+            assert proxy.held.wait(10)
+            freeze(sleeper)
+            assert said(sleeper, "tick_written", epoch=2)
+            take_place_away(rabbitmq_server, amqp_url)
+            scene.becomes_right(conn, 9)
+            assert ledger.watermark(scene.store)[0] == "2"
+            proxy.release()
+            resume(sleeper)
+            eventually(lambda: said(sleeper, "reconnecting", server="postgres"))
+            scene.right(conn)
+            ledger.assert_counted_once(conn)

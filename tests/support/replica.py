@@ -1,0 +1,100 @@
+"""A Postgres and its streaming replica: cut off, killed, promoted, as a failover goes."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import docker
+import psycopg
+from docker.models.containers import Container
+
+from tests.support import servers
+from tests.support.containers import START_TIMEOUT_S, address, published_port, running, succeeds
+from tests.support.cutting import Pinning
+from tests.support.eventually import eventually
+from tests.support.servers import PASSWORD, TEMPLATE, USER
+
+ALLOW = "echo 'host replication all all scram-sha-256' >> \"$PGDATA/pg_hba.conf\""
+COPY = (
+    f'pg_basebackup -h {{host}} -U {USER} -D "$PGDATA" -R -c fast'
+    f" && exec docker-entrypoint.sh {servers.POSTGRES_COMMAND}"
+)
+
+
+class Cluster:
+    """One that takes writes and, at times, a replica that may come to take its place."""
+
+    def __init__(
+        self,
+        engine: docker.DockerClient,
+        started: contextlib.ExitStack,
+        primary: servers.Postgres,
+        container: Container,
+    ) -> None:
+        """`started` removes the containers at the end."""
+        self._engine = engine
+        self._started = started
+        self._container = container
+        self._replica_container: Container
+        self.primary = primary
+        self.replica: servers.Postgres
+
+    def database(self) -> str:
+        """Make a migrated database; returns its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        with admin(self.primary) as one:
+            one.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return name
+
+    def dsn(self, database: str) -> str:
+        """Return the URL that leads to whichever of the two takes writes."""
+        ports = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.replica.port}"
+        return f"postgresql://{USER}:{PASSWORD}@{ports}/{database}"
+
+    def add_replica(self) -> None:
+        """Copy the primary into a replica, which follows it from then on."""
+        options = {
+            "command": ["bash", "-c", COPY.format(host=self.primary.address)],
+            "environment": {"PGPASSWORD": PASSWORD, "POSTGRES_PASSWORD": PASSWORD},
+            "ports": {"5432/tcp": ("127.0.0.1", None)},
+            "shm_size": "256m",
+        }
+        container = self._started.enter_context(running(self._engine, "POSTGRES_IMAGE", **options))
+        self.replica = servers.Postgres(published_port(container, 5432), address(container))
+        ready = ["pg_isready", "-q", "-h", "127.0.0.1"]
+        eventually(lambda: succeeds(container, ready), START_TIMEOUT_S)
+        self._replica_container = container
+
+    def cut_off(self) -> None:
+        """Let the replica have all there is now, and nothing that comes later."""
+        with admin(self.primary) as one, admin(self.replica) as other:
+            reached = one.execute("SELECT pg_current_wal_lsn()").fetchone()
+            replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            eventually(lambda: other.execute(replayed, reached).fetchone() == (True,))
+            other.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            other.execute("SELECT pg_reload_conf()")
+            receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
+            eventually(lambda: other.execute(receivers).fetchone() == (0,))
+
+    def fail_over(self) -> None:
+        """Kill the primary and promote the replica."""
+        self._container.kill()
+        with admin(self.replica) as other:
+            assert other.execute("SELECT pg_promote()").fetchone() == (True,)
+        self.primary, self._container = self.replica, self._replica_container
+
+
+def admin(server: servers.Postgres) -> psycopg.Connection:
+    """Connect as the server's owner."""
+    return psycopg.connect(server.dsn("postgres"), autocommit=True)
+
+
+@contextlib.contextmanager
+def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
+    """Start a primary with the migrated template; all of it is gone at the end."""
+    pinning = Pinning(engine)
+    with servers.postgres(pinning.engine()) as primary, contextlib.ExitStack() as started:
+        assert succeeds(pinning.container, ["bash", "-c", ALLOW])
+        with admin(primary) as one:
+            one.execute("SELECT pg_reload_conf()")
+        yield Cluster(engine, started, primary, pinning.container)
