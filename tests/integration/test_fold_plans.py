@@ -1,0 +1,203 @@
+"""Plans of fold and publish: they look at what is fresh, whatever is kept and whatever is known."""
+
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from pydantic import Secret
+
+from services.syncer import store
+from shared import postgres
+from shared.settings import PostgresSettings
+from tests.support import servers
+
+PROVIDERS, CHANGED, TICKS, KEPT = 100_000, 100, 1_000, 150_000
+FRESH = 300
+VISITED_MAX = 4 * FRESH
+"""Rows that a scan may touch: some times what is fresh, far below what is kept."""
+
+Plan = dict[str, Any]
+
+SIZES = {"providers": PROVIDERS, "changed": CHANGED, "ticks": TICKS, "kept": KEPT, "fresh": FRESH}
+FILL: list[LiteralString] = [
+    "INSERT INTO initial_data SELECT g, 'p', 1 FROM generate_series(1, %(providers)s) g",
+    """
+    INSERT INTO outbox (xid, provider_id, amount, operation)
+    SELECT (3 + mod(g, 500))::text::xid8, mod(g, %(changed)s), 1, 'added'
+      FROM generate_series(1, %(kept)s) g
+    """,
+    """
+    INSERT INTO balance
+    SELECT g, 0, g || '_p', true, 1
+      FROM generate_series(1, %(providers)s) g
+    """,
+    """
+    INSERT INTO balance
+    SELECT p, t, p || '_p', false, 1
+      FROM generate_series(1, %(ticks)s) t, generate_series(1, %(changed)s) p
+    """,
+    """
+    INSERT INTO tick
+    SELECT t, 'token-' || t, to_timestamp(t * 60), pg_current_snapshot(), system_identifier, 0, 0
+      FROM generate_series(1, %(ticks)s) t, pg_control_system()
+    """,
+]
+ADD_FRESH: LiteralString = """
+INSERT INTO outbox (provider_id, amount, operation)
+SELECT mod(g, %(changed)s), 1, 'added'
+  FROM generate_series(1, %(fresh)s) g
+"""
+ANALYZE: LiteralString = "ANALYZE outbox, balance, tick, initial_data"
+
+
+@pytest.fixture(scope="module", params=["never-analyzed", "analyzed-when-empty", "analyzed"])
+def ours(
+    request: pytest.FixtureRequest, postgres_server: servers.Postgres
+) -> Iterator[psycopg.Connection]:
+    """The syncer's own connection to a database that has kept much, of which little is fresh."""
+    with postgres_server.database() as dsn:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            fill(conn, request.param)
+        settings = PostgresSettings(postgres_dsn=Secret(dsn))
+        with postgres.connection(settings, application="test", options=store.OPTIONS) as conn:
+            yield conn
+
+
+def fill(conn: psycopg.Connection, statistics: str) -> None:
+    conn.execute("SET session_replication_role = replica")  # no triggers
+    tables = conn.execute(
+        "SELECT relname FROM pg_class WHERE relkind = 'r'"
+        " AND (relname ~ '^outbox_' OR relname IN ('balance', 'tick', 'initial_data'))"
+    ).fetchall()
+    for (name,) in tables:
+        conn.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
+    conn.execute("DELETE FROM balance")
+    if statistics == "analyzed-when-empty":
+        conn.execute(ANALYZE)
+    for statement in (*FILL, ADD_FRESH):
+        conn.execute(statement, SIZES)
+    if statistics == "analyzed":
+        conn.execute(ANALYZE)
+
+
+def explain(conn: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> Plan:
+    """Return the plan with what it really visited; nothing that it wrote stays."""
+    with conn.transaction(force_rollback=True):
+        row = conn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", values).fetchone()
+    assert row
+    return row[0][0]["Plan"]  # type: ignore[no-any-return]
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def visited(node: Plan) -> float:
+    """Return how many rows a scan has touched in all its loops."""
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    rows = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
+    return float(rows * node["Actual Loops"])
+
+
+def scans(plan: Plan, table: str) -> list[Plan]:
+    return [
+        node
+        for node in nodes(plan)
+        if str(node.get("Relation Name", "")).startswith(table) and "Scan" in node["Node Type"]
+    ]
+
+
+def indexes(plan: Plan) -> set[str]:
+    return {str(node["Index Name"]) for node in nodes(plan) if "Index Name" in node}
+
+
+def assert_narrow(plan: Plan, *tables: str) -> None:
+    """Fail unless each of the tables is looked at, by an index, and hardly beyond what is fresh."""
+    for table in tables:
+        found = scans(plan, table)
+        assert found, f"no scan of {table}"
+        for node in found:
+            assert node["Node Type"] != "Seq Scan", f"{table} is read whole"
+            assert visited(node) <= VISITED_MAX, f"{table}: {visited(node)} rows"
+
+
+def last(conn: psycopg.Connection) -> str:
+    """Return a snapshot after all that is kept and before what is fresh, one still in progress."""
+    row = conn.execute("SELECT min(xid)::text FROM outbox WHERE xid > '503'").fetchone()
+    assert row
+    return f"400:{row[0]}:"
+
+
+def test_a_fold_reads_what_is_fresh(ours: psycopg.Connection) -> None:
+    plan = explain(ours, store.SELECT_FRESH, {"last": last(ours)})
+    assert_narrow(plan, "outbox", "tick")
+    assert any("xid_idx" in name for name in indexes(plan))
+    assert "tick_pkey" in indexes(plan)
+
+
+def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_what_is_fresh(
+    ours: psycopg.Connection,
+) -> None:
+    xmax = last(ours).split(":")[1]
+    plan = explain(ours, store.SELECT_FRESH, {"last": f"7:{xmax}:7"})
+    assert_narrow(plan, "outbox", "tick")
+    assert sum(visited(node) for node in scans(plan, "outbox")) == FRESH + KEPT / 500
+
+
+def test_a_tick_reads_what_is_fresh_and_of_each_changed_provider_the_newest_balance(
+    ours: psycopg.Connection,
+) -> None:
+    values = {
+        "last": last(ours),
+        "held_ids": list(range(1, CHANGED + 1)),
+        "held_sums": ["1"] * CHANGED,
+        "held_rows": CHANGED,
+        "epoch": TICKS + 1,
+        "token": "new",
+        "boundary": "2026-01-01T00:00:00Z",
+    }
+    plan = explain(ours, store.INSERT_TICK, values)
+    assert_narrow(plan, "outbox", "balance", "initial_data")
+    assert {"balance_pkey", "initial_data_pkey"} <= indexes(plan)
+
+
+def test_publishing_reads_what_changed_since_the_tick_that_is_shown(
+    ours: psycopg.Connection,
+) -> None:
+    span = {"known": TICKS - 1, "target": TICKS}
+    plan = explain(ours, store.SELECT_CHANGED, span)
+    assert_narrow(plan, "balance")
+    assert "balance_epoch_idx" in indexes(plan)
+    plan = explain(ours, store.SELECT_OLD_KEYS, span)
+    assert_narrow(plan, "balance")
+
+
+def test_the_old_keys_of_renamed_providers_are_looked_up_one_by_one(
+    ours: psycopg.Connection,
+) -> None:
+    with ours.transaction(force_rollback=True):
+        ours.execute("UPDATE balance SET key_changed = true WHERE epoch = %s", [TICKS])
+        span = {"known": TICKS - 1, "target": TICKS}
+        plan = explain(ours, store.SELECT_OLD_KEYS, span)
+    assert_narrow(plan, "balance")
+    assert {"balance_pkey", "balance_epoch_idx"} <= indexes(plan)
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        (store.SELECT_NEWEST, {}),
+        (store.SELECT_NOTED, {"epoch": TICKS, "token": f"token-{TICKS}"}),
+        (store.UPDATE_PUBLISHED, {"epoch": TICKS, "applied_at_s": 1.0}),
+    ],
+    ids=["newest", "noted", "note"],
+)
+def test_one_tick_is_found_by_its_number(
+    ours: psycopg.Connection, query: LiteralString, values: dict[str, Any]
+) -> None:
+    plan = explain(ours, query, values)
+    assert indexes(plan) == {"tick_pkey"}
+    assert all(visited(node) <= 1 for node in scans(plan, "tick"))
