@@ -48,6 +48,22 @@ def test_a_boundary_that_is_written_stays_written_when_the_clock_went_back() -> 
     assert core.judge(NOON, NOON, ahead=True) == "written"
 
 
+def test_a_newest_boundary_that_is_false_makes_no_other_one_old() -> None:
+    assert core.judge(NOON - MINUTE, NOON, ahead=False, newest_is_false=True) == "fold"
+    assert core.judge(NOON, NOON, ahead=True, newest_is_false=True) == "written"
+    assert core.judge(NOON - MINUTE, NOON, ahead=True, newest_is_false=True) == "ahead"
+
+
+@pytest.mark.parametrize(
+    ("applied_at_s", "expected"),
+    [("1700000000.000001", 1700000000.000001), ("", None), ("x", None), ("nan", None), ("1", None)],
+)
+def test_when_a_watermark_was_applied_is_taken_over_only_if_it_is_a_time(
+    applied_at_s: str, expected: float | None
+) -> None:
+    assert core.understand("1", "one", "", applied_at_s).applied_at_s == expected
+
+
 @given(EPOCHS, EPOCHS)
 def test_the_next_epoch_is_above_what_postgres_and_keydb_have(ours: int, theirs: int) -> None:
     epoch = core.next_epoch(newest(ours), found(theirs))
