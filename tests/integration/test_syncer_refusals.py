@@ -1,0 +1,51 @@
+"""A KeyDB that would lose or merge what we write is refused at start, with the reason."""
+
+import psycopg
+import redis
+
+from tests.support import loss, servers
+from tests.support.active_replica import active_replica
+from tests.support.eventually import eventually
+from tests.support.loss import said
+
+
+@servers.on_both_stores
+def test_the_syncer_ends_before_a_store_that_evicts_and_says_why(
+    dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb
+) -> None:
+    store.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+            assert syncer.process.wait(20) == 1
+            reason = "KeyDB evicts keys (maxmemory-policy allkeys-lru): set it to noeviction"
+            assert said(syncer, "refused", reason=reason)
+    finally:
+        store.config_set("maxmemory-policy", "noeviction")
+
+
+def test_the_syncer_ends_before_an_active_replica_and_says_why(dsn: str, amqp_url: str) -> None:
+    with active_replica() as url, loss.syncer(dsn, amqp_url, url) as syncer:
+        assert syncer.process.wait(20) == 1
+        reason = "KeyDB is in active-replica mode, which merges writers: turn it off"
+        assert said(syncer, "refused", reason=reason)
+
+
+@servers.on_both_stores
+def test_the_syncer_works_with_a_store_without_persistence_and_warns(
+    dsn: str,
+    conn: psycopg.Connection,
+    amqp_url: str,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    loss.providers(conn)
+    store.config_set("appendonly", "no")
+    try:
+        with (
+            loss.scene(amqp_url, keydb_server) as scene,
+            loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
+        ):
+            scene.right(conn)
+            eventually(lambda: said(syncer, "keydb_not_persistent", level="warning"))
+    finally:
+        store.config_set("appendonly", "yes")
