@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 
-from shared import amqp
+from shared.amqp import ticks
 from tests.support import ledger, loss, programs, servers
 from tests.support.eventually import eventually
 from tests.support.loss import said
@@ -31,7 +31,7 @@ def scene(
 def consumers(server: servers.Rabbitmq, amqp_url: str) -> list[dict[str, Any]]:
     """Return the syncers that the broker knows."""
     found = server.manage("GET", f"consumers/{amqp_url.rpartition('/')[2]}")
-    return [one for one in found if one["queue"]["name"] == amqp.TICK_QUEUE]
+    return [one for one in found if one["queue"]["name"] == ticks.QUEUE]
 
 
 def freeze(program: programs.Program) -> None:

@@ -10,7 +10,8 @@ import redis
 from pika.adapters.blocking_connection import BlockingChannel
 from pydantic import Secret
 
-from shared import amqp, tick
+from shared import tick
+from shared.amqp import ticks
 from shared.settings import RabbitmqSettings
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
@@ -42,7 +43,7 @@ class Scene:
         self._number += 1
         at = minute(self._number)
         body = tick.encode(tick.Tick(at, INTERVAL_S, "test"))
-        self._channel.basic_publish(amqp.TICK_EXCHANGE, "", body)
+        self._channel.basic_publish(ticks.EXCHANGE, "", body)
         return at
 
     def written(self, conn: psycopg.Connection, timeout_s: float = 10.0) -> None:
@@ -87,8 +88,8 @@ def providers(conn: psycopg.Connection) -> None:
 def scene(amqp_url: str, keydb: servers.Keydb) -> Iterator[Scene]:
     """Watch the store and be the ticker; fails at the end if anything went back or was mixed."""
     settings = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
-    with amqp.connection(settings, name="test") as broker:
-        broker.declare_tick_queue()
+    with ticks.connection(settings, name="test") as broker:
+        broker.declare_queue()
     with (
         contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection,
         keydb.client() as store,
