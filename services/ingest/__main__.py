@@ -9,12 +9,12 @@ from typing import Annotated
 import structlog
 from pydantic import Field, StringConstraints
 
-from services.ingest import body, service, store, worker
+from services.ingest import body, service, store
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
-from shared import postgres, program, retry, settings
+from shared import postgres, program, retry, settings, worker
 from shared.amqp import consumer
 from shared.errors import Unavailable
 from shared.health import Health

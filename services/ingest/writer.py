@@ -15,10 +15,10 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from services.ingest import metrics, service, store, worker
+from services.ingest import metrics, service, store
 from services.ingest.core import Judged
 from services.ingest.pending import Pending
-from shared import postgres, retry
+from shared import postgres, retry, worker
 from shared.errors import Unavailable
 from shared.health import Health
 
