@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 KEYS_PER_SCRIPT_MAX = 100_000
@@ -11,6 +11,10 @@ KEYS_PER_SCRIPT_MAX = 100_000
 
 PARTIAL_PREFIX = "partial:"
 APPLIED_AT = re.compile(r"[0-9]{1,10}\.[0-9]{6}")
+
+
+class Unanswerable(Exception):
+    """What is kept does not answer the question; the message says what does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +130,5 @@ def must_wait(found: Found, *, known: bool, target: Watermark) -> bool:
 
 
 def rfc3339(boundary: datetime) -> str:
-    """Return a UTC time as `2026-11-20T23:42:00Z`."""
-    return boundary.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a time as `2026-11-20T23:42:00Z`."""
+    return boundary.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
