@@ -1,9 +1,11 @@
 """`python -m services.syncer`: settings, connections, the loop, and the order of stopping."""
 
+import contextlib
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
 
 import structlog
@@ -12,8 +14,9 @@ from pydantic import Field
 from services.syncer import store, upkeep
 from services.syncer.lineage import Lineage
 from services.syncer.projection import Projection
+from services.syncer.reconciler import Reconciler
 from services.syncer.service import Published, Syncer
-from shared import keydb, postgres, program, retry, settings, tick
+from shared import keydb, postgres, program, retry, settings, tick, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
@@ -21,6 +24,8 @@ from shared.health import Health
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 INTERVAL_UNTIL_TOLD_S = 60
 MISSED_TICKS_MAX = 2
+# Hardly slower, and leaves the processors to the ticks.
+ALONE = "-c max_parallel_workers_per_gather=0"
 
 log = structlog.get_logger()
 
@@ -45,28 +50,56 @@ class SyncerSettings(
     history_retention_days: int = Field(
         default=30, ge=1, le=3650, description="how long ticks and past balances are kept"
     )
+    reconcile_every_ticks: int = Field(
+        default=60,
+        ge=0,
+        le=1_000_000,
+        description="ticks from one reconciliation of all accounts to the next; 0: never",
+    )
 
 
 def run(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
     health.problem("syncer", "not connected yet")
-    retry.living(stop, partial(_live, chosen, health, stop, Lineage()))
+    reconciler = Reconciler(
+        partial(postgres.connection, chosen, application="reconciler", options=ALONE),
+        partial(_projection, chosen, "reconciler"),
+        chosen.reconcile_every_ticks,
+        stop,
+    )
+    with worker.running("reconciler", reconciler.live, stop):
+        retry.living(stop, partial(_live, chosen, health, stop, Lineage(), reconciler))
 
 
-def _live(chosen: SyncerSettings, health: Health, stop: threading.Event, lineage: Lineage) -> None:
+@contextlib.contextmanager
+def _projection(chosen: SyncerSettings, name: str) -> Iterator[Projection]:
+    with keydb.client(chosen, name=name) as client:
+        yield Projection(client)
+
+
+def _live(
+    chosen: SyncerSettings,
+    health: Health,
+    stop: threading.Event,
+    lineage: Lineage,
+    reconciler: Reconciler,
+) -> None:
     with (
         postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
-        keydb.client(chosen, name="syncer") as client,
+        _projection(chosen, "syncer") as projection,
         ticks.connection(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
         lineage.follow(conn)
-        loop = Loop(chosen, health, Syncer(conn, Projection(client)), broker)
+        loop = Loop(chosen, health, Syncer(conn, projection), broker)
         loop.prepare()
         try:
             upkeep_at = 0.0
             while not stop.is_set():
-                if loop.run_once() and time.monotonic() >= upkeep_at:
+                if not loop.run_once():
+                    continue
+                reconciler.ticked()
+                if time.monotonic() >= upkeep_at:
                     # Right after a tick, when the next one is furthest away.
                     upkeep_at = time.monotonic() + upkeep.EVERY_S
                     upkeep.run_once(

@@ -43,6 +43,18 @@ DEFAULT_PARTITION_ROWS = Gauge(
     "minutebook_default_partition_rows", "Outbox rows that no partition was made for in time."
 )
 
+DRIFT_PROVIDERS = Gauge(
+    "minutebook_drift_providers", "Providers on which the last reconciliation found no agreement."
+)
+RECONCILIATIONS = Counter(
+    "minutebook_reconciliations_total", "Reconciliations: clean, drift or failed.", ["outcome"]
+)
+RECONCILE_SECONDS = Histogram(
+    "minutebook_reconcile_seconds",
+    "Duration of a reconciliation.",
+    buckets=(0.05, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 180, 900),
+)
+
 
 def folded(rows: int, age_s: float, duration_s: float) -> None:
     """Note one read of the outbox."""
@@ -59,3 +71,10 @@ def published(cause: str, lateness_s: float) -> None:
         LATENESS.observe(lateness_s)
     else:
         REPUBLISHED.labels(cause).inc()
+
+
+def reconciled(drifting: int, duration_s: float) -> None:
+    """Note one reconciliation that came to an end."""
+    DRIFT_PROVIDERS.set(drifting)
+    RECONCILIATIONS.labels("drift" if drifting else "clean").inc()
+    RECONCILE_SECONDS.observe(duration_s)

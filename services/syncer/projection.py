@@ -5,7 +5,7 @@ What it applies is absolute, so a repetition is harmless; what it refuses, it sa
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,9 +24,15 @@ from shared.errors import Unavailable
 WATERMARK_KEY = "minutebook:watermark"
 KEYS_KEY = "minutebook:keys"
 FIELDS = ["epoch", "token", "boundary", "applied_at_s"]
+KEYS_PER_READ_MAX = 1000
+"""How many values are read at once: KeyDB answers nobody else meanwhile."""
 SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
 Change = tuple[str, str | None]
+
+
+class Moved(Exception):
+    """KeyDB was published to while it was read: what was read mixes two ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,32 @@ class Projection:
             if not keydb.wrong_type(error):
                 raise
             return set()
+
+    def values(self, found: Found, keys: Iterable[str]) -> Iterator[dict[str, str | None]]:
+        """Yield what `keys` hold, part by part, all while the watermark is the one `found`.
+
+        No key at all is one part, too. Raises `Moved`, and `Unavailable`.
+        """
+        wanted = list(keys)
+        for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
+            part = wanted[at : at + KEYS_PER_READ_MAX]
+            with keydb.translating(), self._client.pipeline(transaction=True) as pipe:
+                pipe.hmget(WATERMARK_KEY, ["epoch", "token"])
+                pipe.mget([KEYS_KEY, *part])  # never empty; a set is no value
+                (epoch, token), (_, *values) = pipe.execute()
+            if (_text(epoch), _text(token)) != (found.raw_epoch, found.raw_token):
+                raise Moved
+            yield dict(zip(part, values, strict=True))
+
+    def disown(self, found: Found) -> Answer:
+        """Replace the watermark `found` by a pair that no database knows, under the same epoch.
+
+        What is shown stays; the next tick sends everything. Raises `Unavailable`.
+        """
+        shown = found.mark or Watermark(0, "")
+        token = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
+        target = Watermark(shown.epoch, token, shown.boundary)
+        return self._run((found.raw_epoch, found.raw_token), target, [])
 
     def apply(self, publication: Publication) -> Answer:
         """Take KeyDB to the publication's target, or find it there, or be fenced.

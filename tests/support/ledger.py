@@ -84,6 +84,13 @@ def keydb_client(url: str) -> Iterator[keydb.Client]:
 
 
 @contextlib.contextmanager
+def projecting(url: str) -> Iterator[Projection]:
+    """Yield a projection over a client of its own."""
+    with keydb_client(url) as client:
+        yield Projection(client)
+
+
+@contextlib.contextmanager
 def syncer_of(dsn: str, projection: Projection) -> Iterator[Syncer]:
     """Yield a syncer on a connection of its own, opened as the service opens it."""
     settings = PostgresSettings(postgres_dsn=Secret(dsn))

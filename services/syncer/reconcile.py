@@ -1,0 +1,159 @@
+"""Three accounts of the same money held against each other, without a lock.
+
+`initial_value` + the user's transactions; the newest balances + the outbox beyond them, both seen
+by one statement, hence at one snapshot; and KeyDB, against the balances of the tick it shows: those
+are written once, so they are the same in every snapshot.
+"""
+
+import time
+from typing import LiteralString
+
+import psycopg
+
+from services.syncer import store
+from services.syncer.balances import NEWEST_BALANCES
+from services.syncer.core import Found, Unanswerable
+from services.syncer.drift import KeydbDrift, KeydbLeg, LedgerDrift, LedgerLeg, Report, compare
+from services.syncer.projection import Moved, Projection
+from shared import postgres
+from shared.errors import Unavailable
+
+DRIFTS_MAX = 1000
+"""How many drifts of each leg are described; all are counted."""
+ATTEMPTS_MAX = 5
+"""How often KeyDB is read anew because it was published to meanwhile."""
+
+# READ COMMITTED on purpose: a statement that had to wait for tables that change places (partitions
+# repaired or dropped) then sees all of the new ones. The syncer's own connections avoid sequential
+# scans; the whole history is best read by nothing else.
+FOR_THE_WHOLE_HISTORY: LiteralString = """
+SET LOCAL transaction_isolation = 'read committed';
+SET LOCAL enable_seqscan = on;
+SET LOCAL work_mem = '64MB';
+SET LOCAL statement_timeout = '15min'
+"""
+
+# The range of xids ends where the snapshot does, only so that the planner expects few rows.
+ACCOUNTS: LiteralString = (
+    """
+WITH RECURSIVE asked AS MATERIALIZED (
+    SELECT t.epoch, t.snapshot, t.system_identifier = c.system_identifier AS same_cluster
+      FROM tick t,
+           pg_control_system() c
+     ORDER BY t.epoch DESC
+     LIMIT 1
+), """  # noqa: S608 - put together from constants
+    + NEWEST_BALANCES
+    + """, history AS MATERIALIZED (
+    SELECT provider_id, coalesce(sum(transaction_value), 0)::numeric AS amount, count(*) AS rows
+      FROM historical_transactions
+     WHERE provider_id IS NOT NULL
+     GROUP BY provider_id
+), unfolded AS MATERIALIZED (
+    SELECT provider_id, sum(amount) AS amount
+      FROM (SELECT provider_id, amount
+              FROM outbox
+             WHERE xid >= pg_snapshot_xmax((SELECT snapshot FROM asked))
+               AND xid < pg_snapshot_xmax(pg_current_snapshot())
+             UNION ALL
+            SELECT provider_id, amount
+              FROM outbox
+             WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip((SELECT snapshot FROM asked))))
+           ) AS fresh
+     GROUP BY provider_id
+), account AS MATERIALIZED (
+    SELECT provider_id, p.id IS NOT NULL AS present, coalesce(h.rows, 0) AS transactions,
+           coalesce(p.initial_value, 0)::numeric + coalesce(h.amount, 0) AS truth,
+           coalesce(b.balance, 0) AS balance, coalesce(u.amount, 0) AS unfolded,
+           (p.id || '_' || p.provider_name) COLLATE "C" AS key, b.key AS shown,
+           u.provider_id IS NOT NULL AS changing
+      FROM (SELECT id AS provider_id, id, provider_name, initial_value FROM initial_data) AS p
+      FULL JOIN history h USING (provider_id)
+      FULL JOIN newest_balance b USING (provider_id)
+      FULL JOIN unfolded u USING (provider_id)
+), drift AS MATERIALIZED (
+    SELECT provider_id, truth, balance, unfolded, key, shown
+      FROM account
+     WHERE truth <> balance + unfolded
+        OR key IS DISTINCT FROM shown COLLATE "C" AND NOT changing -- else the next tick renames
+)
+"""
+)
+
+SELECT_LEDGER: LiteralString = (
+    ACCOUNTS  # noqa: S608 - put together from constants
+    + """
+SELECT asked.epoch, asked.same_cluster, total.providers, total.transactions,
+       ARRAY(SELECT provider_id FROM drift),
+       d.provider_id, d.truth::text, d.balance::text, d.unfolded::text, d.key, d.shown
+  FROM asked
+ CROSS JOIN (
+       SELECT count(*) FILTER (WHERE present) AS providers,
+              coalesce(sum(transactions), 0)::bigint AS transactions
+         FROM account
+       ) AS total
+  LEFT JOIN (SELECT * FROM drift ORDER BY provider_id LIMIT %(drifts_max)s) AS d ON true
+ ORDER BY d.provider_id
+"""
+)
+
+
+def run(conn: psycopg.Connection, projection: Projection | None) -> Report:
+    """Hold the accounts against each other; without a `projection`, those in Postgres.
+
+    Reads the whole history once: seconds for ten million rows. `conn` is at rest, and not one that
+    ticks wait for. Raises `Unanswerable` in a cluster to which the database has just moved, and
+    `Unavailable` of Postgres; KeyDB's trouble is a state of its leg.
+    """
+    started = time.monotonic()
+    keydb = KeydbLeg("not_asked") if projection is None else hold_keydb(conn, projection)
+    with postgres.translating():
+        ledger = hold_ledger(conn)
+    return Report(ledger, keydb, time.monotonic() - started)
+
+
+def hold_ledger(conn: psycopg.Connection) -> LedgerLeg:
+    """Compare the user's tables with the ledger, at one snapshot."""
+    with conn.transaction():
+        conn.execute(FOR_THE_WHOLE_HISTORY)
+        rows = conn.execute(SELECT_LEDGER, {"drifts_max": DRIFTS_MAX}).fetchall()
+    epoch, same_cluster, providers, transactions, drifting = rows[0][:5]
+    if not same_cluster:
+        raise Unanswerable("the database moved to another cluster: the next tick counts all anew")
+    drifts = tuple(
+        LedgerDrift(provider_id, int(truth), int(balance), int(unfolded), key, shown)
+        for *_, provider_id, truth, balance, unfolded, key, shown in rows
+        if provider_id is not None
+    )
+    return LedgerLeg(epoch, providers, transactions, frozenset(drifting), drifts)
+
+
+def hold_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbLeg:
+    """Compare KeyDB with the balances of the tick it shows. Raises `Unavailable` of Postgres."""
+    try:
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                return _read_keydb(conn, projection, projection.read())
+            except Moved:
+                continue  # a tick was published meanwhile
+        return KeydbLeg("moving")
+    except Unavailable as error:
+        if error.server != "keydb":
+            raise
+        return KeydbLeg("unreachable")
+
+
+def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) -> KeydbLeg:
+    with postgres.translating():
+        if found.mark is None or not store.is_known(conn, found.mark):
+            return KeydbLeg("unknown")
+        expected = store.everything(conn, found.mark.epoch)
+    listed = projection.keys()
+    drifting: set[str] = set()
+    drifts: list[KeydbDrift] = []
+    for part in projection.values(found, expected.keys() | listed):
+        for drift in compare(expected, listed, part):
+            drifting.add(drift.key)
+            drifts += [drift] if len(drifts) < DRIFTS_MAX else []
+    epoch, keys = found.mark.epoch, len(expected)
+    return KeydbLeg("compared", epoch, keys, frozenset(drifting), tuple(drifts))

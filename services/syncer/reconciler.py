@@ -1,0 +1,121 @@
+"""The syncer's reconciliation every so many ticks, in a thread that no tick ever waits for.
+
+It has connections of its own, open only meanwhile. It reports and repairs nothing; when it fails,
+it says so and waits for its next turn: what it looks after must not suffer from it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import psycopg
+import structlog
+
+from services.syncer import metrics, reconcile
+from services.syncer.core import Unanswerable
+from services.syncer.drift import Report
+from services.syncer.projection import Projection
+from shared.errors import Refusal, Unavailable
+
+POLL_S = 0.2
+LINES_MAX = 20
+"""How many drifts of each leg get a log line; the summary counts all."""
+
+Connect = Callable[[], contextlib.AbstractContextManager[psycopg.Connection]]
+ConnectKeydb = Callable[[], contextlib.AbstractContextManager[Projection]]
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Counts ticks in one thread and reconciles in another."""
+
+    def __init__(
+        self, connect: Connect, connect_keydb: ConnectKeydb, every: int, stop: threading.Event
+    ) -> None:
+        """Both connect for one reconciliation; `every` is in ticks, 0 for never."""
+        self._connect = connect
+        self._connect_keydb = connect_keydb
+        self._every = every
+        self._stop = stop
+        self._ticks = 0
+        self._due = threading.Event()
+
+    def ticked(self) -> None:
+        """Note that a tick was handled: the best moment, since the next one is furthest away."""
+        self._ticks += 1
+        if self._every and self._ticks % self._every == 0:
+            self._due.set()
+
+    def live(self) -> None:
+        """Reconcile whenever it is due until all is to stop."""
+        while not self._stop.wait(POLL_S):
+            if self._due.is_set():
+                self._due.clear()
+                self.run_once()
+
+    def run_once(self) -> Report | None:
+        """Reconcile and report; returns None if that failed, of which the next turn may be free."""
+        try:
+            with (
+                self._connect() as conn,
+                self._connect_keydb() as projection,
+                _cancelled_at(self._stop, conn),
+            ):
+                report = reconcile.run(conn, projection)
+        except (Unavailable, Unanswerable, Refusal, psycopg.Error) as error:
+            if not self._stop.is_set():
+                metrics.RECONCILIATIONS.labels("failed").inc()
+                log.warning("reconciliation_failed", error=str(error).partition("\n")[0])
+            return None
+        metrics.reconciled(report.drifting, report.duration_s)
+        tell(report)
+        return report
+
+
+@contextlib.contextmanager
+def _cancelled_at(stop: threading.Event, conn: psycopg.Connection) -> Iterator[None]:
+    """Cancel what `conn` is doing as soon as `stop` is set: it may take minutes otherwise."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_S):
+            if stop.is_set():
+                with contextlib.suppress(psycopg.Error):
+                    conn.cancel_safe(timeout=1.0)
+
+    watcher = threading.Thread(target=watch, name="reconciler-watch")
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def tell(report: Report) -> None:
+    """Log a line per drift, up to a limit, and one that sums up."""
+    for one in report.ledger.drifts[:LINES_MAX]:
+        log.error(
+            "ledger_drift",
+            provider_id=one.provider_id,
+            truth=one.truth,
+            balance=one.balance,
+            unfolded=one.unfolded,
+            missing=one.missing,
+            key=one.key,
+            shown=one.shown,
+        )
+    for key in report.keydb.drifts[:LINES_MAX]:
+        log.error("keydb_drift", key=key.key, expected=key.expected, found=key.found)
+    (log.error if report.drifting else log.info)(
+        "reconciled",
+        drifting=report.drifting,
+        ledger_drifts=len(report.ledger.drifting),
+        keydb_drifts=len(report.keydb.drifting),
+        keydb=report.keydb.state,
+        epoch=report.ledger.epoch,
+        providers=report.ledger.providers,
+        transactions=report.ledger.transactions,
+        duration_ms=round(report.duration_s * 1000),
+    )
