@@ -145,7 +145,7 @@ def hold_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbLeg:
 
 def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) -> KeydbLeg:
     with postgres.translating():
-        if found.mark is None or not store.is_known(conn, found.mark):
+        if found.mark is None or store.is_noted(conn, found.mark) is None:
             return KeydbLeg("unknown")
         expected = store.everything(conn, found.mark.epoch)
     listed = projection.keys()
