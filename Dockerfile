@@ -12,6 +12,7 @@ RUN /opt/minutebook/venv/bin/pip install --require-hashes --no-deps --only-binar
 COPY migrations /opt/minutebook/app/migrations
 COPY shared /opt/minutebook/app/shared
 COPY services /opt/minutebook/app/services
+COPY ops /opt/minutebook/app/ops
 # Compiled here, because the running container's file system is read-only.
 # Unchecked hashes: a copy's new timestamps must not make them stale.
 RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/minutebook/app /opt/minutebook/venv/lib

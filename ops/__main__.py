@@ -1,0 +1,24 @@
+"""`python -m ops`, installed as `minutebook`: all commands in one place."""
+
+import click
+
+from ops.status.command import status
+
+ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
+
+The servers are those of the services: POSTGRES_DSN, RABBITMQ_URL and KEYDB_URL, from the
+environment or from files in SECRETS_DIR. Exit codes: 0 fine, 1 a finding, 2 usage or settings,
+3 a server cannot be reached, 70 a bug.
+"""
+
+
+@click.group(help=ABOUT, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Do nothing by itself: each command loads the settings that it needs."""
+
+
+main.add_command(status)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m ops")

@@ -1,0 +1,79 @@
+"""How every command answers: a table for people or one JSON document, and an exit code."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import msgspec
+import psycopg
+import structlog
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from shared import logs, settings
+from shared.errors import Refusal, Unavailable
+from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_UNREACHABLE
+
+WIDTH_UNWATCHED = 120
+"""Columns where nobody's terminal says how many there are."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: the same as a `document` with stable keys and as a `view`."""
+
+    document: Any
+    view: RenderableType
+    code: int = 0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that shows text as it is: names and bodies are not markup."""
+    file = sys.stderr if stderr else sys.stdout
+    width = None if file.isatty() else WIDTH_UNWATCHED
+    return Console(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+
+def answering(command: Callable[..., Answer]) -> Callable[..., None]:
+    """Make a command of a function that returns an `Answer`: gives it `--json` and exit codes."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @functools.wraps(command)
+    def run(*, as_json: bool, **given: object) -> None:
+        logs.configure(settings.load(settings.LogSettings), service="ops")
+        answer = _attempt(functools.partial(command, **given))
+        if as_json:
+            click.echo(msgspec.json.encode(answer.document))
+        elif answer.code and isinstance(answer.document, dict) and "error" in answer.document:
+            console(stderr=True).print(answer.view)
+        else:
+            console().print(answer.view)
+        sys.exit(answer.code)
+
+    return run
+
+
+def _attempt(command: Callable[[], Answer]) -> Answer:
+    try:
+        return command()
+    except Refusal as error:
+        return _failure("refused", str(error), EXIT_FINDING)
+    except Unavailable as error:
+        return _failure(f"{error.server} cannot be reached", error.detail, EXIT_UNREACHABLE)
+    except psycopg.Error as error:  # the first message only: the others may quote a row
+        return _failure("refused by postgres", str(error.diag.message_primary), EXIT_FINDING)
+    except click.ClickException:
+        raise
+    except Exception as error:
+        log.exception("bug")
+        return _failure("bug", type(error).__name__, EXIT_BUG)
+
+
+def _failure(kind: str, detail: str, code: int) -> Answer:
+    document = {"error": {"kind": kind, "detail": detail}}
+    return Answer(document, Text(f"{kind}: {detail}", style="bold red"), code)

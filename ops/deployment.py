@@ -1,0 +1,83 @@
+"""Where the servers are: the services' own settings, each command loading only what it needs."""
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import psycopg
+from pydantic import AfterValidator, Field, Secret
+
+from shared import postgres, settings
+
+
+def _valid_management_url(secret: Secret[str]) -> Secret[str]:
+    url = secret.get_secret_value()
+    if url and not url.startswith(("http://", "https://")):
+        message = "not a URL of the form http://user:password@host:15672"
+        raise ValueError(message)
+    return secret
+
+
+class QueueSettings(settings.RabbitmqSettings):
+    """Where messages go to and ingest takes them from."""
+
+    ingest_queue: str = Field(
+        default="incoming_transactions", min_length=1, max_length=255, description="the queue"
+    )
+    ingest_stream: str = Field(default="", max_length=255, description="or the stream")
+
+    @property
+    def source(self) -> str:
+        """The queue or stream that ingest reads."""
+        return self.ingest_stream or self.ingest_queue
+
+
+class IntakeSettings(settings.PostgresSettings):
+    """By what ingest judges a message."""
+
+    ingest_body_max_bytes: int = Field(
+        default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"
+    )
+
+
+class DeploymentSettings(QueueSettings, settings.PostgresSettings, settings.KeydbSettings):
+    """All three servers, and what is to be expected of them."""
+
+    tick_interval_seconds: int = Field(
+        default=60, ge=1, le=86400, description="as the ticker has it"
+    )
+    rabbitmq_management_url: Annotated[Secret[str], AfterValidator(_valid_management_url)] = Field(
+        default=Secret(""),
+        description="the broker's management page, for `ops doctor`; empty: not asked",
+    )
+
+
+class OperatorSettings(settings.Settings):
+    """Who is at work."""
+
+    ops_operator: str = Field(
+        default="", max_length=255, description="your name, written beside what you change"
+    )
+
+    @property
+    def operator(self) -> str:
+        """Who to write beside a change: as set, or the login name, or the user's number."""
+        return self.ops_operator or f"{_login()}@{socket.gethostname()}"
+
+
+@contextmanager
+def ledger(chosen: settings.PostgresSettings, *, options: str = "") -> Iterator[psycopg.Connection]:
+    """Open Postgres and check its schema. Raises `Unavailable`, and `Refusal` if it is too old."""
+    with postgres.connection(chosen, application="ops", options=options) as conn:
+        postgres.check_schema(conn)
+        yield conn
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has a number and no name
+        return f"uid-{os.getuid()}"

@@ -1,0 +1,56 @@
+"""`ops status`: one look, or a look every few seconds."""
+
+from typing import Any
+
+import click
+from rich.live import Live
+
+from ops.answer import Answer, answering, console
+from ops.deployment import DeploymentSettings
+from ops.status.core import Finding, Seen, judge
+from ops.status.sight import look
+from ops.status.view import view
+from shared import program, settings
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again and again until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,
+    help="Seconds between two looks with --watch.",
+)  # fmt: skip
+@answering
+def status(*, watch: bool, every: float) -> Answer:
+    """Show all at a glance: what is wrong, and what to type next. Exit 1 if something is."""
+    chosen = settings.load(DeploymentSettings)
+    seen = look(chosen)
+    if watch:
+        seen = _watch(chosen, seen, every)
+    findings = judge(seen)
+    wrong = any(one.level == "wrong" for one in findings)
+    code = program.EXIT_FINDING if wrong else 0
+    return Answer(document(seen, findings), view(seen, findings), code)
+
+
+def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
+    """Return what machines are told; `ok` is what the exit code says."""
+    ok = not any(one.level == "wrong" for one in findings)
+    return {
+        "ok": ok,
+        "findings": findings,
+        "interval_s": seen.interval_s,
+        "postgres": seen.postgres,
+        "rabbitmq": seen.rabbitmq,
+        "keydb": seen.keydb,
+    }
+
+
+def _watch(chosen: DeploymentSettings, seen: Seen, every_s: float) -> Seen:
+    stop = program.stop_on_signals()
+    with Live(
+        view(seen, judge(seen)), console=console(stderr=True), auto_refresh=False, transient=True
+    ) as live:
+        while not stop.wait(every_s):
+            seen = look(chosen)
+            live.update(view(seen, judge(seen)), refresh=True)
+    return seen

@@ -1,0 +1,268 @@
+"""What is wrong, in words, and what to type next. Pure: what was seen comes in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from ops.wording import age, count, moment
+from shared.amqp import QueueState
+from shared.postgres import SCHEMA_NEEDED
+
+LATENESS_MAX_S = 1.0
+"""The promise: within one second of the boundary."""
+MISSED_TICKS_MAX = 2
+PARTIAL_PREFIX = "partial:"
+
+Level = Literal["wrong", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A server that gave no answer, and why."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastTick:
+    """The newest row of `tick`; without a boundary it is the baseline."""
+
+    epoch: int
+    token: str
+    boundary: datetime | None
+    folded_at: datetime
+    published_at: datetime | None
+    same_cluster: bool
+
+    @property
+    def lateness_s(self) -> float | None:
+        """From the boundary to KeyDB, by KeyDB's clock."""
+        if self.boundary is None or self.published_at is None:
+            return None
+        return (self.published_at - self.boundary).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Dead letters of one state and reason."""
+
+    state: str
+    reason: str
+    letters: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What Postgres says; without a schema of ours only the first three."""
+
+    version: str
+    now: datetime
+    schema: int
+    tick: LastTick | None = None
+    interval_s: float | None = None
+    unfolded_rows: int = 0
+    unfolded_age_s: float | None = None
+    default_partition_rows: int = 0
+    providers: int = 0
+    dead: list[Dead] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue."""
+
+    version: str
+    source: str
+    transactions: QueueState | None
+    ticks: QueueState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What KeyDB shows: its watermark, whether Postgres wrote that tick, and how many keys."""
+
+    version: str
+    now: datetime
+    epoch: str
+    token: str
+    boundary: datetime | None
+    applied_at: datetime | None
+    keys: int
+    known: bool | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Since the boundary that is shown, by KeyDB's clock."""
+        return (self.now - self.boundary).total_seconds() if self.boundary else None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at everything; `interval_s` is what lies between two boundaries."""
+
+    interval_s: float
+    postgres: Ledger | Down
+    rabbitmq: Queues | Down
+    keydb: Shown | Down
+
+    @property
+    def patience_s(self) -> float:
+        """After how long without a tick something is wrong."""
+        return MISSED_TICKS_MAX * self.interval_s + LATENESS_MAX_S
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong (or to be known), in words, and what to type next."""
+
+    level: Level
+    about: str
+    says: str
+    do: str
+
+
+def judge(seen: Seen) -> list[Finding]:
+    """Return what is wrong first, then what is good to know; empty when there is nothing."""
+    found = [*_down(seen), *_postgres(seen), *_rabbitmq(seen), *_keydb(seen)]
+    return sorted(found, key=lambda one: one.level != "wrong")
+
+
+def _down(seen: Seen) -> Iterator[Finding]:
+    for name in ("postgres", "rabbitmq", "keydb"):
+        server = getattr(seen, name)
+        if isinstance(server, Down):
+            yield Finding(
+                "wrong",
+                name,
+                f"{name} gives no answer: {server.error}",
+                f"docker compose ps {name}; docker compose logs --tail 50 {name}",
+            )
+
+
+def _postgres(seen: Seen) -> Iterator[Finding]:
+    ledger = seen.postgres
+    if isinstance(ledger, Down):
+        return
+    if ledger.schema < SCHEMA_NEEDED or ledger.tick is None:
+        yield Finding(
+            "wrong",
+            "postgres",
+            f"the schema is at version {ledger.schema}, this release needs {SCHEMA_NEEDED}",
+            "python -m migrations   (docker compose run --rm migrate)",
+        )
+        return
+    yield from _tick(seen, ledger, ledger.tick)
+    if ledger.default_partition_rows:
+        rows = count(ledger.default_partition_rows, "outbox row is", "outbox rows are")
+        yield Finding(
+            "wrong",
+            "outbox",
+            f"{rows} in the default partition: they count, but keep partitions from being made",
+            "ops outbox repair",
+        )
+    yield from _letters(ledger)
+
+
+def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
+    since_s = (ledger.now - (tick.boundary or tick.folded_at)).total_seconds()
+    if not tick.same_cluster:
+        yield Finding(
+            "note",
+            "postgres",
+            "this database was moved to another cluster: the next tick takes a new baseline",
+            "ops status   (again after the next boundary)",
+        )
+    if since_s > seen.patience_s:
+        yield Finding("wrong", "tick", f"no tick for {age(since_s)}", _who_is_to_blame(seen))
+    elif (tick.lateness_s or 0) > LATENESS_MAX_S:
+        yield Finding(
+            "wrong",
+            "tick",
+            f"the tick of {moment(tick.boundary)} reached KeyDB {age(tick.lateness_s)} late",
+            "docker compose logs --tail 50 syncer",
+        )
+    elif (ledger.unfolded_age_s or 0) > seen.patience_s:
+        yield Finding(
+            "note",
+            "outbox",
+            f"the oldest row to be counted began {age(ledger.unfolded_age_s)} ago:"
+            " its transaction was open for long",
+            "ops doctor   (shows open transactions)",
+        )
+
+
+def _who_is_to_blame(seen: Seen) -> str:
+    if isinstance(seen.rabbitmq, Down):
+        return "bring RabbitMQ back first: ticks come through it"
+    if seen.rabbitmq.ticks is None or not seen.rabbitmq.ticks.consumers:
+        return "docker compose up -d syncer; docker compose logs --tail 50 syncer"
+    if seen.rabbitmq.ticks.messages:
+        return "docker compose logs --tail 50 syncer   (a tick waits, the syncer does not take it)"
+    return "docker compose up -d ticker; docker compose logs --tail 50 ticker syncer"
+
+
+def _letters(ledger: Ledger) -> Iterator[Finding]:
+    for state in ("open", "waiting"):
+        dead = [one for one in ledger.dead if one.state == state]
+        letters = sum(one.letters for one in dead)
+        reasons = ", ".join(f"{one.reason} {one.letters:,}" for one in dead)
+        if letters and state == "open":
+            says = f"{count(letters, 'dead letter')} to be decided about: {reasons}"
+            yield Finding("wrong", "dead letters", says, "ops dead-letters list")
+        elif letters:
+            says = f"{count(letters, 'message waits', 'messages wait')} for a provider to exist"
+            do = "ops dead-letters list --state waiting; ops provider add ID NAME INITIAL"
+            yield Finding("note", "dead letters", says, do)
+
+
+def _rabbitmq(seen: Seen) -> Iterator[Finding]:
+    queues = seen.rabbitmq
+    if isinstance(queues, Down):
+        return
+    start = "docker compose up -d ingest; docker compose logs --tail 50 ingest"
+    if queues.transactions is None:
+        yield Finding("wrong", "queue", f"there is no queue {queues.source}", start)
+    elif not queues.transactions.consumers:
+        waiting = count(queues.transactions.messages, "message waits", "messages wait")
+        yield Finding("wrong", "queue", f"nobody consumes {queues.source}; {waiting}", start)
+    elif queues.transactions.messages:
+        waiting = count(queues.transactions.messages, "message is", "messages are")
+        says = f"{waiting} in {queues.source} beyond what ingest has in hand"
+        do = "ops status --watch; docker compose up -d --scale ingest=3   (if it grows)"
+        yield Finding("note", "queue", says, do)
+    if queues.ticks is None or not queues.ticks.consumers:
+        yield Finding(
+            "wrong",
+            "syncer",
+            "no syncer waits for ticks",
+            "docker compose up -d syncer; docker compose logs --tail 50 syncer",
+        )
+
+
+def _keydb(seen: Seen) -> Iterator[Finding]:
+    shown = seen.keydb
+    if isinstance(shown, Down):
+        return
+    again = "ops status   (again after the next boundary)"
+    if not shown.token:
+        if not _before_first_tick(seen):
+            says = "KeyDB has no watermark: it is empty, or another's; the next tick sends all"
+            yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
+    elif shown.token.startswith(PARTIAL_PREFIX):
+        yield Finding("wrong", "keydb", "a publication in chunks is under way, or broke off", again)
+    elif shown.known is False:
+        says = "KeyDB shows a tick that this database never wrote; the next tick sends all"
+        yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
+    elif shown.age_s is None or shown.age_s > seen.patience_s:
+        says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
+        yield Finding("wrong", "keydb", says, "docker compose logs --tail 50 syncer ticker")
+
+
+def _before_first_tick(seen: Seen) -> bool:
+    if isinstance(seen.postgres, Down) or seen.postgres.tick is None:
+        return False
+    tick = seen.postgres.tick
+    young = seen.postgres.now - tick.folded_at < timedelta(seconds=seen.patience_s)
+    return tick.boundary is None and young

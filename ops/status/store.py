@@ -1,0 +1,85 @@
+"""What Postgres is asked at a glance. Reads only."""
+
+from typing import LiteralString
+
+import psycopg
+
+from ops.status.core import Dead, LastTick, Ledger
+from shared import postgres
+
+SELECT_SERVER: LiteralString = """
+SELECT split_part(current_setting('server_version'), ' ', 1), clock_timestamp(),
+       to_regclass('schema_migration') IS NOT NULL
+"""
+SELECT_TICK: LiteralString = """
+SELECT t.epoch, t.token, t.boundary, t.folded_at, t.published_at,
+       t.system_identifier = c.system_identifier, t.snapshot::text
+  FROM tick t,
+       pg_control_system() c
+ ORDER BY t.epoch DESC
+ LIMIT 1
+"""
+# The least gap between the last boundaries: a missed tick makes a gap larger, nothing smaller.
+SELECT_INTERVAL: LiteralString = """
+SELECT extract(epoch FROM min(gap))::float8
+  FROM (SELECT boundary - lag(boundary) OVER (ORDER BY epoch) AS gap
+          FROM (SELECT epoch, boundary
+                  FROM tick
+                 ORDER BY epoch DESC
+                 LIMIT 20) AS last) AS gaps
+ WHERE gap > interval '0'
+"""
+COUNT_UNFOLDED: LiteralString = """
+SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at))::float8
+  FROM outbox
+ WHERE xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
+    OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
+"""
+COUNT_REST: LiteralString = """
+SELECT (SELECT count(*) FROM outbox_default),
+       (SELECT count(*) FROM initial_data)
+"""
+COUNT_DEAD: LiteralString = """
+SELECT state, reason, count(*), min(received_at)
+  FROM dead_letter
+ GROUP BY state, reason
+ ORDER BY state, count(*) DESC, reason
+"""
+SELECT_KNOWN: LiteralString = """
+SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
+"""
+
+
+def look(conn: psycopg.Connection) -> Ledger:
+    """Return what Postgres knows at a glance; little of it where our schema is missing."""
+    row = conn.execute(SELECT_SERVER).fetchone()
+    if row is None:
+        raise LookupError(SELECT_SERVER)
+    version, now, migrated = row
+    schema = int(postgres.scalar(conn, postgres.SELECT_SCHEMA_VERSION)) if migrated else 0
+    found = conn.execute(SELECT_TICK).fetchone() if schema else None
+    if found is None:
+        return Ledger(version, now, schema)
+    *tick, snapshot = found
+    last = LastTick(*tick)
+    unfolded = conn.execute(COUNT_UNFOLDED, {"last": snapshot}).fetchone() or (0, None)
+    rest = conn.execute(COUNT_REST).fetchone() or (0, 0)
+    return Ledger(
+        version,
+        now,
+        schema,
+        last,
+        interval_s=(conn.execute(SELECT_INTERVAL).fetchone() or (None,))[0],
+        # Another cluster's snapshot says nothing about these rows.
+        unfolded_rows=unfolded[0] if last.same_cluster else 0,
+        unfolded_age_s=unfolded[1] if last.same_cluster else None,
+        default_partition_rows=rest[0],
+        providers=rest[1],
+        dead=[Dead(*one) for one in conn.execute(COUNT_DEAD)],
+    )
+
+
+def is_known(conn: psycopg.Connection, epoch: int, token: str) -> bool:
+    """Say whether this database wrote the tick that KeyDB shows."""
+    row = conn.execute(SELECT_KNOWN, {"epoch": epoch, "token": token}).fetchone()
+    return row == (True,)

@@ -1,0 +1,87 @@
+"""The same for people: a table of what was seen, then what is wrong and what to type next."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ops.status.core import Down, Finding, LastTick, Ledger, Queues, Seen, Shown
+from ops.wording import age, moment, visible
+from shared.amqp import QueueState
+
+STYLES = {"wrong": "bold red", "note": "yellow"}
+
+
+def view(seen: Seen, findings: Sequence[Finding]) -> RenderableType:
+    """Return what a person is shown."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, says in _lines(seen):
+        table.add_row(name, says)
+    return Group(table, Text(), *_findings(findings))
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
+    wrong = sum(one.level == "wrong" for one in findings)
+    if not wrong:
+        yield Text("All is well.", style="bold green")
+    for one in findings:
+        sign = "WRONG" if one.level == "wrong" else "note "
+        yield Text(f"{sign}  {one.about}: {visible(one.says)}", style=STYLES[one.level])
+        yield Text(f"       next: {one.do}")
+
+
+def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
+    yield "postgres", _or_down(seen.postgres)
+    yield "rabbitmq", _or_down(seen.rabbitmq)
+    yield "keydb", _or_down(seen.keydb)
+    if isinstance(seen.rabbitmq, Queues):
+        yield f"queue {seen.rabbitmq.source}", _queue(seen.rabbitmq.transactions)
+        yield "queue syncer.ticks", _queue(seen.rabbitmq.ticks)
+    if isinstance(seen.postgres, Ledger) and seen.postgres.tick is not None:
+        yield "last tick", _tick(seen.postgres.tick)
+        yield "unfolded", _unfolded(seen.postgres)
+    if isinstance(seen.keydb, Shown):
+        yield "watermark", _shown(seen.keydb)
+    if isinstance(seen.postgres, Ledger):
+        yield "dead letters", _dead(seen.postgres)
+
+
+def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:
+    if isinstance(server, Down):
+        return Text(f"no answer: {visible(server.error)}", style=STYLES["wrong"])
+    says = f"version {visible(server.version)}"
+    if isinstance(server, Ledger):
+        says += f", schema {server.schema}, {server.providers:,} providers"
+    return says + (f", {server.keys:,} keys of ours" if isinstance(server, Shown) else "")
+
+
+def _queue(state: QueueState | None) -> str:
+    if state is None:
+        return "does not exist"
+    return f"{state.messages:,} ready, {state.consumers} consumers"
+
+
+def _tick(tick: LastTick) -> str:
+    if tick.boundary is None:
+        return f"none yet; baseline of {moment(tick.folded_at)}"
+    late = f"{age(tick.lateness_s)} late" if tick.published_at else "not in KeyDB"
+    return f"{moment(tick.boundary)}, {late}, epoch {tick.epoch}"
+
+
+def _unfolded(ledger: Ledger) -> str:
+    oldest = f", the oldest {age(ledger.unfolded_age_s)} old" if ledger.unfolded_rows else ""
+    return f"{ledger.unfolded_rows:,} rows since that tick{oldest}"
+
+
+def _shown(shown: Shown) -> str:
+    if not shown.token:
+        return "none"
+    return f"{moment(shown.boundary)}, {age(shown.age_s)} ago, epoch {visible(shown.epoch)}"
+
+
+def _dead(ledger: Ledger) -> str:
+    parts = [f"{one.state} {one.reason} {one.letters:,}" for one in ledger.dead]
+    return ", ".join(parts) or "none"

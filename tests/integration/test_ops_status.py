@@ -1,0 +1,152 @@
+"""`ops status`: what is wrong is said, whatever is down."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from services.syncer.projection import WATERMARK_KEY
+from shared import postgres
+from shared.amqp import TICK_QUEUE
+from tests.support import ledger, messages, programs, servers, tool
+from tests.support.eventually import eventually
+from tests.support.tool import Tool
+
+SERVERS = ("postgres", "rabbitmq", "keydb")
+
+
+@pytest.fixture
+def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
+    """The tool against real servers on which nothing of ours runs."""
+    return tool.deployment(dsn, amqp_url, keydb_server.url())
+
+
+def about(document: Any, level: str = "wrong") -> set[str]:
+    return {one["about"] for one in document["findings"] if one["level"] == level}
+
+
+@contextlib.contextmanager
+def services(ops: Tool) -> Iterator[None]:
+    settings = ops.settings | {"TICK_INTERVAL_SECONDS": "1"}
+    with (
+        programs.running("services.ingest", **settings),
+        programs.running("services.ticker", **settings),
+        programs.running("services.syncer", **settings),
+    ):
+        yield
+
+
+def test_all_is_well_where_all_services_run(ops: Tool, conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+    with services(ops):
+        eventually(lambda: ops("status", TICK_INTERVAL_SECONDS="1").code == 0, 30)
+        seen = ops.json("status", TICK_INTERVAL_SECONDS="1")
+        said = ops("status", TICK_INTERVAL_SECONDS="1")
+
+    assert seen["ok"]
+    assert seen["findings"] == []
+    assert seen["postgres"]["schema"] == postgres.SCHEMA_NEEDED
+    assert seen["postgres"]["tick"]["epoch"] >= 1
+    assert seen["rabbitmq"]["transactions"]["consumers"] == 1
+    assert seen["rabbitmq"]["ticks"]["consumers"] == 1
+    assert seen["keydb"]["keys"] == len(messages.PROVIDERS)
+    assert seen["keydb"]["known"]
+    assert "All is well." in said.stdout
+
+
+@pytest.mark.parametrize("down", SERVERS)
+def test_a_server_that_is_down_is_a_line_and_the_others_are_still_seen(
+    ops: Tool, down: str
+) -> None:
+    setting = {"postgres": "POSTGRES_DSN", "rabbitmq": "RABBITMQ_URL", "keydb": "KEYDB_URL"}[down]
+    nowhere = {setting: tool.deployment().settings[setting]}
+
+    seen = ops.json("status", code=1, **nowhere)
+    said = ops("status", **nowhere)
+
+    assert set(seen[down]) == {"error"}
+    assert all("version" in seen[other] for other in SERVERS if other != down)
+    assert down in about(seen)
+    assert "no answer" in said.stdout
+    assert f"docker compose ps {down}" in said.stdout
+    assert "Traceback" not in said.stdout + said.stderr
+
+
+def test_nobody_at_work_is_said_with_what_to_start(ops: Tool) -> None:
+    seen = ops.json("status", code=1)
+
+    assert {"queue", "syncer"} <= about(seen)
+    assert seen["rabbitmq"]["ticks"] is None
+
+
+def test_a_watermark_that_this_database_never_wrote_is_wrong(
+    ops: Tool, dsn: str, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    ledger.add_provider(conn, "Visa", 1000)
+    with ledger.syncing(dsn, ops.settings["KEYDB_URL"]) as syncer:
+        syncer.tick(ledger.minute(1))
+    assert ops.json("status", code=1)["keydb"]["known"]
+    store.hset(WATERMARK_KEY, "token", "of another life")
+
+    seen = ops.json("status", code=1)
+
+    assert seen["keydb"]["known"] is False
+    assert any("never wrote" in one["says"] for one in seen["findings"])
+
+
+def test_ticks_that_stopped_are_said_with_their_age(ops: Tool, dsn: str, amqp_url: str) -> None:
+    with ledger.syncing(dsn, ops.settings["KEYDB_URL"]) as syncer:
+        syncer.tick(ledger.minute(1))
+
+    seen = ops.json("status", code=1)
+
+    assert {"tick", "keydb"} <= about(seen)
+    assert seen["postgres"]["interval_s"] is None
+    assert seen["interval_s"] == 60
+
+
+def test_rows_and_letters_that_wait_are_counted(ops: Tool, conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        messages.store_batch(
+            writer,
+            [
+                messages.received(messages.body(), "fits"),
+                messages.received(b"no", "unfit", tag=2),
+                messages.received(messages.body(77), "early", tag=3),
+            ],
+        )
+
+    seen = ops.json("status", code=1)
+
+    assert seen["postgres"]["unfolded_rows"] == 1 + len(messages.PROVIDERS)
+    assert {(one["state"], one["reason"]) for one in seen["postgres"]["dead"]} == {
+        ("open", "not_json"),
+        ("waiting", "unknown_provider"),
+    }
+    assert "dead letters" in about(seen)
+    assert "dead letters" in about(seen, "note")
+
+
+def test_a_database_that_was_never_migrated_is_told_how(ops: Tool, empty_dsn: str) -> None:
+    seen = ops.json("status", code=1, POSTGRES_DSN=empty_dsn)
+
+    assert seen["postgres"]["schema"] == 0
+    assert any("python -m migrations" in one["do"] for one in seen["findings"])
+
+
+def test_a_setting_that_is_wrong_is_named_and_ends_with_2(ops: Tool) -> None:
+    done = ops("status", POSTGRES_DSN="no dsn")
+
+    assert done.code == 2
+    assert "POSTGRES_DSN" in done.stderr
+
+
+def test_looking_declares_nothing(ops: Tool, amqp_url: str) -> None:
+    ops("status")
+
+    with pytest.raises(Exception, match="404"), messages.channel(amqp_url) as channel:
+        channel.queue_declare(TICK_QUEUE, passive=True)

@@ -1,0 +1,75 @@
+"""The operator's tool as an operator runs it: a process with the settings of the services."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.containers import ROOT
+
+TIMEOUT_S = 60.0
+NOWHERE = "127.0.0.1:9"
+"""A port on which nobody listens."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said and how it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON document on standard output."""
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """`python -m ops` against one deployment."""
+
+    settings: dict[str, str]
+
+    def __call__(self, *arguments: str, stdin: str = "", **settings: str) -> Done:
+        """Run a command to its end; `settings` take the place of the deployment's."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=ROOT,
+            env=self.environment(**settings),
+            input=stdin.encode(),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def json(self, *arguments: str, code: int = 0, **settings: str) -> Any:
+        """Run a command with `--json`; fails unless it ends with `code`. Returns its document."""
+        done = self(*arguments, "--json", **settings)
+        assert done.code == code, done
+        return done.document
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line."""
+        return [sys.executable, "-m", "ops", *arguments]
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """Return the environment of a command: nothing of ours but the settings."""
+        return {"PATH": os.environ["PATH"], "LOG_FORMAT": "json", **self.settings, **settings}
+
+
+def deployment(dsn: str = "", amqp_url: str = "", keydb_url: str = "") -> Tool:
+    """Return the tool for these servers; one that is not given is down."""
+    return Tool(
+        {
+            "POSTGRES_DSN": dsn or f"postgresql://user:password@{NOWHERE}/minutebook",
+            "RABBITMQ_URL": amqp_url or f"amqp://user:password@{NOWHERE}/%2F",
+            "KEYDB_URL": keydb_url or f"redis://{NOWHERE}/0",
+            "TICK_INTERVAL_SECONDS": "60",
+            "OPS_OPERATOR": "night shift",
+        }
+    )

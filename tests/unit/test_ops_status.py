@@ -1,0 +1,162 @@
+"""What `ops status` says of what it sees: words, and what to type next."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ops.status.core import (
+    Dead,
+    Down,
+    Finding,
+    LastTick,
+    Ledger,
+    Queues,
+    Seen,
+    Shown,
+    judge,
+)
+from shared.amqp import TICK_QUEUE, QueueState
+from shared.postgres import SCHEMA_NEEDED
+
+NOW = datetime(2026, 11, 20, 23, 42, 30, tzinfo=UTC)
+BOUNDARY = NOW - timedelta(seconds=30)
+TICK = LastTick(7, "token", BOUNDARY, BOUNDARY, BOUNDARY + timedelta(milliseconds=12), True)  # noqa: FBT003
+LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
+QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
+SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
+WELL = Seen(60.0, LEDGER, QUEUES, SHOWN)
+
+
+def only(seen: Seen) -> Finding:
+    (found,) = judge(seen)
+    return found
+
+
+def with_ledger(**changes: object) -> Seen:
+    return replace(WELL, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
+
+
+def with_tick(**changes: object) -> Seen:
+    return with_ledger(tick=replace(TICK, **changes))  # type: ignore[arg-type]
+
+
+def with_shown(**changes: object) -> Seen:
+    return replace(WELL, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
+
+
+def test_nothing_is_said_when_all_is_well() -> None:
+    assert judge(WELL) == []
+
+
+@pytest.mark.parametrize("server", ["postgres", "rabbitmq", "keydb"])
+def test_a_server_that_is_down_is_wrong_and_comes_with_a_command(server: str) -> None:
+    found = only(replace(WELL, **{server: Down("refused")}))  # type: ignore[arg-type]
+
+    assert (found.level, found.about) == ("wrong", server)
+    assert f"docker compose ps {server}" in found.do
+
+
+def test_no_tick_for_two_intervals_and_the_tolerance_is_wrong() -> None:
+    just = with_tick(boundary=NOW - timedelta(seconds=121), published_at=None)
+    over = with_tick(boundary=NOW - timedelta(seconds=122), published_at=None)
+
+    assert judge(just) == []
+    assert only(over).about == "tick"
+
+
+@pytest.mark.parametrize(
+    ("rabbitmq", "blamed"),
+    [
+        (Down("refused"), "RabbitMQ"),
+        (replace(QUEUES, ticks=None), "up -d syncer"),
+        (replace(QUEUES, ticks=QueueState(TICK_QUEUE, 0, 0)), "up -d syncer"),
+        (replace(QUEUES, ticks=QueueState(TICK_QUEUE, 1, 1)), "does not take it"),
+        (QUEUES, "up -d ticker"),
+    ],
+)
+def test_who_is_looked_at_first_when_ticks_stop_follows_from_the_queue(
+    rabbitmq: Queues | Down, blamed: str
+) -> None:
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+
+    found = [one for one in judge(replace(stopped, rabbitmq=rabbitmq)) if one.about == "tick"]
+
+    assert blamed in found[0].do
+
+
+def test_a_tick_more_than_a_second_late_is_wrong() -> None:
+    assert judge(with_tick(published_at=BOUNDARY + timedelta(seconds=1))) == []
+    assert "late" in only(with_tick(published_at=BOUNDARY + timedelta(seconds=1.1))).says
+
+
+def test_a_row_of_a_long_transaction_is_a_note() -> None:
+    assert only(with_ledger(unfolded_age_s=500.0)).level == "note"
+
+
+def test_open_letters_are_wrong_and_waiting_ones_a_note() -> None:
+    dead = [Dead("open", "not_json", 2, NOW), Dead("waiting", "unknown_provider", 3, NOW)]
+
+    wrong, note = judge(with_ledger(dead=dead))
+
+    assert (wrong.level, note.level) == ("wrong", "note")
+    assert "2 dead letters" in wrong.says
+    assert "not_json 2" in wrong.says
+    assert "3 messages wait" in note.says
+
+
+def test_what_is_wrong_comes_before_what_is_good_to_know() -> None:
+    dead = [Dead("waiting", "unknown_provider", 3, NOW)]
+
+    levels = [one.level for one in judge(replace(with_ledger(dead=dead), keydb=Down("no")))]
+
+    assert levels == ["wrong", "note"]
+
+
+def test_rows_in_the_default_partition_are_wrong() -> None:
+    assert "ops outbox repair" in only(with_ledger(default_partition_rows=1)).do
+
+
+@pytest.mark.parametrize(
+    ("queues", "level"),
+    [
+        (replace(QUEUES, transactions=None), "wrong"),
+        (replace(QUEUES, transactions=QueueState("incoming", 9, 0)), "wrong"),
+        (replace(QUEUES, transactions=QueueState("incoming", 9, 1)), "note"),
+    ],
+)
+def test_a_queue_without_consumers_is_wrong_and_a_backlog_a_note(
+    queues: Queues, level: str
+) -> None:
+    found = only(replace(WELL, rabbitmq=queues))
+
+    assert (found.about, found.level) == ("queue", level)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"token": "", "epoch": ""}, "no watermark"),
+        ({"token": "partial:1"}, "chunks"),
+        ({"known": False}, "never wrote"),
+        ({"boundary": NOW - timedelta(seconds=122)}, "2 min 2 s ago"),
+    ],
+)
+def test_a_watermark_that_is_not_the_newest_tick_is_wrong(
+    changes: dict[str, object], words: str
+) -> None:
+    found = only(with_shown(**changes))
+
+    assert found.level == "wrong"
+    assert words in found.says
+
+
+def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:
+    baseline = replace(TICK, epoch=0, boundary=None, published_at=None)
+    empty = replace(SHOWN, token="", epoch="", boundary=None)
+
+    assert judge(replace(WELL, postgres=replace(LEDGER, tick=baseline), keydb=empty)) == []
+
+
+def test_an_old_schema_says_how_to_migrate() -> None:
+    assert "python -m migrations" in only(with_ledger(schema=0, tick=None)).do
