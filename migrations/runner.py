@@ -16,7 +16,10 @@ import structlog
 from shared.errors import Refusal
 
 FOLDER = Path(__file__).parent
-OURS = ("outbox", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset")
+OURS = (
+    "outbox", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset",
+    "operator_action",
+)  # fmt: skip
 FIRST_VERSION = 1
 
 LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('minutebook:migrate', 0))"

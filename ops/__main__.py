@@ -2,6 +2,7 @@
 
 import click
 
+from ops.letters.command import dead_letters
 from ops.status.command import status
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
@@ -17,7 +18,8 @@ def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 
 
-main.add_command(status)
+for command in (status, dead_letters):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_UNREACHABLE
 WIDTH_UNWATCHED = 120
 """Columns where nobody's terminal says how many there are."""
 
+AS_JSON = "ops.json"
+
 log = structlog.get_logger()
 
 
@@ -28,8 +30,10 @@ class Answer:
     """What a command found: the same as a `document` with stable keys and as a `view`."""
 
     document: Any
-    view: RenderableType
+    view: RenderableType | None
     code: int = 0
+    failed: bool = False
+    """Whether the command could not do its work: said on standard error."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -42,20 +46,24 @@ def console(*, stderr: bool = False) -> Console:
 def answering(command: Callable[..., Answer]) -> Callable[..., None]:
     """Make a command of a function that returns an `Answer`: gives it `--json` and exit codes."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option("--json", "wanted", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)
-    def run(*, as_json: bool, **given: object) -> None:
+    def run(*, wanted: bool, **given: object) -> None:
+        click.get_current_context().meta[AS_JSON] = wanted
         logs.configure(settings.load(settings.LogSettings), service="ops")
         answer = _attempt(functools.partial(command, **given))
-        if as_json:
+        if wanted:
             click.echo(msgspec.json.encode(answer.document))
-        elif answer.code and isinstance(answer.document, dict) and "error" in answer.document:
-            console(stderr=True).print(answer.view)
-        else:
-            console().print(answer.view)
+        elif answer.view is not None:
+            console(stderr=answer.failed).print(answer.view)
         sys.exit(answer.code)
 
     return run
+
+
+def as_json() -> bool:
+    """Say whether the command at work was asked for a JSON document."""
+    return bool(click.get_current_context().meta[AS_JSON])
 
 
 def _attempt(command: Callable[[], Answer]) -> Answer:
@@ -67,7 +75,7 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
         return _failure(f"{error.server} cannot be reached", error.detail, EXIT_UNREACHABLE)
     except psycopg.Error as error:  # the first message only: the others may quote a row
         return _failure("refused by postgres", str(error.diag.message_primary), EXIT_FINDING)
-    except click.ClickException:
+    except (click.ClickException, click.Abort):
         raise
     except Exception as error:
         log.exception("bug")
@@ -76,4 +84,4 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
 
 def _failure(kind: str, detail: str, code: int) -> Answer:
     document = {"error": {"kind": kind, "detail": detail}}
-    return Answer(document, Text(f"{kind}: {detail}", style="bold red"), code)
+    return Answer(document, Text(f"{kind}: {detail}", style="bold red"), code, failed=True)

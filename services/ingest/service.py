@@ -7,6 +7,8 @@ add up before the commit. Whoever calls acknowledges only after `store_batch` ha
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import psycopg
 import structlog
@@ -46,6 +48,13 @@ class Outcome:
         return self.inserted + self.duplicates + self.dead.total()
 
 
+class Bury(Protocol):
+    """Keeps dead letters over the connection of the commit they belong to."""
+
+    def __call__(self, conn: psycopg.Connection, letters: Sequence[DeadLetter], /) -> object:
+        """Write `letters`; never commits. Called once in each attempt at a commit."""
+
+
 class Miscount(AssertionError):
     """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
 
@@ -55,21 +64,24 @@ def store_batch(
     batch: Sequence[Judged],
     intake: Intake,
     in_commit: Callable[[], None] = lambda: None,
+    bury: Bury | None = None,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
     `in_commit` is called last before the commit: it writes over the same connection what has to
-    be in it, or raises, and nothing is committed.
+    be in it, or raises, and nothing is committed. `bury` keeps the dead letters, instead of
+    inserting new ones.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
     ready = core.sort(batch)
+    bury = bury or partial(store.insert_dead_letters, queue=intake.queue)
     again = ""
     with postgres.translating():
         for _ in range(ATTEMPTS_MAX):
             try:
-                outcome = _commit(conn, ready, intake.queue, in_commit)
+                outcome = _commit(conn, ready, bury, in_commit)
             except blame.SequenceBehind:
                 store.advance_sequence(conn)
                 again = "new transaction ids clash"
@@ -87,12 +99,12 @@ def store_batch(
 
 
 def _commit(
-    conn: psycopg.Connection, ready: core.Sorted, queue: str, in_commit: Callable[[], None]
+    conn: psycopg.Connection, ready: core.Sorted, bury: Bury, in_commit: Callable[[], None]
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
         with conn.transaction():
-            outcome = _write(conn, ready, _insert(conn, ready.transactions), [], queue)
+            outcome = _write(conn, ready, _insert(conn, ready.transactions), [], bury)
             in_commit()
             return outcome
     except psycopg.Error as error:
@@ -101,7 +113,7 @@ def _commit(
     with conn.transaction():
         blame.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
-        outcome = _write(conn, ready, inserted, guilty, queue)
+        outcome = _write(conn, ready, inserted, guilty, bury)
         in_commit()
         return outcome
 
@@ -111,11 +123,11 @@ def _write(
     ready: core.Sorted,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
-    queue: str,
+    bury: Bury,
 ) -> Outcome:
     duplicates, settled = _classify(conn, ready.transactions, inserted, guilty)
     dead = [*ready.dead, *guilty, *settled]
-    store.insert_dead_letters(conn, dead, queue=queue)
+    bury(conn, dead)
     outcome = Outcome(len(inserted), ready.repeated + duplicates, core.tally(dead))
     expected = len(ready.transactions) + len(ready.dead) + ready.repeated
     if outcome.messages() != expected:

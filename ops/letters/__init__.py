@@ -1,0 +1,1 @@
+"""Dead letters and waiting messages: to be looked at, replayed, exported, purged."""

@@ -1,0 +1,154 @@
+"""Dead letters delivered once more, by the path that ingest takes, all in one transaction.
+
+Each ends as a row (or finds that it has one) and is gone, or stays with what is wrong now. The
+unique identity makes a second replay, or a redelivery meanwhile, harmless.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from ops.letters import store
+from ops.letters.core import Choice, Letter
+from services.ingest import blame, service
+from services.ingest.core import DeadLetter, Received
+from services.ingest.store import column_limits
+from shared import postgres
+from shared.errors import Refusal
+
+ACTION = "dead_letter_replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What to send instead of what came; None leaves it as it is."""
+
+    body: bytes | None = None
+    message_id: str | None = None
+
+
+@dataclass(slots=True)
+class Properties:
+    """The identity that a person gave the message; else the letter's own is kept as it is."""
+
+    message_id: Any
+    headers: Any = None
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How many became rows, were rows already, or are dead still (by reason), and each letter."""
+
+    rows: int = 0
+    duplicates: int = 0
+    dead: Counter[str] = field(default_factory=Counter)
+    letters: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to replay, on whose word; `progress` is told how many were done."""
+
+    choice: Choice
+    edit: Edit
+    operator: str
+    body_bytes_max: int
+    progress: Callable[[int], object] = lambda _: None
+
+
+def replay(conn: psycopg.Connection, order: Order) -> Replayed:
+    """Replay in one transaction; say what became of each letter.
+
+    `conn` is ingest's kind: it writes its outbox rows itself. Raises `Unavailable`, after which
+    nothing or all was done and may be repeated, and `Refusal`.
+    """
+    limits = column_limits(conn, order.body_bytes_max)
+    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
+    result = Replayed()
+    with postgres.translating(), conn.transaction():
+        blame.check_at_once(conn)
+        store.lock_waiting(conn, order.choice)
+        for page in store.pages(conn, order.choice, locked=True):
+            _Page(conn, order, page).replay(intake, result)
+            order.progress(len(page))
+    return result
+
+
+class _Page:
+    """Some letters, each known by its id as the tag of its message."""
+
+    def __init__(self, conn: psycopg.Connection, order: Order, letters: Sequence[Letter]) -> None:
+        self._conn = conn
+        self._order = order
+        self._letters = letters
+        self._identities = {one.id: order.edit.message_id or one.message_id for one in letters}
+        self._had_rows: set[str] = set()
+        self._dead: dict[int, DeadLetter] = {}
+
+    def replay(self, intake: service.Intake, result: Replayed) -> None:
+        """Store what can be stored, note what was done, add up."""
+        if not self._letters:
+            return
+        self._refuse_twins()
+        self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
+        batch = [self._message(one) for one in self._letters]
+        service.store_batch(self._conn, batch, intake, self._settle, self._bury)
+        for letter in self._letters:
+            outcome = self._outcome(letter)
+            result.rows += outcome == "row"
+            result.duplicates += outcome == "duplicate"
+            if letter.id in self._dead:
+                result.dead[outcome] += 1
+            result.letters.append({"id": letter.id, "outcome": outcome})
+
+    def _message(self, letter: Letter) -> Received:
+        edit = self._order.edit
+        body = letter.body if edit.body is None else edit.body
+        return Received(
+            tag=letter.id,
+            redelivered=True,
+            properties=Properties(edit.message_id),
+            body=body,
+            spare_identity=letter.message_id,
+        )
+
+    def _refuse_twins(self) -> None:
+        edit = self._order.edit
+        if edit == Edit():
+            return
+        for letter in self._letters:
+            body = letter.body if edit.body is None else edit.body
+            twin = store.twin(self._conn, letter.id, self._identities[letter.id], body)
+            if twin is not None:
+                raise Refusal(f"dead letter {twin} is that message already: replay it instead")
+
+    def _bury(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
+        self._dead = {one.message.tag: one for one in letters}
+        store.keep(conn, letters)
+
+    def _settle(self) -> None:
+        store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
+        store.note(self._conn, [self._action(one) for one in self._letters])
+
+    def _action(self, letter: Letter) -> dict[str, Any]:
+        edit = self._order.edit
+        detail = {"message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue}
+        if edit.message_id is not None:
+            detail["new_message_id"] = edit.message_id
+        return {
+            "action": ACTION,
+            "subject": str(letter.id),
+            "outcome": self._outcome(letter),
+            "operator": self._order.operator,
+            "detail": detail,
+            "body": letter.body if edit.body is not None else None,
+        }
+
+    def _outcome(self, letter: Letter) -> str:
+        with contextlib.suppress(KeyError):
+            return self._dead[letter.id].reason
+        return "duplicate" if self._identities[letter.id] in self._had_rows else "row"

@@ -1,0 +1,150 @@
+"""Dead letters in SQL. Every function works inside its caller's transaction and never commits."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from ops.letters.core import Choice, Letter
+from services.ingest.core import DeadLetter
+
+PAGE = 1000
+
+CHOSEN: LiteralString = """
+       (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
+   AND (%(state)s::text IS NULL OR state = %(state)s::text)
+   AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+   AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s::timestamptz)
+   AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s::timestamptz)
+"""
+SELECT_PAGE: LiteralString = f"""
+SELECT id, message_id, reason, error, state, queue, received_at, provider_id, value, properties,
+       body
+  FROM dead_letter
+ WHERE id > %(after)s
+   AND {CHOSEN}
+ ORDER BY id
+ LIMIT %(page)s
+"""  # noqa: S608 - constants of ours only
+SELECT_PAGE_LOCKED: LiteralString = SELECT_PAGE + "FOR UPDATE"
+COUNT: LiteralString = f"""
+SELECT state, reason, count(*)
+  FROM dead_letter
+ WHERE {CHOSEN}
+ GROUP BY state, reason
+ ORDER BY count(*) DESC, state, reason
+"""  # noqa: S608 - constants of ours only
+# The lock by which ingest promotes a provider's waiting messages: it stands back meanwhile.
+LOCK_WAITING: LiteralString = f"""
+SELECT pg_advisory_xact_lock(hashtextextended('minutebook:waiting:' || provider_id, 0))
+  FROM (SELECT DISTINCT provider_id
+          FROM dead_letter
+         WHERE state = 'waiting'
+           AND {CHOSEN}
+         ORDER BY provider_id) AS awaited
+"""  # noqa: S608 - constants of ours only
+SELECT_ROWS: LiteralString = """
+SELECT message_id
+  FROM historical_transactions
+ WHERE message_id = ANY (%(identities)s::text[])
+"""
+SELECT_TWIN: LiteralString = """
+SELECT id
+  FROM dead_letter
+ WHERE message_id = %(identity)s
+   AND body_sha256 = sha256(%(body)s)
+   AND id <> %(id)s
+"""
+KEEP: LiteralString = """
+UPDATE dead_letter d
+   SET message_id = n.message_id,
+       reason = n.reason,
+       error = n.error,
+       state = n.state,
+       provider_id = n.provider_id,
+       value = n.value,
+       body = n.body
+  FROM unnest(%(ids)s::bigint[], %(identities)s::text[], %(reasons)s::text[], %(errors)s::text[],
+              %(states)s::text[], %(provider_ids)s::bigint[], %(values)s::bigint[],
+              %(bodies)s::bytea[])
+       AS n (id, message_id, reason, error, state, provider_id, value, body)
+ WHERE d.id = n.id
+"""
+DELETE: LiteralString = """
+DELETE FROM dead_letter
+ WHERE id = ANY (%(ids)s::bigint[])
+"""
+INSERT_ACTION: LiteralString = """
+INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
+VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s)
+"""
+
+
+def pages(
+    conn: psycopg.Connection, choice: Choice, *, locked: bool = False
+) -> Iterator[list[Letter]]:
+    """Yield the chosen letters, oldest first, some at a time; `locked` until the commit."""
+    query = SELECT_PAGE_LOCKED if locked else SELECT_PAGE
+    after = 0
+    with conn.cursor(row_factory=class_row(Letter)) as cursor:
+        while page := cursor.execute(
+            query, {**choice.parameters(), "after": after, "page": PAGE}
+        ).fetchall():
+            after = page[-1].id
+            if choice.provider is not None:
+                page = [one for one in page if one.provider == choice.provider]
+            yield page
+
+
+def count(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
+    """Return state, reason and number of the chosen letters, of whatever provider."""
+    return conn.execute(COUNT, choice.parameters()).fetchall()
+
+
+def lock_waiting(conn: psycopg.Connection, choice: Choice) -> None:
+    """Keep ingest from promoting the chosen waiting messages until the commit."""
+    conn.execute(LOCK_WAITING, choice.parameters())
+
+
+def with_rows(conn: psycopg.Connection, identities: Sequence[str]) -> set[str]:
+    """Return those identities that have a row already."""
+    return {one for (one,) in conn.execute(SELECT_ROWS, {"identities": list(identities)})}
+
+
+def twin(conn: psycopg.Connection, letter_id: int, identity: str, body: bytes) -> int | None:
+    """Return another letter with this identity and body, if there is one."""
+    row = conn.execute(
+        SELECT_TWIN, {"id": letter_id, "identity": identity, "body": body}
+    ).fetchone()
+    return row[0] if row else None
+
+
+def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
+    """Write what is wrong with letters now; each message's tag is its letter's id."""
+    conn.execute(
+        KEEP,
+        {
+            "ids": [one.message.tag for one in letters],
+            "identities": [one.identity for one in letters],
+            "reasons": [one.reason for one in letters],
+            "errors": [one.error for one in letters],
+            "states": [one.state for one in letters],
+            "provider_ids": [one.provider_id for one in letters],
+            "values": [one.value for one in letters],
+            "bodies": [one.message.body for one in letters],
+        },
+    )
+
+
+def delete(conn: psycopg.Connection, ids: Sequence[int]) -> None:
+    """Remove letters: they became rows, or a person said so."""
+    conn.execute(DELETE, {"ids": list(ids)})
+
+
+def note(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> None:
+    """Write who did what; each with the columns of `operator_action`."""
+    given = [{"body": None, **one, "detail": Jsonb(one.get("detail", {}))} for one in actions]
+    with conn.cursor() as cursor:
+        cursor.executemany(INSERT_ACTION, given)

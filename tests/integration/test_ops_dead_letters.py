@@ -1,0 +1,240 @@
+"""`ops dead-letters`: a letter becomes a row or stays one, never both, and it is known by whom."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from services.ingest import waiting
+from tests.support import messages, tool
+from tests.support.messages import UNFIT_BODIES, at_once, body, counted, received, rows, truth
+from tests.support.tool import Tool
+
+
+@pytest.fixture
+def ops(dsn: str, conn: psycopg.Connection) -> Tool:
+    """The tool beside a Postgres that knows two providers; the other servers are down."""
+    messages.add_providers(conn)
+    return tool.deployment(dsn)
+
+
+def store(ops: Tool, *batch: tuple[bytes, str]) -> None:
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        messages.store_batch(
+            writer,
+            [received(text, name, tag=tag) for tag, (text, name) in enumerate(batch, start=1)],
+        )
+
+
+def letters(ops: Tool, *options: str) -> dict[str, int]:
+    """Return the ids of the letters that are there by their identity."""
+    found = ops.json("dead-letters", "list", *options)["letters"]
+    return {one["message_id"]: one["id"] for one in found}
+
+
+def actions(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return conn.execute(
+        "SELECT action, subject, outcome, operator, body FROM operator_action ORDER BY id"
+    ).fetchall()
+
+
+def test_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None:
+    store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()), (body(9), "early"))
+
+    assert set(letters(ops)) == {*UNFIT_BODIES, "early"}
+    assert set(letters(ops, "--reason", "not_json")) == {"not_json"}
+    assert set(letters(ops, "--state", "waiting")) == {"early"}
+    assert set(letters(ops, "--provider", "9")) == {"early"}
+    assert "missing_field" in letters(ops, "--provider", "1")
+    assert letters(ops, "--until", "1h") == {}
+    assert len(letters(ops, "--since", "1h", "--limit", "3")) == 3
+
+
+def test_a_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
+    store(ops, (b'{"id": 1, \x1b[2J}', "odd"))
+    (number,) = letters(ops).values()
+
+    said = ops("dead-letters", "show", str(number)).stdout
+    line = ops.json("dead-letters", "show", str(number))
+
+    assert "not_json" in said
+    assert "\\x1b[2J" in said
+    assert base64.b64decode(line["body_base64"]) == b'{"id": 1, \x1b[2J}'
+    assert ops("dead-letters", "show", "4711").code == 1
+
+
+def test_a_replayed_letter_with_a_mended_body_is_a_row_that_counts_once(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b'{"id": 1, "value": "600"}', "mended"))
+    (number,) = letters(ops).values()
+
+    done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    assert (done["rows"], done["duplicates"], done["dead"]) == (1, 0, {})
+    assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+    assert actions(conn) == [
+        ("dead_letter_replayed", str(number), "row", "night shift", b'{"id": 1, "value": "600"}')
+    ]
+
+
+def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"{}", "twice"))
+    store(ops, (body(), "twice"))  # the producer sent it again, mended, under the same identity
+
+    done = ops.json("dead-letters", "replay", "--all", code=1)
+    assert done["dead"] == {"missing_field": 1}
+    (number,) = letters(ops).values()
+    done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    assert (done["rows"], done["duplicates"]) == (0, 1)
+    assert rows(conn) == [(1, 600)]
+    assert counted(conn) == truth(conn)
+
+
+def test_what_is_unfit_still_stays_the_same_letter_with_what_is_wrong_now(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"no", "still"))
+    (number,) = letters(ops).values()
+
+    done = ops.json("dead-letters", "replay", str(number), "--body", "[]", code=1)
+    waits = ops.json("dead-letters", "replay", str(number), "--body", body(9).decode(), code=1)
+
+    assert done["letters"] == [{"id": number, "outcome": "not_object"}]
+    assert waits["letters"] == [{"id": number, "outcome": "unknown_provider"}]
+    assert messages.dead_letters(conn) == [("unknown_provider", "waiting", body(9))]
+    assert rows(conn) == []
+    conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        assert waiting.promote_waiting(writer) == 1
+    assert counted(conn) == truth(conn)
+
+
+def test_one_that_cannot_be_stored_does_not_hold_back_the_others(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514", where="true")
+    store(ops, (body(1, 1), "good-1"), (body(1, 666), "bad"), (body(2, 2), "good-2"))
+    assert set(messages.reasons(conn)) == {"refused_by_database"}
+    messages.refuse_no_more(conn)
+    messages.refuse_rows(conn, "23514", where="NEW.transaction_value = 666")
+
+    done = ops.json("dead-letters", "replay", "--reason", "refused_by_database", code=1)
+
+    assert (done["rows"], done["dead"]) == (2, {"refused_by_database": 1})
+    assert sorted(rows(conn)) == [(1, 1), (2, 2)]
+    assert [text for _, _, text in messages.dead_letters(conn)] == [body(1, 666)]
+    assert counted(conn) == truth(conn)
+
+
+def test_a_conflict_is_resolved_by_an_identity_of_its_own(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "same"))
+    store(ops, (body(2, 50), "same"))
+    (number,) = letters(ops).values()
+
+    assert ops.json("dead-letters", "replay", str(number), code=1)["dead"] == {"id_conflict": 1}
+    done = ops.json("dead-letters", "replay", str(number), "--message-id", "another")
+
+    assert done["rows"] == 1
+    assert sorted(rows(conn)) == [(1, 600), (2, 50)]
+    assert counted(conn) == truth(conn)
+
+
+def test_two_people_who_replay_at_once_make_one_row_each(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514")
+    store(ops, *((body(1, number), f"m{number}") for number in range(200)))
+    messages.refuse_no_more(conn)
+
+    done = at_once(*[lambda: ops.json("dead-letters", "replay", "--all")] * 2)
+
+    assert sum(one["rows"] for one in done) == 200
+    assert len(rows(conn)) == 200
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_a_replay_that_the_server_breaks_off_changes_nothing(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514")
+    store(ops, *((body(1, number), f"m{number}") for number in range(1200)))
+    messages.refuse_no_more(conn)
+    # Refused alike and for no fault of theirs, yet only in the second page.
+    messages.refuse_rows(conn, "53100", where="NEW.transaction_value > 1000")
+
+    done = ops("dead-letters", "replay", "--all", "--json")
+
+    assert done.code == 3
+    assert rows(conn) == []
+    assert len(messages.dead_letters(conn)) == 1200
+    assert actions(conn) == []
+
+
+def test_an_edit_is_for_one_letter_and_nothing_is_replayed_by_mistake(ops: Tool) -> None:
+    assert ops("dead-letters", "replay").code == 2
+    assert ops("dead-letters", "replay", "1", "2", "--body", "{}").code == 2
+    assert ops("dead-letters", "replay", "1", "--all").code == 2
+    assert ops("dead-letters", "purge").code == 2
+
+
+def test_an_edit_into_another_letter_is_refused(ops: Tool, conn: psycopg.Connection) -> None:
+    store(ops, (b"one", "same"))
+    store(ops, (b"two", "same"))
+    first = min(one["id"] for one in ops.json("dead-letters", "list")["letters"])
+
+    done = ops("dead-letters", "replay", str(first), "--body", "two", "--json")
+
+    assert done.code == 1
+    assert "already" in done.document["error"]["detail"]
+    assert len(messages.dead_letters(conn)) == 2
+
+
+def test_exported_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: Path) -> None:
+    store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()))
+    file = tmp_path / "letters.jsonl"
+
+    lines = ops("dead-letters", "export").stdout.splitlines()
+    said = ops.json("dead-letters", "export", "--output", str(file))
+
+    found = {one["reason"]: base64.b64decode(one["body_base64"]) for one in map(json.loads, lines)}
+    assert found == UNFIT_BODIES
+    assert said == {"letters": len(UNFIT_BODIES), "output": str(file)}
+    assert file.read_text().splitlines() == lines
+    assert ops("dead-letters", "export", "--json").code == 2
+
+
+def test_a_purge_asks_first_and_is_kept_on_record(ops: Tool, conn: psycopg.Connection) -> None:
+    store(ops, (b"one", "a"), (b"[]", "b"))
+
+    declined = ops("dead-letters", "purge", "--reason", "not_json", stdin="n\n")
+    assert declined.code == 1
+    assert len(messages.dead_letters(conn)) == 2
+    assert ops("dead-letters", "purge", "--reason", "not_json", stdin="y\n").code == 0
+    assert ops.json("dead-letters", "purge", "--all", "--yes") == {"purged": 1}
+
+    assert messages.dead_letters(conn) == []
+    assert [one[:4] for one in actions(conn)] == [
+        ("dead_letter_purged", actions(conn)[0][1], "deleted", "night shift"),
+        ("dead_letter_purged", actions(conn)[1][1], "deleted", "night shift"),
+    ]
+
+
+def test_a_postgres_that_is_down_ends_it_with_3(ops: Tool) -> None:
+    nowhere = tool.deployment().settings["POSTGRES_DSN"]
+
+    done = ops("dead-letters", "list", "--json", POSTGRES_DSN=nowhere)
+
+    assert done.code == 3
+    assert done.document["error"]["kind"] == "postgres cannot be reached"
