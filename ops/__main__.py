@@ -4,6 +4,7 @@ import click
 
 from ops.letters.command import dead_letters
 from ops.status.command import status
+from ops.traffic.command import load, send
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
 
@@ -18,7 +19,7 @@ def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 
 
-for command in (status, dead_letters):
+for command in (status, send, load, dead_letters):
     main.add_command(command)
 
 

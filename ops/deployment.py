@@ -35,8 +35,8 @@ class QueueSettings(settings.RabbitmqSettings):
         return self.ingest_stream or self.ingest_queue
 
 
-class IntakeSettings(settings.PostgresSettings):
-    """By what ingest judges a message."""
+class BodySettings(settings.Settings):
+    """By what ingest judges a body."""
 
     ingest_body_max_bytes: int = Field(
         default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"

@@ -32,7 +32,9 @@ PREVIEW_BYTES = 60
 PURGED = "dead_letter_purged"
 
 
-class LetterSettings(deployment.IntakeSettings, deployment.OperatorSettings):
+class LetterSettings(
+    settings.PostgresSettings, deployment.BodySettings, deployment.OperatorSettings
+):
     """Where the letters are, and who is at work."""
 
 

@@ -1,9 +1,11 @@
 """The operator's tool as an operator runs it: a process with the settings of the services."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +48,20 @@ class Tool:
             check=False,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """Begin a command that goes on until it is stopped; it is gone afterwards."""
+        with subprocess.Popen(
+            self.command(*arguments),
+            cwd=ROOT,
+            env=self.environment(**settings),
+            stdout=subprocess.PIPE,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def json(self, *arguments: str, code: int = 0, **settings: str) -> Any:
         """Run a command with `--json`; fails unless it ends with `code`. Returns its document."""

@@ -1,0 +1,1 @@
+"""Transactions to the queue, each confirmed: given ones, or made-up ones at a rate."""

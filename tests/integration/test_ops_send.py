@@ -1,0 +1,163 @@
+"""`ops send` and `ops load`: what is said to be confirmed is what arrives, once."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.support import messages, tool
+from tests.support.eventually import eventually
+from tests.support.proxy import proxying
+from tests.support.tool import Tool
+
+
+@pytest.fixture
+def ops(amqp_url: str) -> Iterator[Tool]:
+    """The tool beside a broker that has the queue, and nothing else."""
+    with messages.channel(amqp_url) as channel:
+        channel.queue_declare(messages.QUEUE, durable=True)
+        yield tool.deployment(amqp_url=amqp_url)
+
+
+def taken(ops: Tool) -> list[tuple[bytes, str, int]]:
+    """Take all messages from the queue: body, identity, delivery mode."""
+    found: list[tuple[bytes, str, int]] = []
+    with messages.channel(ops.settings["RABBITMQ_URL"]) as channel:
+        while True:
+            method, properties, body = channel.basic_get(messages.QUEUE, auto_ack=True)
+            if method is None or properties is None or body is None:
+                return found
+            found.append((body, properties.message_id or "", properties.delivery_mode or 0))
+
+
+def test_arguments_arrive_persistent_each_with_an_identity(ops: Tool) -> None:
+    done = ops.json("send", "1=600", "2=-50")
+
+    assert (done["confirmed"], done["invalid"], done["undecided"]) == (2, 0, 0)
+    (first, one, mode), (second, another, _) = taken(ops)
+    assert (first, second, mode) == (b'{"id":1,"value":600}', b'{"id":2,"value":-50}', 2)
+    assert len({one, another, ""}) == 3
+
+
+def test_the_identity_of_one_transaction_can_be_given(ops: Tool) -> None:
+    assert ops("send", "1=600", "--message-id", "payment-4711").code == 0
+    assert ops("send", "1=1", "1=2", "--message-id", "both").code == 2
+
+    assert [name for _, name, _ in taken(ops)] == ["payment-4711"]
+
+
+def test_files_and_standard_input_are_read_line_by_line(ops: Tool, tmp_path: Path) -> None:
+    table = tmp_path / "some.csv"
+    table.write_text("id,value,message_id\n1,600,m1\n2,x,m2\n")
+
+    piped = ops("send", "--file", "-", "--json", stdin='{"id": 1, "value": 5}\n\nno\n')
+    read = ops.json("send", "--file", str(table), code=1)
+
+    assert piped.code == 1
+    assert [one["line"] for one in piped.document["invalid_lines"]] == [3]
+    assert [one["line"] for one in read["invalid_lines"]] == [3]
+    assert [body for body, _, _ in taken(ops)] == [
+        b'{"id": 1, "value": 5}',
+        b'{"id":1,"value":600}',
+    ]
+
+
+def test_what_ingest_would_bury_is_sent_only_when_told(ops: Tool) -> None:
+    assert ops("send", '{"id": 1}').code == 1
+    assert ops("send", '{"id": 1}', "--unchecked").code == 0
+
+    assert [body for body, _, _ in taken(ops)] == [b'{"id": 1}']
+
+
+def test_a_queue_that_does_not_exist_is_no_confirm(ops: Tool) -> None:
+    done = ops.json("send", "1=600", code=1, INGEST_QUEUE="nowhere")
+
+    assert (done["confirmed"], done["unroutable"]) == (0, 1)
+
+
+def test_many_are_confirmed_while_others_are_on_their_way(ops: Tool) -> None:
+    lines = "".join(f'{{"id": 1, "value": {number}}}\n' for number in range(20_000))
+
+    done = ops("send", "--file", "-", "--json", stdin=lines).document
+
+    assert done["confirmed"] == 20_000
+    with messages.channel(ops.settings["RABBITMQ_URL"]) as channel:
+        assert channel.queue_purge(messages.QUEUE).method.message_count == 20_000
+
+
+def ended(process: "subprocess.Popen[bytes]") -> Any:
+    """Return the document of a command that has ended well."""
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, stdout
+    return json.loads(stdout)
+
+
+def test_a_connection_that_breaks_loses_nothing_and_doubles_no_identity(
+    ops: Tool, amqp_url: str
+) -> None:
+    seen = [0]
+
+    def steady() -> bool:
+        seen.append(messages.waiting_in_queue(amqp_url))
+        return seen[-1] == seen[-2]
+
+    port = f":{urlsplit(amqp_url).port}/"
+    options = ("--rate", "3000", "--provider", "1", "--for", "3", "--json")
+    with (
+        proxying(amqp_url) as (proxy, _),
+        ops.started(
+            "load", *options, RABBITMQ_URL=amqp_url.replace(port, f":{proxy.port}/")
+        ) as process,
+    ):
+        eventually(lambda: messages.waiting_in_queue(amqp_url) > 500)
+        with proxy.down():
+            eventually(steady)
+        done = ended(process)
+
+    found = taken(ops)
+    assert len({name for _, name, _ in found}) == done["confirmed"]
+    assert done["undecided"] == 0
+
+
+def test_load_stops_when_asked_and_says_what_was_confirmed(ops: Tool, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        messages.add_providers(conn)
+    with ops.started("load", "--rate", "500", "--json", POSTGRES_DSN=dsn) as process:
+        eventually(lambda: messages.waiting_in_queue(ops.settings["RABBITMQ_URL"]) > 100)
+        process.send_signal(signal.SIGINT)
+        done = ended(process)
+
+    sums: dict[int, list[int]] = {}
+    for body, _, _ in taken(ops):
+        found: Any = json.loads(body)
+        sums.setdefault(found["id"], []).append(found["value"])
+    assert {one["provider"] for one in done["providers"]} == {1, 2}
+    assert {one["provider"]: one["amount"] for one in done["providers"]} == {
+        provider: sum(values) for provider, values in sums.items()
+    }
+    assert sum(map(len, sums.values())) == done["confirmed"]
+
+
+def test_a_rate_is_not_exceeded(ops: Tool) -> None:
+    done = ops.json("load", "--rate", "100", "--provider", "1", "--for", "1")
+
+    assert 0 < done["confirmed"] <= 101
+
+
+def test_content_identities_make_a_file_sent_twice_count_once(
+    ops: Tool, dsn: str, amqp_url: str
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        messages.add_providers(conn)
+        for _ in range(2):
+            assert ops("send", "1=600", "1=600", "--ids", "content").code == 0
+        with messages.ingest(dsn, amqp_url) as program:
+            eventually(lambda: program.metric("minutebook_ingest_duplicates_total") == 2)
+
+        assert messages.rows(conn) == [(1, 600), (1, 600)]
