@@ -2,7 +2,11 @@
 
 import click
 
+from ops.balances.command import balances
+from ops.doctor.command import doctor
 from ops.letters.command import dead_letters
+from ops.providers.command import provider
+from ops.repair.command import rebuild_
 from ops.status.command import status
 from ops.traffic.command import load, send
 
@@ -19,7 +23,7 @@ def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 
 
-for command in (status, send, load, dead_letters):
+for command in (status, balances, provider, send, load, dead_letters, rebuild_, doctor):
     main.add_command(command)
 
 

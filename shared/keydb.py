@@ -80,6 +80,11 @@ def wrong_type(error: Unavailable) -> bool:
     return isinstance(cause, ResponseError) and str(cause).startswith("WRONGTYPE")
 
 
+def refused(error: Unavailable) -> bool:
+    """Say whether KeyDB answered, and would not: a command that it lacks or does not permit."""
+    return isinstance(error.__cause__, ResponseError)
+
+
 def _detail(error: Exception) -> str:
     if isinstance(error, ResponseError):
         return str(error)[:200]

@@ -213,7 +213,7 @@ def _letters(ledger: Ledger) -> Iterator[Finding]:
             yield Finding("wrong", "dead letters", says, "ops dead-letters list")
         elif letters:
             says = f"{count(letters, 'message waits', 'messages wait')} for a provider to exist"
-            do = "ops dead-letters list --state waiting; ops provider add ID NAME INITIAL"
+            do = "ops dead-letters list --state waiting; ops provider add --id ID NAME INITIAL"
             yield Finding("note", "dead letters", says, do)
 
 

@@ -149,7 +149,7 @@ def _all_providers() -> list[int]:
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         found = store.providers(conn, PROVIDERS_MAX)
     if not found:
-        raise Refusal("there is no provider to send for: ops provider add ID NAME INITIAL")
+        raise Refusal("there is no provider to send for: ops provider add NAME INITIAL")
     return found
 
 

@@ -1,0 +1,1 @@
+"""Balances as Postgres has them, beside what KeyDB shows."""

@@ -1,0 +1,79 @@
+"""`ops balances`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from ops import deployment
+from ops.answer import Answer, answering
+from ops.balances import store
+from ops.balances.store import Balance
+from ops.wording import visible
+from services.syncer.projection import WATERMARK_KEY
+from services.syncer.store import OPTIONS
+from shared import keydb, settings
+
+KEYS_AT_ONCE = 1000
+
+
+class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
+    """Both stores."""
+
+
+@click.command()
+@answering
+def balances() -> Answer:
+    """Show every balance at the last tick, beside KeyDB's, and what is committed since."""
+    chosen = settings.load(BalanceSettings)
+    with (
+        deployment.ledger(chosen, options=OPTIONS) as conn,
+        keydb.client(chosen, name="ops") as client,
+    ):
+        found = store.newest(conn)
+        shown, boundary = _shown(client, [one.shown_as for one in found if one.shown_as])
+    document = {
+        "keydb_boundary": boundary,
+        "balances": [_line(one, shown) for one in found],
+    }
+    return Answer(document, _view(document))
+
+
+def _shown(client: keydb.Client, keys: Sequence[str]) -> tuple[dict[str, str | None], str | None]:
+    shown: dict[str, str | None] = {}
+    with keydb.translating():
+        boundary = client.hget(WATERMARK_KEY, "boundary")
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            part = keys[start : start + KEYS_AT_ONCE]
+            values = (None if one is None else str(one) for one in client.mget(part))
+            shown.update(zip(part, values, strict=True))
+    return shown, None if boundary is None else str(boundary)
+
+
+def _line(one: Balance, shown: dict[str, str | None]) -> dict[str, Any]:
+    in_keydb = shown.get(one.shown_as) if one.shown_as else None
+    return {
+        "provider_id": one.provider_id,
+        "key": one.key,
+        "balance": one.balance,
+        "keydb": in_keydb,
+        "same": in_keydb == (str(one.balance) if one.shown_as else None),
+        "uncounted": one.uncounted,
+    }
+
+
+def _view(document: dict[str, Any]) -> Group:
+    table = Table("key", box=None)
+    for name in ("balance", "in KeyDB", "since then"):
+        table.add_column(name, justify="right")
+    for one in document["balances"]:
+        table.add_row(
+            visible(one["key"]),
+            str(one["balance"]),
+            Text(visible(one["keydb"]), style="" if one["same"] else "bold red"),
+            f"{one['uncounted']:+}" if one["uncounted"] else "",
+        )
+    return Group(table, Text(f"KeyDB shows {visible(document['keydb_boundary'])}"))

@@ -1,0 +1,166 @@
+"""RabbitMQ: that it drops nothing. Most of it only the management page knows."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from ops.deployment import DeploymentSettings
+from ops.doctor import core
+from ops.doctor.core import Check
+from shared import amqp, queue_look
+from shared.errors import Unavailable
+
+SERVER = "rabbitmq"
+ASK_TIMEOUT_S = 5.0
+VERSION_MIN = (3, 12)
+LIMITED_SINCE = (4, 0)
+"""From this version on quorum queues drop a message after 20 deliveries, unless told not to."""
+CONSUMER_TIMEOUT_MIN_MS = 60_000
+UNLIMITED = -1
+
+
+def look(chosen: DeploymentSettings) -> Iterator[Check]:
+    """Yield all checks. Raises `Unavailable` when the broker itself gives no answer."""
+    seen = queue_look.look(chosen, [chosen.source, amqp.TICK_QUEUE], name="ops")
+    version = _numbers(seen.version)
+    yield core.check(
+        SERVER,
+        "version",
+        seen.version,
+        fail=version < VERSION_MIN,
+        advice="upgrade to RabbitMQ 3.12 or newer",
+    )
+    for name, state in seen.queues.items():
+        yield core.check(
+            SERVER,
+            f"queue {name}",
+            "exists" if state else "missing",
+            warn=state is None,
+            advice="start ingest and the syncer: they make it",
+        )
+    if not chosen.rabbitmq_management_url.get_secret_value():
+        why = "set RABBITMQ_MANAGEMENT_URL (http://user:password@host:15672) to have it checked"
+        yield core.skipped(SERVER, "queue type, delivery limit, alarms", why)
+        return
+    try:
+        page = Page(chosen)
+        yield from alarms(page.get("nodes"))
+        if seen.queues[chosen.source] is not None:
+            yield from queue(page.queue(chosen.source), version)
+    except Unavailable as error:
+        yield core.skipped(SERVER, "management page", error.detail)
+
+
+class Page:
+    """The broker's management page."""
+
+    def __init__(self, chosen: DeploymentSettings) -> None:
+        parts = urlsplit(chosen.rabbitmq_management_url.get_secret_value())
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        self._login = base64.b64encode(login.encode()).decode()
+        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        vhost = urlsplit(chosen.rabbitmq_url.get_secret_value()).path[1:]
+        self._vhost = unquote(vhost) or "/"
+
+    def queue(self, name: str) -> Mapping[str, Any]:
+        """Return what it knows of a queue."""
+        found: Mapping[str, Any] = self.get(
+            f"queues/{quote(self._vhost, safe='')}/{quote(name, safe='')}"
+        )
+        return found
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask; raises `Unavailable` with what it answered instead."""
+        request = urllib.request.Request(  # noqa: S310 - http or https, checked by the setting
+            f"{self._base}/api/{path}", headers={"Authorization": f"Basic {self._login}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise Unavailable("rabbitmq", f"it answers {error.code} to {path}") from error
+        except (OSError, ValueError) as error:
+            raise Unavailable("rabbitmq", f"no answer: {type(error).__name__}") from error
+
+
+def alarms(nodes: list[Mapping[str, Any]]) -> Iterator[Check]:
+    """Judge alarms: while one is on, nobody can publish."""
+    ringing = [
+        f"{alarm} on {node.get('name')}"
+        for node in nodes
+        for alarm in ("mem_alarm", "disk_free_alarm")
+        if node.get(alarm)
+    ]
+    yield core.check(
+        SERVER,
+        "alarms",
+        ", ".join(ringing) or "none",
+        fail=bool(ringing),
+        advice="free memory or disk: until then producers are blocked, and ticks with them",
+    )
+
+
+def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]:
+    """Judge the queue of transactions."""
+    say = partial(core.check, SERVER)
+    name, kind = found["name"], str(found.get("type", "classic"))
+    policy: Mapping[str, Any] = found.get("effective_policy_definition") or {}
+    arguments: Mapping[str, Any] = found.get("arguments") or {}
+    yield say(
+        "queue type",
+        kind,
+        warn=kind == "classic",
+        advice="a classic queue lives on one node: lost with its disk; use quorum",
+    )
+    yield say(
+        "durable",
+        found.get("durable"),
+        fail=not found.get("durable"),
+        advice=f"delete {name} and declare it durable: a restart of the broker empties it",
+    )
+    if "effective_policy_definition" not in found:
+        why = "the management page does not know the queue's policy yet: again in some seconds"
+        yield core.skipped(SERVER, "delivery limit", why)
+    elif kind == "quorum":
+        limit = _argument(arguments, policy, "delivery-limit")
+        dropping = limit != UNLIMITED and (limit is not None or version >= LIMITED_SINCE)
+        yield say(
+            "delivery limit",
+            "broker's default" if limit is None else limit,
+            fail=dropping,
+            advice=f"rabbitmqctl set_policy minutebook-ingest '^{name}$'"
+            " '{\"delivery-limit\": -1}' --apply-to queues (an argument of the queue"
+            " beats it): otherwise the broker drops a message after as many crashes"
+            " of a good consumer",
+        )
+    for setting in ("message-ttl", "max-length", "max-length-bytes", "expires"):
+        value = _argument(arguments, policy, setting)
+        if value is not None:
+            yield say(
+                setting,
+                value,
+                fail=True,
+                advice="take it away: the broker drops messages by it, silently",
+            )
+    timeout = _argument(arguments, policy, "consumer-timeout")
+    yield say(
+        "consumer timeout",
+        "broker's default (30 min)" if timeout is None else timeout,
+        warn=timeout is not None and timeout < CONSUMER_TIMEOUT_MIN_MS,
+        advice="raise it to a minute at least: while Postgres is away ingest keeps what it"
+        " has in hand, and is cut off when that takes longer",
+    )
+
+
+def _argument(arguments: Mapping[str, Any], policy: Mapping[str, Any], name: str) -> int | None:
+    value = arguments.get(f"x-{name}", policy.get(name))
+    return value if isinstance(value, int) else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in version.split(".")[:2] if one.isdigit())

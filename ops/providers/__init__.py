@@ -1,0 +1,1 @@
+"""Providers by hand: the rows of `initial_data`, each change in one transaction."""

@@ -1,0 +1,94 @@
+"""`ops provider add|rename|set-initial|remove`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import psycopg
+from rich.text import Text
+
+from ops import deployment
+from ops.answer import Answer, answering
+from ops.providers import store
+from ops.providers.store import Provider
+from ops.wording import visible
+from shared import settings
+from shared.errors import Refusal
+
+NEXT_BOUNDARY = "KeyDB follows at the next boundary"
+# A negative amount is an argument here, not an option.
+NEGATIVE = {"ignore_unknown_options": True}
+
+
+class ProviderSettings(settings.PostgresSettings, deployment.OperatorSettings):
+    """Where providers are, and who is at work."""
+
+
+@click.group()
+def provider() -> None:
+    """Add, rename, change and remove providers; KeyDB follows at the next boundary."""
+
+
+@provider.command(context_settings=NEGATIVE)
+@click.option("--id", "provider_id", type=int, help="Its id; else the next free one.")
+@click.argument("name")
+@click.argument("initial", type=int)
+@answering
+def add(*, provider_id: int | None, name: str, initial: int) -> Answer:
+    """Add the provider NAME with the value INITIAL (minor units).
+
+    Messages that waited for it become transactions within a second.
+    """
+    with _at_work() as (conn, operator):
+        made = store.add(conn, provider_id, _name(name), initial, operator=operator)
+    return _answer(made, f"added; {NEXT_BOUNDARY}")
+
+
+@provider.command()
+@click.argument("provider_id", metavar="ID", type=int)
+@click.argument("name")
+@answering
+def rename(*, provider_id: int, name: str) -> Answer:
+    """Give the provider ID another NAME: its old key goes as the new one comes."""
+    with _at_work() as (conn, operator):
+        done = store.rename(conn, provider_id, _name(name), operator=operator)
+    return _answer(done, f"renamed; {NEXT_BOUNDARY}")
+
+
+@provider.command("set-initial", context_settings=NEGATIVE)
+@click.argument("provider_id", metavar="ID", type=int)
+@click.argument("initial", type=int)
+@answering
+def set_initial(*, provider_id: int, initial: int) -> Answer:
+    """Set the value that the provider ID began with (minor units): its balance moves with it."""
+    with _at_work() as (conn, operator):
+        done = store.set_initial(conn, provider_id, initial, operator=operator)
+    return _answer(done, f"changed; {NEXT_BOUNDARY}")
+
+
+@provider.command()
+@click.argument("provider_id", metavar="ID", type=int)
+@answering
+def remove(*, provider_id: int) -> Answer:
+    """Remove the provider ID, which must have no transactions."""
+    with _at_work() as (conn, operator):
+        gone = store.remove(conn, provider_id, operator=operator)
+    return _answer(gone, f"removed; {NEXT_BOUNDARY}")
+
+
+@contextmanager
+def _at_work() -> Iterator[tuple[psycopg.Connection, str]]:
+    chosen = settings.load(ProviderSettings)
+    with deployment.ledger(chosen) as conn:
+        yield conn, chosen.operator
+
+
+def _name(name: str) -> str:
+    if not name.strip() or "\x00" in name:
+        raise Refusal("a provider needs a name")
+    return name
+
+
+def _answer(about: Provider, says: str) -> Answer:
+    text = f"provider {about.id} {visible(about.provider_name)} ({about.initial_value}) {says}"
+    return Answer({"provider": about}, Text(text))

@@ -1,0 +1,1 @@
+"""What puts things right: KeyDB rebuilt, balances reconciled, ticks audited, partitions mended."""

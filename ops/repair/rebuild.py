@@ -1,0 +1,69 @@
+"""KeyDB from Postgres while all is live: every value sent again, by the syncer's own script.
+
+First a claim takes the watermark to a pair that no database knows, then everything is sent behind
+it. A syncer whose tick falls in between finds an unknown watermark and sends everything itself;
+whoever comes second is fenced. Nothing but the compare-and-set changes KeyDB.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+import psycopg
+
+from services.syncer import core, store
+from services.syncer.core import PARTIAL_PREFIX, Found, Publication, Watermark
+from services.syncer.projection import Projection
+from shared import postgres
+from shared.errors import Refusal
+
+ATTEMPTS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What KeyDB shows now: how many keys were sent and how many of ours had to go."""
+
+    epoch: int
+    boundary: str
+    keys: int
+    removed: int
+
+
+def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
+    """Send everything of the newest tick. Raises `Unavailable`; may be repeated. `Refusal`."""
+    with postgres.translating():
+        for _ in range(ATTEMPTS_MAX):
+            found = projection.read()
+            target = _newest(conn)
+            known = found.mark is not None and store.is_known(conn, found.mark)
+            if core.must_wait(found, known=known, target=target):
+                raise Refusal(
+                    f"KeyDB shows epoch {found.raw_epoch} of another life: the next tick is"
+                    " numbered above it and sends everything"
+                )
+            claim = _claim(projection, found)
+            if claim is None:
+                continue  # a syncer was faster: what it sent is looked at anew
+            values = store.everything(conn, target.epoch)
+            removals = tuple(projection.keys() - values.keys())
+            whole = Publication(claim, target, values, removals, "unknown")
+            if projection.apply(whole).verdict != "fenced":
+                return Rebuilt(target.epoch, target.boundary, len(values), len(removals))
+    raise Refusal("syncers were faster each time: they have sent everything themselves")
+
+
+def _newest(conn: psycopg.Connection) -> Watermark:
+    newest = store.newest_tick(conn)
+    if newest.boundary is None:
+        raise Refusal("there is no tick yet: the first boundary shows everything")
+    return Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
+
+
+def _claim(projection: Projection, found: Found) -> Found | None:
+    """Take the watermark to a pair of our own; None if somebody else moved it first."""
+    shown = found.mark or Watermark(0, "")
+    mark = Watermark(shown.epoch, f"{PARTIAL_PREFIX}{uuid.uuid4()}", shown.boundary)
+    answer = projection.apply(Publication(found, mark, {}, (), "unknown"))
+    if answer.verdict == "fenced":
+        return None
+    return Found(str(mark.epoch), mark.token, mark)

@@ -1,0 +1,161 @@
+"""What `ops doctor` makes of settings, without a server."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops.doctor import clock_checks, keydb_checks, postgres_checks, rabbitmq_checks
+from ops.doctor.core import Check
+from ops.doctor.postgres_checks import Load
+
+DURABLE = {
+    "server_version_num": "170002",
+    "server_encoding": "UTF8",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "synchronous_standby_names": "",
+    "session_replication_role": "origin",
+    "idle_in_transaction_session_timeout": "600000",
+    "max_connections": "100",
+}
+CALM = Load(10, 0.0, 0.0, 0, 1000, 0, partition_ahead=True)
+STORE = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "role": "master"}
+CONFIG = {
+    "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec",
+    "active-replica": "no",
+}  # fmt: skip
+
+
+def unwell(checks: object) -> list[tuple[str, str]]:
+    assert hasattr(checks, "__iter__")
+    found: list[Check] = list(checks)
+    return [(one.name, one.verdict) for one in found if one.verdict != "ok"]
+
+
+def test_a_server_as_it_should_be_passes_everywhere() -> None:
+    assert unwell(postgres_checks.durable(DURABLE)) == []
+    assert unwell(postgres_checks.room(CALM, DURABLE)) == []
+    assert unwell(keydb_checks.judge(CONFIG, STORE)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "verdict"),
+    [
+        ("fsync", "off", "fail"),
+        ("full_page_writes", "off", "fail"),
+        ("synchronous_commit", "off", "fail"),
+        ("server_encoding", "SQL_ASCII", "fail"),
+        ("session_replication_role", "replica", "fail"),
+        ("idle_in_transaction_session_timeout", "0", "warn"),
+    ],
+)
+def test_a_postgres_that_can_lose_what_it_committed_fails(
+    name: str, value: str, verdict: str
+) -> None:
+    assert unwell(postgres_checks.durable(DURABLE | {name: value})) == [(name, verdict)]
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "verdict"),
+    [
+        (replace(CALM, connections=99), "max_connections", "fail"),
+        (replace(CALM, connections=85), "max_connections", "warn"),
+        (replace(CALM, oldest_transaction_s=301), "open transactions", "warn"),
+        (replace(CALM, oldest_prepared_s=301), "open transactions", "warn"),
+        (replace(CALM, standbys=1), "synchronous_standby_names", "warn"),
+        (replace(CALM, xid_age=2_000_000_000), "transaction ids", "fail"),
+        (replace(CALM, default_rows=1), "outbox default partition", "warn"),
+        (replace(CALM, partition_ahead=False), "outbox partitions", "warn"),
+    ],
+)
+def test_what_runs_out_is_told_before_it_does(load: Load, name: str, verdict: str) -> None:
+    assert unwell(postgres_checks.room(load, DURABLE)) == [(name, verdict)]
+
+
+@pytest.mark.parametrize(
+    ("length", "end", "given", "newest", "verdict"),
+    [
+        (8, 2**63 - 1, 10**12, None, "ok"),
+        (4, 2**63 - 1, 10, 2**31 - 10, "fail"),  # loaded by hand, ahead of the sequence
+        (4, 2**31 - 1, int(0.8 * 2**31), None, "warn"),
+        (8, 2**31 - 1, 2**31 - 10, None, "fail"),  # a bigint behind a serial's sequence
+    ],
+)
+def test_ids_are_judged_by_the_narrower_of_column_and_sequence(
+    length: int, end: int, given: int, newest: int | None, verdict: str
+) -> None:
+    assert postgres_checks.exhaustion("t", length, end, given, newest).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "verdict"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, "maxmemory-policy", "fail"),
+        ({"appendonly": "no"}, "appendonly", "warn"),
+        ({"appendfsync": "no"}, "appendfsync", "warn"),
+        ({"active-replica": "yes"}, "active-replica", "fail"),
+    ],
+)
+def test_a_keydb_that_forgets_or_merges_is_found(
+    changed: dict[str, str], name: str, verdict: str
+) -> None:
+    assert unwell(keydb_checks.judge(CONFIG | changed, STORE)) == [(name, verdict)]
+
+
+def test_a_keydb_that_hides_its_configuration_is_judged_by_what_it_says_of_itself() -> None:
+    evicting = keydb_checks.judge(None, STORE | {"maxmemory_policy": "allkeys-lru"})
+
+    assert unwell(evicting) == [("CONFIG GET", "warn"), ("maxmemory-policy", "fail")]
+
+
+def test_a_full_or_dependent_keydb_is_found() -> None:
+    full = STORE | {"maxmemory": 100, "used_memory": 99}
+
+    assert unwell(keydb_checks.judge(CONFIG, full)) == [("maxmemory", "fail")]
+    assert unwell(keydb_checks.judge(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy", "version", "verdict"),
+    [
+        ({}, {"delivery-limit": -1}, (4, 1), "ok"),
+        ({}, {}, (4, 1), "fail"),
+        ({}, {}, (3, 13), "ok"),
+        ({}, {"delivery-limit": 20}, (3, 13), "fail"),
+        ({"x-delivery-limit": 5}, {"delivery-limit": -1}, (4, 1), "fail"),
+    ],
+)
+def test_a_delivery_limit_drops_messages_whoever_set_it(
+    arguments: dict[str, int], policy: dict[str, int], version: tuple[int, int], verdict: str
+) -> None:
+    found = {
+        "name": "q", "type": "quorum", "durable": True, "arguments": arguments,
+        "effective_policy_definition": policy,
+    }  # fmt: skip
+
+    checks = {one.name: one for one in rabbitmq_checks.queue(found, version)}
+
+    assert checks["delivery limit"].verdict == verdict
+
+
+def test_alarms_fail_with_the_node_that_rings() -> None:
+    nodes: list[Mapping[str, Any]] = [
+        {"name": "rabbit@one", "mem_alarm": False, "disk_free_alarm": True}
+    ]
+
+    (found,) = rabbitmq_checks.alarms(nodes)
+
+    assert (found.verdict, found.found) == ("fail", "disk_free_alarm on rabbit@one")
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "doubt_s", "verdict"),
+    [(0.1, 0.0, "ok"), (-0.5, 0.0, "warn"), (1.5, 0.0, "fail"), (-1.5, 1.4, "ok")],
+)
+def test_a_clock_is_judged_by_what_the_network_cannot_account_for(
+    offset_s: float, doubt_s: float, verdict: str
+) -> None:
+    assert clock_checks.judge("postgres", offset_s, doubt_s).verdict == verdict
