@@ -96,6 +96,7 @@ def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
 
     assert (done["rows"], done["duplicates"]) == (0, 1)
     assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == []
     assert counted(conn) == truth(conn)
 
 

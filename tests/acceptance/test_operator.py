@@ -1,0 +1,58 @@
+"""The operator's tool in the stack: `docker compose run --rm ops ...`."""
+
+import json
+import time
+from typing import Any
+
+from tests.support.eventually import eventually
+from tests.support.stack import INTERVAL_S, Stack
+
+
+def ops(stack: Stack, *arguments: str) -> Any:
+    """Run a command of the tool in a container; returns its JSON document, whatever its code."""
+    return json.loads(
+        stack.compose("run", "--rm", "--no-TTY", "--entrypoint", "sh", "ops", "-c",
+                      f"python -m ops {' '.join(arguments)} --json || true")
+        .strip()
+        .splitlines()[-1]
+    )  # fmt: skip
+
+
+def test_the_tool_sees_a_stack_that_is_well_and_says_what_is_wrong_when_it_is_not(
+    second: Stack,
+) -> None:
+    with second.postgres() as conn:
+        conn.execute("DELETE FROM dead_letter")
+        conn.execute("INSERT INTO initial_data VALUES (71, 'Operated', 0) ON CONFLICT DO NOTHING")
+    eventually(lambda: not second.unwell(), 30)
+
+    assert ops(second, "send", "71=600", "71=-100")["confirmed"] == 2
+    time_limit_s = 4 * INTERVAL_S + 20
+    eventually(lambda: balance(second) == ("500", True), time_limit_s)
+    well = ops(second, "status")
+    assert well["ok"], well
+    assert ops(second, "doctor")["ok"]
+    second.compose("stop", "keydb", "ticker")
+
+    seen = ops(second, "status")
+
+    second.compose("start", "keydb", "ticker")
+    assert not seen["ok"]
+    assert "error" in seen["keydb"]
+    assert any("docker compose ps keydb" in one["do"] for one in seen["findings"])
+    eventually(lambda: ops(second, "status")["ok"], 60)
+
+
+def balance(stack: Stack) -> tuple[str | None, bool]:
+    """Return what KeyDB shows of our provider, and whether that is what Postgres says."""
+    (found,) = (one for one in ops(stack, "balances")["balances"] if one["provider_id"] == 71)
+    return found["keydb"], found["same"]
+
+
+def test_the_tool_says_in_words_what_a_person_reads(second: Stack) -> None:
+    eventually(lambda: ops(second, "status")["ok"], 60)
+
+    said = second.compose("run", "--rm", "--no-TTY", "ops", "status")
+
+    assert "All is well." in said
+    assert time.strftime("%Y-", time.gmtime()) in said
