@@ -6,7 +6,7 @@ from ops.balances.command import balances
 from ops.doctor.command import doctor
 from ops.letters.command import dead_letters
 from ops.providers.command import provider
-from ops.repair.command import rebuild_
+from ops.repair.command import audit_, outbox_, rebuild_
 from ops.status.command import status
 from ops.traffic.command import load, send
 
@@ -23,7 +23,18 @@ def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 
 
-for command in (status, balances, provider, send, load, dead_letters, rebuild_, doctor):
+for command in (
+    status,
+    balances,
+    provider,
+    send,
+    load,
+    dead_letters,
+    rebuild_,
+    audit_,
+    outbox_,
+    doctor,
+):
     main.add_command(command)
 
 

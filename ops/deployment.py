@@ -10,7 +10,9 @@ from typing import Annotated
 import psycopg
 from pydantic import AfterValidator, Field, Secret
 
+from services.syncer.core import Unanswerable
 from shared import postgres, settings
+from shared.errors import Refusal
 
 
 def _valid_management_url(secret: Secret[str]) -> Secret[str]:
@@ -74,6 +76,15 @@ def ledger(chosen: settings.PostgresSettings, *, options: str = "") -> Iterator[
     with postgres.connection(chosen, application="ops", options=options) as conn:
         postgres.check_schema(conn)
         yield conn
+
+
+@contextmanager
+def answerable() -> Iterator[None]:
+    """Turn a question that what is kept cannot answer into a `Refusal` that says what can."""
+    try:
+        yield
+    except Unanswerable as error:
+        raise Refusal(str(error)) from error
 
 
 def _login() -> str:

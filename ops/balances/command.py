@@ -1,6 +1,7 @@
 """`ops balances`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -12,7 +13,9 @@ from ops import deployment
 from ops.answer import Answer, answering
 from ops.balances import store
 from ops.balances.store import Balance
-from ops.wording import visible
+from ops.params import Moment
+from ops.wording import moment, visible
+from services.syncer import history
 from services.syncer.projection import WATERMARK_KEY
 from services.syncer.store import OPTIONS
 from shared import keydb, settings
@@ -25,9 +28,34 @@ class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
 
 
 @click.command()
+@click.option("--as-of", type=Moment(), help="As they were then: 2026-11-20T23:42, or 2h ago.")
 @answering
-def balances() -> Answer:
-    """Show every balance at the last tick, beside KeyDB's, and what is committed since."""
+def balances(*, as_of: datetime | None) -> Answer:
+    """Show every balance at the last tick, beside KeyDB's, and what is committed since.
+
+    With --as-of, what KeyDB had to show at a past time, as far as HISTORY_RETENTION_DAYS goes.
+    """
+    return _now() if as_of is None else _past(as_of)
+
+
+def _past(as_of: datetime) -> Answer:
+    chosen = settings.load(settings.PostgresSettings)
+    with deployment.answerable(), deployment.ledger(chosen, options=OPTIONS) as conn:
+        found = history.balances_at(conn, as_of)
+    table = Table("key", box=None)
+    table.add_column("balance", justify="right")
+    for key, balance in found.balances.items():
+        table.add_row(visible(key), str(balance))
+    document = {
+        "as_of": as_of,
+        "boundary": found.boundary,
+        "epoch": found.epoch,
+        "balances": [{"key": key, "balance": one} for key, one in found.balances.items()],
+    }
+    return Answer(document, Group(table, Text(f"as of the tick of {moment(found.boundary)}")))
+
+
+def _now() -> Answer:
     chosen = settings.load(BalanceSettings)
     with (
         deployment.ledger(chosen, options=OPTIONS) as conn,

@@ -1,15 +1,25 @@
-"""`ops rebuild`."""
+"""`ops rebuild`, `ops audit`, `ops outbox partitions|repair`."""
+
+from datetime import datetime
 
 import click
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from ops import deployment
 from ops.answer import Answer, answering
+from ops.params import Moment
+from ops.repair import outbox
 from ops.repair.rebuild import rebuild
-from ops.wording import count
+from ops.wording import count, moment
+from services.syncer import audit, partitions
 from services.syncer.projection import Projection
 from services.syncer.store import OPTIONS
-from shared import keydb, settings
+from shared import keydb, program, settings
+
+DEFAULT = "outbox_default"
+SHOWN_MAX = 20
 
 
 class StoreSettings(settings.PostgresSettings, settings.KeydbSettings):
@@ -32,3 +42,73 @@ def rebuild_() -> Answer:
         done = rebuild(conn, Projection(client))
     says = f"{count(done.keys, 'key')} sent, {done.removed:,} removed: KeyDB shows {done.boundary}"
     return Answer(done, Text(says))
+
+
+@click.command("audit")
+@click.argument("tick")
+@answering
+def audit_(*, tick: str) -> Answer:
+    """Recompute TICK (its boundary, 2026-11-20T23:42, or its epoch) from the outbox rows kept.
+
+    Exit 1 if it wrote anything else than its rows add up to, or if they are not kept any more.
+    """
+    epoch, boundary = _which(tick)
+    with (
+        deployment.answerable(),
+        deployment.ledger(settings.load(settings.PostgresSettings)) as conn,
+    ):
+        found = audit.audit(conn, epoch=epoch, boundary=boundary)
+    document = {
+        "clean": found.clean,
+        "epoch": found.tick.epoch,
+        "boundary": found.tick.boundary,
+        "written": {"rows": found.tick.rows, "amount": int(found.tick.amount)},
+        "recomputed": {"rows": found.rows, "amount": found.amount},
+        "differing": found.differing,
+        "differences": found.differences,
+    }
+    table = Table("provider", "its rows add up to", "the tick added", box=None)
+    for one in found.differences[:SHOWN_MAX]:
+        table.add_row(str(one.provider_id), str(one.counted), str(one.written))
+    says = (
+        f"tick {found.tick.epoch} of {moment(found.tick.boundary)}: {found.tick.rows:,} rows,"
+        f" {int(found.tick.amount):+,} written; {found.rows:,} rows, {found.amount:+,} recomputed:"
+        f" {'the same' if found.clean else 'NOT the same'}"
+    )
+    view = Text(says) if not found.differences else Group(Text(says), table)
+    return Answer(document, view, 0 if found.clean else program.EXIT_FINDING)
+
+
+@click.group("outbox")
+def outbox_() -> None:
+    """Look at the outbox's partitions; empty the default one."""
+
+
+@outbox_.command("partitions")
+@answering
+def partitions_() -> Answer:
+    """List the partitions. Exit 1 if rows lie in the default one."""
+    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+        found = outbox.partitions(conn)
+    stray = sum(one.rows or 0 for one in found if one.name == DEFAULT)
+    table = Table("partition", "of", "rows, about", "bytes", box=None)
+    for one in found:
+        rows = "-" if one.rows is None else f"{one.rows:,}"
+        table.add_row(one.name, one.bounds, rows, f"{one.bytes:,}")
+    document = {"default_rows": stray, "partitions": found}
+    return Answer(document, table, program.EXIT_FINDING if stray else 0)
+
+
+@outbox_.command("repair")
+@answering
+def repair_() -> Answer:
+    """Move the rows of the default partition to where they belong, beside all that is at work."""
+    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+        moved = partitions.repair_default(conn)
+    return Answer({"moved": moved}, Text(f"{count(moved, 'row')} moved"))
+
+
+def _which(tick: str) -> tuple[int | None, datetime | None]:
+    if tick.isdigit():
+        return int(tick), None
+    return None, Moment().convert(tick, None, None)
