@@ -6,6 +6,7 @@ from ops.balances.command import balances
 from ops.doctor.command import doctor
 from ops.letters.command import dead_letters
 from ops.providers.command import provider
+from ops.reconcile.command import reconcile_
 from ops.repair.command import audit_, outbox_, rebuild_
 from ops.status.command import status
 from ops.traffic.command import load, send
@@ -23,18 +24,11 @@ def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 
 
-for command in (
-    status,
-    balances,
-    provider,
-    send,
-    load,
-    dead_letters,
-    rebuild_,
-    audit_,
-    outbox_,
+COMMANDS = (
+    status, balances, provider, send, load, dead_letters, reconcile_, rebuild_, audit_, outbox_,
     doctor,
-):
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""Three accounts of the same money held against each other, and put right on request."""

@@ -1,0 +1,112 @@
+"""`ops reconcile`."""
+
+from dataclasses import asdict
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from ops import deployment
+from ops.answer import Answer, answering
+from ops.wording import count, visible
+from services.syncer import reconcile, repair
+from services.syncer.drift import Report
+from services.syncer.projection import Projection
+from services.syncer.repair import Repaired
+from shared import keydb, program, settings
+
+SHOWN_MAX = 20
+
+
+class StoreSettings(settings.PostgresSettings, settings.KeydbSettings, deployment.OperatorSettings):
+    """Both stores, and who is at work."""
+
+
+@click.command("reconcile")
+@click.option("--repair", "mend", is_flag=True, help="Put right what differs.")
+@click.option("--reason", default="ops reconcile", help="Kept with each correction.")
+@answering
+def reconcile_(*, mend: bool, reason: str) -> Answer:
+    """Hold your tables, the balances and KeyDB against each other. Exit 1 if they differ.
+
+    Reads the whole history once, and nobody waits for it. --repair appends corrections to the
+    outbox, which count at the next tick, and has that tick send KeyDB everything.
+    """
+    chosen = settings.load(StoreSettings)
+    with (
+        deployment.answerable(),
+        deployment.ledger(chosen) as conn,
+        keydb.client(chosen, name="ops") as client,
+    ):
+        projection = Projection(client)
+        report = reconcile.run(conn, projection)
+        repaired = None
+        if mend and report.drifting:
+            repaired = repair.repair(conn, projection, reason=f"{chosen.operator}: {reason}")
+    return Answer(_document(report, repaired), _view(report, repaired), _code(report, repaired))
+
+
+def _code(report: Report, repaired: Repaired | None) -> int:
+    if report.keydb.state == "unreachable":
+        return program.EXIT_UNREACHABLE
+    if repaired is not None or (not report.drifting and report.keydb.state == "compared"):
+        return 0
+    return program.EXIT_FINDING
+
+
+def _document(report: Report, repaired: Repaired | None) -> dict[str, object]:
+    ledger, store = report.ledger, report.keydb
+    return {
+        "drifting": report.drifting,
+        "duration_s": round(report.duration_s, 3),
+        "ledger": {
+            "epoch": ledger.epoch,
+            "providers": ledger.providers,
+            "transactions": ledger.transactions,
+            "drifting": sorted(ledger.drifting),
+            "drifts": [asdict(one) | {"missing": one.missing} for one in ledger.drifts],
+        },
+        "keydb": {
+            "state": store.state,
+            "epoch": store.epoch,
+            "keys": store.keys,
+            "drifting": sorted(store.drifting),
+            "drifts": store.drifts,
+        },
+        "repaired": repaired,
+    }
+
+
+def _view(report: Report, repaired: Repaired | None) -> Group:
+    ledger, store = report.ledger, report.keydb
+    lines = _totals(report)
+    lines += [
+        f"provider {one.provider_id}: {one.missing:+,} is missing (balance {one.balance}, outbox"
+        f" {one.unfolded:+}, your tables {one.truth})"
+        for one in ledger.drifts[:SHOWN_MAX]
+    ]
+    lines += [
+        f"key {visible(one.key)}: KeyDB has {visible(one.found)}, not {visible(one.expected)}"
+        for one in store.drifts[:SHOWN_MAX]
+    ]
+    if repaired is not None:
+        lines.append(
+            f"{count(len(repaired.corrections), 'correction')} appended;"
+            f" {'the next tick sends KeyDB everything' if repaired.resending else 'KeyDB is left'}"
+        )
+    elif report.drifting:
+        lines.append("next: ops reconcile --repair --reason '...'")
+    return Group(*(Text(line) for line in lines))
+
+
+def _totals(report: Report) -> list[str]:
+    ledger, store = report.ledger, report.keydb
+    counted = (
+        f"{count(ledger.transactions, 'transaction')} of {count(ledger.providers, 'provider')}"
+        f" against the balances: {count(len(ledger.drifting), 'difference')}"
+    )
+    shown = (
+        f"{count(store.keys, 'key')} in KeyDB ({store.state.replace('_', ' ')}):"
+        f" {count(len(store.drifting), 'difference')}"
+    )
+    return [counted, shown]

@@ -1,0 +1,124 @@
+"""`ops reconcile`, `audit`, `outbox` and past balances, against servers that were led astray."""
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import ledger, messages, servers, tool
+from tests.support.tool import Tool
+
+
+@pytest.fixture
+def ops(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> Tool:
+    """The tool after one tick; the broker is down, and nobody misses it."""
+    messages.add_providers(conn)
+    made = tool.deployment(dsn, keydb_url=keydb_server.url())
+    tick(made, 1)
+    return made
+
+
+def tick(ops: Tool, number: int) -> None:
+    with ledger.syncing(ops.settings["POSTGRES_DSN"], ops.settings["KEYDB_URL"]) as syncer:
+        assert not syncer.tick(ledger.minute(number)).behind
+
+
+def unseen(conn: psycopg.Connection, provider: int, value: int) -> None:
+    """Add a transaction that no trigger sees, as a replica role or a disabled trigger lets."""
+    with conn.transaction():
+        conn.execute("SET LOCAL session_replication_role = replica")
+        ledger.add(conn, provider, value)
+
+
+def test_accounts_that_agree_are_said_to(ops: Tool, conn: psycopg.Connection) -> None:
+    ledger.add(conn, 1, 600)
+
+    done = ops.json("reconcile")
+
+    assert done["drifting"] == 0
+    assert (done["ledger"]["transactions"], done["keydb"]["state"]) == (1, "compared")
+    assert done["repaired"] is None
+    assert "0 differences" in ops("reconcile").stdout
+
+
+def test_what_was_not_counted_is_found_and_repaired_with_who_and_why(
+    ops: Tool, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    unseen(conn, 1, 600)
+    store.set("2_Mastercard", "7")
+
+    done = ops.json("reconcile", code=1)
+
+    assert done["ledger"]["drifts"][0]["missing"] == 600
+    assert done["keydb"]["drifting"] == ["2_Mastercard"]
+    assert "600 is missing" in ops("reconcile").stdout
+    mended = ops.json("reconcile", "--repair", "--reason", "trigger was off")
+    assert mended["repaired"]["corrections"] == [{"provider_id": 1, "amount": 600}]
+    reasons = conn.execute("SELECT reason FROM outbox WHERE operation = 'repaired'").fetchall()
+    assert reasons == [("night shift: trigger was off",)]
+    tick(ops, 2)
+    assert ops.json("reconcile")["drifting"] == 0
+    ledger.assert_right(conn, store)
+
+
+def test_a_keydb_that_is_down_ends_reconcile_with_3_and_the_rest_is_still_said(ops: Tool) -> None:
+    nowhere = tool.deployment().settings["KEYDB_URL"]
+
+    done = ops.json("reconcile", code=3, KEYDB_URL=nowhere)
+
+    assert done["keydb"]["state"] == "unreachable"
+    assert done["ledger"]["providers"] == 2
+
+
+def test_a_tick_is_audited_by_boundary_and_by_epoch(ops: Tool, conn: psycopg.Connection) -> None:
+    ledger.add(conn, 1, 600)
+    tick(ops, 2)
+
+    by_time = ops.json("audit", "2020-01-01T00:02")
+    by_epoch = ops.json("audit", str(by_time["epoch"]))
+
+    assert by_time == by_epoch
+    assert by_time["clean"]
+    assert by_time["recomputed"] == {"rows": 1, "amount": 600}
+    conn.execute("UPDATE balance SET balance = balance + 1 WHERE epoch = %s", [by_time["epoch"]])
+    altered = ops.json("audit", "2020-01-01T00:02", code=1)
+    assert altered["differences"] == [{"provider_id": 1, "counted": 600, "written": 601, "rows": 1}]
+
+
+def test_a_tick_that_never_was_is_refused_in_words(ops: Tool) -> None:
+    done = ops("audit", "2019-01-01T00:00", "--json")
+
+    assert done.code == 1
+    assert "no tick" in done.document["error"]["detail"]
+    assert ops("audit", "yesterday").code == 2
+
+
+def test_rows_of_the_default_partition_are_counted_and_moved(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    assert ops.json("outbox", "partitions")["default_rows"] == 0
+    conn.execute(
+        "INSERT INTO outbox (provider_id, amount, operation, created_at)"
+        " VALUES (1, 0, 'added', now() - interval '1 day')"
+    )
+
+    assert ops.json("outbox", "partitions", code=1)["default_rows"] == 1
+    assert ops.json("outbox", "repair") == {"moved": 1}
+    assert ops.json("outbox", "partitions")["default_rows"] == 0
+
+
+def test_balances_are_shown_as_they_were(ops: Tool, conn: psycopg.Connection) -> None:
+    ledger.add(conn, 1, 600)
+    tick(ops, 3)
+
+    then = ops.json("balances", "--as-of", "2020-01-01T00:02:59")
+    now = ops.json("balances", "--as-of", "2020-01-01T00:03")
+
+    assert {one["key"]: one["balance"] for one in then["balances"]} == {
+        "1_Visa": 1000,
+        "2_Mastercard": 2000,
+    }
+    assert then["boundary"] == "2020-01-01T00:01:00Z"
+    assert {one["key"]: one["balance"] for one in now["balances"]}["1_Visa"] == 1600
+    assert ops("balances", "--as-of", "2019-01-01").code == 1
