@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
-from shared import amqp, queue_look
+from shared.amqp import queue_look, ticks
 from shared.errors import Unavailable
 
 SERVER = "rabbitmq"
@@ -26,7 +26,7 @@ UNLIMITED = -1
 
 def look(chosen: DeploymentSettings) -> Iterator[Check]:
     """Yield all checks. Raises `Unavailable` when the broker itself gives no answer."""
-    seen = queue_look.look(chosen, [chosen.source, amqp.TICK_QUEUE], name="ops")
+    seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
     version = _numbers(seen.version)
     yield core.check(
         SERVER,

@@ -15,7 +15,7 @@ import psycopg
 from ops.letters import store
 from ops.letters.core import Choice, Letter
 from services.ingest import blame, service
-from services.ingest.core import DeadLetter, Received
+from services.ingest.core import DeadLetter, Received, judge
 from services.ingest.store import column_limits
 from shared import postgres
 from shared.errors import Refusal
@@ -37,6 +37,10 @@ class Properties:
 
     message_id: Any
     headers: Any = None
+
+    def all(self) -> dict[str, Any]:
+        """Say nothing: a letter that stays keeps the properties it has."""
+        return {}
 
 
 @dataclass(slots=True)
@@ -95,7 +99,8 @@ class _Page:
             return
         self._refuse_twins()
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
-        batch = [self._message(one) for one in self._letters]
+        received = (self._message(one) for one in self._letters)
+        batch = [judge(one, intake.limits, intake.identity_source) for one in received]
         service.store_batch(self._conn, batch, intake, self._settle, self._bury)
         for letter in self._letters:
             outcome = self._outcome(letter)

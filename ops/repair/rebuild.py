@@ -35,7 +35,7 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
         for _ in range(ATTEMPTS_MAX):
             found = projection.read()
             target = _newest(conn)
-            known = found.mark is not None and store.is_known(conn, found.mark)
+            known = found.mark is not None and store.is_noted(conn, found.mark) is not None
             if core.must_wait(found, known=known, target=target):
                 raise Refusal(
                     f"KeyDB shows epoch {found.raw_epoch} of another life: the next tick is"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from ops.wording import age, count, moment
-from shared.amqp import QueueState
+from shared.amqp.link import QueueState
 from shared.postgres import SCHEMA_NEEDED
 
 LATENESS_MAX_S = 1.0

@@ -15,7 +15,8 @@ from ops.status.core import Down, Ledger, Queues, Seen, Shown
 from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS
-from shared import amqp, keydb, postgres, queue_look
+from shared import keydb, postgres
+from shared.amqp import queue_look, ticks
 from shared.errors import Unavailable
 
 T = TypeVar("T")
@@ -66,10 +67,8 @@ def _postgres(
 
 
 def _rabbitmq(chosen: DeploymentSettings) -> Queues:
-    seen = queue_look.look(chosen, [chosen.source, amqp.TICK_QUEUE], name="ops")
-    return Queues(
-        seen.version, chosen.source, seen.queues[chosen.source], seen.queues[amqp.TICK_QUEUE]
-    )
+    seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    return Queues(seen.version, chosen.source, seen.queues[chosen.source], seen.queues[ticks.QUEUE])
 
 
 def _keydb(chosen: DeploymentSettings) -> Shown:

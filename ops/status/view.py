@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ops.status.core import Down, Finding, LastTick, Ledger, Queues, Seen, Shown
 from ops.wording import age, moment, visible
-from shared.amqp import QueueState
+from shared.amqp.link import QueueState
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
 

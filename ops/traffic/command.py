@@ -20,8 +20,8 @@ from ops.traffic.sender import Sender
 from ops.wording import count
 from services.ingest.body import Limits
 from shared import program, settings
+from shared.amqp.producer import Fate, Outgoing
 from shared.errors import Refusal
-from shared.producer import Fate, Outgoing
 
 PROVIDERS_MAX = 10_000
 INVALID_SHOWN = 10

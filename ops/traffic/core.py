@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from services.ingest.body import Limits, Unfit, decode, read_object
-from shared.producer import Outgoing
+from shared.amqp.producer import Outgoing
 
 Identify = Callable[[int, bytes], str]
 CSV_NEEDS = {"id", "value"}

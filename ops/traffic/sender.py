@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from ops.deployment import QueueSettings
 from ops.traffic.core import Invalid, delay_s
 from shared import retry
+from shared.amqp.producer import Fate, Outgoing, producing
 from shared.errors import Unavailable
-from shared.producer import Fate, Outgoing, producing
 
 GIVE_UP_AFTER_S = 30.0
 FLUSH_S = 1.0

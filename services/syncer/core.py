@@ -17,10 +17,6 @@ class Unanswerable(Exception):
     """What is kept does not answer the question; the message says what does."""
 
 
-class Unanswerable(Exception):
-    """What is kept does not answer the question; the message says what does."""
-
-
 @dataclass(frozen=True, slots=True)
 class Watermark:
     """Which tick a store shows: the pair of `epoch` and `token` names one tick of one database."""

@@ -64,23 +64,31 @@ class Consumer:
         self._until(lambda: self._connection.is_open)
         self._open_channel()
 
-    def declare(self, queue: str, *, kind: str | None = None) -> QueueState:
-        """Find the users' queue whatever its type; make a durable one if there is none.
+    @property
+    def version(self) -> str:
+        """What the broker says of its version."""
+        return str((self._connection.server_properties or {}).get("version", "unknown"))
 
-        Passively first: a declare with other arguments than the queue has would fail. Without
-        `kind` it is the virtual host's default. Raises `Unavailable`.
-        """
-        arguments = {"x-queue-type": kind} if kind else None
+    def look(self, queue: str) -> QueueState | None:
+        """Return the state of a queue whatever its type, None without one. Raises `Unavailable`."""
         with translating():
             try:
-                answer = self._asked(partial(self._open.queue_declare, queue, passive=True))
+                return self._declared(queue, passive=True)
             except ChannelClosedByBroker as error:
                 if error.reply_code != NOT_FOUND:
                     raise
                 self._open_channel()
-                declare = partial(self._open.queue_declare, queue, durable=True)
-                answer = self._asked(partial(declare, arguments=arguments))
-        return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
+                return None
+
+    def declare(self, queue: str, *, kind: str | None = None) -> QueueState:
+        """Find the users' queue whatever its type; make a durable one if there is none.
+
+        A declare with other arguments than the queue has would fail, so it is looked for first.
+        Without `kind` it is the virtual host's default. Raises `Unavailable`.
+        """
+        arguments = {"x-queue-type": kind} if kind else None
+        with translating():
+            return self.look(queue) or self._declared(queue, durable=True, arguments=arguments)
 
     def consume(
         self,
@@ -151,6 +159,10 @@ class Consumer:
         channel.add_on_close_callback(self._on_lost)
         self._until(lambda: channel.is_open)
         self._channel = channel
+
+    def _declared(self, queue: str, **options: Any) -> QueueState:  # noqa: ANN401 - AMQP's own
+        answer = self._asked(partial(self._open.queue_declare, queue, **options))
+        return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
 
     def _asked(self, request: Callable[..., object]) -> Any:  # noqa: ANN401 - the answer's frame
         answers: list[Any] = []

@@ -10,7 +10,7 @@ import redis
 
 from services.syncer.projection import WATERMARK_KEY
 from shared import postgres
-from shared.amqp import TICK_QUEUE
+from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from tests.support import ledger, messages, programs, servers, tool
 from tests.support.eventually import eventually
 from tests.support.tool import Tool

@@ -16,7 +16,8 @@ from ops.status.core import (
     Shown,
     judge,
 )
-from shared.amqp import TICK_QUEUE, QueueState
+from shared.amqp.link import QueueState
+from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
 
 NOW = datetime(2026, 11, 20, 23, 42, 30, tzinfo=UTC)

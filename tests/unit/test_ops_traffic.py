@@ -17,7 +17,7 @@ from ops.traffic.core import (
     random_identity,
 )
 from services.ingest.body import Limits
-from shared.producer import Outgoing
+from shared.amqp.producer import Outgoing
 
 LIMITS = Limits(100)
 

@@ -17,11 +17,10 @@ import pika
 import structlog
 from pika.channel import Channel
 
+from shared.amqp.link import parameters
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
-HEARTBEAT_S = 5
-CONNECT_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 WINDOW_MAX = 2000
@@ -42,18 +41,6 @@ class Outgoing(NamedTuple):
 
 Confirm: TypeAlias = "pika.frame.Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]"
 OnFate = Callable[[Outgoing, Fate], None]
-
-
-def parameters(settings: RabbitmqSettings, name: str) -> pika.URLParameters:
-    """Return how we connect; `name` is shown on the broker's management page."""
-    found = pika.URLParameters(settings.rabbitmq_url.get_secret_value())
-    found.heartbeat = HEARTBEAT_S
-    found.socket_timeout = CONNECT_TIMEOUT_S
-    found.stack_timeout = CONNECT_TIMEOUT_S
-    found.blocked_connection_timeout = None
-    found.connection_attempts = 1
-    found.client_properties = {"connection_name": f"minutebook-{name}"}
-    return found
 
 
 @contextlib.contextmanager
