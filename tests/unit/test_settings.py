@@ -27,6 +27,7 @@ BAD = [
     ("POSTGRES_DSN", f"host {SECRET}"),
     ("RABBITMQ_URL", f"http://user:{SECRET}@host"),
     ("RABBITMQ_URL", f"amqp://user:{SECRET}@[host"),
+    ("RABBITMQ_URL", f"amqp://{SECRET}@host"),
     ("KEYDB_URL", f"redis:{SECRET}"),
     ("RABBITMQ_URL", f"amqp://user:{SECRET}/more@host:5672/%2F"),
     ("RABBITMQ_URL", f"amqp://user:{SECRET}\u2100@host:5672/%2F"),
