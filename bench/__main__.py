@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from bench import (
     ingest_speed,
     ingest_unfit,
     ingest_waiting,
+    tick_growth,
+    tick_lateness,
+    tick_soak,
+    tick_volume,
+    ticker_lateness,
     versions,
 )
 from bench.ground import Site, site
@@ -36,6 +42,11 @@ QUESTIONS: dict[str, Callable[[Site, Plan, Progress], Result]] = {
     "ingest_unfit": ingest_unfit.measure,
     "ingest_waiting": ingest_waiting.measure,
     "ingest_outage": ingest_outage.measure,
+    "tick_lateness": tick_lateness.measure,
+    "tick_volume": tick_volume.measure,
+    "tick_growth": tick_growth.measure,
+    "tick_soak": tick_soak.measure,
+    "ticker_lateness": ticker_lateness.measure,
 }
 EXIT_UNREACHABLE = 3
 PLAIN_WIDTH = 120
@@ -78,7 +89,7 @@ def main() -> int:
     names = [name for name in QUESTIONS if name.startswith(chosen.only)]
     if not names:
         parser.error(f"--only {chosen.only}: no such question; there are {', '.join(QUESTIONS)}")
-    plan = Plan(chosen.messages, chosen.runs, chosen.large_bodies)
+    plan = Plan(chosen.messages, chosen.runs, chosen.large_bodies, chosen.ticks, chosen.retained)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -110,7 +121,7 @@ def _write(path: Path, plan: Plan, results: list[Result], used: dict[str, str]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": {"messages": plan.messages, "runs": plan.runs, "large_bodies": plan.large_bodies},
+        "plan": asdict(plan),
         "versions": used,
         "results": [result.as_json() for result in results],
     }
@@ -129,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--messages", type=_positive, default=200_000, help="messages per turn (%(default)s)")
     add("--runs", type=_positive, default=5, help="turns of which the median counts (%(default)s)")
     add("--large-bodies", type=_positive, default=100, help="bodies of 10 MB (%(default)s)")
+    add("--ticks", type=_positive, default=300, help="ticks to watch under load (%(default)s)")
+    add("--retained", type=_positive, default=10_000_000, help="rows kept (%(default)s)")
     add("--json", type=Path, default=Path("build/bench/bench.json"), help="%(default)s")
     return parser
 

@@ -15,21 +15,17 @@ Full speed is what ingest keeps up with *while a publisher runs beside it* on th
 of that is the second pace. Not measured: networks, a machine of one's own for each part.
 """
 
-import contextlib
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
 import psycopg
 
-from bench import programs
+from bench import load, programs
 from bench.drain import NEWEST, observer
-from bench.ground import Ground, Site, ground, publish
+from bench.ground import Site, ground, publish
 from bench.peers.broker import SETTLED
 from bench.result import Plan, Progress, Result, Row
 from services.ingest import store
@@ -37,7 +33,6 @@ from services.ingest import store
 QUESTION = "milliseconds from publishing to a visible row"
 SLOW_PER_S, SLOW_SECONDS = 10.0, 20
 FAST_SHARE, FAST_SECONDS = 0.8, 15
-FULL_SECONDS = 8
 READ_EVERY_S = 0.001
 SETTLE_TIMEOUT_S = 120.0
 
@@ -52,7 +47,7 @@ Latencies = list[float]
 def measure(site: Site, _plan: Plan, progress: Progress) -> Result:
     """Measure at 10 messages/s, then at 80 % of what ingest keeps up with."""
     progress.turn("full speed beside a publisher")
-    full = _full_speed(site)
+    full = load.full_speed(site)
     rows = []
     for pace, seconds in ((SLOW_PER_S, SLOW_SECONDS), (FAST_SHARE * full, FAST_SECONDS)):
         count = int(pace * seconds)
@@ -67,21 +62,11 @@ def measure(site: Site, _plan: Plan, progress: Progress) -> Result:
     return Result("ingest_latency", QUESTION, rows, [f"full speed here: {full:,.0f} messages/s"])
 
 
-def _full_speed(site: Site) -> float:
-    """Return messages per second with a publisher that does not hold back."""
-    with ground(site) as fresh, _ingesting(fresh) as program, publishing(fresh, 10**7, 1e9):
-        time.sleep(FULL_SECONDS / 4)  # both have found their pace
-        begun, before = time.monotonic(), program.metric("minutebook_ingest_rows_total")
-        time.sleep(FULL_SECONDS)
-        stored = program.metric("minutebook_ingest_rows_total") - before
-        return stored / (time.monotonic() - begun)
-
-
 def _stored(site: Site, count: int, pace: float) -> tuple[Latencies, float]:
     """Return the time of each message, and the mean of the service's own commits."""
-    with ground(site) as fresh, _ingesting(fresh) as program, observer(fresh) as conn:
+    with ground(site) as fresh, load.ingesting(fresh) as program, observer(fresh) as conn:
         seen: list[tuple[float, int]] = []
-        with publishing(fresh, count, pace) as published:
+        with load.publishing(fresh, count, pace) as published:
             end = time.monotonic() + count / pace + SETTLE_TIMEOUT_S
             while not seen or seen[-1][1] < count:
                 row = conn.execute(NEWEST).fetchone()
@@ -112,7 +97,7 @@ def _received(site: Site, count: int, pace: float) -> Latencies:
         environment = {"BENCH_MESSAGES": str(count), "BENCH_RECEIVED": record.name}
         with null.running(fresh, **environment) as program:
             time.sleep(1)  # it has connected
-            with publishing(fresh, count, pace) as published:
+            with load.publishing(fresh, count, pace) as published:
                 programs.said(program, SETTLED, count / pace + SETTLE_TIMEOUT_S)
                 received = [float(line) for line in Path(record.name).read_text().split()]
                 return [at - sent for sent, at in zip(published(), received, strict=True)]
@@ -133,40 +118,6 @@ def _committed(site: Site, pace: float) -> Latencies:
             latencies.append(time.monotonic() - begun)
             time.sleep(max(0.0, min(1 / pace, 0.1) - latencies[-1]))
     return latencies
-
-
-@contextlib.contextmanager
-def _ingesting(fresh: Ground) -> Iterator[programs.Program]:
-    with programs.ingest().running(fresh) as program:
-        programs.said(program, '"event": "consuming"')
-        yield program
-
-
-@contextlib.contextmanager
-def publishing(fresh: Ground, count: int, pace: float) -> Iterator[Callable[[], list[float]]]:
-    """Publish in a process of its own; what is yielded waits for it and returns the times."""
-    with tempfile.NamedTemporaryFile() as record:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.peers.publisher"],
-            cwd=programs.ROOT,
-            env={
-                "PATH": os.environ["PATH"],
-                "RABBITMQ_URL": fresh.amqp_url,
-                "BENCH_MESSAGES": str(count),
-                "BENCH_PER_S": str(pace),
-                "BENCH_PUBLISHED": record.name,
-            },
-        )
-
-        def times() -> list[float]:
-            process.wait()
-            return [float(line) for line in Path(record.name).read_text().split()]
-
-        try:
-            yield times
-        finally:
-            process.kill()
-            process.wait()
 
 
 def _row(name: str, pace: float, seconds: Latencies) -> Row:

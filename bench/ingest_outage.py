@@ -14,7 +14,7 @@ import psycopg
 from bench import programs
 from bench.drain import observer
 from bench.ground import Ground, Site, ground, ordinary, publish
-from bench.ingest_latency import publishing
+from bench.load import publishing
 from bench.result import Plan, Progress, Result, Row
 from tests.support import cutting, servers
 

@@ -15,7 +15,7 @@ import psycopg
 from bench import programs
 from bench.drain import observer
 from bench.ground import Message, Site, ground, publish
-from bench.ingest_latency import publishing
+from bench.load import publishing
 from bench.result import Plan, Progress, Result, Row
 
 QUESTION = "seconds from the provider's appearance to the last row"

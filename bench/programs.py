@@ -83,6 +83,7 @@ class Contender:
             "PATH": os.environ["PATH"],
             "POSTGRES_DSN": ground.dsn,
             "RABBITMQ_URL": ground.amqp_url,
+            "KEYDB_URL": ground.keydb_url,
             "BENCH_QUEUE": QUEUE,
             **self.environment,
             **environment,
@@ -105,9 +106,15 @@ class Contender:
 
 
 def ingest(name: str = "ingest", **environment: str) -> Contender:
-    """Return our service as it ships: metrics, validation and dedupe on."""
+    """Return our ingest as it ships: metrics, validation and dedupe on."""
+    return service("ingest", name, **environment)
+
+
+def service(module: str, name: str = "", **environment: str) -> Contender:
+    """Return one of our services as it ships."""
     settings = {"LOG_FORMAT": "json", "METRICS_PORT": "0", "METRICS_HOST": "127.0.0.1"}
-    return Contender(name, [sys.executable, "-m", "services.ingest"], {**settings, **environment})
+    command = [sys.executable, "-m", f"services.{module}"]
+    return Contender(name or module, command, {**settings, **environment})
 
 
 def python_peer(name: str, module: str) -> Contender:

@@ -40,6 +40,8 @@ class Plan:
     messages: int
     runs: int
     large_bodies: int
+    ticks: int = 300
+    retained: int = 10_000_000
 
 
 class Progress:

@@ -23,6 +23,7 @@ def of(site: Site) -> dict[str, str]:
         "pika": version("pika"),
         "psycopg": f"{version('psycopg')} ({psycopg.pq.__impl__})",
         "postgres": postgres,
+        "keydb": _keydb(site),
         "rabbitmq": broker["rabbitmq_version"],
         "erlang": broker["erlang_version"],
         "node": _node(),
@@ -32,6 +33,13 @@ def of(site: Site) -> dict[str, str]:
         "machine": platform.machine(),
         "cpus": str(os.cpu_count()),
     }
+
+
+def _keydb(site: Site) -> str:
+    with site.keydb.client() as client:
+        info: dict[str, str] = client.info("server")
+    name = info.get("server_name", "keydb")
+    return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
 
 def _node() -> str:

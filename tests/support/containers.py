@@ -75,7 +75,7 @@ def published_port(container: Container, port: int) -> int:
 
 
 def address(container: Container) -> str:
-    """Return where other containers reach a running container."""
+    """Return the container's address in the engine's default network, reachable on Linux."""
     container.reload()
     return str(container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
 

@@ -26,6 +26,7 @@ TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"
 KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
 """Servers of KeyDB's family, and the setting that names the image of each."""
+LOCAL = "127.0.0.1"
 
 on_both_stores = pytest.mark.parametrize("keydb_server", list(KEYDB_KINDS), indirect=True)
 """Marks what is to hold on every server of the family."""
@@ -37,10 +38,11 @@ class Postgres:
 
     port: int
     address: str
+    host: str = LOCAL
 
     def dsn(self, database: str) -> str:
         """Return a connection URL."""
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{PASSWORD}@{self.host}:{self.port}/{database}"
 
     @contextlib.contextmanager
     def database(self, template: str = TEMPLATE) -> Iterator[str]:
@@ -70,10 +72,11 @@ class Rabbitmq:
 
     port: int
     management_port: int
+    host: str = LOCAL
 
     def url(self, vhost: str) -> str:
         """Return an AMQP URL."""
-        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+        return f"amqp://{USER}:{PASSWORD}@{self.host}:{self.port}/{quote(vhost, safe='')}"
 
     def manage(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Call the management page's API; returns its JSON, or None."""
@@ -111,20 +114,24 @@ class Keydb:
 
     port: int
     kind: str = "keydb"
+    host: str = LOCAL
 
     def url(self) -> str:
         """Return a Redis URL for our services."""
-        return f"redis://{commands.USER}:{commands.PASSWORD}@127.0.0.1:{self.port}/0"
+        return f"redis://{commands.USER}:{commands.PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a client that may do anything and decodes replies; the caller closes it."""
         usual: dict[str, Any] = {"decode_responses": True, "protocol": 2}
-        return redis.Redis("127.0.0.1", self.port, **(usual | options))
+        return redis.Redis(self.host, self.port, **(usual | options))
 
 
 @contextlib.contextmanager
-def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
-    """Start Postgres and migrate the template that tests copy."""
+def postgres(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Postgres]:
+    """Start Postgres and migrate the template that tests copy.
+
+    `direct`: reached by its own address, as in compose, not through the engine's port proxy.
+    """
     options = {
         "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
         "command": POSTGRES_COMMAND.split(),
@@ -135,7 +142,8 @@ def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
         port = published_port(container, 5432)
         ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
         eventually(lambda: succeeds(container, ready), containers.START_TIMEOUT_S)
-        server = Postgres(port, address(container))
+        own = address(container)
+        server = Postgres(5432, own, own) if direct else Postgres(port, own)
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
         with psycopg.connect(server.dsn(TEMPLATE), autocommit=True) as conn:
@@ -144,7 +152,7 @@ def postgres(client: docker.DockerClient) -> Iterator[Postgres]:
 
 
 @contextlib.contextmanager
-def rabbitmq(client: docker.DockerClient) -> Iterator[Rabbitmq]:
+def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Rabbitmq]:
     """Start RabbitMQ as compose does: our start script, definitions and configuration."""
     folder = ROOT / "deploy" / "rabbitmq"
     options = {
@@ -169,11 +177,14 @@ def rabbitmq(client: docker.DockerClient) -> Iterator[Rabbitmq]:
         management = published_port(container, 15672)
         healthy = ["bash", "/opt/minutebook/healthy.sh"]
         eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
-        yield Rabbitmq(port, management)
+        address = (5672, management, address(container)) if direct else (port, management)
+        yield Rabbitmq(*address)
 
 
 @contextlib.contextmanager
-def keydb(client: docker.DockerClient, kind: str = "keydb") -> Iterator[Keydb]:
+def keydb(
+    client: docker.DockerClient, kind: str = "keydb", *, direct: bool = False
+) -> Iterator[Keydb]:
     """Start a server of the family with the options that compose gives KeyDB, and our user."""
     options = {
         "command": f"{kind}-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
@@ -184,4 +195,4 @@ def keydb(client: docker.DockerClient, kind: str = "keydb") -> Iterator[Keydb]:
         port = published_port(container, 6379)
         ping = [f"{kind}-cli", "ping"]
         eventually(lambda: succeeds(container, ping), containers.START_TIMEOUT_S)
-        yield Keydb(port, kind)
+        yield Keydb(6379, kind, address(container)) if direct else Keydb(port, kind)

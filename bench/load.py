@@ -1,0 +1,67 @@
+"""Ingest at work beside what is measured: a publisher at a steady pace, and what is full speed."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import programs
+from bench.ground import PROVIDERS, Ground, Site, ground
+
+FULL_SECONDS = 8
+
+
+def full_speed(site: Site, providers: int = PROVIDERS) -> float:
+    """Return messages per second with a publisher that does not hold back."""
+    with (
+        ground(site, providers=providers) as fresh,
+        ingesting(fresh) as program,
+        publishing(fresh, 10**7, 1e9, providers),
+    ):
+        time.sleep(FULL_SECONDS / 4)  # both have found their pace
+        begun, before = time.monotonic(), program.metric("minutebook_ingest_rows_total")
+        time.sleep(FULL_SECONDS)
+        stored = program.metric("minutebook_ingest_rows_total") - before
+        return stored / (time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def ingesting(fresh: Ground) -> Iterator[programs.Program]:
+    """Run ingest while inside; it consumes already."""
+    with programs.service("ingest").running(fresh) as program:
+        programs.said(program, '"event": "consuming"')
+        yield program
+
+
+@contextlib.contextmanager
+def publishing(
+    fresh: Ground, count: int, pace: float, providers: int = PROVIDERS
+) -> Iterator[Callable[[], list[float]]]:
+    """Publish in a process of its own; what is yielded waits for it and returns the times."""
+    with tempfile.NamedTemporaryFile() as record:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.peers.publisher"],
+            cwd=programs.ROOT,
+            env={
+                "PATH": os.environ["PATH"],
+                "RABBITMQ_URL": fresh.amqp_url,
+                "BENCH_MESSAGES": str(count),
+                "BENCH_PER_S": str(pace),
+                "BENCH_PROVIDERS": str(providers),
+                "BENCH_PUBLISHED": record.name,
+            },
+        )
+
+        def times() -> list[float]:
+            process.wait()
+            return [float(line) for line in Path(record.name).read_text().split()]
+
+        try:
+            yield times
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,92 @@
+"""How late a tick is: from the boundary to the watermark that a reader sees in KeyDB.
+
+Measured: ticks of one second, our ticker, syncer and ingest as processes as they ship, while ingest
+runs at half of what it keeps up with here and every one of 1,000 providers changes in every tick. A
+reader outside of them looks by the same clock (`bench.reader`).
+
+Beside it, in the same run and under the same load, half a second after each boundary: the null
+probe (`bench.peers.null_tick`), seen by the same reader in the same way.
+
+Not measured: networks, a machine of its own for each part. Here they all share the cores, so the
+load that is put on is part of the lateness of both.
+"""
+
+import time
+from statistics import median
+from typing import LiteralString
+
+import psycopg
+
+from bench import load, plot, programs
+from bench.ground import Ground, Site, ground
+from bench.reader import Reader, Seconds, row
+from bench.result import Plan, Progress, Result, Row
+
+QUESTION = "milliseconds from a boundary to its watermark in KeyDB"
+CHANGING = 1000
+PROVIDERS = CHANGING + 10
+"""Ten of which nothing is published: see `ground.ordinary`."""
+LOAD_SHARE = 0.5
+WARM_UP_TICKS = 5
+MEDIAN_ABOVE_MS, P99_FACTOR, P99_ABOVE_MS = 15.0, 2.0, 25.0
+
+SELECT_TICKS: LiteralString = """
+SELECT t.rows::int, count(b.*)::int
+  FROM tick t
+  JOIN balance b USING (epoch)
+ WHERE t.boundary > to_timestamp(%(after)s)
+   AND t.boundary <= to_timestamp(%(last)s)
+ GROUP BY t.epoch, t.rows
+"""
+
+
+def measure(site: Site, plan: Plan, progress: Progress) -> Result:
+    """Watch `plan.ticks` ticks under load."""
+    progress.turn("full speed of ingest")
+    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS)
+    progress.turn(f"{plan.ticks} ticks beside {pace:,.0f} messages/s")
+    with ground(site, providers=PROVIDERS) as fresh:
+        ticks, nulls, note = _watched(site, fresh, pace, plan.ticks)
+    plot.write("tick_lateness", QUESTION, {"tick": ticks, "null probe": nulls})
+    return Result("tick_lateness", QUESTION, rows(ticks, nulls), [note])
+
+
+def rows(ticks: Seconds, nulls: Seconds) -> list[Row]:
+    """Return the table: the ticks with their targets, which depend on the probe, and the probe."""
+    tick, null = row("tick in KeyDB", ticks), row("null probe", nulls)
+    targets = {
+        "target median": null["median ms"] + MEDIAN_ABOVE_MS,
+        "target p99": P99_FACTOR * null["p99 ms"] + P99_ABOVE_MS,
+    }
+    return [tick | targets, null]
+
+
+def _watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Seconds, Seconds, str]:
+    messages = int(pace * (count + 30))
+    with (
+        load.ingesting(fresh),
+        programs.service("syncer").running(fresh) as syncer,
+        programs.service("ticker", TICK_INTERVAL_SECONDS="1").running(fresh) as ticker,
+        programs.python_peer("null tick", "null_tick").running(fresh),
+        load.publishing(fresh, messages, pace, PROVIDERS),
+        site.keydb.client() as client,
+    ):
+        programs.said(syncer, "tick_published")
+        reader = Reader(client)
+        begin = int(time.time()) + WARM_UP_TICKS
+        ticks, nulls = [], []
+        for boundary in range(begin, begin + count):
+            ticks.append(reader.tick(boundary))
+            nulls.append(reader.null(boundary))
+        programs.said(ticker, "tick_sent")
+        return ticks, nulls, _load(fresh, begin, begin + count - 1)
+
+
+def _load(fresh: Ground, after: int, last: int) -> str:
+    with psycopg.connect(fresh.dsn) as conn:
+        found = conn.execute(SELECT_TICKS, {"after": after, "last": last}).fetchall()
+    counted = median(one for one, _ in found)
+    changed = median(one for _, one in found)
+    return (
+        f"per tick, median: {counted:,.0f} transactions counted, {changed:,.0f} providers changed"
+    )
