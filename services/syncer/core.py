@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeGuard
 
 KEYS_PER_SCRIPT_MAX = 100_000
 """Above this, a publication is sent in chunks under a claim: one script blocks KeyDB meanwhile."""
@@ -41,13 +41,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NewestTick:
-    """The newest row of `tick`; `snapshot` is what had been counted by then."""
+    """The newest row of `tick`; `snapshot` is what had been counted by then.
+
+    `read_at` is when it was read, by Postgres's clock.
+    """
 
     epoch: int
     token: str
     boundary: datetime | None
     snapshot: str
     same_cluster: bool
+    read_at: datetime
+
+
+Before = tuple[str | None, str]
+"""The key that a provider was shown under, if any, and its balance."""
 
 
 @dataclass(slots=True)
@@ -55,19 +63,28 @@ class Memory:
     """What was read from the outbox since tick `base` and added up, not yet written anywhere.
 
     It lives no longer than its connection: a failover can lose rows that were already read.
+    `before` is what the ledger says of each provider at `base`: known here, it need not be looked
+    up at the boundary. `packed` is all of it in the form that the store takes; None if outdated.
     """
 
     base: str
     snapshot: str
     sums: dict[int, int] = field(default_factory=dict)
     rows: int = 0
+    before: dict[int, Before] = field(default_factory=dict)
+    packed: dict[str, object] | None = None
 
     def add(self, snapshot: str, sums: Iterable[tuple[int, int]], rows: int) -> None:
         """Add what became visible between this memory's snapshot and `snapshot`."""
         self.snapshot = snapshot
         self.rows += rows
+        self.packed = None
         for provider_id, amount in sums:
             self.sums[provider_id] = self.sums.get(provider_id, 0) + amount
+
+    def unknown(self) -> list[int]:
+        """Return the providers that changed and of which `before` says nothing yet."""
+        return list(self.sums.keys() - self.before.keys())
 
 
 Cause = Literal["next", "behind", "missing", "unknown"]
@@ -117,6 +134,12 @@ def understand(raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str 
     mark = Watermark(int(raw_epoch), raw_token, boundary) if plausible and raw_token else None
     applied = float(applied_at_s) if APPLIED_AT.fullmatch(applied_at_s) else None
     return Found(raw_epoch, raw_token, mark, applied)
+
+
+def is_next(found: Found | None, newest: NewestTick) -> TypeGuard[Found]:
+    """Say whether KeyDB shows the tick that was the newest before the one just written."""
+    mark = found.mark if found else None
+    return mark is not None and (mark.epoch, mark.token) == (newest.epoch, newest.token)
 
 
 def settled(found: Found, *, known: bool, target: Watermark) -> bool:

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from services.syncer import boundary as boundaries
-from services.syncer import core, metrics, store
+from services.syncer import core, metrics, posting, store
 from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
 from services.syncer.projection import Answer, Projection
 from shared import postgres
@@ -74,11 +74,12 @@ class Syncer:
                 self._memory = Memory(newest.token, newest.snapshot)
             started = time.monotonic()
             fresh = store.read_fresh(self._conn, self._memory.snapshot)
-        metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
-        if fresh.newest != self._memory.base:
-            self._memory = None  # another syncer wrote a tick: what we hold is in it
-            return Folded(0, moved=True)
-        self._memory.add(fresh.snapshot, fresh.sums, fresh.rows)
+            metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
+            if fresh.newest != self._memory.base:
+                self._memory = None  # another syncer wrote a tick: what we hold is in it
+                return Folded(0, moved=True)
+            self._memory.add(fresh.snapshot, fresh.sums, fresh.rows)
+            self._look_up(self._memory)
         return Folded(fresh.rows, moved=False)
 
     def tick(self, boundary: datetime) -> Published:
@@ -89,17 +90,19 @@ class Syncer:
         """
         found = self._read_watermark()
         with postgres.translating():
-            verdict = self._write(boundary, found)
+            verdict, planned = self._write(boundary, found)
         if verdict == "ahead":
             metrics.REFUSED_BOUNDARIES.inc()
             log.error("boundary_in_future", boundary=core.rfc3339(boundary))
         current = verdict in ("fold", "written")
         if found is None:
             return Published("unreachable", behind=True, current=current)
-        return replace(self.publish(found), current=current)
+        return replace(self.publish(found, planned), current=current)
 
-    def publish(self, found: Found | None = None) -> Published:
+    def publish(self, found: Found | None = None, planned: Publication | None = None) -> Published:
         """Take KeyDB to the newest tick; `found` is its watermark if that was just read.
+
+        `planned` is what to send if the tick that was just written has said so.
 
         Values are absolute and the script compares before it sets, so this may be repeated at any
         time and by several syncers. Raises `Unavailable` of Postgres only.
@@ -108,21 +111,21 @@ class Syncer:
             try:
                 found = found or self._projection.read()
                 with postgres.translating():
-                    planned = self._plan(found)
-                    if isinstance(planned, Published):
-                        return planned
-                    answer = self._projection.apply(planned)
+                    plan = planned or self._plan(found)
+                    if isinstance(plan, Published):
+                        return plan
+                    answer = self._projection.apply(plan)
             except Unavailable as error:
                 if error.server != "keydb":
                     raise
                 _not_reached(error)
                 return Published("unreachable", behind=True)
             if answer.verdict != "fenced":
-                self._note(planned, answer)
+                self._note(plan, answer)
                 return Published(answer.verdict, behind=False)
             metrics.FENCED.inc()
-            log.warning("fenced", epoch=planned.target.epoch, expected=planned.found.raw_epoch)
-            found = None
+            log.warning("fenced", epoch=plan.target.epoch, expected=plan.found.raw_epoch)
+            found = planned = None
         return Published("fenced", behind=True)
 
     def _read_watermark(self) -> Found | None:
@@ -132,20 +135,41 @@ class Syncer:
             _not_reached(error)
             return None
 
-    def _write(self, boundary: datetime, found: Found | None) -> core.Verdict:
-        with self._conn.transaction():
+    def _look_up(self, memory: Memory) -> None:
+        # Balances of the tick that memory builds on: a later one makes memory void, and these too.
+        if unknown := memory.unknown():
+            memory.before |= posting.before(self._conn, unknown)
+        posting.held(memory)
+
+    def _write(
+        self, boundary: datetime, found: Found | None
+    ) -> tuple[core.Verdict, Publication | None]:
+        written: Callable[[], posting.Written] | None = None
+        # Two round trips: all up to the first answer that is needed, all up to the commit.
+        with self._conn.pipeline(), self._conn.transaction():
             store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
             newest = store.newest_tick(self._conn)
             verdict = self._judge(boundary, newest)
             if verdict != "fold":
-                return verdict
-            mark = Watermark(core.next_epoch(newest, found), self._new_token())
-            memory = self._write_tick(newest, mark, boundary)
-        self._memory = memory
-        return verdict
+                return verdict, None
+            mark = Watermark(
+                core.next_epoch(newest, found), self._new_token(), core.rfc3339(boundary)
+            )
+            if newest.same_cluster:
+                written = posting.insert_tick(self._conn, mark, boundary, self._held(newest))
+            else:
+                store.take_baseline(self._conn, mark, boundary)
+        if written is None:
+            self._memory = None
+            metrics.BASELINES.inc()
+            log.warning(
+                "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
+            )
+            return verdict, None
+        return verdict, self._written(newest, mark, written(), found)
 
     def _judge(self, boundary: datetime, newest: NewestTick) -> core.Verdict:
-        ahead = boundaries.ahead(self._conn, boundary, newest.boundary)
+        ahead = boundaries.ahead(boundary, newest)
         verdict = core.judge(
             boundary, newest.boundary, ahead=ahead.refused, newest_is_false=ahead.newest_is_false
         )
@@ -155,27 +179,28 @@ class Syncer:
             log.error("boundaries_taken_back", ticks=false, newest=core.rfc3339(newest.boundary))
         return verdict
 
-    def _write_tick(self, newest: NewestTick, mark: Watermark, boundary: datetime) -> Memory | None:
-        if not newest.same_cluster:
-            store.take_baseline(self._conn, mark, boundary)
-            metrics.BASELINES.inc()
-            log.warning(
-                "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
-            )
-            return None
-        memory = self._memory
-        if memory is None or memory.base != newest.token:
-            memory = Memory(newest.token, newest.snapshot)
-        written = store.insert_tick(self._conn, mark, boundary, memory)
+    def _held(self, newest: NewestTick) -> Memory:
+        """Return what was added up since the newest tick; nothing if that was on another one."""
+        if self._memory and self._memory.base == newest.token:
+            return self._memory
+        return Memory(newest.token, newest.snapshot)
+
+    def _written(
+        self, newest: NewestTick, mark: Watermark, written: posting.Written, found: Found | None
+    ) -> Publication | None:
+        self._memory = Memory(mark.token, written.snapshot)
         metrics.OLDEST_UNFOLDED.set(0)
         log.info(
             "tick_written",
             epoch=mark.epoch,
-            boundary=core.rfc3339(boundary),
+            boundary=mark.boundary,
             rows=written.rows,
             providers=written.providers,
         )
-        return Memory(mark.token, written.snapshot)
+        if written.values is None or not core.is_next(found, newest):
+            return None
+        # KeyDB shows the tick before: what differs is what this one has just written.
+        return Publication(found, mark, written.values, (), "next")
 
     def _plan(self, found: Found) -> Publication | Published:
         newest = store.newest_tick(self._conn)

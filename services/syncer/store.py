@@ -11,21 +11,22 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer.core import Memory, NewestTick, Watermark
+from services.syncer.core import NewestTick, Watermark
 
 # Plans must not depend on how the tables looked at the fifth execution.
 # A backlog, however large, must be countable in one statement.
 # A syncer that freezes in its transaction holds the lock of the others: not for long.
+# Starting parallel workers takes longer than reading what became visible in half a second.
 OPTIONS = (
     "-c plan_cache_mode=force_custom_plan -c enable_seqscan=off -c statement_timeout=15min"
-    " -c idle_in_transaction_session_timeout=5s"
+    " -c idle_in_transaction_session_timeout=5s -c max_parallel_workers_per_gather=0"
 )
 
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0))"
 
 SELECT_NEWEST: LiteralString = """
 SELECT t.epoch, t.token, t.boundary, t.snapshot::text,
-       t.system_identifier = c.system_identifier AS same_cluster
+       t.system_identifier = c.system_identifier AS same_cluster, clock_timestamp()
   FROM tick t,
        pg_control_system() c
  ORDER BY t.epoch DESC
@@ -39,47 +40,10 @@ SELECT pg_current_snapshot()::text, newest.token, f.provider_id, f.amount::text,
        SELECT provider_id, sum(amount) AS amount, count(*) AS rows,
               extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS age_s
          FROM outbox
-        WHERE xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
-           OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
+        WHERE xid >= %(xmax)s::xid8
+           OR xid = ANY (%(xip)s::xid8[])
         GROUP BY provider_id
        ) AS f ON true
-"""
-
-# One statement, hence one snapshot: the remainder, the names and the stored snapshot agree.
-INSERT_TICK: LiteralString = """
-WITH fresh AS MATERIALIZED (
-    SELECT provider_id, sum(amount) AS amount, count(*) AS rows
-      FROM outbox
-     WHERE xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
-        OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
-     GROUP BY provider_id
-), change AS (
-    SELECT provider_id, sum(amount) AS amount
-      FROM (SELECT provider_id, amount FROM fresh
-             UNION ALL
-            SELECT * FROM unnest(%(held_ids)s::bigint[], %(held_sums)s::numeric[])) AS entry
-     GROUP BY provider_id
-), written AS (
-    INSERT INTO balance (provider_id, epoch, key, key_changed, balance)
-    SELECT c.provider_id, %(epoch)s, k.key, k.key COLLATE "C" IS DISTINCT FROM b.key,
-           coalesce(b.balance, 0) + c.amount
-      FROM change c
-      LEFT JOIN initial_data p ON p.id = c.provider_id
-     CROSS JOIN LATERAL (SELECT (p.id || '_' || p.provider_name) COLLATE "C" AS key) AS k
-      LEFT JOIN LATERAL (
-           SELECT key, balance
-             FROM balance
-            WHERE provider_id = c.provider_id
-            ORDER BY epoch DESC
-            LIMIT 1
-           ) AS b ON true
-)
-INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
-SELECT %(epoch)s, %(token)s, %(boundary)s, pg_current_snapshot(), c.system_identifier,
-       %(held_rows)s + coalesce((SELECT sum(rows) FROM fresh), 0),
-       coalesce((SELECT sum(amount) FROM change), 0)
-  FROM pg_control_system() c
-RETURNING rows, amount::text, snapshot::text, (SELECT count(*) FROM change)
 """
 
 UNLIMITED: LiteralString = "SET LOCAL statement_timeout = 0"
@@ -153,16 +117,6 @@ class Fresh:
     age_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A tick that was written: what it counts, and the snapshot that the next one starts from."""
-
-    rows: int
-    amount: int
-    snapshot: str
-    providers: int
-
-
 def lock_ticks(conn: psycopg.Connection) -> None:
     """Wait until no other syncer is writing a tick. The statements after it see all it wrote."""
     conn.execute(LOCK)
@@ -178,7 +132,7 @@ def newest_tick(conn: psycopg.Connection) -> NewestTick:
 
 def read_fresh(conn: psycopg.Connection, last: str) -> Fresh:
     """Return what became visible since the snapshot `last`. Reads only; writes nothing."""
-    rows = conn.execute(SELECT_FRESH, {"last": last}).fetchall()
+    rows = conn.execute(SELECT_FRESH, since(last)).fetchall()
     found = [row for row in rows if row[2] is not None]
     return Fresh(
         snapshot=rows[0][0],
@@ -189,25 +143,14 @@ def read_fresh(conn: psycopg.Connection, last: str) -> Fresh:
     )
 
 
-def insert_tick(
-    conn: psycopg.Connection, mark: Watermark, boundary: datetime, memory: Memory
-) -> Written:
-    """Write the tick and, for each changed provider, its new balance. The caller holds the lock."""
-    row = conn.execute(
-        INSERT_TICK,
-        {
-            "last": memory.snapshot,
-            "held_ids": list(memory.sums),
-            "held_sums": [str(amount) for amount in memory.sums.values()],
-            "held_rows": memory.rows,
-            "epoch": mark.epoch,
-            "token": mark.token,
-            "boundary": boundary,
-        },
-    ).fetchone()
-    if row is None:
-        raise LookupError("the tick was not written")
-    return Written(rows=int(row[0]), amount=int(row[1]), snapshot=row[2], providers=row[3])
+def since(snapshot: str) -> dict[str, object]:
+    """Return the parameters that say what is fresh after `snapshot`.
+
+    Given as constants, not taken from the snapshot by the statement: then the planner sees that
+    mostly nothing was in progress, and how few rows are fresh.
+    """
+    _, xmax, xip = snapshot.split(":")
+    return {"xmax": xmax, "xip": xip.split(",") if xip else []}
 
 
 def take_baseline(conn: psycopg.Connection, mark: Watermark, boundary: datetime) -> None:

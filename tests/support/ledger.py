@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from pydantic import Secret
 
-from services.syncer import store
+from services.syncer import posting, store
 from services.syncer.core import KEYS_PER_SCRIPT_MAX, Memory, Publication, Watermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
 from services.syncer.service import Syncer
@@ -198,7 +198,7 @@ def tick_within(conn: psycopg.Connection, boundary: datetime) -> None:
     """Write a tick in the open transaction of `conn`, which holds the lock."""
     last = store.newest_tick(conn)
     mark = Watermark(last.epoch + 1, f"by-hand-{last.epoch + 1}")
-    store.insert_tick(conn, mark, boundary, Memory(last.token, last.snapshot))
+    posting.insert_tick(conn, mark, boundary, Memory(last.token, last.snapshot))
 
 
 def rfc3339_micros(seconds: int, micros: int) -> str:

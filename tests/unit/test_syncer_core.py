@@ -16,7 +16,7 @@ TARGET = Watermark(7, "seven")
 
 
 def newest(epoch: int) -> NewestTick:
-    return NewestTick(epoch, "token", NOON, "1:1:", same_cluster=True)
+    return NewestTick(epoch, "token", NOON, "1:1:", same_cluster=True, read_at=NOON)
 
 
 def found(epoch: int) -> Found:

@@ -1,0 +1,90 @@
+"""What a syncer remembers of the balances before: right at the boundary, whatever came between."""
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import ledger, servers
+from tests.support.ledger import add, minute
+
+ODD_NAMES = ['a "quoted" one', "back\\slash", "{braces, commas}", "NULL", "", "Ünïcödé 💳", "a'b"]
+
+
+def test_balances_remembered_from_before_another_syncers_tick_are_forgotten(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    url = keydb_server.url()
+    with ledger.syncing(dsn, url) as one, ledger.syncing(dsn, url) as other:
+        one.tick(minute(1))
+        add(conn, visa, 5)
+        one.fold()
+        add(conn, visa, 7)
+        other.tick(minute(2))
+        add(conn, visa, 11)
+        one.tick(minute(3))
+    assert ledger.shown(store) == {f"{visa}_Visa": "1023"}
+    ledger.assert_counted_once(conn)
+    ledger.assert_right(conn, store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE initial_data SET provider_name = 'Visum', initial_value = 1 WHERE id = %s",
+        "DELETE FROM initial_data WHERE id = %s",
+        "INSERT INTO initial_data (provider_name, initial_value) VALUES ('beside ' || %s, 3)",
+    ],
+    ids=["renamed", "removed", "another-added"],
+)
+def test_a_key_remembered_by_a_fold_changes_with_its_provider(
+    dsn: str,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+    change: str,
+) -> None:
+    ledger.add_provider(conn, "Amex", 1)
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        conn.execute("UPDATE initial_data SET initial_value = initial_value + 1")
+        syncer.fold()
+        conn.execute(change.encode(), [visa])
+        syncer.tick(minute(2))
+        ledger.assert_right(conn, store)
+        syncer.fold()
+        conn.execute("UPDATE initial_data SET initial_value = initial_value + 1")
+        syncer.tick(minute(3))
+    ledger.assert_right(conn, store)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_remembered_key_may_hold_any_character_and_counts_as_unchanged(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb, name: str
+) -> None:
+    odd = ledger.add_provider(conn, name, 1000)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        add(conn, odd, 5)
+        syncer.fold()
+        syncer.tick(minute(2))
+    ledger.assert_right(conn, store)
+    changed = conn.execute("SELECT key_changed FROM balance ORDER BY epoch").fetchall()
+    assert changed == [(True,), (False,)]
+
+
+def test_a_store_that_missed_a_tick_gets_what_both_changed(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> None:
+    visa, amex = (ledger.add_provider(conn, name, 1000) for name in ("Visa", "Amex"))
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        add(conn, visa, 5)
+        conn.execute("BEGIN")
+        ledger.tick_within(conn, minute(2))  # written, never shown
+        conn.execute("COMMIT")
+        add(conn, amex, 7)
+        syncer.fold()
+        syncer.tick(minute(3))
+    ledger.assert_right(conn, store)
