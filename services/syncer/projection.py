@@ -144,9 +144,9 @@ class Projection:
         removals = [key for key, value in changes if value is None]
         with keydb.translating():
             verdict, _epoch, _token, applied_at_s = self._script(
-                keys=[WATERMARK_KEY, KEYS_KEY, *values, *removals],
+                keys=[WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))],
                 args=[
-                    *expected,
+                    *map(_bytes, expected),
                     str(target.epoch),
                     target.token,
                     target.boundary,
@@ -155,6 +155,12 @@ class Projection:
                 ],
             )
         return Answer(verdict, float(applied_at_s or 0.0))
+
+
+def _bytes(text: str) -> bytes:
+    # What others wrote need not be UTF-8; read with surrogates, it goes back as it came. hiredis
+    # knows nothing of that.
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _text(reply: bytes | str | None) -> str:

@@ -8,7 +8,7 @@
 --   applied  the expected watermark was there; all is changed
 --   fenced   another one is there: nothing changes; epoch and token say which
 
-local SLICE = 1000 -- arguments to one call: Lua's stack is limited
+local SLICE = 1000 -- keys to one call: Lua's stack is limited
 
 local function shown()
   if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
@@ -28,6 +28,18 @@ end
 local function call_sliced(command, arguments, first, last)
   for from = first, last, SLICE do
     redis.call(command, KEYS[2], unpack(arguments, from, math.min(from + SLICE - 1, last)))
+  end
+end
+
+-- One call for many keys: a call costs more than what it does for one of them.
+local function set_sliced(count)
+  for from = 1, count, SLICE do
+    local pairs_of_slice = {}
+    for i = from, math.min(from + SLICE - 1, count) do
+      table.insert(pairs_of_slice, KEYS[2 + i])
+      table.insert(pairs_of_slice, ARGV[6 + i])
+    end
+    redis.call('MSET', unpack(pairs_of_slice))
   end
 end
 
@@ -60,9 +72,7 @@ drop_unless('hash', KEYS[1])
 drop_unless('set', KEYS[2])
 
 local sets = tonumber(ARGV[6])
-for i = 1, sets do
-  redis.call('SET', KEYS[2 + i], ARGV[6 + i])
-end
+set_sliced(sets)
 call_sliced('SADD', KEYS, 3, 2 + sets)
 for i = 3 + sets, #KEYS do
   redis.call('DEL', KEYS[i])
