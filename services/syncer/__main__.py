@@ -1,6 +1,7 @@
 """`python -m services.syncer`: settings, connections, the loop, and the order of stopping."""
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ from shared.health import Health
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 INTERVAL_UNTIL_TOLD_S = 60
 MISSED_TICKS_MAX = 2
+FOLD_BEFORE_TICK_S = 0.075
+"""How long before a tick is expected the outbox is read once more, so that little is left."""
 # Hardly slower, and leaves the processors to the ticks.
 ALONE = "-c max_parallel_workers_per_gather=0"
 
@@ -125,6 +128,7 @@ class Loop:
         self._broker = broker
         self._ticks: deque[tuple[int, bytes]] = deque()
         self._behind = False
+        self._expected_at = -math.inf
 
     def prepare(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
@@ -136,7 +140,7 @@ class Loop:
 
     def run_once(self) -> bool:
         """Handle one tick, or fold once. Returns whether it was a tick. Raises `Unavailable`."""
-        self._broker.poll(self._fold_interval_s)
+        self._broker.poll(self._pause_s())
         if self._ticks:
             tag, body = self._ticks.popleft()
             self._handle(body)
@@ -149,12 +153,18 @@ class Loop:
             self._report(self._syncer.publish())
         return False
 
+    def _pause_s(self) -> float:
+        """Return the time to the next read: the usual, or less shortly before a tick."""
+        left_s = self._expected_at - FOLD_BEFORE_TICK_S - time.monotonic()
+        return min(left_s, self._fold_interval_s) if left_s > 0 else self._fold_interval_s
+
     def _handle(self, body: bytes) -> None:
         try:
             received = tick.decode(body)
         except tick.MalformedTick as error:
             log.error("malformed_tick", error=str(error))
             return
+        self._expected_at = time.monotonic() + received.interval_s
         self._expect(received.interval_s)
         published = self._syncer.tick(received.boundary)
         if published.current:
