@@ -7,6 +7,7 @@ accepts connections. Speeds are means over a second, by the rows that a reader s
 
 import contextlib
 import time
+from dataclasses import replace
 
 import docker
 import psycopg
@@ -32,7 +33,7 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     pinning = cutting.Pinning(docker.from_env())
     with (
         servers.postgres(pinning.engine()) as postgres,
-        ground(Site(postgres, site.rabbitmq)) as fresh,
+        ground(replace(site, postgres=postgres)) as fresh,
     ):
         publish(fresh, ordinary(QUEUE_FACTOR * plan.messages))
         with programs.ingest().running(fresh) as program, publishing(fresh, 10**6, PACE_PER_S):

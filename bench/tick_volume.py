@@ -25,7 +25,8 @@ from bench import programs
 from bench.ground import Ground, Site, ground
 from bench.reader import Reader, Seconds
 from bench.result import Plan, Progress, Result, Row
-from shared import amqp, tick
+from shared import tick
+from shared.amqp import ticks
 
 QUESTION = "milliseconds from a boundary to its watermark in KeyDB, by volume"
 WARM_UP_TIMEOUT_S, GIVE_UP_S = 120.0, 20.0
@@ -106,15 +107,15 @@ def _watched(site: Site, fresh: Ground, case: Case, runs: int) -> tuple[Seconds,
 
 
 def _consumed(channel: BlockingChannel) -> bool:
-    channel.queue_declare(amqp.TICK_QUEUE, durable=True, arguments=dict(amqp.TICK_QUEUE_ARGUMENTS))
-    answer = channel.queue_declare(amqp.TICK_QUEUE, passive=True)
+    channel.queue_declare(ticks.QUEUE, durable=True, arguments=dict(ticks.QUEUE_ARGUMENTS))
+    answer = channel.queue_declare(ticks.QUEUE, passive=True)
     return answer.method.consumer_count > 0
 
 
 def _send(channel: BlockingChannel, boundary: int) -> None:
     at = datetime.fromtimestamp(boundary, UTC)
     body = tick.encode(tick.Tick(at, 60, "bench"))
-    channel.basic_publish(amqp.TICK_EXCHANGE, "", body)
+    channel.basic_publish(ticks.EXCHANGE, "", body)
 
 
 @contextlib.contextmanager

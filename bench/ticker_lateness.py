@@ -20,7 +20,8 @@ from bench import programs
 from bench.ground import Ground, Site, ground
 from bench.reader import Seconds, row
 from bench.result import Plan, Progress, Result
-from shared import amqp, tick
+from shared import tick
+from shared.amqp import ticks
 
 QUESTION = "milliseconds from a boundary to its tick"
 TICKS_MAX = 120
@@ -66,7 +67,7 @@ def _heard(fresh: Ground, count: int) -> Seconds:
     ) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, amqp.TICK_EXCHANGE)
+        channel.queue_bind(queue, ticks.EXCHANGE)
         channel.basic_consume(
             queue,
             lambda _channel, _method, _properties, body: late.append(

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from services.syncer import store
+from services.syncer import posting, store
+from services.syncer.core import Memory
 from shared import postgres
 from shared.settings import PostgresSettings
 from tests.support import servers
@@ -132,7 +133,7 @@ def last(conn: psycopg.Connection) -> str:
 
 
 def test_a_fold_reads_what_is_fresh(ours: psycopg.Connection) -> None:
-    plan = explain(ours, store.SELECT_FRESH, {"last": last(ours)})
+    plan = explain(ours, store.SELECT_FRESH, store.since(last(ours)))
     assert_narrow(plan, "outbox", "tick")
     assert any("xid_idx" in name for name in indexes(plan))
     assert "tick_pkey" in indexes(plan)
@@ -142,7 +143,7 @@ def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_wha
     ours: psycopg.Connection,
 ) -> None:
     xmax = last(ours).split(":")[1]
-    plan = explain(ours, store.SELECT_FRESH, {"last": f"7:{xmax}:7"})
+    plan = explain(ours, store.SELECT_FRESH, store.since(f"7:{xmax}:7"))
     assert_narrow(plan, "outbox", "tick")
     assert sum(visited(node) for node in scans(plan, "outbox")) == FRESH + KEPT / 500
 
@@ -150,16 +151,10 @@ def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_wha
 def test_a_tick_reads_what_is_fresh_and_of_each_changed_provider_the_newest_balance(
     ours: psycopg.Connection,
 ) -> None:
-    values = {
-        "last": last(ours),
-        "held_ids": list(range(1, CHANGED + 1)),
-        "held_sums": ["1"] * CHANGED,
-        "held_rows": CHANGED,
-        "epoch": TICKS + 1,
-        "token": "new",
-        "boundary": "2026-01-01T00:00:00Z",
-    }
-    plan = explain(ours, store.INSERT_TICK, values)
+    memory = Memory("before", last(ours))
+    memory.add(memory.snapshot, [(one, 1) for one in range(1, CHANGED + 1)], CHANGED)
+    mark = {"epoch": TICKS + 1, "token": "new", "boundary": "2026-01-01T00:00:00Z"}
+    plan = explain(ours, posting.INSERT_TICK, posting.held(memory) | mark)
     assert_narrow(plan, "outbox", "balance", "initial_data")
     assert {"balance_pkey", "initial_data_pkey"} <= indexes(plan)
 

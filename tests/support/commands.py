@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-SENT = ["+info", "+multi", "+exec", "+mget", "+hmget", "+smembers", "+evalsha", "+script|load", "+client|setname"]
+SENT = [
+    "+info",
+    "+multi",
+    "+exec",
+    "+mget",
+    "+hmget",
+    "+smembers",
+    "+evalsha",
+    "+script|load",
+    "+client|setname",
+]
 IN_THE_SCRIPT = ["+type", "+hmget", "+mset", "+del", "+sadd", "+srem", "+hset", "+time"]
 USER, PASSWORD = "minutebook", "secret"
 RULES = ["on", f">{PASSWORD}", "~*", *dict.fromkeys([*SENT, *IN_THE_SCRIPT])]

@@ -177,8 +177,8 @@ def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[R
         management = published_port(container, 15672)
         healthy = ["bash", "/opt/minutebook/healthy.sh"]
         eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
-        address = (5672, management, address(container)) if direct else (port, management)
-        yield Rabbitmq(*address)
+        where = (5672, management, address(container)) if direct else (port, management)
+        yield Rabbitmq(*where)
 
 
 @contextlib.contextmanager
