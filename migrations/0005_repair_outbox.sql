@@ -38,11 +38,13 @@ BEGIN
 END
 $$;
 
--- As before, and takes the note. Only the parent and the partition itself are locked: with their
--- sisters, a writer could have to wait for each of them in turn.
+-- As before, and takes the note. Writers wait for what is done under the lock, so that must not
+-- depend on how many rows go: with the snapshot from a join, or both conditions in one, the planner
+-- has all of them read. Only the parent and the partition are locked, not its sisters.
 CREATE OR REPLACE FUNCTION minutebook_drop_partition(name text) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
+    counted   pg_snapshot;
     uncounted boolean;
 BEGIN
     PERFORM minutebook_require_read_committed();
@@ -50,14 +52,14 @@ BEGIN
     IF to_regclass(name) IS NULL THEN
         RETURN false; -- another syncer was first
     END IF;
+    counted := (SELECT snapshot FROM tick ORDER BY epoch DESC LIMIT 1);
     EXECUTE format('LOCK TABLE ONLY outbox, ONLY %I IN ACCESS EXCLUSIVE MODE', name);
     EXECUTE format(
-        'SELECT EXISTS (
-            SELECT
-              FROM %I o, (SELECT snapshot FROM tick ORDER BY epoch DESC LIMIT 1) AS t
-             WHERE o.xid >= pg_snapshot_xmax(t.snapshot)
-                OR o.xid = ANY (ARRAY(SELECT pg_snapshot_xip(t.snapshot))))', name)
-       INTO uncounted;
+        'SELECT EXISTS (SELECT FROM %1$I WHERE xid >= pg_snapshot_xmax($1))
+             OR EXISTS (SELECT FROM %1$I WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))',
+        name)
+       INTO uncounted
+      USING counted;
     IF uncounted THEN
         RETURN false;
     END IF;

@@ -4,7 +4,7 @@ Every lock is given up after 50 ms and tried again at the next round: an open wr
 cleaning, cleaning never delays a writer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import LiteralString
@@ -80,12 +80,11 @@ class Done:
 def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done:
     """Do one bounded round. Raises `Unavailable`; a lock not had in 50 ms is not an error."""
     with postgres.translating():
-        made = sum(
-            _unless_in_the_way(conn, partial(_make, conn, hours))
-            for hours in range(HOURS_AHEAD + 1)
+        made = _until_in_the_way(
+            conn, [partial(_make, conn, hours) for hours in range(HOURS_AHEAD + 1)]
         )
         expired = conn.execute(SELECT_EXPIRED, {"retention_h": outbox_h}).fetchall()
-        dropped = sum(_unless_in_the_way(conn, partial(_drop, conn, name)) for (name,) in expired)
+        dropped = _until_in_the_way(conn, [partial(_drop, conn, name) for (name,) in expired])
         pruned = _prune(conn, history_d)
         _report_default(conn)
     if made or dropped or pruned:
@@ -93,16 +92,20 @@ def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done
     return Done(made, dropped, pruned)
 
 
-def _unless_in_the_way(conn: psycopg.Connection, work: Callable[[], bool]) -> bool:
-    try:
-        with conn.transaction():
-            conn.execute(LIMIT_LOCK_WAIT)
-            return work()
-    except errors.LockNotAvailable:
-        return False
-    except errors.CheckViolation:
-        log.error("default_partition_in_use", hint="rows there lie in the time of a new partition")
-        return False
+def _until_in_the_way(conn: psycopg.Connection, works: Iterable[Callable[[], bool]]) -> int:
+    done = 0
+    for work in works:
+        try:
+            with conn.transaction():
+                conn.execute(LIMIT_LOCK_WAIT)
+                done += work()
+        except errors.LockNotAvailable:
+            break  # who holds this up holds up the rest, too, and writers queue behind each attempt
+        except errors.CheckViolation:
+            log.error(
+                "default_partition_in_use", hint="rows there lie in the time of a new partition"
+            )
+    return done
 
 
 def _make(conn: psycopg.Connection, hours: int) -> bool:

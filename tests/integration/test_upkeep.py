@@ -143,6 +143,83 @@ def test_an_open_writer_delays_cleaning_and_is_not_delayed_by_it(
     assert run(ours).dropped == 1
 
 
+def test_a_long_reader_delays_cleaning_and_costs_writers_one_short_wait_a_round(
+    dsn: str, ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    for hour in range(20):
+        conn.execute(MAKE, [f"2020-01-02 {hour:02}:30+00"])
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    count_all(conn)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(dsn) as reader:
+        reader.execute("SELECT count(*) FROM outbox")
+        cleaning = pool.submit(run, ours)
+        waited = 0.0
+        while not cleaning.done():
+            started = time.monotonic()
+            add(conn, visa, 1)
+            waited += max(0.0, time.monotonic() - started - 0.02)
+        assert cleaning.result().dropped == 0
+        reader.rollback()
+    assert waited < 0.05 + 0.25, "50 ms of waiting in all, and what a busy machine adds"
+    assert run(ours).dropped == 20
+
+
+@pytest.mark.parametrize("newest", ["visible", "was in progress"])
+def test_what_is_looked_at_under_the_lock_does_not_grow_with_the_partition(
+    dsn: str, conn: psycopg.Connection, newest: str
+) -> None:
+    insert: LiteralString = (
+        "INSERT INTO outbox (provider_id, amount, operation, created_at)"
+        " SELECT 1, 0, 'modified', %s FROM generate_series(1, %s)"
+    )
+    conn.execute(MAKE, [LONG_AGO])
+    with psycopg.connect(dsn) as late:
+        if newest == "was in progress":
+            late.execute(insert, [LONG_AGO, 1])
+        conn.execute(insert, [LONG_AGO, 20_000])
+        count_all(conn)
+        if newest == "visible":
+            late.execute(insert, [LONG_AGO, 1])
+        late.commit()
+    conn.execute("ANALYZE")
+    with psycopg.connect(dsn) as fresh:  # which has read nothing else
+        assert fresh.execute(DROP, [PARTITION]).fetchone() == (False,)
+        read = fresh.execute(
+            "SELECT sum(pg_stat_get_xact_tuples_returned(o)) FROM (SELECT indexrelid AS o"
+            " FROM pg_index WHERE indrelid = %(p)s::regclass UNION SELECT %(p)s::regclass) AS x",
+            {"p": PARTITION},
+        ).fetchone()
+    assert read
+    assert read[0] < 10, "in order or by an index, rows that are long counted were read"
+
+
+def test_a_syncer_away_for_longer_than_the_retention_loses_nothing(
+    dsn: str,
+    ours: psycopg.Connection,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        for hour in range(5):
+            conn.execute(MAKE, [f"2020-01-02 {hour:02}:30+00"])
+            with conn.transaction():  # as if that hour had been now
+                add(conn, visa, 10**hour)
+                conn.execute(
+                    "UPDATE outbox SET created_at = %s WHERE xid = pg_current_xact_id()",
+                    [f"2020-01-02 {hour:02}:30+00"],
+                )
+        assert run(ours).dropped == 0
+        syncer.tick(minute(2))
+        assert ledger.newest(conn)[1:] == (5, 11111)
+        ledger.assert_right(conn, store)
+        assert run(ours).dropped == 5
+        syncer.tick(minute(3))
+        ledger.assert_right(conn, store)
+
+
 @pytest.mark.parametrize("statement", [MAKE, DROP])
 def test_two_syncers_may_clean_at_the_same_moment(
     dsn: str, conn: psycopg.Connection, statement: LiteralString
