@@ -161,7 +161,7 @@ def check(tick: Tick) -> str:
     """Return the snapshot that `tick` continued from. Raises `Unanswerable` if there is none."""
     if not tick.same_cluster:
         raise Unanswerable(f"tick {tick.epoch} was written in another cluster")
-    if tick.boundary is None or tick.continued is False:
+    if (tick.boundary is None and tick.before is None) or tick.continued is False:
         raise Unanswerable(f"tick {tick.epoch} is a baseline: it counted the tables themselves")
     if tick.before is None:
         raise Unanswerable(f"the tick before {tick.epoch} was pruned (HISTORY_RETENTION_DAYS)")
