@@ -19,6 +19,7 @@ from shared.settings import KeydbSettings
 
 TIMEOUT_S = 1.0
 RETRIES = 1
+WRONG_TYPE = "WRONGTYPE"
 
 Client = redis.Redis
 Script = Any
@@ -77,7 +78,19 @@ def check_server(keydb: Client) -> None:
 def wrong_type(error: Unavailable) -> bool:
     """Say whether KeyDB refused because a key of ours holds something of another type."""
     cause = error.__cause__
-    return isinstance(cause, ResponseError) and str(cause).startswith("WRONGTYPE")
+    return isinstance(cause, ResponseError) and str(cause).startswith(WRONG_TYPE)
+
+
+def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command answers
+    """Return one reply of several, or None if the key holds something of another type.
+
+    Raises what the server refused otherwise; the caller translates.
+    """
+    if not isinstance(reply, RedisError):
+        return reply
+    if isinstance(reply, ResponseError) and str(reply).startswith(WRONG_TYPE):
+        return None
+    raise reply
 
 
 def refused(error: Unavailable) -> bool:

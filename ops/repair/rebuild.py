@@ -12,7 +12,7 @@ import psycopg
 
 from services.syncer import core, store
 from services.syncer.core import PARTIAL_PREFIX, Found, Publication, Watermark
-from services.syncer.projection import Projection
+from services.syncer.projection import Moved, Projection
 from shared import postgres
 from shared.errors import Refusal
 
@@ -45,7 +45,10 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
             if claim is None:
                 continue  # a syncer was faster: what it sent is looked at anew
             values = store.everything(conn, target.epoch)
-            removals = tuple(projection.keys() - values.keys())
+            try:
+                removals = tuple(projection.keys(claim) - values.keys())
+            except Moved:
+                continue
             whole = Publication(claim, target, values, removals, "unknown")
             if projection.apply(whole).verdict != "fenced":
                 return Rebuilt(target.epoch, target.boundary, len(values), len(removals))

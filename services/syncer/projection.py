@@ -71,15 +71,22 @@ class Projection:
             fields = [None] * len(FIELDS)  # the script takes it for missing, too
         return understand(*map(_text, fields))
 
-    def keys(self) -> set[str]:
-        """Return the names of the keys that are ours. Raises `Unavailable`."""
-        try:
-            with keydb.translating():
-                return {_text(key) for key in self._client.smembers(KEYS_KEY)}
-        except Unavailable as error:
-            if not keydb.wrong_type(error):
-                raise
-            return set()
+    def keys(self, found: Found) -> set[str]:
+        """Return the names of the keys that are ours, while the watermark is the one `found`.
+
+        Both are one read. Apart, the names could be those of a KeyDB that was emptied meanwhile
+        and then, by a script sent again, shows `found` once more: what it then holds and should
+        not would stay. Raises `Moved`, and `Unavailable`.
+        """
+        with keydb.translating(), self._client.pipeline(transaction=True) as both:
+            both.hmget(WATERMARK_KEY, ["epoch", "token"])
+            both.smembers(KEYS_KEY)
+            replies = both.execute(raise_on_error=False)
+            mark, names = map(keydb.unless_wrong_type, replies)
+        epoch, token = mark or (None, None)
+        if (_text(epoch), _text(token)) != (found.raw_epoch, found.raw_token):
+            raise Moved
+        return {_text(key) for key in names or ()}
 
     def values(self, found: Found, keys: Iterable[str]) -> Iterator[dict[str, str | None]]:
         """Yield what `keys` hold, part by part, all while the watermark is the one `found`.

@@ -148,7 +148,7 @@ def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) 
         if found.mark is None or store.is_noted(conn, found.mark) is None:
             return KeydbLeg("unknown")
         expected = store.everything(conn, found.mark.epoch)
-    listed = projection.keys()
+    listed = projection.keys(found)
     drifting: set[str] = set()
     drifts: list[KeydbDrift] = []
     for part in projection.values(found, expected.keys() | listed):

@@ -15,7 +15,7 @@ import structlog
 from services.syncer import boundary as boundaries
 from services.syncer import core, metrics, posting, store
 from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
-from services.syncer.projection import Answer, Projection
+from services.syncer.projection import Answer, Moved, Projection
 from shared import postgres
 from shared.errors import Unavailable
 from shared.metrics import RECONNECTS
@@ -218,7 +218,10 @@ class Syncer:
             cause: core.Cause = "next" if in_turn else "behind"
         else:
             values = store.everything(self._conn, target.epoch)
-            removals = self._projection.keys() - values.keys()
+            try:
+                removals = self._projection.keys(found) - values.keys()
+            except Moved:
+                return Published("moved", behind=True)  # worked out anew at the next round
             cause = "unknown" if found.raw_token else "missing"
         return Publication(found, target, values, tuple(removals), cause)
 

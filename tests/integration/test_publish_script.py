@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from services.syncer.core import Found, Publication, Watermark, understand
-from services.syncer.projection import KEYS_KEY, SCRIPT, WATERMARK_KEY, Projection
+from services.syncer.projection import KEYS_KEY, SCRIPT, WATERMARK_KEY, Moved, Projection
 from shared import keydb
 from tests.support import ledger, servers
 from tests.support.proxy import proxying
@@ -144,10 +144,12 @@ def test_bookkeeping_of_a_wrong_type_counts_as_missing_and_is_replaced(
 ) -> None:
     store.set(key, "someone was here")
     found = projection.read()
-    assert (found, projection.keys()) == (NOTHING, set())
+    assert (found, projection.keys(found)) == (NOTHING, set())
     assert projection.apply(publication(found, FIRST, {"1_a": "1"})).verdict == "applied"
     assert projection.read().mark == FIRST
-    assert projection.keys() == {"1_a"}
+    assert projection.keys(projection.read()) == {"1_a"}
+    with pytest.raises(Moved):
+        projection.keys(found)
 
 
 def test_a_key_of_a_wrong_type_is_replaced_by_its_value(

@@ -1,7 +1,5 @@
 """Publishing when KeyDB is flushed, put back, garbled or away."""
 
-from collections.abc import Callable
-
 import psycopg
 import pytest
 import redis
@@ -22,28 +20,6 @@ def fenced() -> float:
     return REGISTRY.get_sample_value("minutebook_fenced_writes_total") or 0.0
 
 
-def dump(server: servers.Keydb) -> Callable[[], None]:
-    """Take what the store holds now; returns what puts it back, as an old file would."""
-    with server.client(decode_responses=False) as raw:
-        held = {key: raw.dump(key) for key in raw.scan_iter()}
-
-    def restore() -> None:
-        with server.client(decode_responses=False) as raw:
-            raw.flushall()
-            for key, value in held.items():
-                raw.restore(key, 0, value)
-
-    return restore
-
-
-def flush(server: servers.Keydb) -> Callable[[], None]:
-    def empty() -> None:
-        with server.client() as raw:
-            raw.flushall()
-
-    return empty
-
-
 @pytest.mark.parametrize("meddling", ["flushed", "put-back"])
 def test_a_store_that_changed_after_its_watermark_was_read_fences_and_then_is_right(
     dsn: str,
@@ -57,11 +33,11 @@ def test_a_store_that_changed_after_its_watermark_was_read_fences_and_then_is_ri
     ledger.add_provider(conn, "Mastercard", 2000)
     with ledger.syncing(dsn, url) as syncer:
         syncer.tick(minute(1))
-        older = dump(keydb_server)
+        older = ledger.dump(keydb_server)
         conn.execute("UPDATE initial_data SET provider_name = 'MC', initial_value = 2 WHERE id = 2")
         syncer.tick(minute(2))
     before = fenced()
-    meddle = flush(keydb_server) if meddling == "flushed" else older
+    meddle = ledger.flush(keydb_server) if meddling == "flushed" else older
     with (
         ledger.keydb_client(url) as client,
         ledger.syncer_of(dsn, ledger.Meddled(client, meddle)) as syncer,
@@ -80,7 +56,7 @@ def test_a_store_put_back_to_an_older_tick_is_sent_what_changed_since(
     ledger.add_provider(conn, "Mastercard", 2000)
     with ledger.syncing(dsn, url) as syncer:
         syncer.tick(minute(1))
-        older = dump(keydb_server)
+        older = ledger.dump(keydb_server)
         conn.execute("UPDATE initial_data SET provider_name = 'MC' WHERE id = 2")
         syncer.tick(minute(2))
         conn.execute("UPDATE initial_data SET initial_value = 7 WHERE id = 1")

@@ -12,7 +12,7 @@ from pydantic import Secret
 
 from services.syncer import reconcile
 from services.syncer import store as sql
-from services.syncer.core import Unanswerable
+from services.syncer.core import Found, Unanswerable
 from services.syncer.drift import KeydbDrift, LedgerDrift, Report
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Moved, Projection
 from services.syncer.service import Syncer
@@ -216,12 +216,12 @@ class Restless(Projection):
         self._left = times
         self._minute = 1
 
-    def keys(self) -> set[str]:
+    def keys(self, found: Found) -> set[str]:
         if self._left:
             self._left -= 1
             self._minute += 1
             self._syncer.tick(minute(self._minute))
-        return super().keys()
+        return super().keys(found)
 
 
 @pytest.mark.parametrize(("times", "state"), [(1, "compared"), (4, "compared"), (5, "moving")])

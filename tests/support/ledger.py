@@ -16,6 +16,7 @@ from services.syncer.service import Syncer
 from shared import keydb, postgres
 from shared.settings import KeydbSettings, PostgresSettings
 from tests.support.eventually import eventually
+from tests.support.servers import Keydb
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 Values = dict[str, str]
@@ -127,6 +128,34 @@ def newest(conn: psycopg.Connection) -> tuple[int, int, int]:
 def shown(client: Any) -> Values:
     """Return every key of KeyDB that is no bookkeeping of ours."""
     return {key: client.get(key) for key in client.scan_iter() if not key.startswith("minutebook:")}
+
+
+def dump(server: Keydb) -> Callable[[], None]:
+    """Take what the store holds now; returns what puts it back, as an old file would."""
+    with server.client(decode_responses=False) as raw:
+        held = {key: raw.dump(key) for key in raw.scan_iter()}
+
+    def restore() -> None:
+        with (
+            server.client(decode_responses=False) as raw,
+            raw.pipeline(transaction=True) as pipe,
+        ):
+            pipe.flushall()
+            for key, value in held.items():
+                pipe.restore(key, 0, value)
+            pipe.execute()
+
+    return restore
+
+
+def flush(server: Keydb) -> Callable[[], None]:
+    """Return what empties the store."""
+
+    def empty() -> None:
+        with server.client() as raw:
+            raw.flushall()
+
+    return empty
 
 
 def watermark(client: Any) -> tuple[str, str]:
