@@ -97,6 +97,14 @@ integration: venv engine ## Integration tests: one real server at a time
 acceptance: venv engine ## Acceptance tests: the whole stack from outside
 	@$(PYTEST) tests/acceptance $(PYTEST_ARGS)
 
+# What may be given: make model ONLY=token MODEL_ARGS=--trail
+MODEL_ARGS =
+
+.PHONY: model
+model: venv ## Check the protocol's model, and that every mutant of it is found: minutes (no Docker)
+	@./deploy/spin.sh
+	@$(PY) -m model $(if $(ONLY),--only $(ONLY)) $(MODEL_ARGS)
+
 .PHONY: format
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

@@ -1,0 +1,1 @@
+"""The protocol as a model that a checker searches exhaustively, and mutants that it must find."""
