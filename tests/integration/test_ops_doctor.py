@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import messages, servers, tool
+from tests.support import commands, messages, servers, tool
 from tests.support.eventually import eventually
 from tests.support.servers import PASSWORD, USER
 from tests.support.tool import Tool
@@ -22,7 +22,7 @@ def ops(
 ) -> Iterator[Tool]:
     """The tool against servers as compose sets them up, without the management page."""
     messages.publish(amqp_url)
-    yield tool.deployment(dsn, amqp_url, keydb_server.url())
+    yield tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
     for name, value in (("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
         store.config_set(name, value)
 

@@ -7,14 +7,14 @@ import pytest
 import redis
 
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
-from tests.support import ledger, messages, servers, tool
+from tests.support import commands, ledger, messages, servers, tool
 from tests.support.tool import Tool
 
 
 @pytest.fixture
 def ops(dsn: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool beside Postgres and KeyDB; the broker is down, and nobody misses it."""
-    return tool.deployment(dsn, keydb_url=keydb_server.url())
+    return tool.deployment(dsn, keydb_url=keydb_server.url(commands.OPERATOR))
 
 
 def providers(conn: psycopg.Connection) -> list[tuple[int, str, int]]:

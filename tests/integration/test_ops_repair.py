@@ -4,7 +4,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import ledger, messages, servers, tool
+from tests.support import commands, ledger, messages, servers, tool
 from tests.support.tool import Tool
 
 
@@ -14,7 +14,7 @@ def ops(
 ) -> Tool:
     """The tool after one tick; the broker is down, and nobody misses it."""
     messages.add_providers(conn)
-    made = tool.deployment(dsn, keydb_url=keydb_server.url())
+    made = tool.deployment(dsn, keydb_url=keydb_server.url(commands.OPERATOR))
     tick(made, 1)
     return made
 

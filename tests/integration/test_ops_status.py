@@ -11,7 +11,7 @@ import redis
 from services.syncer.projection import WATERMARK_KEY
 from shared import postgres
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from tests.support import ledger, messages, programs, servers, tool
+from tests.support import commands, ledger, messages, programs, servers, tool
 from tests.support.eventually import eventually
 from tests.support.tool import Tool
 
@@ -21,7 +21,7 @@ SERVERS = ("postgres", "rabbitmq", "keydb")
 @pytest.fixture
 def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool against real servers on which nothing of ours runs."""
-    return tool.deployment(dsn, amqp_url, keydb_server.url())
+    return tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
 
 
 def about(document: Any, level: str = "wrong") -> set[str]:

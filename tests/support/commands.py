@@ -1,21 +1,15 @@
-"""What our services may ask of KeyDB: the rights of their user on every server under test."""
+"""What our services, and operators, may ask of KeyDB: the rights of their users under test."""
 
 from pathlib import Path
 
-SENT = [
-    "+info",
-    "+multi",
-    "+exec",
-    "+mget",
-    "+hmget",
-    "+smembers",
-    "+evalsha",
-    "+script|load",
-    "+client|setname",
-]
+SENT = ["+info", "+hmget", "+smembers", "+multi", "+exec"]
+SENT += ["+evalsha", "+script|load", "+client|setname"]
 IN_THE_SCRIPT = ["+type", "+hmget", "+mset", "+del", "+sadd", "+srem", "+hset", "+time"]
-USER, PASSWORD = "minutebook", "secret"
-RULES = ["on", f">{PASSWORD}", "~*", *dict.fromkeys([*SENT, *IN_THE_SCRIPT])]
+TO_RECONCILE = ["+mget"]
+BY_OPERATORS = ["+scard", "+hget", "+config|get"]
+USER, OPERATOR, PASSWORD = "minutebook", "operator", "secret"
+RULES = ["on", f">{PASSWORD}", "~*", *dict.fromkeys([*SENT, *IN_THE_SCRIPT, *TO_RECONCILE])]
+OPERATORS_RULES = [*RULES, *BY_OPERATORS]
 
 
 def known_to_keydb() -> set[str]:

@@ -116,9 +116,9 @@ class Keydb:
     kind: str = "keydb"
     host: str = LOCAL
 
-    def url(self) -> str:
-        """Return a Redis URL for our services."""
-        return f"redis://{commands.USER}:{commands.PASSWORD}@{self.host}:{self.port}/0"
+    def url(self, user: str = commands.USER) -> str:
+        """Return a Redis URL for our services, or for another user of ours."""
+        return f"redis://{user}:{commands.PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a client that may do anything and decodes replies; the caller closes it."""
@@ -188,7 +188,8 @@ def keydb(
     """Start a server of the family with the options that compose gives KeyDB, and our user."""
     options = {
         "command": f"{kind}-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
-        f" --maxmemory-policy noeviction --user {commands.USER} {' '.join(commands.RULES)}",
+        f" --maxmemory-policy noeviction --user {commands.USER} {' '.join(commands.RULES)}"
+        f" --user {commands.OPERATOR} {' '.join(commands.OPERATORS_RULES)}",
         "ports": {"6379/tcp": ("127.0.0.1", None)},
     }
     with running(client, KEYDB_KINDS[kind], **options) as container:

@@ -6,13 +6,14 @@ SLOW_OR_DESTRUCTIVE = {"keys", "scan", "sscan", "hscan", "flushall", "flushdb", 
 
 
 def names() -> set[str]:
-    rights = {*commands.SENT, *commands.IN_THE_SCRIPT}
+    rights = {*commands.SENT, *commands.IN_THE_SCRIPT, *commands.TO_RECONCILE}
     return {right.removeprefix("+").partition("|")[0] for right in rights}
 
 
 def test_keydb_has_every_command_that_our_services_may_use() -> None:
     assert len(commands.known_to_keydb()) > 200
     assert names() <= commands.known_to_keydb()
+    assert {"scard", "hget", "config"} <= commands.known_to_keydb()
 
 
 def test_our_services_may_not_use_what_blocks_or_empties_a_store() -> None:
