@@ -44,7 +44,8 @@ QUESTIONS: dict[str, Callable[[Site, Plan, Progress], Result]] = {
     "ingest_outage": ingest_outage.measure,
     "tick_lateness": tick_lateness.measure,
     "tick_volume": tick_volume.measure,
-    "tick_growth": tick_growth.measure,
+    "tick_growth_kept": tick_growth.kept,
+    "tick_growth_repeated": tick_growth.repeated,
     "tick_soak": tick_soak.measure,
     "ticker_lateness": ticker_lateness.measure,
 }

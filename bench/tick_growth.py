@@ -57,26 +57,31 @@ Times = tuple[list[float], list[float]]
 """Seconds of folds, seconds of ticks."""
 
 
-def measure(site: Site, plan: Plan, progress: Progress) -> Result:
-    """Compare with and without rows kept, then early with late."""
+def kept(site: Site, plan: Plan, progress: Progress) -> Result:
+    """Compare nothing kept with `plan.retained` rows kept."""
     with ground(site) as fresh:
         progress.turn("nothing kept")
-        empty = _sampled(site, fresh, 1)
+        before = _sampled(site, fresh, 1)
         progress.turn(f"{plan.retained:,} rows kept")
         _fill(fresh, plan.retained)
-        kept = _sampled(site, fresh, SAMPLES + 2)
+        after = _sampled(site, fresh, SAMPLES + 2)
     rows = [
-        _row(f"{what}: nothing, then {plan.retained:,} rows kept", before, after, KEPT_MAX)
-        for what, before, after in zip(("fold", "tick"), empty, kept, strict=True)
+        _row(f"{what}: nothing, then {plan.retained:,} rows kept", one, other, KEPT_MAX)
+        for what, one, other in zip(("fold", "tick"), before, after, strict=True)
     ]
+    return Result("tick_growth_kept", QUESTION, rows)
+
+
+def repeated(site: Site, _plan: Plan, progress: Progress) -> Result:
+    """Compare early with late, beside an idle snapshot."""
     with ground(site) as fresh:
-        progress.turn(f"{TICKS * FOLDS_A_TICK:,} folds and {TICKS:,} ticks beside an idle snapshot")
+        progress.turn(f"{TICKS * FOLDS_A_TICK:,} folds and {TICKS:,} ticks")
         times = _repeated(site, fresh)
-    rows += [
+    rows = [
         _row(f"{what}: first, then last {EDGE}", one[:EDGE], one[-EDGE:], REPEATED_MAX)
         for what, one in zip(("fold", "tick"), times, strict=True)
     ]
-    return Result("tick_growth", QUESTION, rows)
+    return Result("tick_growth_repeated", QUESTION, rows)
 
 
 def _sampled(site: Site, fresh: Ground, first: int) -> Times:
