@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pika
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorException,
+)
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from shared.errors import Unavailable
@@ -41,7 +45,9 @@ def translating() -> Iterator[None]:
     """Turn what the broker or the network did into `Unavailable`; let the rest pass."""
     try:
         yield
-    except (AMQPError, OSError) as error:
+    # Connectors' errors are no AMQPError: pika turns only a refused socket into one, and leaves
+    # others as they are, a host name that cannot be resolved among them.
+    except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable("rabbitmq", _detail(error)) from error
 
 
@@ -49,4 +55,6 @@ def _detail(error: Exception) -> str:
     # Never str(error) of a connection failure: pika puts addresses in it, some versions the URL.
     if isinstance(error, ChannelClosedByBroker):
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
+    if isinstance(error, AMQPConnectionWorkflowFailed):
+        return type(error.exceptions[-1]).__name__
     return type(error).__name__

@@ -75,6 +75,20 @@ def test_a_server_that_is_down_is_a_line_and_the_others_are_still_seen(
     assert "Traceback" not in said.stdout + said.stderr
 
 
+def test_a_host_name_that_nobody_knows_is_a_server_that_is_down(ops: Tool) -> None:
+    # A stopped container is that: its name goes with it.
+    seen = ops.json(
+        "status",
+        code=1,
+        POSTGRES_DSN="postgresql://user:password@nowhere.invalid/minutebook",
+        RABBITMQ_URL="amqp://user:password@nowhere.invalid/%2F",
+        KEYDB_URL="redis://nowhere.invalid/0",
+    )
+
+    assert all(set(seen[server]) == {"error"} for server in SERVERS)
+    assert seen["rabbitmq"]["error"] == "gaierror"
+
+
 def test_nobody_at_work_is_said_with_what_to_start(ops: Tool) -> None:
     seen = ops.json("status", code=1)
 
