@@ -12,6 +12,8 @@ from shared.postgres import SCHEMA_NEEDED
 LATENESS_MAX_S = 1.0
 """The promise: within one second of the boundary."""
 MISSED_TICKS_MAX = 2
+BLOCKED_MAX_S = 2.0
+"""For how long a lock may be waited for: a batch takes milliseconds."""
 PARTIAL_PREFIX = "partial:"
 
 Level = Literal["wrong", "note"]
@@ -54,6 +56,15 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """A service of ours that waits in Postgres for a lock, and the processes that hold it."""
+
+    service: str
+    holders: list[int]
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What Postgres says; without a schema of ours only the first three."""
 
@@ -66,6 +77,7 @@ class Ledger:
     unfolded_age_s: float | None = None
     default_partition_rows: int = 0
     providers: int = 0
+    blocked: list[Blocked] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
 
 
@@ -154,6 +166,16 @@ def _postgres(seen: Seen) -> Iterator[Finding]:
         )
         return
     yield from _tick(seen, ledger, ledger.tick)
+    for one in ledger.blocked:
+        if one.since_s > BLOCKED_MAX_S:
+            holders = ", ".join(str(pid) for pid in one.holders)
+            yield Finding(
+                "wrong",
+                one.service,
+                f"waits for a lock since {age(one.since_s)}; Postgres's process {holders} holds it",
+                f"in pg_stat_activity see what {holders} does; to end it: "
+                + "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in one.holders),
+            )
     if ledger.default_partition_rows:
         rows = count(ledger.default_partition_rows, "outbox row is", "outbox rows are")
         yield Finding(

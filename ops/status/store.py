@@ -4,7 +4,7 @@ from typing import LiteralString
 
 import psycopg
 
-from ops.status.core import Dead, LastTick, Ledger
+from ops.status.core import Blocked, Dead, LastTick, Ledger
 from shared import postgres
 
 SELECT_SERVER: LiteralString = """
@@ -45,6 +45,16 @@ SELECT state, reason, count(*), min(received_at)
  GROUP BY state, reason
  ORDER BY state, count(*) DESC, reason
 """
+# Whoever waits for a lock holds up what it is there for, and nothing else shows it.
+SELECT_BLOCKED: LiteralString = """
+SELECT substr(application_name, 12), pg_blocking_pids(pid),
+       extract(epoch FROM clock_timestamp() - query_start)::float8
+  FROM pg_stat_activity
+ WHERE datname = current_database()
+   AND application_name IN ('minutebook-ingest', 'minutebook-syncer')
+   AND wait_event_type = 'Lock'
+ ORDER BY 3 DESC
+"""
 SELECT_KNOWN: LiteralString = """
 SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
 """
@@ -75,6 +85,7 @@ def look(conn: psycopg.Connection) -> Ledger:
         unfolded_age_s=unfolded[1] if last.same_cluster else None,
         default_partition_rows=rest[0],
         providers=rest[1],
+        blocked=[Blocked(*one) for one in conn.execute(SELECT_BLOCKED)],
         dead=[Dead(*one) for one in conn.execute(COUNT_DEAD)],
     )
 

@@ -164,3 +164,18 @@ def test_looking_declares_nothing(ops: Tool, amqp_url: str) -> None:
 
     with pytest.raises(Exception, match="404"), messages.channel(amqp_url) as channel:
         channel.queue_declare(TICK_QUEUE, passive=True)
+
+
+def test_ingest_that_waits_for_a_lock_is_said_though_no_message_is_ready(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.add_providers(conn)
+    with services(ops):
+        eventually(lambda: ops("status", TICK_INTERVAL_SECONDS="1").code == 0, 30)
+        with conn.transaction():
+            conn.execute("LOCK TABLE historical_transactions IN EXCLUSIVE MODE")
+            ops("send", "1=5")
+            eventually(
+                lambda: "ingest" in about(ops("status", "--json").document),
+                30,
+            )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.status.core import (
+    Blocked,
     Dead,
     Down,
     Finding,
@@ -161,3 +162,13 @@ def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:
 
 def test_an_old_schema_says_how_to_migrate() -> None:
     assert "python -m migrations" in only(with_ledger(schema=0, tick=None)).do
+
+
+def test_a_service_that_waits_for_a_lock_is_said_with_who_holds_it() -> None:
+    found = only(with_ledger(blocked=[Blocked("ingest", [2105], 9.8)]))
+
+    assert (found.level, found.about) == ("wrong", "ingest")
+    assert "9.8 s" in found.says
+    assert "2105" in found.says
+    assert "2105" in found.do
+    assert judge(with_ledger(blocked=[Blocked("ingest", [2105], 0.3)])) == []
