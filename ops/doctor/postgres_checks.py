@@ -23,6 +23,7 @@ SETTINGS = (
     "server_encoding",
     "server_version_num",
     "session_replication_role",
+    "transaction_read_only",
 )
 VERSION_MIN = 150_000
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20
@@ -164,6 +165,13 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
         named["session_replication_role"],
         fail=named["session_replication_role"] == "replica",
         advice="set it to origin: with replica our triggers do not see changes",
+    )
+    yield say(
+        "transaction_read_only",
+        named["transaction_read_only"],
+        fail=named["transaction_read_only"] == "on",
+        advice="point POSTGRES_DSN at the primary if this is a replica (pg_is_in_recovery());"
+        " else ALTER SYSTEM RESET default_transaction_read_only",
     )
     timeout = int(named["idle_in_transaction_session_timeout"])
     yield say(

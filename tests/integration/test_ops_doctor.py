@@ -100,6 +100,15 @@ def test_commits_that_may_be_lost_are_found(ops: Tool, conn: psycopg.Connection)
     assert failing(ops) == {("postgres", "synchronous_commit")}
 
 
+def test_a_postgres_that_takes_no_writes_is_found(ops: Tool, conn: psycopg.Connection) -> None:
+    name = conn.info.dbname
+    conn.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+
+    found = checks(ops, code=1)
+
+    assert found["postgres", "transaction_read_only"]["verdict"] == "fail"
+
+
 def test_ids_that_run_out_are_found(ops: Tool, conn: psycopg.Connection) -> None:
     conn.execute("ALTER TABLE historical_transactions ALTER COLUMN id TYPE integer")
     conn.execute("SELECT setval(minutebook_transactions_sequence(), 2147483000)")

@@ -18,6 +18,7 @@ DURABLE = {
     "synchronous_commit": "on",
     "synchronous_standby_names": "",
     "session_replication_role": "origin",
+    "transaction_read_only": "off",
     "idle_in_transaction_session_timeout": "600000",
     "max_connections": "100",
 }
@@ -49,10 +50,11 @@ def test_a_server_as_it_should_be_passes_everywhere() -> None:
         ("synchronous_commit", "off", "fail"),
         ("server_encoding", "SQL_ASCII", "fail"),
         ("session_replication_role", "replica", "fail"),
+        ("transaction_read_only", "on", "fail"),
         ("idle_in_transaction_session_timeout", "0", "warn"),
     ],
 )
-def test_a_postgres_that_can_lose_what_it_committed_fails(
+def test_a_postgres_that_can_lose_what_it_committed_or_takes_nothing_fails(
     name: str, value: str, verdict: str
 ) -> None:
     assert unwell(postgres_checks.durable(DURABLE | {name: value})) == [(name, verdict)]
