@@ -91,12 +91,17 @@ def _view(report: Report, repaired: Repaired | None) -> Group:
     ]
     if repaired is not None:
         lines.append(
-            f"{count(len(repaired.corrections), 'correction')} appended;"
-            f" {'the next tick sends KeyDB everything' if repaired.resending else 'KeyDB is left'}"
+            f"{count(len(repaired.corrections), 'correction')} appended; {_then(repaired)}"
         )
     elif report.drifting:
         lines.append("next: ops reconcile --repair --reason '...'")
     return Group(*(Text(line) for line in lines))
+
+
+def _then(repaired: Repaired) -> str:
+    if repaired.resending:
+        return "the next tick sends KeyDB everything"
+    return "KeyDB follows at the next boundary" if repaired.corrections else "nothing differs"
 
 
 def _totals(report: Report) -> list[str]:
