@@ -20,6 +20,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import make_wsgi_app
 
 from shared.errors import Refusal
+from shared.metrics import HEALTHY
 
 PROBE_TIMEOUT_S = 3.0
 STOP_POLL_S = 0.05
@@ -82,6 +83,7 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
 
     Raises `Refusal` when the port is taken.
     """
+    HEALTHY.set_function(lambda: not health.problems())
     with _listening(health, host, port) as server:
         thread = threading.Thread(
             target=server.serve_forever, args=(STOP_POLL_S,), name="http", daemon=True

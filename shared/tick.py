@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
+from prometheus_client import Gauge
+
+INTERVAL_S = Gauge("minutebook_tick_interval_seconds", "From one boundary to the next.")
 
 
 class MalformedTick(ValueError):

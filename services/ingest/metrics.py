@@ -1,7 +1,10 @@
 """What ingest counts."""
 
-from prometheus_client import Counter, Histogram
+from typing import get_args
 
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.ingest.body import Reason
 from services.ingest.service import Outcome
 
 ROWS = Counter("minutebook_ingest_rows_total", "Messages that became rows.")
@@ -11,6 +14,14 @@ DUPLICATES = Counter(
 REDELIVERED = Counter("minutebook_ingest_redelivered_total", "Messages delivered again.")
 DEAD_LETTERS = Counter(
     "minutebook_dead_letters_total", "Messages that became dead letters.", ["reason"]
+)
+for _reason in get_args(Reason):
+    DEAD_LETTERS.labels(_reason)
+IN_HAND = Gauge(
+    "minutebook_ingest_in_hand_messages", "Messages received and not yet acknowledged or let go."
+)
+OLDEST_WAITING = Gauge(
+    "minutebook_oldest_waiting_seconds", "For how long a message has waited for its provider."
 )
 PROMOTED = Counter(
     "minutebook_ingest_promoted_total", "Waiting messages that became rows with their provider."

@@ -40,6 +40,10 @@ class Pending:
         """Say whether all that was added is out of hand again."""
         return self._messages_in == self._messages_out
 
+    def in_hand(self) -> int:
+        """Return how many messages are still to be settled; none once that is impossible."""
+        return self._messages_in - self._messages_out if self.open else 0
+
     def announce(self) -> None:
         """Wake the writer if there is anything for it."""
         if self._messages:

@@ -5,6 +5,7 @@ that come in meanwhile.
 """
 
 import threading
+import time
 
 import psycopg
 
@@ -15,6 +16,7 @@ from shared.errors import Unavailable
 from shared.health import Health
 
 EVERY_S = 0.5
+MEASURE_EVERY_S = 10.0
 STUCK_S = 60.0
 
 
@@ -26,12 +28,16 @@ class Promoter:
         self._connect = connect
         self._health = health
         self._stop = stop
+        self._measure_at = 0.0
         health.expect("promoter", within_s=STUCK_S)
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Promote what can be; returns the rows that made. Raises `Unavailable`."""
         rows = waiting.promote_waiting(conn)
         metrics.PROMOTED.inc(rows)
+        if time.monotonic() >= self._measure_at:
+            metrics.OLDEST_WAITING.set(waiting.oldest_s(conn))
+            self._measure_at = time.monotonic() + MEASURE_EVERY_S
         self._health.progress("promoter")
         return rows
 

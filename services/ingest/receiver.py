@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 
+from services.ingest import metrics
 from services.ingest.core import Received, judge
 from services.ingest.pending import Pending
 from services.ingest.writer import Writer
@@ -29,6 +30,7 @@ class Receiver:
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
         self.pending = Pending()
+        metrics.IN_HAND.set_function(self.pending.in_hand)
         self.broker = broker
         self.writer = writer
         self.health = writer.health

@@ -43,6 +43,29 @@ SELECT a.provider_id
   JOIN initial_data p ON p.id = a.provider_id
 """
 
+# One row for each provider that is waited for: its first, which waits longest.
+SELECT_OLDEST: LiteralString = """
+WITH RECURSIVE awaited AS (
+    (SELECT provider_id, received_at
+       FROM dead_letter
+      WHERE state = 'waiting'
+      ORDER BY provider_id, id
+      LIMIT 1)
+     UNION ALL
+    SELECT d.provider_id, d.received_at
+      FROM awaited a
+     CROSS JOIN LATERAL (
+           SELECT provider_id, received_at
+             FROM dead_letter
+            WHERE state = 'waiting'
+              AND provider_id > a.provider_id
+            ORDER BY provider_id, id
+            LIMIT 1) AS d
+)
+SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8
+  FROM awaited
+"""
+
 # One replica at a time promotes a provider's messages, so that they keep their order.
 TRY_LOCK_PROVIDER: LiteralString = """
 SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
@@ -115,6 +138,13 @@ def promote_waiting(conn: psycopg.Connection) -> int:
     """
     with postgres.translating():
         return sum(_promote_all(conn, provider_id) for provider_id in _arrived_providers(conn))
+
+
+def oldest_s(conn: psycopg.Connection) -> float:
+    """Return for how many seconds a message has waited; 0 if none does. Raises `Unavailable`."""
+    with postgres.translating():
+        row = conn.execute(SELECT_OLDEST).fetchone()
+    return row[0] if row else 0.0
 
 
 def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:

@@ -149,6 +149,7 @@ class Loop:
         if self._syncer.fold().moved:
             self._health.progress("tick")  # we stand by, another syncer is at work
             self._health.progress("watermark")
+            self._syncer.watch()
         if self._behind:
             self._report(self._syncer.publish())
         return False
@@ -177,6 +178,7 @@ class Loop:
             self._health.progress("watermark")
 
     def _expect(self, interval_s: float) -> None:
+        tick.INTERVAL_S.set(interval_s)
         limit_s = MISSED_TICKS_MAX * interval_s + 1
         self._health.expect("tick", within_s=limit_s)
         self._health.expect("watermark", within_s=limit_s)

@@ -152,6 +152,17 @@ def must_wait(found: Found, *, known: bool, target: Watermark) -> bool:
     return not known and found.mark is not None and found.mark.epoch >= target.epoch
 
 
+def lateness_s(found: Found) -> float | None:
+    """Return how long after its boundary KeyDB's watermark was applied; None if it says nothing."""
+    if found.mark is None or found.applied_at_s is None:
+        return None
+    try:
+        boundary = datetime.fromisoformat(found.mark.boundary)
+    except ValueError:
+        return None
+    return found.applied_at_s - boundary.timestamp()
+
+
 def rfc3339(boundary: datetime) -> str:
     """Return a time as `2026-11-20T23:42:00Z`."""
     return boundary.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

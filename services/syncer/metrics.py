@@ -1,9 +1,12 @@
 """What the syncer counts. Lateness is KeyDB's clock against the boundary."""
 
 import time
+from dataclasses import dataclass
+from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.syncer.core import Cause
 from shared.metrics import LATENESS_BUCKETS_S
 
 LATENESS = Histogram(
@@ -14,15 +17,20 @@ LATENESS = Histogram(
 FOLD_SECONDS = Histogram("minutebook_fold_seconds", "Reading the outbox between ticks.")
 FOLDED_ROWS = Counter("minutebook_folded_rows_total", "Outbox rows added up in memory.")
 OLDEST_UNFOLDED = Gauge(
-    "minutebook_oldest_unfolded_seconds", "Age of the oldest row that the last read brought."
+    "minutebook_oldest_unfolded_seconds",
+    "Age of the oldest outbox row that was read and that no tick has counted yet.",
 )
 WATERMARK_AGE = Gauge(
-    "minutebook_watermark_age_seconds", "Since the boundary that KeyDB was last taken to."
+    "minutebook_watermark_age_seconds",
+    "Since the boundary that KeyDB was last seen to show; at least: since the start.",
 )
 FENCED = Counter("minutebook_fenced_writes_total", "Publications that KeyDB's watermark refused.")
 REPUBLISHED = Counter(
     "minutebook_republished_total", "Publications of more than one tick's changes.", ["cause"]
 )
+for _cause in get_args(Cause):
+    if _cause != "next":
+        REPUBLISHED.labels(_cause)
 REPEATED = Counter(
     "minutebook_repeated_publications_total",
     "Publications that KeyDB had already: a reply was lost, or another syncer was quicker.",
@@ -49,6 +57,8 @@ DRIFT_PROVIDERS = Gauge(
 RECONCILIATIONS = Counter(
     "minutebook_reconciliations_total", "Reconciliations: clean, drift or failed.", ["outcome"]
 )
+for _outcome in ("clean", "drift", "failed"):
+    RECONCILIATIONS.labels(_outcome)
 RECONCILE_SECONDS = Histogram(
     "minutebook_reconcile_seconds",
     "Duration of a reconciliation.",
@@ -56,21 +66,52 @@ RECONCILE_SECONDS = Histogram(
 )
 
 
+@dataclass
+class Since:
+    """What goes on ageing between two reports."""
+
+    began: float | None
+    """By the monotonic clock; None: there is nothing, and its age is 0."""
+    name: str = ""
+
+    def age_s(self) -> float:
+        """Return the age now."""
+        return 0.0 if self.began is None else time.monotonic() - self.began
+
+
+_oldest = Since(None)
+_watermark = Since(time.monotonic())
+OLDEST_UNFOLDED.set_function(_oldest.age_s)
+WATERMARK_AGE.set_function(_watermark.age_s)
+
+
 def folded(rows: int, age_s: float, duration_s: float) -> None:
-    """Note one read of the outbox."""
+    """Note one read of the outbox; `age_s` is that of the oldest of its rows."""
     FOLD_SECONDS.observe(duration_s)
     FOLDED_ROWS.inc(rows)
-    OLDEST_UNFOLDED.set(age_s)
+    born = time.monotonic() - age_s
+    if rows and (_oldest.began is None or born < _oldest.began):
+        _oldest.began = born
 
 
-def published(cause: str, lateness_s: float) -> None:
+def counted() -> None:
+    """Note that what was read until now is in a tick, or will be read again."""
+    _oldest.began = None
+
+
+def published(boundary: str, cause: Cause, lateness_s: float) -> None:
     """Note one publication; only one that came in turn says how late a tick is."""
-    applied = time.monotonic()
-    WATERMARK_AGE.set_function(lambda: lateness_s + time.monotonic() - applied)
+    seen(boundary, lateness_s)
     if cause == "next":
         LATENESS.observe(lateness_s)
     else:
         REPUBLISHED.labels(cause).inc()
+
+
+def seen(boundary: str, lateness_s: float) -> None:
+    """Note that KeyDB shows `boundary`, applied so late: its age counts from the first sight."""
+    if boundary != _watermark.name:
+        _watermark.name, _watermark.began = boundary, time.monotonic() - lateness_s
 
 
 def reconciled(drifting: int, duration_s: float) -> None:

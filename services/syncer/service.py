@@ -72,11 +72,13 @@ class Syncer:
                 if not newest.same_cluster:
                     return Folded(0, moved=False)  # the next tick takes a baseline
                 self._memory = Memory(newest.token, newest.snapshot)
+                metrics.counted()
             started = time.monotonic()
             fresh = store.read_fresh(self._conn, self._memory.snapshot)
             metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
             if fresh.newest != self._memory.base:
                 self._memory = None  # another syncer wrote a tick: what we hold is in it
+                metrics.counted()
                 return Folded(0, moved=True)
             self._memory.add(fresh.snapshot, fresh.sums, fresh.rows)
             self._look_up(self._memory)
@@ -113,6 +115,8 @@ class Syncer:
                 with postgres.translating():
                     plan = planned or self._plan(found)
                     if isinstance(plan, Published):
+                        if not plan.behind:
+                            _seen(found)
                         return plan
                     answer = self._projection.apply(plan)
             except Unavailable as error:
@@ -127,6 +131,11 @@ class Syncer:
             log.warning("fenced", epoch=plan.target.epoch, expected=plan.found.raw_epoch)
             found = planned = None
         return Published("fenced", behind=True)
+
+    def watch(self) -> None:
+        """Standing by, see what the other syncer has shown in KeyDB."""
+        if found := self._read_watermark():
+            _seen(found)
 
     def _read_watermark(self) -> Found | None:
         try:
@@ -189,7 +198,7 @@ class Syncer:
         self, newest: NewestTick, mark: Watermark, written: posting.Written, found: Found | None
     ) -> Publication | None:
         self._memory = Memory(mark.token, written.snapshot)
-        metrics.OLDEST_UNFOLDED.set(0)
+        metrics.counted()
         log.info(
             "tick_written",
             epoch=mark.epoch,
@@ -242,7 +251,7 @@ class Syncer:
         if answer.verdict == "done":
             metrics.REPEATED.inc()
         lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
-        metrics.published(publication.cause, lateness_s)
+        metrics.published(target.boundary, publication.cause, lateness_s)
         log.info(
             "tick_published",
             epoch=target.epoch,
@@ -253,6 +262,12 @@ class Syncer:
             verdict=answer.verdict,
             lateness_ms=round(lateness_s * 1000, 1),
         )
+
+
+def _seen(found: Found) -> None:
+    lateness_s = core.lateness_s(found)
+    if found.mark and lateness_s is not None:
+        metrics.seen(found.mark.boundary, lateness_s)
 
 
 def _not_reached(error: Unavailable) -> None:

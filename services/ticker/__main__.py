@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import Field
 
 from services.ticker.core import Boundaries
@@ -29,6 +29,10 @@ FINAL_SLEEP_S = 0.05
 
 PUBLISHED = Counter("minutebook_ticks_published_total", "Boundaries published and confirmed.")
 MISSED = Counter("minutebook_ticks_missed_total", "Boundaries that passed unpublished.")
+BOUNDARY = Gauge(
+    "minutebook_tick_boundary_seconds",
+    "Newest boundary published, in Unix seconds; until there is one, the last before the start.",
+)
 STEPPED_BACK = Counter("minutebook_clock_stepped_back_total", "Steps back of the system clock.")
 LATENESS = Histogram(
     "minutebook_tick_published_lateness_seconds",
@@ -67,6 +71,8 @@ class Ticker:
         self._clock = clock
         self._name = socket.gethostname()
         self._boundaries = Boundaries(interval_s, clock())
+        tick.INTERVAL_S.set(interval_s)
+        BOUNDARY.set(self._boundaries.next_at() - interval_s)
 
     def live(self, chosen: TickerSettings) -> None:
         """Publish until `stop` or until the connection is lost."""
@@ -106,6 +112,7 @@ class Ticker:
         broker.publish(body, expires_s=self._interval_s)
         lateness_s = self._clock() - boundary
         PUBLISHED.inc()
+        BOUNDARY.set(boundary)
         LATENESS.observe(lateness_s)
         self._health.progress("boundary")
         log.info("tick_sent", boundary=at.isoformat(), lateness_ms=round(lateness_s * 1000, 1))
