@@ -21,6 +21,8 @@ SERVICE_PORTS = {
     ("ingest", 9101): "INGEST_METRICS_PORTS",
     ("ticker", 9102): "TICKER_METRICS_PORT",
     ("syncer", 9103): "SYNCER_METRICS_PORT",
+    ("prometheus", 9090): "PROMETHEUS_PORT",
+    ("grafana", 3000): "GRAFANA_PORT",
 }
 """A service's own port, and the setting that says where it is found on this machine."""
 

@@ -1,0 +1,52 @@
+"""Prometheus's checker of rules, fetched once by deploy/promtool.sh."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.containers import ROOT
+
+FETCH_TIMEOUT_S = 180.0
+RUN_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Promtool:
+    """The program at `path`."""
+
+    path: str
+
+    def run(self, folder: Path, *arguments: str) -> str:
+        """Return what it says inside `folder`; fails with it if it finds something."""
+        done = subprocess.run(
+            [self.path, *arguments],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+        said = done.stdout + done.stderr
+        if done.returncode:
+            raise AssertionError(said)
+        return said
+
+
+def fetched() -> Promtool:
+    """Return it; where it cannot be had skip on a laptop, fail where `CI` is set."""
+    done = subprocess.run(
+        [str(ROOT / "deploy" / "promtool.sh")],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=FETCH_TIMEOUT_S,
+    )
+    if done.returncode:
+        message = done.stderr.strip()
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return Promtool(done.stdout.splitlines()[-1])
