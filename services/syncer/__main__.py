@@ -15,8 +15,9 @@ from pydantic import Field
 from services.syncer import store, upkeep
 from services.syncer.lineage import Lineage
 from services.syncer.projection import Projection
+from services.syncer.publisher import Published
 from services.syncer.reconciler import Reconciler
-from services.syncer.service import Published, Syncer
+from services.syncer.service import Syncer
 from shared import keydb, postgres, program, retry, settings, tick, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable

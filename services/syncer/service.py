@@ -1,4 +1,4 @@
-"""One tick: fold what became visible, write it in one transaction, show it behind the watermark.
+"""One tick: fold what became visible, write it in one transaction, have it shown in KeyDB.
 
 Everything up to the commit decides; everything after it can be repeated.
 """
@@ -15,13 +15,9 @@ import structlog
 from services.syncer import boundary as boundaries
 from services.syncer import core, metrics, posting, store
 from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
-from services.syncer.projection import Answer, Moved, Projection
+from services.syncer.projection import Projection
+from services.syncer.publisher import Published, Publisher
 from shared import postgres
-from shared.errors import Unavailable
-from shared.metrics import RECONNECTS
-
-ATTEMPTS_MAX = 3
-"""How often a publication that was fenced is worked out again before the next round does it."""
 
 log = structlog.get_logger()
 
@@ -32,18 +28,6 @@ class Folded:
 
     rows: int
     moved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """How a publication ended: `behind` means that the store does not show the newest tick yet.
-
-    `current` says whether the tick that led to it was a new one, or the newest again.
-    """
-
-    state: str
-    behind: bool
-    current: bool = True
 
 
 class Syncer:
@@ -57,7 +41,7 @@ class Syncer:
     ) -> None:
         """`conn` is in autocommit mode; `new_token` returns what no other tick was ever given."""
         self._conn = conn
-        self._projection = projection
+        self._publisher = Publisher(conn, projection)
         self._new_token = new_token
         self._memory: Memory | None = None
 
@@ -90,7 +74,7 @@ class Syncer:
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
         does not raise: the tick stands, and `publish` goes on later.
         """
-        found = self._read_watermark()
+        found = self._publisher.read()
         with postgres.translating():
             verdict, planned = self._write(boundary, found)
         if verdict == "ahead":
@@ -99,50 +83,15 @@ class Syncer:
         current = verdict in ("fold", "written")
         if found is None:
             return Published("unreachable", behind=True, current=current)
-        return replace(self.publish(found, planned), current=current)
+        return replace(self._publisher.publish(found, planned), current=current)
 
-    def publish(self, found: Found | None = None, planned: Publication | None = None) -> Published:
-        """Take KeyDB to the newest tick; `found` is its watermark if that was just read.
-
-        `planned` is what to send if the tick that was just written has said so.
-
-        Values are absolute and the script compares before it sets, so this may be repeated at any
-        time and by several syncers. Raises `Unavailable` of Postgres only.
-        """
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                found = found or self._projection.read()
-                with postgres.translating():
-                    plan = planned or self._plan(found)
-                    if isinstance(plan, Published):
-                        if not plan.behind:
-                            _seen(found)
-                        return plan
-                    answer = self._projection.apply(plan)
-            except Unavailable as error:
-                if error.server != "keydb":
-                    raise
-                _not_reached(error)
-                return Published("unreachable", behind=True)
-            if answer.verdict != "fenced":
-                self._note(plan, answer)
-                return Published(answer.verdict, behind=False)
-            metrics.FENCED.inc()
-            log.warning("fenced", epoch=plan.target.epoch, expected=plan.found.raw_epoch)
-            found = planned = None
-        return Published("fenced", behind=True)
+    def publish(self) -> Published:
+        """Take KeyDB to the newest tick. Raises `Unavailable` of Postgres only."""
+        return self._publisher.publish()
 
     def watch(self) -> None:
         """Standing by, see what the other syncer has shown in KeyDB."""
-        if found := self._read_watermark():
-            _seen(found)
-
-    def _read_watermark(self) -> Found | None:
-        try:
-            return self._projection.read()
-        except Unavailable as error:
-            _not_reached(error)
-            return None
+        self._publisher.watch()
 
     def _look_up(self, memory: Memory) -> None:
         # Balances of the tick that memory builds on: a later one makes memory void, and these too.
@@ -210,66 +159,3 @@ class Syncer:
             return None
         # KeyDB shows the tick before: what differs is what this one has just written.
         return Publication(found, mark, written.values, (), "next")
-
-    def _plan(self, found: Found) -> Publication | Published:
-        newest = store.newest_tick(self._conn)
-        if newest.boundary is None:
-            return Published("baseline", behind=False)  # the first boundary shows it
-        target = Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
-        known = self._recognise(found)
-        if core.settled(found, known=known, target=target):
-            return Published("done", behind=False)
-        if core.must_wait(found, known=known, target=target):
-            return Published("waiting_for_next_tick", behind=True)
-        if found.mark is not None and known:
-            values, removals = store.changes(self._conn, found.mark.epoch, target.epoch)
-            in_turn = found.mark.epoch >= target.epoch - 1
-            cause: core.Cause = "next" if in_turn else "behind"
-        else:
-            values = store.everything(self._conn, target.epoch)
-            try:
-                removals = self._projection.keys(found) - values.keys()
-            except Moved:
-                return Published("moved", behind=True)  # worked out anew at the next round
-            cause = "unknown" if found.raw_token else "missing"
-        return Publication(found, target, values, tuple(removals), cause)
-
-    def _recognise(self, found: Found) -> bool:
-        """Say whether KeyDB shows a tick of ours; note since when, if its sender could not."""
-        if found.mark is None:
-            return False
-        noted = store.is_noted(self._conn, found.mark)
-        if noted is False and found.applied_at_s is not None:
-            store.note_published(self._conn, found.mark.epoch, found.applied_at_s)
-            log.info("publication_found", epoch=found.mark.epoch, boundary=found.mark.boundary)
-        return noted is not None
-
-    def _note(self, publication: Publication, answer: Answer) -> None:
-        target = publication.target
-        with postgres.translating():
-            store.note_published(self._conn, target.epoch, answer.applied_at_s)
-        if answer.verdict == "done":
-            metrics.REPEATED.inc()
-        lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
-        metrics.published(target.boundary, publication.cause, lateness_s)
-        log.info(
-            "tick_published",
-            epoch=target.epoch,
-            boundary=target.boundary,
-            keys=len(publication.values),
-            removed=len(publication.removals),
-            cause=publication.cause,
-            verdict=answer.verdict,
-            lateness_ms=round(lateness_s * 1000, 1),
-        )
-
-
-def _seen(found: Found) -> None:
-    lateness_s = core.lateness_s(found)
-    if found.mark and lateness_s is not None:
-        metrics.seen(found.mark.boundary, lateness_s)
-
-
-def _not_reached(error: Unavailable) -> None:
-    RECONNECTS.labels(error.server).inc()
-    log.warning("keydb_not_reached", detail=error.detail)

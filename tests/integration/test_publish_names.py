@@ -5,7 +5,7 @@ import redis
 
 from services.syncer.core import Found
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection
-from services.syncer.service import Published
+from services.syncer.publisher import Published
 from shared import keydb
 from tests.support import ledger, servers
 from tests.support.ledger import minute
