@@ -72,10 +72,11 @@ class Pending:
 
     def wait_for_room(self, wait_s: float) -> bool:
         """Wait until the bodies in hand are below the limit; false if that took too long."""
-        if self._has_room():
+        if self.has_room():
             return True
         with self._changed:
-            return self._changed.wait_for(self._has_room, wait_s)
+            return self._changed.wait_for(self.has_room, wait_s)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Say whether the bodies in hand are below the limit."""
         return self._bytes_in - self._bytes_out <= BYTES_MAX

@@ -48,7 +48,7 @@ class Receiver:
         """Receive until `stop`. Raises `Unavailable` when the broker is gone."""
         try:
             while not stop.is_set():
-                self.broker.poll(POLL_S)
+                self.broker.poll(POLL_S, self._hand_over)
                 self.pending.announce()
                 self.health.progress("receiver")
                 self.check()
@@ -83,6 +83,10 @@ class Receiver:
         """Judge a message and hand it to the writer."""
         intake = self.writer.intake
         self.pending.add(judge(message, intake.limits, intake.identity_source))
+
+    def _hand_over(self) -> bool:
+        self.pending.announce()
+        return self.pending.open and self.pending.has_room()
 
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Read next to nothing while too much is in hand, yet keep the channel.

@@ -21,7 +21,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from shared.amqp.deliveries import OnMessage
 from shared.amqp.link import NOT_FOUND, QueueState, parameters, translating
-from shared.amqp.tap import TappedServices
+from shared.amqp.tap import TappedServices, at_each_piece
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -110,15 +110,22 @@ class Consumer:
             consume = partial(self._open.basic_consume, queue, _never, arguments=arguments)
             self._asked(partial(consume, consumer_tag=CONSUMER_TAG))
 
-    def poll(self, timeout_s: float) -> None:
+    def poll(self, timeout_s: float, on_piece: Callable[[], bool] | None = None) -> None:
         """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
+
+        `on_piece` is called after each piece of data, and while it answers yes all that comes until
+        the time is over is handled: to begin and end a loop costs more than a message does.
 
         Raises `Unavailable` when the connection, the channel or the consumer is gone, and whatever
         `on_message` raised.
         """
-        with translating():
-            self._turn(timeout_s)
-            self._check()
+        usual, self._services.on_piece = self._services.on_piece, on_piece or at_each_piece
+        try:
+            with translating():
+                self._turn(timeout_s)
+                self._check()
+        finally:
+            self._services.on_piece = usual
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge `tag`, or all up to it."""

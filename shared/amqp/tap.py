@@ -29,10 +29,11 @@ class TappedServices(SelectorIOServicesAdapter):
     """pika's own I/O services for one connection, tapped."""
 
     def __init__(self, loop: IOLoop) -> None:
-        """`loop` stops after each piece that came, so that whoever runs it can look at it."""
+        """`loop` stops after each piece that came, unless `on_piece` wants it to go on."""
         super().__init__(loop)  # type: ignore[arg-type]  # its stub lacks a parameter
         self._loop = loop
         self._tap: Tap | None = None
+        self.on_piece: Callable[[], bool] = at_each_piece
 
     @property
     def failure(self) -> Exception | None:
@@ -60,7 +61,7 @@ class TappedServices(SelectorIOServicesAdapter):
         """As pika's, but the transport talks to the tap. pika is answered with its own protocol."""
 
         def tapped() -> AbstractStreamProtocol:
-            self._tap = Tap(protocol_factory(), self._loop.stop)
+            self._tap = Tap(protocol_factory(), self._received)
             return self._tap
 
         def done(result: Linked) -> None:
@@ -71,6 +72,10 @@ class TappedServices(SelectorIOServicesAdapter):
         return super().create_streaming_connection(
             tapped, sock, done, ssl_context=ssl_context, server_hostname=server_hostname
         )
+
+    def _received(self) -> None:
+        if self.failure or not self.on_piece():
+            self._loop.stop()
 
 
 class Tap(AbstractStreamProtocol):
@@ -113,3 +118,8 @@ class Tap(AbstractStreamProtocol):
         if self.deliveries.wanted and now >= self._heartbeat_at:
             self._heartbeat_at = now + HEARTBEAT_EVERY_S
             self.protocol.data_received(HEARTBEAT)
+
+
+def at_each_piece() -> bool:
+    """Have the loop stop after each piece."""
+    return False
