@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import make_wsgi_app
 
-from shared.errors import Refusal
+from shared.errors import Refusal, Unavailable
 from shared.metrics import HEALTHY
 
 PROBE_TIMEOUT_S = 3.0
@@ -55,6 +55,18 @@ class Health:
         """Say that `part` cannot work now, and why, in words fit for anyone."""
         with self._lock:
             self._problems[part] = reason
+
+    @contextlib.contextmanager
+    def reporting(self, part: str) -> Iterator[None]:
+        """Say of `part` which server's trouble ended the block; the error goes on.
+
+        Around one life of connections, so that the reason given is that of the last attempt.
+        """
+        try:
+            yield
+        except Unavailable as error:
+            self.problem(part, str(error))
+            raise
 
     def problems(self) -> Problems:
         """Return what is wrong now, by part; empty when all is well."""

@@ -98,7 +98,10 @@ def _live(
     while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
         if stop.is_set():
             return
-    with consumer.connection(chosen, name="ingest") as broker:
+    with (
+        health.reporting("receiver"),
+        consumer.connection(chosen, name="ingest") as broker,
+    ):
         receiver = _receiver(broker, writer)
         receiver.start(writer.intake.queue, chosen.ingest_prefetch)
         health.expect("receiver", within_s=BROKER_SILENT_S)

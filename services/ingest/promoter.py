@@ -43,7 +43,7 @@ class Promoter:
 
     def live(self) -> None:
         """Promote over one connection until it is lost or all is to stop."""
-        with self._connect() as conn:
+        with self._health.reporting("promoter"), self._connect() as conn:
             try:
                 while not self._stop.is_set():
                     self.run_once(conn)

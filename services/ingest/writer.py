@@ -146,7 +146,7 @@ class Writer:
 
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
-        with self._connect() as conn:
+        with self.health.reporting("writer"), self._connect() as conn:
             postgres.check_schema(conn)
             self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
             self.begin(conn)

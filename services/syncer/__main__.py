@@ -89,6 +89,7 @@ def _live(
     reconciler: Reconciler,
 ) -> None:
     with (
+        health.reporting("syncer"),
         postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
         _projection(chosen, "syncer") as projection,
         ticks.connection(chosen, name="syncer") as broker,

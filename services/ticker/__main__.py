@@ -24,6 +24,8 @@ from shared.metrics import LATENESS_BUCKETS_S
 
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
 POLL_MAX_S = 0.5
+BOUNDARY_GRACE_S = 5.0
+"""A ticker is unwell when its next boundary is not published so soon after its time."""
 FINAL_SLEEP_S = 0.05
 """The last stretch is slept, not polled: a sleep ends closer to the boundary."""
 
@@ -76,7 +78,7 @@ class Ticker:
 
     def live(self, chosen: TickerSettings) -> None:
         """Publish until `stop` or until the connection is lost."""
-        with ticks.connection(chosen, name="ticker") as broker:
+        with self._health.reporting("ticker"), ticks.connection(chosen, name="ticker") as broker:
             broker.declare_exchange()
             broker.confirm()
             self._count_missed(self._boundaries.skip(self._clock()))
@@ -126,7 +128,7 @@ class Ticker:
 def run(chosen: TickerSettings, health: Health, stop: threading.Event) -> None:
     """Publish every boundary until `stop`."""
     health.problem("ticker", "not connected yet")
-    health.expect("boundary", within_s=2 * chosen.tick_interval_seconds + 1)
+    health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
     retry.living(stop, partial(ticker.live, chosen))
 

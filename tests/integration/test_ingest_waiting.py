@@ -23,6 +23,11 @@ from tests.support.messages import (
 )
 
 ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
+AGE = """
+UPDATE dead_letter
+   SET received_at = now() - make_interval(secs => %s)
+ WHERE message_id = %s
+"""
 
 
 @pytest.fixture
@@ -64,6 +69,20 @@ def test_a_waiting_message_that_is_delivered_again_waits_once(ours: psycopg.Conn
     assert waiting.promote_waiting(ours) == 2
     assert waiting.promote_waiting(ours) == 0
     assert rows(ours) == [(99, 1), (99, 2)]
+
+
+def test_how_long_the_oldest_has_waited_is_known_over_all_providers(
+    ours: psycopg.Connection,
+) -> None:
+    assert waiting.oldest_s(ours) == 0
+    wait_for_99(ours, "a", "b")
+    store_batch(ours, [received(body(7), "c"), received(b"unfit", "d")])
+    ours.execute(AGE, [500, "d"])
+    assert waiting.oldest_s(ours) < 100
+    ours.execute(AGE, [400, "a"])
+    assert 400 <= waiting.oldest_s(ours) < 450
+    ours.execute(AGE, [450, "c"])
+    assert waiting.oldest_s(ours) >= 450
 
 
 def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(

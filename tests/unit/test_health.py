@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from shared import health, metrics
-from shared.errors import Refusal
+from shared.errors import Refusal, Unavailable
 from shared.health import Health
 
 HOST = "127.0.0.1"
@@ -77,6 +77,17 @@ def test_a_problem_lasts_until_there_is_progress_however_little_time_passed(cloc
     assert state.problems() == {}
 
 
+def test_the_reason_given_is_that_of_the_last_attempt_and_the_error_goes_on(clock: Clock) -> None:
+    state = Health(clock)
+    for reason in ("connection lost", "connection refused"):
+        with pytest.raises(Unavailable), state.reporting("writer"):
+            raise Unavailable("postgres", reason)
+    assert state.problems() == {"writer": "postgres: connection refused"}
+    with state.reporting("writer"):
+        state.progress("writer")
+    assert state.problems() == {}
+
+
 def test_a_limit_that_is_set_again_does_not_count_as_progress(clock: Clock) -> None:
     state = Health(clock)
     state.expect("receiver", within_s=10)
@@ -94,6 +105,14 @@ def test_healthz_answers_200_when_well_and_503_with_the_reason_when_not(clock: C
         assert status == 503
         assert json.loads(text) == {"ok": False, "problems": {"writer": "postgres: gone"}}
         assert get(port, "/")[0] == 404
+
+
+def test_health_is_a_metric_too(clock: Clock) -> None:
+    state = Health(clock)
+    with health.serving(state, HOST, 0) as port:
+        assert "minutebook_healthy 1.0" in get(port, "/metrics")[1]
+        state.problem("writer", "postgres: gone")
+        assert "minutebook_healthy 0.0" in get(port, "/metrics")[1]
 
 
 def test_metrics_are_on_the_same_port() -> None:
