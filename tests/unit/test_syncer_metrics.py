@@ -26,6 +26,7 @@ def watermark() -> float:
 
 
 def test_the_oldest_row_ages_until_a_tick_counts_it_whatever_younger_ones_come() -> None:
+    metrics.folded(0, 0.0, 0.01)
     assert unfolded() == 0
     metrics.folded(3, 100.0, 0.01)
     metrics.folded(1, 2.0, 0.01)
