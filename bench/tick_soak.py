@@ -30,8 +30,10 @@ SELECT sum((s.found).tuple_count)::bigint, sum((s.found).dead_tuple_count)::bigi
          WHERE isleaf) AS s
 """
 SIZE: LiteralString = """
-SELECT sum(pg_total_relation_size(relid))::bigint
-  FROM pg_partition_tree(%(table)s::regclass)
+SELECT pg_total_relation_size(%(table)s::regclass)::bigint
+       + coalesce((SELECT sum(pg_total_relation_size(relid))
+                     FROM pg_partition_tree(%(table)s::regclass)
+                    WHERE isleaf AND level > 0), 0)::bigint
 """
 WORK: LiteralString = """
 INSERT INTO historical_transactions (provider_id, transaction_value)
@@ -76,7 +78,9 @@ def _soaked(fresh: Ground, pace: float, seconds: int) -> tuple[int, int]:
         with psycopg.connect(fresh.dsn, autocommit=True) as conn:
             conn.execute("CREATE EXTENSION pgstattuple")
             found = conn.execute(DEAD, {"table": "outbox"}).fetchone()
-    return found or (0, 0)
+    assert found
+    assert found[0], "nothing was stored: no soak"
+    return found
 
 
 def _weighed(site: Site, fresh: Ground) -> dict[str, int]:
@@ -96,4 +100,5 @@ def _weighed(site: Site, fresh: Ground) -> dict[str, int]:
 
 def _size(conn: psycopg.Connection, table: str) -> int:
     row = conn.execute(SIZE, {"table": table}).fetchone()
-    return int(row[0]) if row else 0
+    assert row
+    return int(row[0])
