@@ -222,7 +222,10 @@ def _who_is_to_blame(seen: Seen) -> str:
         return "docker compose up -d syncer; docker compose logs --tail 50 syncer"
     if seen.rabbitmq.ticks.messages:
         return "docker compose logs --tail 50 syncer   (a tick waits, the syncer does not take it)"
-    return "docker compose up -d ticker; docker compose logs --tail 50 ticker syncer"
+    # An alarm of the broker's is not to be seen from here: it stops only those who publish.
+    return (
+        "docker compose up -d ticker; docker compose logs --tail 50 ticker; ops doctor   (alarms)"
+    )
 
 
 def _letters(ledger: Ledger) -> Iterator[Finding]:

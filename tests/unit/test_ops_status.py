@@ -172,3 +172,14 @@ def test_a_service_that_waits_for_a_lock_is_said_with_who_holds_it() -> None:
     assert "2105" in found.says
     assert "2105" in found.do
     assert judge(with_ledger(blocked=[Blocked("ingest", [2105], 0.3)])) == []
+
+
+def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_that_block_it() -> (
+    None
+):
+    old = replace(TICK, boundary=BOUNDARY - timedelta(minutes=5))
+
+    says = {one.about: one.do for one in judge(with_ledger(tick=old))}
+
+    assert "up -d ticker" in says["tick"]
+    assert "ops doctor" in says["tick"]
