@@ -1,0 +1,127 @@
+"""The runbook is whole: nothing that pages or breaks without a section, no command that is none."""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from ops.__main__ import main
+from tests.support.containers import ROOT
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+ALERTS = ROOT / "deploy" / "observe" / "alerts.yml"
+
+TOOL = r"(?:docker compose run --rm (?:-T )?ops|python -m ops|ops) "
+FENCES = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TYPED = re.compile(rf"^\$ (?:.*\| )?{TOOL}(.*)$", re.MULTILINE)
+INLINE = re.compile(rf"`{TOOL}([^`]+)`")
+LINK = re.compile(r"\]\(#([^)]+)\)")
+
+
+def anchor(heading: str) -> str:
+    """Return what a heading is reached by: lower case, dashes for spaces, no punctuation."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def headings() -> list[str]:
+    prose = re.sub(r"^```.*?^```$", "", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#{2,4} (.+)$", prose, re.MULTILINE)
+
+
+def sections() -> dict[str, str]:
+    """Return the text of each section by its anchor."""
+    parts = re.split(r"^#{2,4} (.+)$", RUNBOOK, flags=re.MULTILINE)
+    return {anchor(name): text for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def failures() -> list[str]:
+    """Return the first cell of each row of README's table of failures."""
+    (table,) = re.findall(r"^\| what breaks \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()]
+
+
+def alerts() -> list[str]:
+    if not ALERTS.exists():
+        return []
+    return re.findall(r"^\s*- alert: (\w+)$", ALERTS.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Return the arguments of every command line of the tool that the runbook shows."""
+    typed = [line for fence in FENCES.findall(RUNBOOK) for line in TYPED.findall(fence)]
+    return sorted({re.split(r" +[#>|;&]", line)[0] for line in typed + INLINE.findall(RUNBOOK)})
+
+
+def resolve(arguments: list[str]) -> None:
+    """Parse a command line as the tool does, without running it. Raises `click.UsageError`."""
+    command: click.Command = main
+    parent = None
+    while isinstance(command, click.Group):
+        parent = click.Context(command, parent=parent)
+        _, found, arguments = command.resolve_command(parent, arguments)
+        assert found is not None
+        command = found
+    with command.make_context(command.name, list(arguments), parent=parent):
+        pass
+
+
+def test_every_alert_has_a_section_of_its_name() -> None:
+    assert [name for name in alerts() if anchor(name) not in sections()] == []
+
+
+def test_every_row_of_the_table_of_failures_has_a_section() -> None:
+    assert len(failures()) > 20
+    assert [row for row in failures() if anchor(row) not in sections()] == []
+
+
+def test_every_section_is_reached_from_the_contents_and_no_link_leads_nowhere() -> None:
+    contents = RUNBOOK.split("\n## ")[1]
+    listed = set(LINK.findall(contents))
+
+    assert [one for one in LINK.findall(RUNBOOK) if one not in sections()] == []
+    assert [one for one in headings() if anchor(one) not in listed][1:] == []
+    assert len(headings()) == len(sections())
+
+
+def test_every_section_says_something_to_do() -> None:
+    leaves = {name: text for name, text in sections().items() if text.strip()}
+
+    assert [name for name, text in leaves.items() if "`" not in text] == []
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_line_of_the_tool_is_one(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(line)
+    for option, value in itertools.pairwise(arguments):
+        if option == "--file" and value != "-":
+            (tmp_path / value).touch()
+
+    if "--help" not in arguments:
+        resolve(arguments)
+
+
+def test_every_log_event_and_metric_that_is_named_exists() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("services", "shared")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    metrics = set(re.findall(r"\bminutebook_[a-z_]+_(?:total|seconds|rows|providers)\b", RUNBOOK))
+    events = set(re.findall(r'"event": "([a-z_]+)"', RUNBOOK))
+    events |= set(re.findall(r"log `([a-z_]+)`", RUNBOOK))
+
+    assert metrics
+    assert [one for one in sorted(metrics) if f'"{one}"' not in code] == []
+    assert [one for one in sorted(events) if f"| `{one}` |" not in EVENTS] == []
+
+
+def test_readme_points_to_the_runbook() -> None:
+    assert "(docs/runbook.md)" in README
