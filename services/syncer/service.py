@@ -103,8 +103,9 @@ class Syncer:
         self, boundary: datetime, found: Found | None
     ) -> tuple[core.Verdict, Publication | None]:
         written: Callable[[], posting.Written] | None = None
-        # Two round trips: all up to the first answer that is needed, all up to the commit.
-        with self._conn.pipeline(), self._conn.transaction():
+        # No pipeline: while the server reads one it takes nobody for idle, and a syncer that freezes
+        # there would hold the lock for as long as its connection stands.
+        with self._conn.transaction():
             store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
             newest = store.newest_tick(self._conn)
             verdict = self._judge(boundary, newest)

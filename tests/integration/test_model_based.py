@@ -141,12 +141,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def flush_store(self) -> None:
-        ledger.flush(self.world.url)()
+        ledger.flush(self.world.keydb)()
         self.floor = 0
 
     @rule()
     def save_store(self) -> None:
-        self.put_back = ledger.dump(self.world.url)
+        self.put_back = ledger.dump(self.world.keydb)
 
     @precondition(lambda self: self.put_back)
     @rule()

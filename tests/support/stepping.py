@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import psycopg
 from pydantic import Secret
 
-from services.syncer import store
+from services.syncer import posting, store
 from services.syncer.core import Found, Publication
 from services.syncer.projection import Answer, Projection
 from services.syncer.service import Syncer
@@ -80,7 +80,7 @@ class GatedConnection:
     def execute(self, query: Any, *args: Any) -> Any:
         self._gate.stop(f"postgres: {' '.join(str(query).split())[:60]}")
         done = self._conn.execute(query, *args)
-        if query == store.INSERT_TICK:
+        if query == posting.INSERT_TICK:
             self._inserted()
         return done
 
@@ -103,7 +103,7 @@ class GatedProjection(Projection):
         self._gate.stop("keydb: read")
         return super().read()
 
-    def keys(self, found: Found) -> set[str] | None:
+    def keys(self, found: Found) -> set[str]:
         self._gate.stop("keydb: keys")
         return super().keys(found)
 

@@ -32,16 +32,18 @@ class Seen:
 class World:
     """Everything that lasts for one run of the machine."""
 
-    def __init__(self, dsn: str, url: str, store: "redis.Redis", alive: ExitStack) -> None:
+    def __init__(
+        self, dsn: str, keydb: servers.Keydb, store: "redis.Redis", alive: ExitStack
+    ) -> None:
         """`store` is emptied; all that is opened is closed by `alive`."""
-        self.url, self._dsn, self._store, self._alive = url, dsn, store, alive
+        self.keydb, self._dsn, self._store, self._alive = keydb, dsn, store, alive
         self.books = Books()
         self.counted: dict[str, Values] = {}
         self._saved: Books | None = None
         self.open: list[Changes | None] = [None] * WRITERS
         self.conn = alive.enter_context(psycopg.connect(dsn, autocommit=True))
         self.writers = [self._connect() for _ in range(WRITERS)]
-        self.lanes = [Lane(dsn, url, self.conn, self._note) for _ in range(2)]
+        self.lanes = [Lane(dsn, keydb.url(), self.conn, self._note) for _ in range(2)]
         for lane in self.lanes:
             alive.callback(lane.close)
         store.flushall()
@@ -193,4 +195,4 @@ class World:
 def world(postgres: servers.Postgres, keydb: servers.Keydb) -> Iterator[World]:
     """Yield a world of its own."""
     with postgres.database() as dsn, keydb.client() as store, ExitStack() as alive:
-        yield World(dsn, keydb.url(), store, alive)
+        yield World(dsn, keydb, store, alive)
