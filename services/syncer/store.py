@@ -11,6 +11,7 @@ from typing import LiteralString
 
 import psycopg
 
+from services.syncer.balances import NEWEST_BALANCES
 from services.syncer.core import NewestTick, Watermark
 
 # Plans must not depend on how the tables looked at the fifth execution.
@@ -86,14 +87,18 @@ SELECT b.key
  WHERE b.key IS NOT NULL
 """
 
-SELECT_ALL: LiteralString = """
-SELECT key, balance
-  FROM (SELECT DISTINCT ON (provider_id) key, balance::text
-          FROM balance
-         WHERE epoch <= %(target)s
-         ORDER BY provider_id, epoch DESC) AS newest
+SELECT_ALL: LiteralString = (
+    """
+WITH RECURSIVE asked AS MATERIALIZED (
+    SELECT %(target)s::bigint AS epoch
+), """  # noqa: S608 - put together from constants
+    + NEWEST_BALANCES
+    + """
+SELECT key, balance::text
+  FROM newest_balance
  WHERE key IS NOT NULL
 """
+)
 
 UPDATE_PUBLISHED: LiteralString = """
 UPDATE tick
