@@ -103,7 +103,7 @@ class Syncer:
         self, boundary: datetime, found: Found | None
     ) -> tuple[core.Verdict, Publication | None]:
         written: Callable[[], posting.Written] | None = None
-        # No pipeline: while the server reads one it takes nobody for idle, and a syncer that freezes
+        # No pipeline: while the server reads one it takes nobody for idle, and a syncer that froze
         # there would hold the lock for as long as its connection stands.
         with self._conn.transaction():
             store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
