@@ -10,6 +10,8 @@ from tests.support.cutting import reconnects
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 
+PATIENCE_S = 30.0
+"""Backing off adds up: the pauses between attempts grow to 5 s, at random."""
 INSERT = """
 INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
 VALUES (1, 0, %s)
@@ -32,12 +34,12 @@ def test_a_lock_held_longer_than_a_timeout_of_the_users_is_waited_for_again_and_
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         messages.publish(amqp_url, *(body(1, number) for number in range(100)))
-        eventually(lambda: sqlstate in program.health()[1])
-        eventually(lambda: program.logs().count(f'"detail": "{sqlstate}') >= 3)
+        eventually(lambda: sqlstate in program.health()[1], PATIENCE_S)
+        eventually(lambda: program.logs().count(f'"detail": "{sqlstate}') >= 3, PATIENCE_S)
         assert reconnects(program) <= 6
         user.rollback()
-        eventually(lambda: len(rows(conn)) == 100)
-        eventually(lambda: program.health()[0] == 200)
+        eventually(lambda: len(rows(conn)) == 100, PATIENCE_S)
+        eventually(lambda: program.health()[0] == 200, PATIENCE_S)
         assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
         messages.queue_drained(program, amqp_url)
     assert sorted(rows(conn)) == [(1, number) for number in range(100)]
