@@ -105,6 +105,10 @@ model: venv ## Check the protocol's model, and that every mutant of it is found:
 	@./deploy/spin.sh
 	@$(PY) -m model $(if $(ONLY),--only $(ONLY)) $(MODEL_ARGS)
 
+.PHONY: soak
+soak: venv engine ## Random interleavings of writers, ticks, syncers and faults, by hypothesis
+	@$(PYTEST) tests/integration -m soak $(PYTEST_ARGS)
+
 .PHONY: format
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

@@ -37,6 +37,7 @@ PROFILES = {
     "shrink": QUICK,
     "soak": settings(COMMON, max_examples=2000, stateful_step_count=80),
 }
+pytestmark = pytest.mark.soak
 PROFILE = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
 
 HANDS = st.integers(0, 1)
