@@ -1,5 +1,6 @@
 """Somebody else's locks: a deadlock or a timeout is nobody's fault; the batch is tried again."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -51,14 +52,15 @@ def test_a_deadlock_with_somebody_else_is_ended_by_another_try(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     patient = "-c deadlock_timeout=60s"  # so that the one to give way is ingest
+    # Before ingest is there: one after the other they could come in two batches.
+    messages.publish(amqp_url, body(1, 1), body(1, 2), identities=["m1", "m2"])
     with (
         psycopg.connect(dsn, options=patient) as user,
-        messages.ingest(dsn, amqp_url) as program,
         ThreadPoolExecutor(1) as pool,
+        contextlib.ExitStack() as later,
     ):
-        messages.consuming(program)
         user.execute(INSERT, ["m2"])
-        messages.publish(amqp_url, body(1, 1), body(1, 2), identities=["m1", "m2"])
+        program = later.enter_context(messages.ingest(dsn, amqp_url))
         messages.lock_awaited(conn)
         done = pool.submit(user.execute, INSERT, ["m1"])
         eventually(lambda: "40P01" in program.logs())
