@@ -56,15 +56,31 @@ class Program:
             raise Ended("no memory left to look at")
         return int(found[1]) / 1024
 
-    def metric(self, name: str) -> float:
-        """Return one value of our service's metrics; 0 for one that is not there yet."""
+    def metrics(self) -> str:
+        """Return our service's metrics; nothing if they are not served yet."""
         port = re.search(r'"port": (\d+)', self.log())
         if not port:
-            return 0.0
+            return ""
         url = f"http://127.0.0.1:{port[1]}/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
-            found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
+            return str(answer.read().decode())
+
+    def metric(self, name: str) -> float:
+        """Return one value of our service's metrics; 0 for one that is not there yet."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.metrics(), re.MULTILINE)
         return float(found[1]) if found else 0.0
+
+    def below(self, histogram: str, share: float) -> float:
+        """Return the least bucket of our service's `histogram` that holds `share` of what it saw.
+
+        That is an upper bound of the quantile, in the histogram's unit.
+        """
+        pattern = rf'^{re.escape(histogram)}_bucket{{le="(\S+)"}} (\S+)$'
+        buckets = [
+            (float(edge), float(count))
+            for edge, count in re.findall(pattern, self.metrics(), re.MULTILINE)
+        ]
+        return next(edge for edge, count in buckets if count >= share * buckets[-1][1])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ QUEUE = os.environ.get("BENCH_QUEUE", "incoming_transactions")
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "0"))
 SETTLED = "settled"
 """What a peer prints once it has acknowledged `BENCH_MESSAGES`."""
+CONSUMING = "consuming"
+"""What a peer prints once the broker has taken it for a consumer."""
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ def main() -> None:
 
     with broker.channel(prefetch=PREFETCH) as channel:
         channel.basic_consume(broker.QUEUE, on_message)
+        print(broker.CONSUMING, flush=True)
         channel.start_consuming()
     if record:
         Path(record).write_text("\n".join(map(repr, received)))
