@@ -20,8 +20,10 @@ class Pending:
         """Begin empty and open."""
         self._messages: deque[Judged] = deque()
         self._changed = threading.Condition()
-        self._oldest_at = 0.0
+        self._arrivals: deque[tuple[int, float]] = deque()
         self._messages_in = 0
+        self._messages_announced = 0
+        self._messages_taken = 0
         self._messages_out = 0
         self._bytes_in = 0
         self._bytes_out = 0
@@ -30,8 +32,6 @@ class Pending:
 
     def add(self, message: Judged) -> None:
         """Add one; `announce` follows once all that came together is added."""
-        if not self._messages:
-            self._oldest_at = time.monotonic()
         self._messages_in += 1
         self._bytes_in += len(message.message.body)
         self._messages.append(message)
@@ -45,7 +45,10 @@ class Pending:
         return self._messages_in - self._messages_out if self.open else 0
 
     def announce(self) -> None:
-        """Wake the writer if there is anything for it."""
+        """Note when what was added came, and wake the writer if there is anything for it."""
+        if self._messages_in > self._messages_announced:
+            self._messages_announced = self._messages_in
+            self._arrivals.append((self._messages_in, time.monotonic()))
         if self._messages:
             with self._changed:
                 self._changed.notify_all()
@@ -58,10 +61,15 @@ class Pending:
         with self._changed:
             if not self._messages:
                 self._changed.wait(wait_s)
-        oldest_at = self._oldest_at
         batch = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
-        self._oldest_at = time.monotonic()
-        return batch, oldest_at
+        return batch, self._oldest_at(len(batch))
+
+    def _oldest_at(self, taken: int) -> float:
+        """Return when the oldest of the next `taken` messages came; what is not announced, now."""
+        while self._arrivals and self._arrivals[0][0] <= self._messages_taken:
+            self._arrivals.popleft()
+        self._messages_taken += taken
+        return self._arrivals[0][1] if self._arrivals else time.monotonic()
 
     def finished(self, batch: list[Judged]) -> None:
         """Say that a batch is out of hand, and let the receiver go on."""

@@ -78,3 +78,13 @@ def test_the_age_of_a_batch_is_that_of_its_oldest_message() -> None:
     added(pending, HALF)
     _, second = pending.take(10, 0)
     assert 0 < first <= second
+
+
+def test_a_message_left_behind_by_a_full_batch_keeps_its_age() -> None:
+    pending = Pending()
+    added(pending, HALF, HALF)
+    _, first = pending.take(1, 0)
+    added(pending, HALF)
+    _, left_behind = pending.take(1, 0)
+    _, later = pending.take(1, 0)
+    assert first == left_behind < later
