@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from shared import health, logs, settings
+from shared import health, logs, settings, tracing
 from shared.errors import Refusal, Unavailable
 
 EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG = 1, 3, 70
@@ -34,6 +34,7 @@ class Program(Generic[S]):
         parser(f"services.{self.name}", self.about, self.settings).parse_args(arguments)
         chosen = settings.load(self.settings)
         logs.configure(chosen, service=self.name)
+        tracing.configure(on=chosen.tracing == "on")
         try:
             return self._serve(chosen)
         except Refusal as refusal:

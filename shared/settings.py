@@ -90,7 +90,15 @@ class LogSettings(Settings):
     )
 
 
-class ServiceSettings(LogSettings):
+class TracingSettings(Settings):
+    """Whether messages are followed."""
+
+    tracing: Literal["off", "on"] = Field(
+        default="off", description="on: spans by OpenTelemetry, and messages' traceparents are kept"
+    )
+
+
+class ServiceSettings(LogSettings, TracingSettings):
     """What every service has: its voice and its port."""
 
     metrics_host: str = Field(default="0.0.0.0", description="address of /metrics and /healthz")  # noqa: S104 - in a container the published port decides who reaches it

@@ -23,7 +23,7 @@ from ops.progress import bar
 from ops.wording import count, moment, visible
 from services.ingest.body import Reason
 from services.ingest.store import OPTIONS
-from shared import program, settings
+from shared import program, settings, tracing
 from shared.errors import Refusal
 
 R = TypeVar("R")
@@ -33,7 +33,10 @@ PURGED = "dead_letter_purged"
 
 
 class LetterSettings(
-    settings.PostgresSettings, deployment.BodySettings, deployment.OperatorSettings
+    settings.PostgresSettings,
+    settings.TracingSettings,
+    deployment.BodySettings,
+    deployment.OperatorSettings,
 ):
     """Where the letters are, and who is at work."""
 
@@ -120,6 +123,7 @@ def replay_(
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
     chosen = settings.load(LetterSettings)
+    tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
         total = sum(number for _, _, number in store.count(conn, choice))
         with bar("replaying", total) as progress:

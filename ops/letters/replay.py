@@ -36,7 +36,7 @@ class Properties:
     """The identity that a person gave the message; else the letter's own is kept as it is."""
 
     message_id: Any
-    headers: Any = None
+    headers: Any
 
     def all(self) -> dict[str, Any]:
         """Say nothing: a letter that stays keeps the properties it has."""
@@ -116,7 +116,7 @@ class _Page:
         return Received(
             tag=letter.id,
             redelivered=True,
-            properties=Properties(edit.message_id),
+            properties=Properties(edit.message_id, letter.properties.get("headers")),
             body=body,
             spare_identity=letter.message_id,
         )

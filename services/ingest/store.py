@@ -5,9 +5,10 @@ from typing import LiteralString, NamedTuple
 
 import psycopg
 
-from services.ingest import properties
+from services.ingest import properties, traced
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
 from services.ingest.core import DeadLetter, Transaction
+from shared import tracing
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
 OPTIONS = "-c minutebook.writer=ingest"
@@ -84,7 +85,10 @@ def insert_transactions(conn: psycopg.Connection, batch: Sequence[Transaction]) 
 
     Returns the identities inserted. Raises psycopg's errors as they are.
     """
-    rows = conn.execute(INSERT_TRANSACTIONS, _arrays(batch), binary=True).fetchall()
+    if tracing.on():
+        rows = traced.insert(conn, batch, _arrays(batch))
+    else:
+        rows = conn.execute(INSERT_TRANSACTIONS, _arrays(batch), binary=True).fetchall()
     return {identity for (identity,) in rows}
 
 

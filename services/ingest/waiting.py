@@ -6,7 +6,7 @@ from typing import LiteralString
 import psycopg
 import structlog
 
-from services.ingest import core, store
+from services.ingest import core, store, traced
 from services.ingest.blame import (
     SequenceBehind,
     check_at_once,
@@ -15,7 +15,7 @@ from services.ingest.blame import (
     raise_unless_bisectable,
     words,
 )
-from shared import postgres
+from shared import postgres, tracing
 
 PROMOTED_MAX = 10_000
 """Waiting messages in one statement, at most: well within the statement timeout."""
@@ -204,11 +204,14 @@ def _promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
 
     One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
     """
-    row = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone()
+    if tracing.on():
+        rows = traced.promote(conn, ids)
+    else:
+        (rows,) = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone() or (0,)
     conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
     conn.execute(SETTLE_CONFLICTING, {"ids": list(ids)})
     _give_up(conn, ids, "the database made no row of it")
-    return row[0] if row else 0
+    return rows
 
 
 def _give_up(conn: psycopg.Connection, ids: Sequence[int], error: str) -> None:

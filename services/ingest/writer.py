@@ -15,10 +15,10 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from services.ingest import metrics, service, store
+from services.ingest import metrics, service, store, traced
 from services.ingest.core import Judged
 from services.ingest.pending import Pending
-from shared import postgres, retry, worker
+from shared import postgres, retry, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -128,7 +128,7 @@ class Writer:
         if batch.inbox.pending.open:  # otherwise the broker delivers it again
             started = time.monotonic()
             with contextlib.suppress(ChannelGone):
-                outcome = self.store(conn, batch.messages)
+                outcome = (self._trace if tracing.on() else self.store)(conn, batch.messages)
                 ended = time.monotonic()
                 batch.inbox.settled(batch.messages[-1].message.tag)
                 metrics.stored(
@@ -138,6 +138,11 @@ class Writer:
                     latency_s=ended - batch.oldest_at,
                 )
         batch.inbox.pending.finished(batch.messages)
+
+    def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
+        with tracing.span("store batch", {"messages": len(messages)}) as span:
+            tracing.link(span, map(traced.traceparent, messages))
+            return self.store(conn, messages)
 
     def _check_channel(self) -> None:
         # The last look before COMMIT, after whatever the statements waited for.

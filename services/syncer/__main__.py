@@ -7,18 +7,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 
+import psycopg
 import structlog
 from pydantic import Field
 
-from services.syncer import store, upkeep
+from services.syncer import store, traced, upkeep
 from services.syncer.lineage import Lineage
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published
 from services.syncer.reconciler import Reconciler
 from services.syncer.service import Syncer
-from shared import keydb, postgres, program, retry, settings, tick, worker
+from shared import keydb, postgres, program, retry, settings, tick, tracing, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
@@ -96,7 +98,7 @@ def _live(
     ):
         postgres.check_schema(conn)
         lineage.follow(conn)
-        loop = Loop(chosen, health, Syncer(conn, projection), broker)
+        loop = Loop(chosen, health, conn, Syncer(conn, projection), broker)
         loop.prepare()
         try:
             upkeep_at = 0.0
@@ -121,9 +123,15 @@ class Loop:
     """Waits for ticks on one broker connection; folds in between."""
 
     def __init__(
-        self, chosen: SyncerSettings, health: Health, syncer: Syncer, broker: ticks.Broker
+        self,
+        chosen: SyncerSettings,
+        health: Health,
+        conn: psycopg.Connection,
+        syncer: Syncer,
+        broker: ticks.Broker,
     ) -> None:
-        """All four are of this life only."""
+        """All but the first two are of this life only."""
+        self._conn = conn
         self._fold_interval_s = chosen.sync_fold_interval_seconds
         self._health = health
         self._syncer = syncer
@@ -169,10 +177,15 @@ class Loop:
             return
         self._expected_at = time.monotonic() + received.interval_s
         self._expect(received.interval_s)
-        published = self._syncer.tick(received.boundary)
+        published = self._tick(received.boundary)
         if published.current:
             self._health.progress("tick")
         self._report(published)
+
+    def _tick(self, boundary: datetime) -> Published:
+        if tracing.on():
+            return traced.tick(self._conn, self._syncer, boundary)
+        return self._syncer.tick(boundary)
 
     def _report(self, published: Published) -> None:
         self._behind = published.behind

@@ -12,7 +12,7 @@ import structlog
 from services.syncer import core, metrics, store
 from services.syncer.core import Found, Publication, Watermark
 from services.syncer.projection import Answer, Moved, Projection
-from shared import postgres
+from shared import postgres, tracing
 from shared.errors import Unavailable
 from shared.metrics import RECONNECTS
 
@@ -59,7 +59,8 @@ class Publisher:
                         if not plan.behind:
                             _seen(found)
                         return plan
-                    answer = self._projection.apply(plan)
+                    with tracing.span("publish", {"keys": len(plan.values)}):
+                        answer = self._projection.apply(plan)
             except Unavailable as error:
                 if error.server != "keydb":
                     raise

@@ -53,8 +53,9 @@ def in_default(conn: psycopg.Connection) -> int:
 def backdate(conn: psycopg.Connection, *hours: int) -> None:
     """Write a row of amount 0 for each of these hours ago."""
     conn.execute(
-        "INSERT INTO outbox (provider_id, amount, operation, created_at)"
-        " SELECT 1, 0, 'modified', now() - make_interval(hours => h) FROM unnest(%s::int[]) h",
+        "INSERT INTO outbox (provider_id, amount, operation, created_at, traceparent)"
+        " SELECT 1, 0, 'modified', now() - make_interval(hours => h), 'of hour ' || h"
+        " FROM unnest(%s::int[]) h",
         [list(hours)],
     )
 
