@@ -5,8 +5,10 @@ transactions.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
@@ -14,6 +16,9 @@ import msgspec
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_DIGITS = 19
 TWO_KEYS_QUOTES = 4
+DEPTH_MAX = 500
+"""Arrays and objects within each other. Python's own limit depends on how deep its caller is: one
+body would be one thing to ingest and another to whoever replays it."""
 
 Reason = Literal[
     "not_utf8", "not_json", "not_object", "missing_field", "wrong_type", "out_of_range",
@@ -56,6 +61,10 @@ class _Fast(msgspec.Struct):
     value: int
 
 
+# A string without its end is one to the end: to look for it again from each quote would take long.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+
 _decode_fast = msgspec.json.Decoder(_Fast).decode
 
 
@@ -83,6 +92,8 @@ def read_object(body: bytes) -> Mapping[str, Any]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Unfit("not_utf8", f"byte {error.start} is not UTF-8") from error
+    if _too_deep(text):
+        raise Unfit("not_json", f"nested more than {DEPTH_MAX} deep")
     repeated: list[int] = []
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -102,6 +113,14 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise Unfit("not_object", f"JSON, but {a_kind(found)}")
     return found
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= DEPTH_MAX:
+        return False
+    found = (match[0] for match in _STRING_OR_BRACKET.finditer(text))
+    depths = accumulate(_STEPS.get(one, 0) for one in found)
+    return any(depth > DEPTH_MAX for depth in depths)
 
 
 def _integer(fields: Mapping[str, Any], name: str) -> int:
