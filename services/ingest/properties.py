@@ -1,7 +1,8 @@
 """AMQP properties as JSON for the dead letter: nothing lost, whatever a header holds.
 
 What JSON or Postgres's jsonb cannot hold (bytes, NUL characters, lone surrogates, decimals, times,
-NaN) becomes an object with one key that starts with `$` and says what it was.
+NaN) becomes an object with one key that starts with `$` and says what it was. Of two headers whose
+names are the same, or are written the same, the second has its place behind its name (`h#5`).
 """
 
 import base64
@@ -10,6 +11,8 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+
+from shared.amqp.content import unlike
 
 
 def encode(properties: Mapping[str, object]) -> str:
@@ -38,10 +41,17 @@ def _plain(value: object) -> object:  # noqa: PLR0911 - one line per type
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     if isinstance(value, dict):
-        return {_plain_key(key): _plain(entry) for key, entry in value.items()}
+        return _plain_table(value)
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, bool | int | float | None) else {"$other": repr(value)}
+
+
+def _plain_table(table: Mapping[object, object]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, entry in table.items():  # two names may be written the same
+        found[unlike(found, _plain_key(key))] = _plain(entry)
+    return found
 
 
 def _plain_key(key: object) -> str:

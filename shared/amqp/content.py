@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from itertools import count
 from typing import Final
 
 FLAGS = struct.Struct(">H")
@@ -91,6 +92,17 @@ class Properties:
                     at = _after(kind, encoded, at)
         except (IndexError, struct.error) as error:
             raise Garbled(str(error)) from error
+
+
+def unlike(found: Mapping[str, object], name: str) -> str:
+    """Return `name`, or where it is taken `name#5`: the fifth of its table, of the same name.
+
+    The first of a name keeps it: RabbitMQ looks a header up so, too.
+    """
+    if name not in found:
+        return name
+    placed = (f"{name}#{place}" for place in count(len(found) + 1))
+    return next(one for one in placed if one not in found)
 
 
 def _flags(encoded: bytes) -> int:
@@ -177,6 +189,7 @@ class Table:
         while at < end:
             size = self._encoded[at]
             name = _cut(self._encoded, at + 1, size).decode("utf-8", "surrogateescape")
+            name = unlike(found, name)
             found[name], at = self._value(at + 1 + size, depth)
         return found, self._at_end(at, end)
 

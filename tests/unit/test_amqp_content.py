@@ -129,3 +129,14 @@ def test_no_bytes_at_all_do_more_than_be_garbled(raw: bytes) -> None:
     found.all()
     with contextlib.suppress(Garbled):
         _ = found.headers, found.message_id
+
+
+def test_of_headers_of_the_same_name_all_are_kept_and_the_first_keeps_it() -> None:
+    found = with_headers(entry(b"b", b"\x01") + entry(b"b", b"\x02") + entry(b"b", b"\x03"))
+    assert found.headers == {"h": 1, "h#2": 2, "h#3": 3}
+
+
+def test_thousands_of_headers_of_the_same_name_are_read_at_once() -> None:
+    found = with_headers(entry(b"V", b"") * 30_000).headers
+    assert found is not None
+    assert len(found) == 30_000

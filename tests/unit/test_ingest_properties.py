@@ -65,3 +65,24 @@ def test_a_header_keeps_its_value_and_says_what_it_was(value: object, kept: obje
 def test_headers_that_differ_stay_different() -> None:
     headers = {"a\0": 1, "a": 2, b"\xff": 3}
     assert len(decoded(headers=headers)["headers"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        ({"a\0": 1, "$hex:6100": 2}, {"$hex:6100": 1, "$hex:6100#2": 2}),
+        ({"$hex:6100": 2, "b": 3, "a\0": 1}, {"$hex:6100": 2, "b": 3, "$hex:6100#3": 1}),
+        (
+            {"$hex:6100": 1, "$hex:6100#3": 2, "a\0": 3},
+            {"$hex:6100": 1, "$hex:6100#3": 2, "$hex:6100#4": 3},
+        ),
+    ],
+)
+def test_of_headers_whose_names_are_written_the_same_all_are_kept(headers: Any, kept: Any) -> None:
+    assert decoded(headers=headers)["headers"] == kept
+    assert decoded(headers={"deeper": [headers]})["headers"]["deeper"] == [kept]
+
+
+@given(st.dictionaries(KEYS, st.integers(), max_size=6))
+def test_no_header_is_ever_lost_to_another(headers: dict[Any, int]) -> None:
+    assert sorted(decoded(headers=headers)["headers"].values()) == sorted(headers.values())
