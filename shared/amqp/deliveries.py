@@ -9,7 +9,8 @@ every property of every message, three frames apiece, in some 15 µs; this takes
 import struct
 from collections.abc import Callable
 
-from shared.amqp.content import Properties
+from shared.amqp.content import FLAGS, Properties
+from shared.errors import Unavailable
 
 OnMessage = Callable[[int, bool, Properties, bytes], None]
 
@@ -57,7 +58,10 @@ class Deliveries:
         self._on_message = _nobody
 
     def feed(self, data: bytes) -> None:
-        """Take what came next. What `on_message` and `on_rest` raise is raised here."""
+        """Take what came next. What `on_message` and `on_rest` raise is raised here.
+
+        Raises `Unavailable` for a delivery that is not one: nothing may be fed after it.
+        """
         if self._strange:
             self._on_rest(data)
             return
@@ -106,18 +110,25 @@ class Deliveries:
             start = at + FRAME.size
             if not buffer.startswith(DELIVER, start):
                 return False
-            tag, redelivered = TAG.unpack_from(buffer, start + 5 + buffer[start + 4])
+            tag_at = start + 5 + buffer[start + 4]
+            if tag_at + TAG.size > end or self._delivery is not None:
+                raise _out_of_step()
+            tag, redelivered = TAG.unpack_from(buffer, tag_at)
             self._delivery = (tag, redelivered != 0)
             self._properties = None
             return True
         if self._delivery is None:
             return False
         if kind == HEADER:
+            if at + PROPERTIES_AT + FLAGS.size > end or self._properties is not None:
+                raise _out_of_step()
             (self._missing,) = BODY_SIZE.unpack_from(buffer, at + BODY_SIZE_AT)
             self._properties = Properties(buffer[at + PROPERTIES_AT : end])
         elif kind == BODY and self._properties is not None:
             self._body.append(buffer[at + FRAME.size : end])
             self._missing -= end - at - FRAME.size
+            if self._missing < 0:
+                raise _out_of_step()
         else:
             return False
         if self._missing <= 0:
@@ -129,6 +140,11 @@ class Deliveries:
         self._body.clear()
         self._delivery = None
         self._on_message(*delivery, properties, body)
+
+
+def _out_of_step() -> Unavailable:
+    # Never seen; were it read on, one message would have another's body.
+    return Unavailable("rabbitmq", "a delivery that is not what its frames say")
 
 
 def _nobody(*_: object) -> None:

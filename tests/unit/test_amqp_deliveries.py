@@ -1,5 +1,6 @@
 """Whatever the pieces in which a connection's bytes come, deliveries are cut out whole."""
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from pika import frame, spec
 
 from shared.amqp.content import Properties
 from shared.amqp.deliveries import Deliveries
+from shared.errors import Unavailable
 
 OURS, OTHERS = 1, 2
 ACK = frame.Method(OURS, spec.Basic.Ack(7)).marshal()
@@ -121,6 +123,35 @@ def test_content_that_no_delivery_announced_is_passed_on() -> None:
     seen = fed(content, [])
     assert seen.messages == []
     assert b"".join(seen.rest) == content
+
+
+def framed(kind: int, payload: bytes) -> bytes:
+    """Return any frame."""
+    return struct.pack(">BHI", kind, OURS, len(payload)) + payload + b"\xce"
+
+
+METHOD = frame.Method(OURS, spec.Basic.Deliver("c", 1, exchange="e", routing_key="k")).marshal()
+HEADER = frame.Header(OURS, 4, pika.BasicProperties()).marshal()
+BODY = frame.Body(OURS, b"some").marshal()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        METHOD + METHOD,
+        METHOD + HEADER + METHOD,
+        METHOD + HEADER + HEADER,
+        METHOD + HEADER + frame.Body(OURS, b"more than some").marshal(),
+        METHOD + HEADER + frame.Body(OURS, b"so").marshal() + METHOD,
+        framed(1, b"\x00\x3c\x00\x3c"),
+        framed(1, b"\x00\x3c\x00\x3c\x01c" + b"\0" * 8),
+        METHOD + framed(2, b"\x00\x3c\x00\x00" + b"\0" * 8),
+    ],
+)
+def test_a_delivery_that_is_not_what_its_frames_say_ends_the_connection(broken: bytes) -> None:
+    whole = METHOD + HEADER + BODY
+    with pytest.raises(Unavailable, match="not what its frames say"):
+        fed(whole + broken + whole, [])
 
 
 @pytest.mark.parametrize(
