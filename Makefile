@@ -16,6 +16,7 @@ IMAGES_ARGS =
 # Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
 PY := .venv/bin/python
 STAMP := .venv/.from-lock
+FUZZ_STAMP := .venv/.from-fuzz-lock
 PYTEST := $(PY) -m pytest
 
 # compose ignores .env once --env-file is given, so both are named. .airgap.env comes from
@@ -105,6 +106,14 @@ model: venv ## Check the protocol's model, and that every mutant of it is found:
 	@./deploy/spin.sh
 	@$(PY) -m model $(if $(ONLY),--only $(ONLY)) $(MODEL_ARGS)
 
+# What may be given: make fuzz FUZZ_SECONDS=600 FUZZ_ARGS="--only body"
+FUZZ_SECONDS = 60
+FUZZ_ARGS =
+
+.PHONY: fuzz
+fuzz: $(FUZZ_STAMP) ## Fuzz what reads foreign bytes, guided by coverage (no Docker)
+	@$(PY) -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
 .PHONY: soak
 soak: venv engine ## Random interleavings of writers, ticks, syncers and faults, by hypothesis
 	@$(PYTEST) tests/integration -m soak $(PYTEST_ARGS)
@@ -149,18 +158,27 @@ $(STAMP): requirements-dev.lock
 		--requirement requirements-dev.lock && \
 	cp requirements-dev.lock $(STAMP)
 
+# The fuzzer is large and nobody else needs it; .venv made anew is without it again.
+$(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
+	@echo "==> the fuzzer from requirements-fuzz.lock"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--only-binary :all: --requirement requirements-fuzz.lock
+	@cp requirements-fuzz.lock $(FUZZ_STAMP)
+
 .PHONY: engine
 engine: ## Make sure that there is a Docker engine with Compose, and the base images
 	@./deploy/engine.sh
 	@./deploy/images.sh $(IMAGES_ARGS)
 
 .PHONY: lock
-lock: $(LOCK_VENV)/$(UV_VERSION) ## Write both locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
+lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
 	@echo "==> requirements.lock"
 	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 	@echo "==> requirements-dev.lock"
 	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements-dev.lock \
 		--constraint requirements.lock --group dev pyproject.toml
+	@echo "==> requirements-fuzz.lock"
+	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements-fuzz.lock --group pyproject.toml:fuzz
 
 # A venv of its own: a lock that no longer installs must not keep anyone from making a new one.
 $(LOCK_VENV)/$(UV_VERSION):
