@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import docker
@@ -57,6 +58,10 @@ class Stack:
     def __init__(self, client: docker.DockerClient) -> None:
         """Its passwords are its own, and easily recognised."""
         self.client = client
+        self.settings: dict[str, str] = {}
+        """Settings of compose.yaml that differ from those all tests have; set before `up`."""
+        self.overrides: list[Path] = []
+        """Compose files laid over compose.yaml; added before `up`."""
         self.project = f"minutebook-test-{uuid.uuid4().hex[:8]}"
         self.postgres_password = f"pg-secret-{uuid.uuid4().hex}"
         self.rabbitmq_password = f"mq-secret-{uuid.uuid4().hex}"
@@ -75,11 +80,13 @@ class Stack:
                 "POSTGRES_PASSWORD": self.postgres_password,
                 "RABBITMQ_PASSWORD": self.rabbitmq_password,
             }
+            | self.settings
         )
 
     def compose(self, *arguments: str) -> str:
         """Run `docker compose`; fails with all it said."""
         files = [f"--env-file={name}" for name in ENV_FILES if (ROOT / name).exists()]
+        files += [f"--file={path}" for path in [ROOT / "compose.yaml", *self.overrides]]
         done = subprocess.run(
             ["docker", "compose", *files, *arguments],
             cwd=ROOT,
