@@ -69,7 +69,7 @@ clean: ## Stop the stack and remove its volumes: all data is gone
 test integration: IMAGES_ARGS = --tests
 
 .PHONY: test
-test: venv engine ## All tests: unit, integration, acceptance
+test: venv engine ## All tests: unit, integration, acceptance, faults
 	@echo "==> all tests"
 	@$(PYTEST) tests $(PYTEST_ARGS)
 
@@ -114,9 +114,20 @@ FUZZ_ARGS =
 fuzz: $(FUZZ_STAMP) ## Fuzz what reads foreign bytes, guided by coverage (no Docker)
 	@$(PY) -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
+.PHONY: faults
+faults: venv engine ## Fault tests: each fault upon each part once, under load
+	@$(PYTEST) tests/faults $(PYTEST_ARGS)
+
+# What may be given: make soak FAULTS=1000 SEED=7 SOAK_ARGS="--minutes 8 --only postgres"
+FAULTS =
+SEED =
+SOAK_ARGS =
+
 .PHONY: soak
-soak: venv engine ## Random interleavings of writers, ticks, syncers and faults, by hypothesis
-	@$(PYTEST) tests/integration -m soak $(PYTEST_ARGS)
+soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7 faults upon a whole stack
+	@$(if $(FAULTS),\
+		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
+		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
 
 .PHONY: format
 format: venv ## Format the code and apply the safe fixes

@@ -1,0 +1,119 @@
+"""Faults of whole containers: killed, stopped, frozen, cut off, replaced."""
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from docker.errors import APIError
+from docker.models.containers import Container
+
+from tests.faults import work
+from tests.faults.fault import Struck
+from tests.faults.logs import keep_logs
+from tests.support.stack import PROGRAMS, SERVERS, Stack
+
+PAUSE_S = 5.0
+CUT_S = (1.0, 5.0)
+INGESTS = 2
+# Longer than compose's own grace periods are never needed.
+GRACE_S = {"postgres": 60, "rabbitmq": 60}
+
+Act = Callable[[Stack, list[Container]], None]
+
+
+@dataclass(frozen=True)
+class ContainerFault:
+    """One of `ACTS` upon one part."""
+
+    part: str
+    name: str
+    act: Act
+
+    def strike(self, stack: Stack) -> Struck:
+        """Strike while there is work in hand, if that can be waited for."""
+        victims = stack.containers(self.part)
+        if self.part == "ingest" and random.random() < 0.5:
+            victims = [random.choice(victims)]
+        in_flight = work.await_in_hand(stack, self.part)
+        self.act(stack, victims)
+        return Struck(in_flight)
+
+
+def kill(stack: Stack, victims: list[Container]) -> None:
+    """SIGKILL, and start again."""
+    for one in victims:
+        one.kill()
+    start(victims)
+
+
+def terminate(stack: Stack, victims: list[Container]) -> None:
+    """Ask to stop, as docker stop does, and start again."""
+    threads = [
+        threading.Thread(target=one.stop, kwargs={"timeout": GRACE_S.get(part(one), 20)})
+        for one in victims
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    start(victims)
+
+
+def pause(stack: Stack, victims: list[Container]) -> None:
+    """Freeze for five seconds."""
+    for one in victims:
+        one.pause()
+    try:
+        threading.Event().wait(PAUSE_S)
+    finally:
+        for one in victims:
+            one.unpause()
+
+
+def cut(stack: Stack, victims: list[Container]) -> None:
+    """Take it off the network for a while; it comes back under its old names."""
+    network = stack.client.networks.get(f"{stack.project}_default")
+    for one in victims:
+        network.disconnect(one, force=True)
+    try:
+        threading.Event().wait(random.uniform(*CUT_S))
+    finally:
+        for one in victims:
+            network.connect(one, aliases=[part(one), str(one.short_id)])
+
+
+def recreate(stack: Stack, victims: list[Container]) -> None:
+    """Replace the container; its volume stays."""
+    service = part(victims[0])
+    for one in stack.containers(service):
+        keep_logs(stack, one)
+    scale = ["--scale", f"ingest={INGESTS}"] if service == "ingest" else []
+    stack.compose("up", "--detach", "--no-deps", "--force-recreate", *scale, service)
+
+
+def start(victims: list[Container]) -> None:
+    """Start containers that have ended, or are about to."""
+    for one in victims:
+        one.wait()
+        # One that ended by itself may have been started again by the engine.
+        with contextlib.suppress(APIError):
+            one.start()
+
+
+def part(container: Container) -> str:
+    """Return the compose service that the container is of."""
+    return str(container.labels["com.docker.compose.service"])
+
+
+ACTS: dict[str, Act] = {
+    "SIGKILL": kill,
+    "SIGTERM": terminate,
+    "pause": pause,
+    "network cut": cut,
+    "recreate": recreate,
+}
+FAULTS = [
+    ContainerFault(part, name, act) for part in (*PROGRAMS, *SERVERS) for name, act in ACTS.items()
+]

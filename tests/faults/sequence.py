@@ -1,0 +1,97 @@
+"""Faults one after another, each begun while others may still go on; never two on one part."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.faults.difference import Difference
+from tests.faults.fault import Fault, title
+from tests.support.stack import Stack
+
+EVERY_S = 3.0
+AT_ONCE_MAX = 4
+AROUND_S = 20.0
+"""A difference that began this long before a fault, or after it, may be of its making."""
+
+
+@dataclass
+class Strike:
+    """One fault of a sequence and what came of it; times are monotonic."""
+
+    number: int
+    fault: Fault
+    begun_s: float
+    ended_s: float = 0.0
+    in_flight: bool = False
+    error: str = ""
+
+    def words(self) -> str:
+        """Return it in one line."""
+        flight = "in flight" if self.in_flight else ""
+        took_s = self.ended_s - self.begun_s
+        return f"{title(self.fault):32} {took_s:5.1f} s  {flight:9} {self.error}"
+
+
+OnEnd = Callable[[Strike], None]
+
+
+class Striker:
+    """Strikes; `strikes` are those that have begun, in order."""
+
+    def __init__(self, stack: Stack, on_end: OnEnd, every_s: float = EVERY_S) -> None:
+        """`on_end` is called in other threads, once for each fault."""
+        self._stack = stack
+        self._on_end = on_end
+        self._every_s = every_s
+        self._free = threading.Condition()
+        self._busy: set[str] = set()
+        self.strikes: list[Strike] = []
+
+    def run(self, faults: Sequence[Fault], until_s: float | None = None) -> None:
+        """Begin a fault every so often, until there are no more or `until_s`; wait for the last."""
+        pending = list(faults)
+        with ThreadPoolExecutor(AT_ONCE_MAX) as pool:
+            due_s = time.monotonic()
+            while pending and (until_s is None or time.monotonic() < until_s):
+                threading.Event().wait(due_s - time.monotonic())
+                fault = self._take(pending)
+                strike = Strike(len(self.strikes) + 1, fault, time.monotonic())
+                self.strikes.append(strike)
+                pool.submit(self._strike, strike)
+                due_s = max(due_s + self._every_s, time.monotonic())
+
+    def around(self, difference: Difference) -> list[str]:
+        """Return the faults that went on about when a difference began."""
+        at_s = difference.at_s
+        return [
+            f"{one.number} {title(one.fault)}"
+            for one in self.strikes
+            if at_s is None or one.begun_s - AROUND_S <= at_s <= one.ended_s + AROUND_S
+        ]
+
+    def _take(self, pending: list[Fault]) -> Fault:
+        with self._free:
+            self._free.wait_for(
+                lambda: (
+                    len(self._busy) < AT_ONCE_MAX
+                    and any(one.part not in self._busy for one in pending)
+                )
+            )
+            chosen = next(one for one in pending if one.part not in self._busy)
+            self._busy.add(chosen.part)
+        pending.remove(chosen)
+        return chosen
+
+    def _strike(self, strike: Strike) -> None:
+        try:
+            strike.in_flight = strike.fault.strike(self._stack).in_flight
+        except Exception as error:  # noqa: BLE001 - the run goes on and says so at the end
+            strike.error = f"{type(error).__name__}: {error}"
+        finally:
+            strike.ended_s = time.monotonic()
+            with self._free:
+                self._busy.discard(strike.fault.part)
+                self._free.notify_all()
+            self._on_end(strike)

@@ -1,0 +1,45 @@
+"""Each fault upon each part once, under load; then the books must agree.
+
+All strike one stack, one after another, in a random order that pytest-randomly's seed decides.
+"""
+
+import random
+
+import pytest
+
+from tests.faults import campaign, catalogue
+from tests.faults.campaign import Run
+from tests.faults.fault import Fault, title
+from tests.support import containers
+from tests.support.stack import Stack
+
+# All faults strike while the first test waits.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """One run of all faults."""
+    client = containers.engine()
+    Stack(client).compose("build", "migrate")
+    seed = random.randrange(1_000_000)
+    return campaign.run(client, catalogue.once(seed), seed)
+
+
+@pytest.mark.parametrize("fault", catalogue.FAULTS, ids=title)
+def test_a_fault_is_survived_without_a_difference(run: Run, fault: Fault) -> None:
+    (strike,) = [one for one in run.strikes if one.fault is fault]
+    assert not strike.error, strike.error
+    name = f"{strike.number} {title(fault)}"
+    around = [one.text for one in run.differences if name in run.around[one]]
+    assert not around, run.words()
+
+
+def test_all_books_agree_after_all_faults(run: Run) -> None:
+    assert not run.differences, run.words()
+
+
+def test_every_fault_struck_under_load_and_beneath_the_eyes_of_a_reader(run: Run) -> None:
+    assert len(run.strikes) == len(catalogue.FAULTS)
+    assert run.per_s >= 300
+    assert run.look_s <= 0.005
