@@ -43,10 +43,17 @@ class Run:
     """Between two looks of the outside reader, the median."""
     around: dict[Difference, list[str]] = field(default_factory=dict)
 
+    def every_s(self) -> float:
+        """Return the time from fault to fault, on the average."""
+        return (self.strikes[-1].begun_s - self.strikes[0].begun_s) / max(len(self.strikes) - 1, 1)
+
     def words(self) -> str:
         """Return the result: facts, then what was found, each with the faults around it."""
         flight = sum(one.in_flight for one in self.strikes)
-        lines = [f"{len(self.strikes)} faults, {flight} struck work in flight", *self.facts]
+        lines = [
+            f"{len(self.strikes)} faults, one every {self.every_s():.1f} s, {flight} in flight"
+        ]
+        lines += self.facts
         lines += [f"failed to strike: {one.words()}" for one in self.strikes if one.error]
         lines += [f"{len(self.differences)} differences"]
         for one in self.differences[:SHOWN_MAX]:

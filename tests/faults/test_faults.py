@@ -41,5 +41,6 @@ def test_all_books_agree_after_all_faults(run: Run) -> None:
 
 def test_every_fault_struck_under_load_and_beneath_the_eyes_of_a_reader(run: Run) -> None:
     assert len(run.strikes) == len(catalogue.FAULTS)
+    assert run.every_s() <= 5
     assert run.per_s >= 300
     assert run.look_s <= 0.005
