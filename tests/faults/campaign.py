@@ -10,7 +10,7 @@ import docker
 import psycopg
 
 from shared.errors import Unavailable
-from tests.faults import catalogue, outside, verdict, work
+from tests.faults import catalogue, reach, verdict, work
 from tests.faults.container_faults import INGESTS
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
@@ -90,7 +90,7 @@ class Campaign:
         run.differences += self._settled()
         seen = end_reading()
         run.differences += seen.differences
-        with psycopg.connect(outside.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
         run.facts = [*self._facts(), seen.looks.words()]
         run.per_s = self._load.published / self._load.ended_after_s
@@ -101,7 +101,7 @@ class Campaign:
     def _ended(self, strike: Strike) -> None:
         rows = 0
         with contextlib.suppress(Unavailable, psycopg.Error):
-            dsn = outside.postgres_dsn(self._stack, "judge")
+            dsn = reach.postgres_dsn(self._stack, "judge")
             with psycopg.connect(dsn, autocommit=True) as conn:
                 rows = verdict.settled(conn)
                 for text in verdict.unbalanced(conn):
@@ -134,7 +134,7 @@ class Campaign:
 
     def _compare(self) -> list[Difference]:
         sent, books = self._load.sent.values(), self._corrections.books
-        with psycopg.connect(outside.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             found = verdict.stored(conn)
             differences = [
                 *verdict.of_messages(sent, found, books.providers),
@@ -158,7 +158,7 @@ class Campaign:
     def _facts(self) -> list[str]:
         load, sent = self._load, self._load.sent.values()
         kinds = Counter(one.reason or "fit" for one in sent)
-        with psycopg.connect(outside.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             rows = conn.execute("SELECT count(*) FROM historical_transactions").fetchone()
             letters = conn.execute("SELECT count(*) FROM dead_letter").fetchone()
             ticks = conn.execute("SELECT count(*) FROM tick").fetchone()

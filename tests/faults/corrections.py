@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import psycopg
 
 from shared.errors import Unavailable
-from tests.faults import outside
+from tests.faults import reach
 from tests.faults.mixture import LATE, PROVIDERS, VALUE_MAX
 from tests.support.reference import Books, Changes, Provider, Row
 from tests.support.stack import Stack
@@ -81,7 +81,7 @@ class Corrections:
         self.books = self.books.after(changes)
 
     def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(outside.postgres_dsn(self._stack, NAME), autocommit=True)
+        return psycopg.connect(reach.postgres_dsn(self._stack, NAME), autocommit=True)
 
     def _correct(self, conn: psycopg.Connection, number: int) -> None:
         changes = Changes()

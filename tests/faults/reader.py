@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from shared.errors import Unavailable
-from tests.faults import outside
+from tests.faults import reach
 from tests.faults.difference import Difference
 from tests.support import ledger
 from tests.support.ledger import Values
@@ -125,7 +125,7 @@ class Reader:
             self._stop.wait(0.05)
 
     def _live(self) -> None:
-        port = outside.port(self._stack, "keydb", 6379)
+        port = reach.port(self._stack, "keydb", 6379)
         with redis.Redis(
             "127.0.0.1",
             port,
