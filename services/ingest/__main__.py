@@ -3,9 +3,13 @@
 import gc
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
+import psycopg
 import structlog
 from pydantic import Field, StringConstraints
 
@@ -66,7 +70,20 @@ class IngestSettings(
     )
 
 
-def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
+@dataclass(frozen=True)
+class Doors:
+    """How the servers are reached. Who composes the service otherwise passes other doors."""
+
+    to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
+    to_rabbitmq: Callable[..., AbstractContextManager[consumer.Consumer]] = consumer.connection
+
+
+def run(
+    chosen: IngestSettings,
+    health: Health,
+    stop: threading.Event,
+    doors: Doors = Doors(),
+) -> None:
     """Store what comes until `stop`; start anew whenever a server was lost."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -81,27 +98,25 @@ def run(chosen: IngestSettings, health: Health, stop: threading.Event) -> None:
         body_bytes_max=chosen.ingest_body_max_bytes,
         limits=body.Limits(chosen.ingest_body_max_bytes),
     )
-    connect = partial(postgres.connection, chosen, application="ingest", options=store.OPTIONS)
+    connect = partial(doors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, health, stop)
     promoter = Promoter(connect, health, stop)
     with worker.running("promoter", promoter.live, stop), writer.running():
-        retry.living(stop, partial(_live, chosen, health, stop, writer))
+        connect_broker = partial(doors.to_rabbitmq, chosen, name="ingest")
+        retry.living(stop, partial(_live, chosen, connect_broker, writer))
 
 
 def _live(
     chosen: IngestSettings,
-    health: Health,
-    stop: threading.Event,
+    connect: Callable[[], AbstractContextManager[consumer.Consumer]],
     writer: Writer,
 ) -> None:
+    health, stop = writer.health, writer.stopping
     while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
         if stop.is_set():
             return
-    with (
-        health.reporting("receiver"),
-        consumer.connection(chosen, name="ingest") as broker,
-    ):
+    with health.reporting("receiver"), connect() as broker:
         receiver = _receiver(broker, writer)
         receiver.start(writer.intake.queue, chosen.ingest_prefetch)
         health.expect("receiver", within_s=BROKER_SILENT_S)

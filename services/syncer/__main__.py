@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -32,6 +34,9 @@ FOLD_BEFORE_TICK_S = 0.075
 """How long before a tick is expected the outbox is read once more, so that little is left."""
 # Hardly slower, and leaves the processors to the ticks.
 ALONE = "-c max_parallel_workers_per_gather=0"
+
+Connected = tuple[psycopg.Connection, Projection, ticks.Broker]
+"""The connections of one life."""
 
 log = structlog.get_logger()
 
@@ -64,41 +69,62 @@ class SyncerSettings(
     )
 
 
-def run(chosen: SyncerSettings, health: Health, stop: threading.Event) -> None:
-    """Fold and publish until `stop`; start anew whenever a server was lost."""
-    health.problem("syncer", "not connected yet")
-    reconciler = Reconciler(
-        partial(postgres.connection, chosen, application="reconciler", options=ALONE),
-        partial(_projection, chosen, "reconciler"),
-        chosen.reconcile_every_ticks,
-        stop,
-    )
-    with worker.running("reconciler", reconciler.live, stop):
-        retry.living(stop, partial(_live, chosen, health, stop, Lineage(), reconciler))
-
-
 @contextlib.contextmanager
-def _projection(chosen: SyncerSettings, name: str) -> Iterator[Projection]:
+def projection(chosen: SyncerSettings, *, name: str) -> Iterator[Projection]:
+    """Open a projection over a client of its own."""
     with keydb.client(chosen, name=name) as client:
         yield Projection(client)
 
 
-def _live(
+@dataclass(frozen=True)
+class Doors:
+    """How the servers are reached. Who composes the service otherwise passes other doors."""
+
+    to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
+    to_keydb: Callable[..., AbstractContextManager[Projection]] = projection
+    to_rabbitmq: Callable[..., AbstractContextManager[ticks.Broker]] = ticks.connection
+
+
+def run(
     chosen: SyncerSettings,
     health: Health,
     stop: threading.Event,
-    lineage: Lineage,
-    reconciler: Reconciler,
+    doors: Doors = Doors(),
 ) -> None:
+    """Fold and publish until `stop`; start anew whenever a server was lost."""
+    health.problem("syncer", "not connected yet")
+    reconciler = Reconciler(
+        partial(doors.to_postgres, chosen, application="reconciler", options=ALONE),
+        partial(doors.to_keydb, chosen, name="reconciler"),
+        chosen.reconcile_every_ticks,
+        stop,
+    )
+    connect = partial(_connected, chosen, doors, Lineage())
+    with worker.running("reconciler", reconciler.live, stop):
+        retry.living(stop, partial(_live, chosen, connect, health, stop, reconciler))
+
+
+@contextlib.contextmanager
+def _connected(chosen: SyncerSettings, doors: Doors, lineage: Lineage) -> Iterator[Connected]:
     with (
-        health.reporting("syncer"),
-        postgres.connection(chosen, application="syncer", options=store.OPTIONS) as conn,
-        _projection(chosen, "syncer") as projection,
-        ticks.connection(chosen, name="syncer") as broker,
+        doors.to_postgres(chosen, application="syncer", options=store.OPTIONS) as conn,
+        doors.to_keydb(chosen, name="syncer") as shown,
+        doors.to_rabbitmq(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
         lineage.follow(conn)
-        loop = Loop(chosen, health, conn, Syncer(conn, projection), broker)
+        yield conn, shown, broker
+
+
+def _live(
+    chosen: SyncerSettings,
+    connect: Callable[[], AbstractContextManager[Connected]],
+    health: Health,
+    stop: threading.Event,
+    reconciler: Reconciler,
+) -> None:
+    with health.reporting("syncer"), connect() as (conn, shown, broker):
+        loop = Loop(chosen, health, conn, Syncer(conn, shown), broker)
         loop.prepare()
         try:
             upkeep_at = 0.0

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -41,6 +42,8 @@ LATENESS = Histogram(
     "From the boundary to the broker's confirm.",
     buckets=LATENESS_BUCKETS_S,
 )
+
+Connect = Callable[..., AbstractContextManager[ticks.Broker]]
 
 log = structlog.get_logger()
 
@@ -76,9 +79,9 @@ class Ticker:
         tick.INTERVAL_S.set(interval_s)
         BOUNDARY.set(self._boundaries.next_at() - interval_s)
 
-    def live(self, chosen: TickerSettings) -> None:
+    def live(self, chosen: TickerSettings, connect: Connect = ticks.connection) -> None:
         """Publish until `stop` or until the connection is lost."""
-        with self._health.reporting("ticker"), ticks.connection(chosen, name="ticker") as broker:
+        with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
             broker.declare_exchange()
             broker.confirm()
             self._count_missed(self._boundaries.skip(self._clock()))
@@ -125,12 +128,17 @@ class Ticker:
             log.warning("boundaries_missed", boundaries=missed)
 
 
-def run(chosen: TickerSettings, health: Health, stop: threading.Event) -> None:
-    """Publish every boundary until `stop`."""
+def run(
+    chosen: TickerSettings,
+    health: Health,
+    stop: threading.Event,
+    connect: Connect = ticks.connection,
+) -> None:
+    """Publish every boundary until `stop`, over what `connect` opens."""
     health.problem("ticker", "not connected yet")
     health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
-    retry.living(stop, partial(ticker.live, chosen))
+    retry.living(stop, partial(ticker.live, chosen, connect))
 
 
 PROGRAM = program.Program("ticker", ABOUT, TickerSettings, run)
