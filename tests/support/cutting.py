@@ -1,9 +1,7 @@
 """Outages on purpose: a link that is cut, servers of one's own to stop, traffic meanwhile."""
 
 import contextlib
-import selectors
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,100 +14,10 @@ import pika
 from docker.models.containers import Container
 
 from tests.support import messages
+from tests.support.link import Link
 from tests.support.programs import Program
 
-CHUNK = 65_536
-POLL_S = 0.05
-CLIENTS_MAX = 32
 BURSTS_PER_S = 20
-# Closing then sends RST, as a host does that was switched off and on again.
-RESET = struct.pack("ii", 1, 0)
-
-
-class Link:
-    """A TCP proxy for many clients; each order is carried out once, on whoever it meets first."""
-
-    def __init__(self, upstream: tuple[str, int]) -> None:
-        """Listen on any free port of 127.0.0.1."""
-        self._upstream = upstream
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(POLL_S)
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._orders: dict[str, bytes] = {}
-        self.cuts = 0
-        """How many orders were carried out."""
-        self.port: int = self._listener.getsockname()[1]
-
-    def lose_reply_to(self, request: bytes) -> None:
-        """Forward the next request that holds `request`, lose its reply, reset the connection."""
-        self._orders["reply"] = request
-
-    def lose(self, request: bytes) -> None:
-        """Reset the connection instead of forwarding the next request that holds `request`."""
-        self._orders["request"] = request
-
-    def cut_within(self, text: bytes) -> None:
-        """Reset the connection in the middle of the next `text` that the server sends."""
-        self._orders["text"] = text
-
-    def serve(self) -> None:
-        """Accept clients until told to stop."""
-        with self._listener, ThreadPoolExecutor(CLIENTS_MAX) as pool:
-            while not self._stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    client, _ = self._listener.accept()
-                    pool.submit(self._relay, client)
-
-    def stop(self) -> None:
-        """Let `serve` return."""
-        self._stop.set()
-
-    def _relay(self, client: socket.socket) -> None:
-        with (
-            client,
-            contextlib.suppress(OSError),
-            socket.create_connection(self._upstream) as server,
-            selectors.DefaultSelector() as ready,
-        ):
-            ready.register(client, selectors.EVENT_READ)
-            ready.register(server, selectors.EVENT_READ)
-            doomed = False
-            while not self._stop.is_set():
-                for key, _ in ready.select(POLL_S):
-                    source = server if key.fileobj is server else client
-                    data = source.recv(CHUNK)
-                    if not data or (doomed and source is server and not data.startswith(b"E")):
-                        return self._reset(client, ordered=bool(data))
-                    if source is server:
-                        rest = self._until_cut(data)
-                        client.sendall(rest)
-                        if len(rest) < len(data):
-                            return self._reset(client, ordered=True)
-                    elif self._due("request", data):
-                        return self._reset(client, ordered=True)
-                    else:
-                        # Before it is forwarded: the reply must not be quicker than this note.
-                        doomed = self._due("reply", data)
-                        server.sendall(data)
-        return None
-
-    def _reset(self, client: socket.socket, *, ordered: bool) -> None:
-        self.cuts += ordered
-        if ordered:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-
-    def _until_cut(self, data: bytes) -> bytes:
-        text = self._orders.get("text", b"")
-        return data[: data.rfind(text) + len(text) // 2] if self._due("text", data) else data
-
-    def _due(self, order: str, data: bytes) -> bool:
-        with self._lock:
-            wanted = self._orders.get(order)
-            if wanted is None or wanted not in data:
-                return False
-            del self._orders[order]
-            return True
 
 
 @contextlib.contextmanager
