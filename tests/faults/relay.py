@@ -1,0 +1,80 @@
+"""`python -m tests.faults.relay`: a link between each service and each of its servers, steered.
+
+Runs in a container of our own image beside the stack. Orders come over the control port, one JSON
+line to a connection; the answer is a line with the number of hits, once the order was carried out
+or its time is over. `well` asks whether it is at work, for compose's health check.
+"""
+
+import json
+import re
+import socket
+import socketserver
+import sys
+import threading
+import time
+
+from tests.support.link import Kind, Link, Order
+
+CONTROL_PORT = 7000
+ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it
+LINKS = {
+    "ingest-postgres": (7001, ("postgres", 5432)),
+    "ingest-rabbitmq": (7002, ("rabbitmq", 5672)),
+    "syncer-postgres": (7003, ("postgres", 5432)),
+    "syncer-rabbitmq": (7004, ("rabbitmq", 5672)),
+    "syncer-keydb": (7005, ("keydb", 6379)),
+    "ticker-rabbitmq": (7006, ("rabbitmq", 5672)),
+}
+"""As compose.proxies.yaml has them."""
+
+
+class Control(socketserver.ThreadingTCPServer):
+    """Hands orders on to links."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, links: dict[str, Link]) -> None:
+        super().__init__((ANYWHERE, CONTROL_PORT), Steering)
+        self.links = links
+
+
+class Steering(socketserver.StreamRequestHandler):
+    """One order."""
+
+    server: Control
+
+    def handle(self) -> None:
+        line = self.rfile.readline()
+        if line:
+            order = json.loads(line)
+            hits = carry_out(self.server.links[order.pop("link")], **order)
+            self.wfile.write(json.dumps({"hits": hits}).encode() + b"\n")
+
+
+def carry_out(
+    link: Link, *, kind: Kind, pattern: str, within_s: float, each_way_s: float = 0.0
+) -> int:
+    """Have `link` do it; returns how often `pattern` was met."""
+    wanted = re.compile(pattern.encode("latin-1"), re.DOTALL)
+    ends_at = time.monotonic() + within_s
+    order = link.give(Order(kind, wanted, each_way_s, ends_at))
+    order.done.wait(within_s)
+    link.take_back(order)
+    return order.hits
+
+
+def relay() -> None:
+    """Relay until killed."""
+    links = {name: Link(upstream, (ANYWHERE, port)) for name, (port, upstream) in LINKS.items()}
+    for link in links.values():
+        threading.Thread(target=link.serve, daemon=True).start()
+    with Control(links) as control:
+        control.serve_forever()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["well"]:
+        socket.create_connection(("127.0.0.1", CONTROL_PORT), 3).close()
+    else:
+        relay()
