@@ -1,0 +1,48 @@
+"""`python -m tests.faults.ingest`: the service as it is, over connections that may die."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import psycopg
+
+from services.ingest import __main__ as ingest
+from services.ingest import store, waiting
+from shared import postgres
+from shared.amqp import consumer
+from shared.settings import PostgresSettings, RabbitmqSettings
+from tests.faults import dying
+from tests.faults.mortal import MortalConnection, MortalConsumer, Statement
+
+DYING = dying.by_settings()
+NAMES = {
+    store.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
+    waiting.PROMOTE: Statement("promotion", lambda given: len(given["ids"])),
+}
+
+
+@contextlib.contextmanager
+def to_postgres(
+    chosen: PostgresSettings, *, application: str, options: str
+) -> Iterator[psycopg.Connection]:
+    """Open a connection for one of the threads."""
+    with postgres.connection(chosen, application=application, options=options) as conn:
+        yield MortalConnection(conn, DYING, NAMES).as_connection()
+
+
+@contextlib.contextmanager
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[consumer.Consumer]:
+    """Open a connection for one life of the receiver."""
+    with consumer.connection(chosen, name=name) as broker:
+        yield cast("consumer.Consumer", MortalConsumer(broker, DYING))
+
+
+PROGRAM = replace(
+    ingest.PROGRAM, run=partial(ingest.run, doors=ingest.Doors(to_postgres, to_rabbitmq))
+)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,63 @@
+"""`python -m tests.faults.syncer`: the service as it is, over connections that may die."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import psycopg
+
+from services.syncer import __main__ as syncer
+from services.syncer import posting, store, upkeep
+from services.syncer.projection import Projection
+from shared import keydb, postgres
+from shared.amqp import ticks
+from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
+from tests.faults import dying
+from tests.faults.mortal import MortalBroker, MortalConnection, MortalProjection, Statement
+
+DYING = dying.by_settings()
+NAMES = {
+    store.SELECT_FRESH: Statement("fold"),
+    store.LOCK: Statement("lock"),
+    posting.INSERT_TICK: Statement("tick"),
+    store.UPDATE_PUBLISHED: Statement("published_at"),
+    upkeep.DROP_PARTITION: Statement("drop"),
+}
+OURS = "syncer"
+"""The reconciler only reads; it is left alone."""
+
+
+@contextlib.contextmanager
+def to_postgres(
+    chosen: PostgresSettings, *, application: str, options: str
+) -> Iterator[psycopg.Connection]:
+    """Open a connection for one life of the syncer, or for a reconciliation."""
+    with postgres.connection(chosen, application=application, options=options) as conn:
+        names = NAMES if application == OURS else {}
+        yield MortalConnection(conn, DYING, names).as_connection()
+
+
+@contextlib.contextmanager
+def to_keydb(chosen: KeydbSettings, *, name: str) -> Iterator[Projection]:
+    """Open a client for one life of the syncer, or for a reconciliation."""
+    with keydb.client(chosen, name=name) as client:
+        yield MortalProjection(client, DYING) if name == OURS else Projection(client)
+
+
+@contextlib.contextmanager
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
+    """Open a connection for one life of the syncer."""
+    with ticks.connection(chosen, name=name) as broker:
+        yield cast("ticks.Broker", MortalBroker(broker, DYING))
+
+
+PROGRAM = replace(
+    syncer.PROGRAM,
+    run=partial(syncer.run, doors=syncer.Doors(to_postgres, to_keydb, to_rabbitmq)),
+)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,29 @@
+"""`python -m tests.faults.ticker`: the service as it is, over a connection that may die."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+from services.ticker import __main__ as ticker
+from shared.amqp import ticks
+from shared.settings import RabbitmqSettings
+from tests.faults import dying
+from tests.faults.mortal import MortalBroker
+
+DYING = dying.by_settings()
+
+
+@contextlib.contextmanager
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
+    """Open a connection for one life of the ticker."""
+    with ticks.connection(chosen, name=name) as broker:
+        yield cast("ticks.Broker", MortalBroker(broker, DYING))
+
+
+PROGRAM = replace(ticker.PROGRAM, run=partial(ticker.run, connect=to_rabbitmq))
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())
