@@ -1,0 +1,112 @@
+"""Each aimed fault strikes, with work in flight, and afterwards every message is there once."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.faults import kill_points, proxies
+from tests.faults.fault import Fault, title
+from tests.support import containers, ledger, messages, stack
+from tests.support.eventually import eventually
+from tests.support.ledger import Values
+from tests.support.stack import Stack
+
+PROVIDERS = 4
+BURST = 10
+PAUSE_S = 0.1
+RIGHT_WITHIN_S = 30.0
+FAULTS: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS]
+
+
+class Traffic:
+    """A hundred messages a second, each confirmed and with an identity of its own."""
+
+    def __init__(self, run: Stack) -> None:
+        self._run = run
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+        self.sent = 0
+
+    def flow(self) -> None:
+        """Publish until told to stop."""
+        while not self._stop.wait(PAUSE_S):
+            with self._turn:
+                numbers = range(self.sent + 1, self.sent + BURST + 1)
+                bodies = [messages.body(1 + n % PROVIDERS, n) for n in numbers]
+                stack.publish(self._run, *bodies, message_ids=[f"m{n}" for n in numbers])
+                self.sent += BURST
+
+    def stop(self) -> None:
+        """Let `flow` return."""
+        self._stop.set()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[int]:
+        """Publish nothing while inside; yields how many messages were sent so far."""
+        with self._turn:
+            yield self.sent
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Stack]:
+    """A stack of ours, with everything in between."""
+    with stack.project(containers.engine()) as one, contextlib.ExitStack() as prepared:
+        one.settings["TICK_INTERVAL_SECONDS"] = "1"
+        prepared.enter_context(proxies.prepare(one))
+        prepared.enter_context(kill_points.prepare(one))
+        one.compose("build", "migrate")
+        one.up()
+        with one.postgres() as conn:
+            for number in range(1, PROVIDERS + 1):
+                ledger.add_provider(conn, f"Card {number}")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def traffic(run: Stack) -> Iterator[Traffic]:
+    """Messages all the time."""
+    one = Traffic(run)
+    thread = threading.Thread(target=one.flow)
+    thread.start()
+    try:
+        yield one
+    finally:
+        one.stop()
+        thread.join()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=title)
+def test_an_aimed_fault_strikes_work_in_flight_and_loses_and_doubles_nothing(
+    run: Stack, traffic: Traffic, fault: Fault
+) -> None:
+    assert fault.strike(run).in_flight
+    with traffic.held() as sent:
+        expected = [(n, 1 + n % PROVIDERS, n) for n in range(1, sent + 1)]
+        with run.postgres() as conn:
+            eventually(lambda: count(conn) >= sent, RIGHT_WITHIN_S)
+            assert rows(conn) == expected
+            assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
+            eventually(lambda: shown(run) == ledger.truth(conn), RIGHT_WITHIN_S)
+            ledger.assert_counted_once(conn)
+
+
+def count(conn: psycopg.Connection) -> int:
+    return len(rows(conn))
+
+
+def rows(conn: psycopg.Connection) -> list[tuple[int, int, int]]:
+    """Return number, provider and value of each message that is a row."""
+    query = """
+    SELECT substr(message_id, 2)::bigint, provider_id, transaction_value
+      FROM historical_transactions
+     ORDER BY 1
+    """
+    return conn.execute(query).fetchall()
+
+
+def shown(run: Stack) -> Values:
+    with run.keydb() as keydb:
+        return ledger.shown(keydb)
