@@ -1,7 +1,7 @@
-"""The stack's servers, reached from outside it: the services' own URLs, with our side's ports."""
+"""The stack's servers, reached from outside it, as a person and a producer reach them."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pika
 import psycopg
@@ -38,11 +38,12 @@ class Servers:
 
 def find(configuration: Configuration, containers: list[Container]) -> Servers:
     """Return the stack's servers. Raises `DemoFailed` where the settings name others."""
-    dsn = conninfo_to_dict(configuration.setting("ingest", "POSTGRES_DSN"))
+    # The owner's, not a service's: a person loads providers and transactions.
+    dsn = conninfo_to_dict(configuration.setting("migrate", "POSTGRES_DSN"))
     if dsn.get("host") != "postgres":
         raise _not_ours("POSTGRES_DSN", "postgres")
     dsn |= {"host": HOST, "port": port(containers, "postgres", 5432)}
-    rabbitmq = configuration.setting("ingest", "RABBITMQ_URL")
+    rabbitmq = _as_producer(configuration, configuration.setting("ingest", "RABBITMQ_URL"))
     keydb = configuration.setting("syncer", "KEYDB_URL")
     return Servers(
         postgres=make_conninfo(**{key: str(value) for key, value in dsn.items()}),
@@ -57,6 +58,15 @@ def port(containers: list[Container], service: str, own: int) -> int:
         if container.service == service and own in container.ports:
             return container.ports[own]
     raise DemoFailed(f"{service} publishes no port {own}", exit_code=EXIT_UNREACHABLE)
+
+
+def _as_producer(configuration: Configuration, url: str) -> str:
+    login = [configuration.setting("rabbitmq", f"RABBITMQ_{one}") for one in ("USER", "PASSWORD")]
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(
+        netloc=f"{':'.join(quote(one, safe='') for one in login)}@{host}"
+    ).geturl()
 
 
 def _outside(url: str, setting: str, service: str, published: int) -> str:

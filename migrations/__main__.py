@@ -1,12 +1,14 @@
 """`python -m migrations`: bring the database to this release's schema, once, then end."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import psycopg
 import structlog
+from pydantic import Field, Secret
 
-from migrations import adoption, runner
+from migrations import adoption, rights, runner
 from shared import logs, postgres, program, retry, settings
 from shared.errors import Refusal, Unavailable
 
@@ -18,8 +20,32 @@ GIVE_UP_AFTER_S = 60.0
 log = structlog.get_logger()
 
 
+def _password(login: str) -> Any:  # noqa: ANN401 - as pydantic's own
+    meaning = f"password that login `{login}` gets, made if it is missing; empty: left alone"
+    return Field(default=Secret(""), description=meaning)
+
+
 class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     """What the one-shot job needs."""
+
+    postgres_logins: Literal["", "made", "kept"] = Field(
+        default="made", description="kept: make no login, whatever passwords are set"
+    )
+    postgres_ingest_password: Secret[str] = _password("ingest")
+    postgres_syncer_password: Secret[str] = _password("syncer")
+    postgres_ops_password: Secret[str] = _password("ops")
+
+    def passwords(self) -> dict[str, str]:
+        """Return the logins to make or renew, with their passwords."""
+        if self.postgres_logins == "kept":
+            return {}
+        given = {
+            "ingest": self.postgres_ingest_password,
+            "syncer": self.postgres_syncer_password,
+            "ops": self.postgres_ops_password,
+        }
+        told = {login: one.get_secret_value() for login, one in given.items()}
+        return {login: password for login, password in told.items() if password}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for attempt in retry.connecting(stop, give_up_after_s=GIVE_UP_AFTER_S):
             with attempt, postgres.connection(configured, application="migrate") as conn:
-                return status(conn) if chosen.status else migrate(conn, widen=chosen.widen)
+                if chosen.status:
+                    return status(conn)
+                return migrate(conn, widen=chosen.widen, passwords=configured.passwords())
     except Refusal as refusal:
         log.error("refused", reason=str(refusal))
         return program.EXIT_FINDING
@@ -51,13 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return program.EXIT_UNREACHABLE
 
 
-def migrate(conn: psycopg.Connection, *, widen: bool) -> int:
-    """Apply what is missing; on the first time also report what the user's tables hold."""
+def migrate(conn: psycopg.Connection, *, widen: bool, passwords: Mapping[str, str]) -> int:
+    """Apply what is missing, grant what is not granted, make the logins of `passwords`.
+
+    On the first time also report what the user's tables hold.
+    """
     applied = runner.apply(conn, runner.read())
     if any(one.version == runner.FIRST_VERSION for one in applied):
         adoption.report(conn)
     if widen:
         adoption.widen(conn)
+    rights.grant(conn)
+    rights.ensure_logins(conn, passwords)
     log.info("schema_current", applied=len(applied))
     return 0
 

@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from ops.doctor import core
+from ops.doctor import core, rights_checks
 from ops.doctor.core import Check
 from ops.wording import age, count
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED
@@ -125,6 +125,7 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
     if row is not None:
         yield from room(Load(*row), named)
     yield triggers({(relation, name) for relation, name in conn.execute(SELECT_TRIGGERS)})
+    yield rights_checks.look(conn)
     for ids in conn.execute(SELECT_IDS):
         yield exhaustion(*ids)
 

@@ -93,6 +93,13 @@ def test_a_trigger_that_is_disabled_or_gone_is_found(ops: Tool, conn: psycopg.Co
     assert "minutebook_truncated on initial_data" in found["found"]
 
 
+def test_a_service_with_the_owners_rights_is_found(ops: Tool, dsn: str) -> None:
+    what = ("postgres", "services' rights")
+    with psycopg.connect(dsn, application_name="minutebook-syncer"):
+        assert checks(ops, 0)[what]["found"] == "the owner's: syncer as user"
+    assert checks(ops, 0)[what]["verdict"] == "ok"
+
+
 def test_commits_that_may_be_lost_are_found(ops: Tool, conn: psycopg.Connection) -> None:
     name = conn.info.dbname
     conn.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')

@@ -22,6 +22,8 @@ from tests.support.containers import ROOT, address, published_port, running, suc
 from tests.support.eventually import eventually
 
 USER, PASSWORD = "user", "password"
+BROKER_USERS = ("ingest", "ticker", "syncer", "ops")
+"""The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"
 KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
@@ -74,18 +76,20 @@ class Rabbitmq:
     management_port: int
     host: str = LOCAL
 
-    def url(self, vhost: str) -> str:
+    def url(self, vhost: str, *, user: str = USER) -> str:
         """Return an AMQP URL."""
-        return f"amqp://{USER}:{PASSWORD}@{self.host}:{self.port}/{quote(vhost, safe='')}"
+        return f"amqp://{user}:{PASSWORD}@{self.host}:{self.port}/{quote(vhost, safe='')}"
 
-    def manage(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def manage(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, user: str = USER
+    ) -> Any:
         """Call the management page's API; returns its JSON, or None."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.management_port}/api/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
         )
-        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        login = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
         request.add_header("Authorization", f"Basic {login}")
         request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
@@ -160,6 +164,7 @@ def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[R
         "environment": {
             "RABBITMQ_USER": USER,
             "RABBITMQ_PASSWORD": PASSWORD,
+            **{f"RABBITMQ_{one.upper()}_PASSWORD": PASSWORD for one in BROKER_USERS},
             "INGEST_QUEUE": "incoming_transactions",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         },

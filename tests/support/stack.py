@@ -35,6 +35,7 @@ USER = "user"
 PROGRAMS = ("ingest", "ticker", "syncer")
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
+PASSWORDS = {name for name in SETTINGS if name.endswith("_PASSWORD")}
 PORTS = {name for name in SETTINGS if name.endswith(("_PORT", "_PORTS"))}
 FOR_IMAGES = {name for name in SETTINGS if name.endswith("_IMAGE")} | {"BUILD_NETWORK"}
 ENV_FILES = (".env", ".airgap.env")
@@ -63,8 +64,9 @@ class Stack:
         self.overrides: list[Path] = []
         """Compose files laid over compose.yaml; added before `up`."""
         self.project = f"minutebook-test-{uuid.uuid4().hex[:8]}"
-        self.postgres_password = f"pg-secret-{uuid.uuid4().hex}"
-        self.rabbitmq_password = f"mq-secret-{uuid.uuid4().hex}"
+        self.secrets = {name: f"secret-{uuid.uuid4().hex}" for name in sorted(PASSWORDS)}
+        self.postgres_password = self.secrets["POSTGRES_PASSWORD"]
+        self.rabbitmq_password = self.secrets["RABBITMQ_PASSWORD"]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of `docker compose`: of the settings around us only images."""
@@ -77,9 +79,8 @@ class Stack:
                 "COMPOSE_PROJECT_NAME": self.project,
                 "MINUTEBOOK_IMAGE": OUR_IMAGE,
                 "TICK_INTERVAL_SECONDS": str(INTERVAL_S),
-                "POSTGRES_PASSWORD": self.postgres_password,
-                "RABBITMQ_PASSWORD": self.rabbitmq_password,
             }
+            | self.secrets
             | self.settings
         )
 
@@ -197,10 +198,10 @@ class Stack:
             for one in self.containers()
         )
 
-    def secrets_told(self) -> list[str]:
-        """Return those of its passwords that some log shows."""
+    def secrets_told(self) -> set[str]:
+        """Return the names of those of its passwords that some log shows."""
         said = self.logs()
-        return [one for one in (self.postgres_password, self.rabbitmq_password) if one in said]
+        return {name for name, secret in self.secrets.items() if secret in said}
 
 
 @contextlib.contextmanager
@@ -210,7 +211,7 @@ def project(client: docker.DockerClient) -> Iterator[Stack]:
     try:
         yield stack
         told = stack.secrets_told()
-        assert not told, f"passwords in the logs of {stack.project}"
+        assert not told, f"{told} in the logs of {stack.project}"
     except BaseException as error:
         error.add_note(stack.logs(lines=LOG_LINES_SHOWN))
         raise

@@ -20,6 +20,7 @@ URLS = {
     "RABBITMQ_URL": "amqp://user:p%40ss@rabbitmq:5672/%2F",
     "KEYDB_URL": "redis://keydb:6379/3",
 }
+PRODUCER = {"RABBITMQ_USER": "user", "RABBITMQ_PASSWORD": "w@rd"}
 CONTAINERS = [
     Container("x-postgres-1", "postgres", "healthy", 0, {5432: 40001}),
     Container("x-rabbitmq-1", "rabbitmq", "healthy", 0, {5672: 40002, 15672: 40003}),
@@ -33,10 +34,9 @@ def keydb_shows(**balances: str) -> Shown:
 
 
 def configuration(**changed: str) -> Configuration:
-    environment = URLS | changed
-    return Configuration(
-        "x", {"ingest": {"environment": environment}, "syncer": {"environment": environment}}
-    )
+    environment = URLS | PRODUCER | changed
+    services = ("migrate", "ingest", "syncer", "rabbitmq")
+    return Configuration("x", {one: {"environment": environment} for one in services})
 
 
 def test_no_fault_is_found_when_keydb_says_600_more() -> None:
@@ -121,13 +121,13 @@ def test_every_port_that_compose_publishes_has_its_setting_here() -> None:
     }
 
 
-def test_the_services_urls_are_turned_to_the_ports_on_this_machine() -> None:
+def test_the_owners_and_the_producers_logins_go_to_the_ports_on_this_machine() -> None:
     found = servers.find(configuration(), CONTAINERS)
 
     assert "host=127.0.0.1" in found.postgres
     assert "port=40001" in found.postgres
     assert "password=p@ss" in found.postgres
-    assert found.rabbitmq == "amqp://user:p%40ss@127.0.0.1:40002/%2F"
+    assert found.rabbitmq == "amqp://user:w%40rd@127.0.0.1:40002/%2F"
     assert found.keydb == "redis://127.0.0.1:40004/3"
     assert "p@ss" not in repr(found)
 

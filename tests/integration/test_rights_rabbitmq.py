@@ -1,0 +1,136 @@
+"""Each of the broker's users tries everything: what it needs succeeds, all else is refused."""
+
+import urllib.error
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
+
+from shared.amqp import ticks
+from tests.support import servers
+from tests.support.servers import BROKER_USERS
+
+QUEUE = "incoming_transactions"
+EVERYBODY, NOBODY = set(BROKER_USERS), set[str]()
+REFUSED, UNAUTHORIZED = 403, 401
+
+
+class Act(NamedTuple):
+    """Something to try, and who may."""
+
+    attempt: Callable[[BlockingChannel], object]
+    by: set[str]
+
+
+def publish(exchange: str, key: str = "") -> Callable[[BlockingChannel], object]:
+    def attempt(channel: BlockingChannel) -> None:
+        channel.confirm_delivery()
+        channel.basic_publish(exchange, key, b"{}")
+
+    return attempt
+
+
+ACTS = {
+    "look at the queue": Act(lambda c: c.queue_declare(QUEUE, passive=True), EVERYBODY),
+    "declare the queue": Act(lambda c: c.queue_declare(QUEUE, durable=True), {"ingest"}),
+    "read the queue": Act(lambda c: c.basic_get(QUEUE), {"ingest"}),
+    "consume the queue": Act(lambda c: c.basic_consume(QUEUE, print), {"ingest"}),
+    "empty the queue": Act(lambda c: c.queue_purge(QUEUE), {"ingest"}),
+    "delete the queue": Act(lambda c: c.queue_delete(QUEUE), {"ingest"}),
+    "declare it with its dead letters elsewhere": Act(
+        lambda c: c.queue_declare(
+            QUEUE, durable=True, arguments={"x-dead-letter-exchange": "ticks"}
+        ),
+        NOBODY,
+    ),
+    "declare another queue": Act(lambda c: c.queue_declare("another"), NOBODY),
+    "declare one with a like name": Act(lambda c: c.queue_declare("syncerxticks"), NOBODY),
+    "publish a transaction": Act(publish("", QUEUE), {"ops"}),
+    "publish a tick": Act(publish("ticks"), {"ticker"}),
+    # RabbitMQ has no finer right than the default exchange.
+    "publish past the exchange of ticks": Act(publish("", ticks.QUEUE), {"ops"}),
+    "publish elsewhere": Act(publish("amq.fanout"), NOBODY),
+    "declare the exchange": Act(
+        lambda c: c.exchange_declare("ticks", "fanout", durable=True), {"ticker", "syncer"}
+    ),
+    "declare another exchange": Act(lambda c: c.exchange_declare("other", "fanout"), NOBODY),
+    "declare the queue of ticks": Act(
+        lambda c: c.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS),
+        {"syncer"},
+    ),
+    "bind the queue of ticks": Act(lambda c: c.queue_bind(ticks.QUEUE, "ticks"), {"syncer"}),
+    "read ticks": Act(lambda c: c.basic_get(ticks.QUEUE), {"syncer"}),
+    "listen to ticks elsewhere": Act(lambda c: c.queue_bind(QUEUE, "ticks"), NOBODY),
+    "lead others' messages to ticks": Act(lambda c: c.exchange_bind("ticks", "amq.fanout"), NOBODY),
+}
+PAGES = {
+    "nodes": {"ops"},
+    f"queues/%2F/{QUEUE}": {"ops"},
+    "definitions": NOBODY,
+    "users": NOBODY,
+}
+
+
+@pytest.fixture
+def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
+    """The virtual host in which the users have their rights, with all that the services make."""
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_server.url("/"))) as connection:
+        channel = connection.channel()
+        channel.queue_declare(QUEUE, durable=True)
+        channel.exchange_declare("ticks", "fanout", durable=True)
+        channel.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS)
+        yield rabbitmq_server
+        for queue in (QUEUE, ticks.QUEUE):
+            channel.queue_delete(queue)
+        channel.exchange_delete("ticks")
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_each_user_may_do_what_it_needs_and_nothing_else(
+    broker: servers.Rabbitmq, act: Act
+) -> None:
+    refused_first = sorted(BROKER_USERS, key=lambda user: user in act.by)
+
+    assert {user for user in refused_first if may(broker, user, act)} == act.by
+
+
+def may(broker: servers.Rabbitmq, user: str, act: Act) -> bool:
+    url = pika.URLParameters(broker.url("/", user=user))
+    with pika.BlockingConnection(url) as connection:
+        try:
+            act.attempt(connection.channel())
+        except ChannelClosedByBroker as error:
+            if error.reply_code != REFUSED:
+                raise
+            return False
+        return True
+
+
+@pytest.mark.parametrize(("page", "by"), PAGES.items())
+def test_operators_look_at_the_management_page_and_nobody_changes_anything(
+    broker: servers.Rabbitmq, page: str, by: set[str]
+) -> None:
+    def shown(user: str) -> bool:
+        try:
+            broker.manage("GET", page, user=user)
+        except urllib.error.HTTPError as error:
+            if error.code != UNAUTHORIZED:
+                raise
+            return False
+        return True
+
+    assert {user for user in BROKER_USERS if shown(user)} == by
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        broker.manage("PUT", "users/theirs", {"password": "x", "tags": ""}, user="ops")
+
+
+@pytest.mark.parametrize("user", BROKER_USERS)
+def test_no_user_enters_another_virtual_host(rabbitmq_server: servers.Rabbitmq, user: str) -> None:
+    with (
+        rabbitmq_server.vhost() as url,
+        pytest.raises(pika.exceptions.ProbableAccessDeniedError),
+    ):
+        pika.BlockingConnection(pika.URLParameters(url.replace("//user:", f"//{user}:")))

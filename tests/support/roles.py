@@ -1,0 +1,170 @@
+"""Logins of every kind, and what each may do to Postgres: tried, not read off a list of grants."""
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from migrations import rights
+
+PASSWORD = "a password: of theirs/"
+READER, STRANGER = "try_reader", "try_stranger"
+LOGINS = (*rights.GROUPS, READER, STRANGER)
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something to try, in a transaction that is rolled back."""
+
+    statement: str
+    by: frozenset[str]
+    """Who may do it; all others must be refused."""
+
+
+def by(*logins: str) -> frozenset[str]:
+    """Return who may."""
+    return frozenset(logins)
+
+
+NOBODY = by()
+SERVICES = by("ingest", "syncer", "ops", READER)
+LOOKING = by("syncer", "ops", READER)
+
+ACTS = {
+    # The user's tables.
+    "read providers' ids": Act("SELECT id FROM initial_data", SERVICES),
+    "read providers": Act("SELECT provider_name, initial_value FROM initial_data", LOOKING),
+    "add a provider": Act("INSERT INTO initial_data VALUES (99, 'New', 0)", by("ops")),
+    "rename a provider": Act("UPDATE initial_data SET provider_name = 'X'", by("ops")),
+    "change an initial value": Act("UPDATE initial_data SET initial_value = 9", by("ops")),
+    "remove a provider": Act("DELETE FROM initial_data WHERE id = 2", by("ops")),
+    "lock providers": Act("LOCK initial_data IN SHARE ROW EXCLUSIVE MODE", by("ops")),
+    "empty providers": Act("TRUNCATE initial_data CASCADE", NOBODY),
+    "read amounts": Act(
+        "SELECT provider_id, transaction_value FROM historical_transactions", SERVICES
+    ),
+    "read a column of the user's own": Act("SELECT note FROM historical_transactions", NOBODY),
+    "insert a transaction": Act(
+        "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
+        " VALUES (1, 5, 'x')",
+        by("ingest", "ops"),
+    ),
+    "insert one under an id of its own": Act(
+        "INSERT INTO historical_transactions (id, provider_id, transaction_value)"
+        " OVERRIDING SYSTEM VALUE VALUES (1000000, 1, 5)",
+        NOBODY,
+    ),
+    "change a transaction": Act("UPDATE historical_transactions SET transaction_value = 0", NOBODY),
+    "delete a transaction": Act("DELETE FROM historical_transactions", NOBODY),
+    "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
+    "advance the sequence": Act("SELECT minutebook_advance_sequence()", by("ingest", "ops")),
+    # The outbox.
+    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING),
+    "read the default partition": Act("SELECT count(*) FROM outbox_default", LOOKING),
+    "note in the outbox": Act(
+        "INSERT INTO outbox (transaction_id, provider_id, amount, operation)"
+        " VALUES (1, 1, 5, 'added')",
+        by("ingest", "ops"),
+    ),
+    "note a correction": Act(
+        "INSERT INTO outbox (provider_id, amount, operation, reason)"
+        " VALUES (1, 5, 'repaired', 'why')",
+        by("ops"),
+    ),
+    "claim another's transaction": Act(
+        "INSERT INTO outbox (xid, provider_id, amount, operation) VALUES ('3', 1, 5, 'added')",
+        NOBODY,
+    ),
+    "change the outbox": Act("UPDATE outbox SET amount = 0", NOBODY),
+    "delete from the outbox": Act("DELETE FROM outbox", NOBODY),
+    "empty the outbox": Act("TRUNCATE outbox", NOBODY),
+    "lock the outbox": Act("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE", NOBODY),
+    "make a partition": Act("SELECT minutebook_make_partition('2031-01-01 00:00Z')", by("syncer")),
+    "drop a partition": Act("SELECT minutebook_drop_partition('outbox_none')", by("syncer")),
+    "repair the default partition": Act("SELECT minutebook_repair_default()", by("ops")),
+    # Ticks and balances.
+    "read ticks": Act("SELECT FROM tick", LOOKING),
+    "write a tick": Act(
+        "INSERT INTO tick (epoch, token, snapshot, system_identifier, rows, amount)"
+        " VALUES (9, 'x', pg_current_snapshot(), 1, 0, 0)",
+        by("syncer"),
+    ),
+    "note when a tick was shown": Act("UPDATE tick SET published_at = now()", by("syncer")),
+    "change what a tick counted": Act("UPDATE tick SET snapshot = '1:1:'", NOBODY),
+    "prune ticks": Act("DELETE FROM tick WHERE epoch < 0", by("syncer")),
+    "read balances": Act("SELECT FROM balance", LOOKING),
+    "append a balance": Act("INSERT INTO balance VALUES (1, 9, '1_Visa', false, 5)", by("syncer")),
+    "change a balance": Act("UPDATE balance SET balance = 5", NOBODY),
+    "prune balances": Act("DELETE FROM balance WHERE epoch < 0", by("syncer")),
+    "take a baseline": Act("SELECT minutebook_take_baseline(9, 'x', NULL)", by("syncer")),
+    # Dead letters, streams, what operators did.
+    "count dead letters": Act(
+        "SELECT state, reason, count(*), min(received_at) FROM dead_letter GROUP BY 1, 2",
+        by("ingest", "ops", READER),
+    ),
+    "read dead letters": Act("SELECT body, properties FROM dead_letter", by("ingest", "ops")),
+    "bury a message": Act(
+        "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
+        " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
+        by("ingest"),
+    ),
+    "change a dead letter's state": Act(
+        "UPDATE dead_letter SET state = 'open'", by("ingest", "ops")
+    ),
+    "change a dead letter's body": Act("UPDATE dead_letter SET body = ''", by("ops")),
+    "delete a dead letter": Act("DELETE FROM dead_letter", by("ingest", "ops")),
+    "move a stream on": Act(
+        "INSERT INTO stream_offset (stream, generation, previous, reached, body_sha256)"
+        " VALUES ('s', 'g', -1, 0, '')",
+        by("ingest"),
+    ),
+    "move a stream back": Act("UPDATE stream_offset SET reached = 0", NOBODY),
+    "note an operator's action": Act(
+        "INSERT INTO operator_action (action, subject, outcome, operator)"
+        " VALUES ('a', 's', 'done', 'me')",
+        by("ops"),
+    ),
+    "note it in another's name": Act(
+        "INSERT INTO operator_action (action, subject, outcome, operator, database_user)"
+        " VALUES ('a', 's', 'done', 'me', 'somebody')",
+        NOBODY,
+    ),
+    "take back an operator's action": Act("DELETE FROM operator_action", NOBODY),
+    # The schema and the server.
+    "read the schema's version": Act("SELECT max(version) FROM schema_migration", SERVICES),
+    "pretend a migration": Act("INSERT INTO schema_migration VALUES (99, 'x', 'x')", NOBODY),
+    "make a table": Act("CREATE TABLE theirs ()", NOBODY),
+    "change a table": Act("ALTER TABLE balance ADD COLUMN theirs text", NOBODY),
+    "disable a trigger": Act(
+        "ALTER TABLE historical_transactions DISABLE TRIGGER minutebook_inserted", NOBODY
+    ),
+    "silence the triggers": Act("SET session_replication_role = replica", NOBODY),
+    "grant rights": Act("SELECT minutebook_grant_rights()", NOBODY),
+    "make a role": Act("CREATE ROLE theirs", NOBODY),
+    "become the owner": Act('SET ROLE "user"', NOBODY),
+    "read the server's files": Act("SELECT pg_read_file('PG_VERSION')", NOBODY),
+    "ask which cluster this is": Act(
+        "SELECT system_identifier, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()",
+        by(*LOGINS),
+    ),
+}
+
+
+def make_logins(admin: psycopg.Connection) -> None:
+    """Make the services' logins as `python -m migrations` does, and two of our own."""
+    rights.ensure_logins(admin, dict.fromkeys(rights.GROUPS, PASSWORD))
+    for name in (READER, STRANGER):
+        admin.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                sql.Identifier(name), sql.Literal(PASSWORD)
+            )
+        )
+    admin.execute(sql.SQL("GRANT minutebook_reader TO {}").format(sql.Identifier(READER)))
+
+
+def dsn_of(login: str, dsn: str) -> str:
+    """Return the URL by which `login` reaches the database of `dsn`."""
+    parts = urlsplit(dsn)
+    where = f"{login}:{quote(PASSWORD, safe='')}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=where))
