@@ -44,6 +44,10 @@ class Pending:
         """Return how many messages are still to be settled; none once that is impossible."""
         return self._messages_in - self._messages_out if self.open else 0
 
+    def waiting(self) -> int:
+        """Return how many messages could be taken."""
+        return len(self._messages)
+
     def announce(self) -> None:
         """Note when what was added came, and wake the writer if there is anything for it."""
         if self._messages_in > self._messages_announced:

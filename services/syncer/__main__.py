@@ -188,12 +188,17 @@ class Loop:
             self._syncer.watch()
         if self._behind:
             self._report(self._syncer.publish())
+        if self._left_s() <= FOLD_BEFORE_TICK_S:
+            self._syncer.look()
         return False
 
     def _pause_s(self) -> float:
         """Return the time to the next read: the usual, or less shortly before a tick."""
-        left_s = self._expected_at - FOLD_BEFORE_TICK_S - time.monotonic()
+        left_s = self._left_s() - FOLD_BEFORE_TICK_S
         return min(left_s, self._fold_interval_s) if left_s > 0 else self._fold_interval_s
+
+    def _left_s(self) -> float:
+        return self._expected_at - time.monotonic()
 
     def _handle(self, body: bytes) -> None:
         try:

@@ -92,13 +92,17 @@ Cause = Literal["next", "behind", "missing", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What takes KeyDB from the watermark `found` to `target`: absolute values, no increments."""
+    """What takes KeyDB from the watermark `found` to `target`: absolute values, no increments.
+
+    `keys_known`: what has the watermark `found` has all keys of `values` in its set of our keys.
+    """
 
     found: Found
     target: Watermark
     values: Mapping[str, str]
     removals: tuple[str, ...]
     cause: Cause
+    keys_known: bool = False
 
 
 Verdict = Literal["fold", "written", "old", "ahead"]

@@ -50,10 +50,10 @@ WITH fresh AS MATERIALIZED (
     RETURNING key, key_changed, balance
 )
 INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
-SELECT %(epoch)s, %(token)s, %(boundary)s, pg_current_snapshot(), c.system_identifier,
+SELECT %(epoch)s, %(token)s, %(boundary)s, pg_current_snapshot(), last.system_identifier,
        %(held_rows)s + coalesce((SELECT sum(rows) FROM fresh), 0),
        coalesce((SELECT sum(amount) FROM change), 0)
-  FROM pg_control_system() c
+  FROM (SELECT system_identifier FROM tick ORDER BY epoch DESC LIMIT 1) AS last
 RETURNING rows, amount::text, snapshot::text,
           (SELECT count(*) FROM change),
           (SELECT coalesce(bool_or(key_changed), false) FROM written),
@@ -112,7 +112,9 @@ def held(memory: Memory) -> dict[str, object]:
 def insert_tick(
     conn: psycopg.Connection, mark: Watermark, boundary: datetime, memory: Memory
 ) -> Callable[[], Written]:
-    """Write the tick and, for each changed provider, its new balance. The caller holds the lock.
+    """Write the tick and, for each changed provider, its new balance.
+
+    The caller holds the lock, and has seen that the newest tick is of this cluster.
 
     What is returned says what was written; asked only after the transaction, it lets a pipeline
     send the statement and the commit together.

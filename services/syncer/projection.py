@@ -123,7 +123,7 @@ class Projection:
         """
         answer = Answer("fenced", 0.0)
         for expected, target, changes in self._steps(publication):
-            answer = self._run(expected, target, changes)
+            answer = self._run(expected, target, changes, keys_known=publication.keys_known)
             if answer.verdict == "fenced":
                 return answer
         return answer
@@ -146,7 +146,14 @@ class Projection:
             yield expected, target, part
             expected = (str(target.epoch), target.token)
 
-    def _run(self, expected: tuple[str, str], target: Watermark, changes: list[Change]) -> Answer:
+    def _run(
+        self,
+        expected: tuple[str, str],
+        target: Watermark,
+        changes: list[Change],
+        *,
+        keys_known: bool = False,
+    ) -> Answer:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
         with keydb.translating():
@@ -158,6 +165,7 @@ class Projection:
                     target.token,
                     target.boundary,
                     len(values),
+                    0 if keys_known else len(values),
                     *values.values(),
                 ],
             )

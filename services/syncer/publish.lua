@@ -2,7 +2,7 @@
 --
 -- KEYS: watermark, set of our keys, then the keys to set, then the keys to remove
 -- ARGV: expected epoch, expected token, new epoch, new token, new boundary, number of keys to set,
---       then their values
+--       how many of these, from the first on, may not be in the set yet, then their values
 -- Answers {verdict, epoch, token, applied at (seconds since 1970)} with verdict
 --   done     the new watermark is already there: this is a repetition, nothing changes
 --   applied  the expected watermark was there; all is changed
@@ -37,7 +37,7 @@ local function set_sliced(count)
     local pairs_of_slice = {}
     for i = from, math.min(from + SLICE - 1, count) do
       table.insert(pairs_of_slice, KEYS[2 + i])
-      table.insert(pairs_of_slice, ARGV[6 + i])
+      table.insert(pairs_of_slice, ARGV[7 + i])
     end
     redis.call('MSET', unpack(pairs_of_slice))
   end
@@ -73,7 +73,7 @@ drop_unless('set', KEYS[2])
 
 local sets = tonumber(ARGV[6])
 set_sliced(sets)
-call_sliced('SADD', KEYS, 3, 2 + sets)
+call_sliced('SADD', KEYS, 3, 2 + tonumber(ARGV[7]))
 for i = 3 + sets, #KEYS do
   redis.call('DEL', KEYS[i])
 end

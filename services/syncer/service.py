@@ -44,12 +44,14 @@ class Syncer:
         self._publisher = Publisher(conn, projection)
         self._new_token = new_token
         self._memory: Memory | None = None
+        self._found: Found | None = None
 
     def fold(self) -> Folded:
         """Between ticks: read what became visible and add it up in memory.
 
         A pure read: nothing is written, so nothing can bloat. Raises `Unavailable`.
         """
+        self._found = None
         with postgres.translating():
             if self._memory is None:
                 newest = store.newest_tick(self._conn)
@@ -68,13 +70,20 @@ class Syncer:
             self._look_up(self._memory)
         return Folded(fresh.rows, moved=False)
 
+    def look(self) -> None:
+        """Read KeyDB's watermark for the tick that is about to come.
+
+        If it is another one by then, KeyDB refuses what was planned upon it, and it is read anew.
+        """
+        self._found = self._publisher.read()
+
     def tick(self, boundary: datetime) -> Published:
         """Write the tick of `boundary` unless it is there, and show the newest one in KeyDB.
 
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
         does not raise: the tick stands, and `publish` goes on later.
         """
-        found = self._publisher.read()
+        found, self._found = self._found or self._publisher.read(), None
         with postgres.translating():
             verdict, planned = self._write(boundary, found)
         if verdict == "ahead":
@@ -159,4 +168,4 @@ class Syncer:
         if written.values is None or not core.is_next(found, newest):
             return None
         # KeyDB shows the tick before: what differs is what this one has just written.
-        return Publication(found, mark, written.values, (), "next")
+        return Publication(found, mark, written.values, (), "next", keys_known=True)

@@ -144,10 +144,14 @@ class MortalProjection(Projection):
         return super().apply(publication)
 
     def _run(
-        self, expected: tuple[str, str], target: Watermark, changes: list[tuple[str, str | None]]
+        self,
+        expected: tuple[str, str],
+        target: Watermark,
+        changes: list[tuple[str, str | None]],
+        **known: bool,
     ) -> Answer:
         self._dying.at("before script", len(changes))
-        answer = super()._run(expected, target, changes)
+        answer = super()._run(expected, target, changes, **known)
         if answer.verdict != "fenced":
             last = not target.token.startswith("partial:")
             self._dying.at("after script" if last else "chunk sent", len(changes))

@@ -31,12 +31,16 @@ class Crashing(Projection):
         self._left = before
 
     def _run(
-        self, expected: tuple[str, str], target: Watermark, changes: list[tuple[str, str | None]]
+        self,
+        expected: tuple[str, str],
+        target: Watermark,
+        changes: list[tuple[str, str | None]],
+        **known: bool,
     ) -> Answer:
         self._left -= 1
         if self._left == 0:
             raise Crash
-        return super()._run(expected, target, changes)
+        return super()._run(expected, target, changes, **known)
 
 
 @pytest.fixture
@@ -133,12 +137,13 @@ def test_a_sender_overtaken_between_its_chunks_mixes_nothing_into_the_newer_tick
             expected: tuple[str, str],
             target: Watermark,
             changes: list[tuple[str, str | None]],
+            **known: bool,
         ) -> Answer:
             if target.token.endswith(":3"):
                 conn.execute("UPDATE initial_data SET initial_value = initial_value + 50")
                 assert syncer.tick(minute(3)).state == "applied"
                 applied.append(ledger.shown(store))
-            return super()._run(expected, target, changes)
+            return super()._run(expected, target, changes, **known)
 
     applied: list[dict[str, str]] = []
     with (
