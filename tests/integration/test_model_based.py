@@ -31,7 +31,7 @@ from tests.support.world import World, world
 COMMON = settings(
     deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
 )
-QUICK = settings(COMMON, max_examples=45, stateful_step_count=40, derandomize=True)
+QUICK = settings(COMMON, max_examples=40, stateful_step_count=40, derandomize=True)
 PROFILES = {
     "quick": settings(QUICK, phases=(Phase.generate,)),
     "shrink": QUICK,
@@ -113,6 +113,16 @@ class Machine(RuleBasedStateMachine):
         boundary = minute(self.minutes)
         self._begin(number, lambda syncer: syncer.tick(boundary), steps)
 
+    @rule(number=HANDS, first=st.integers(0, 15), then=st.integers(0, 15), value=VALUES)
+    def race(self, number: int, first: int, then: int, value: int) -> None:
+        """Two syncers in the middle of two ticks, with a change in between."""
+        self.go_on(0, 99)
+        self.go_on(1, 99)
+        self.tick(number, same=False, steps=first)
+        self.insert(0, 0, value, commit=True)
+        self.tick(1 - number, same=False, steps=then)
+        self.go_on(number, 30)
+
     @rule(number=HANDS, steps=st.integers(0, 4))
     def fold(self, number: int, steps: int) -> None:
         self._begin(number, lambda syncer: syncer.fold(), steps)
@@ -159,6 +169,14 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def save_database(self) -> None:
         self.world.save_database()
+
+    @rule(number=HANDS, value=VALUES)
+    def lose_what_was_read(self, number: int, value: int) -> None:
+        """Fail over just after a fold read what is lost."""
+        self.world.save_database()
+        self.insert(0, 0, value, commit=True)
+        self.fold(number, 4)
+        self.lose_commits()
 
     @rule()
     def lose_commits(self) -> None:

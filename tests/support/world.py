@@ -166,7 +166,7 @@ class World:
                 self.conn.execute(
                     f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE saved.{table}".encode()
                 )
-        self.books, self._saved = self._saved, None
+        self.books = self._saved
 
     # --- looking ------------------------------------------------------------------------------
 
