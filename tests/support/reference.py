@@ -33,10 +33,15 @@ class Books:
     def balances(self) -> Values:
         """Return what KeyDB has to show."""
         return {
-            f"{number}_{provider.name}": str(
-                provider.initial
-                + sum(row.value for row in self.rows.values() if row.provider == number)
-            )
+            f"{number}_{self.providers[number].name}": str(balance)
+            for number, balance in self.sums().items()
+        }
+
+    def sums(self) -> dict[int, int]:
+        """Return each provider's balance by its id."""
+        return {
+            number: provider.initial
+            + sum(row.value for row in self.rows.values() if row.provider == number)
             for number, provider in self.providers.items()
         }
 
@@ -51,10 +56,11 @@ class Books:
 
 @dataclass
 class Changes:
-    """What an open transaction has done."""
+    """What an open transaction has done; of the providers `referred` to, it holds the keys."""
 
     providers: dict[int, Provider | None] = field(default_factory=dict)
     rows: dict[int, Row | None] = field(default_factory=dict)
+    referred: set[int] = field(default_factory=set)
 
 
 def _changed(before: dict[int, T], changes: dict[int, T | None]) -> dict[int, T]:

@@ -2,16 +2,15 @@
 
 Two of them, moved step by step from one thread, run in any interleaving one likes, and each may
 die, or find a server away, at any step. Production code knows nothing of it: what is passed to
-`Syncer` is wrapped.
+`Syncer` is wrapped. Every wait has a limit, after which it fails with what it saw.
 """
 
 import contextlib
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import psycopg
 from pydantic import Secret
@@ -24,51 +23,25 @@ from shared import keydb, postgres
 from shared.errors import Unavailable
 from shared.settings import PostgresSettings
 from tests.support import ledger
-from tests.support.eventually import PAUSE_S, eventually
+from tests.support.eventually import eventually
+from tests.support.gate import LIMIT_S, Died, Gate, Order
 
-Order = Literal["go", "die", "away"]
+STATEMENTS = {
+    store.LOCK: "lock",
+    store.SELECT_NEWEST: "newest tick",
+    store.SELECT_NOTED: "known",
+    store.SELECT_CHANGED: "changes",
+    store.SELECT_ALL: "everything",
+    posting.INSERT_TICK: "insert tick",
+}
+"""Steps that a test may want to stop before, by name."""
+
 BLOCKED = "SELECT FROM pg_locks WHERE pid = %s AND NOT granted"
-
-
-class Died(Exception):
-    """The syncer was killed at this step."""
-
-
-class Gate:
-    """Where one thread waits for orders, and another sees where that one is."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._order: Order | None = None
-        self.at = ""
-
-    def stop(self, at: str) -> None:
-        """Wait for an order before the step `at`. Called by the syncer's thread."""
-        with self._changed:
-            self.at = at
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._order is not None)
-            order, self._order, self.at = self._order, None, ""
-        if order == "die":
-            raise Died
-        if order == "away":
-            raise Unavailable("keydb" if at.startswith("keydb") else "postgres", "cut by the test")
-
-    def order(self, order: Order) -> None:
-        """Give the order."""
-        with self._changed:
-            self._order, self.at = order, ""
-            self._changed.notify_all()
-
-    def reached(self, ended: Callable[[], bool]) -> bool:
-        """Wait a little for the other thread to be at a gate, or at its end."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self.at) or ended(), PAUSE_S)
-
-    def end(self, _ended: object) -> None:
-        """Say that the other thread is at its end."""
-        with self._changed:
-            self._changed.notify_all()
+SELECT_ACTIVITY = """
+SELECT state, wait_event_type, wait_event, left(query, 80)
+  FROM pg_stat_activity
+ WHERE pid = %s
+"""
 
 
 class GatedConnection:
@@ -78,7 +51,8 @@ class GatedConnection:
         self._conn, self._gate, self._inserted = conn, gate, inserted
 
     def execute(self, query: Any, *args: Any) -> Any:
-        self._gate.stop(f"postgres: {' '.join(str(query).split())[:60]}")
+        name = STATEMENTS.get(query) or " ".join(str(query).split())[:60]
+        self._gate.stop(f"postgres: {name}")
         done = self._conn.execute(query, *args)
         if query == posting.INSERT_TICK:
             self._inserted()
@@ -130,6 +104,7 @@ class Lane:
         self._alive = ExitStack()
         self._syncer: Syncer | None = None
         self._running: Future[Any] | None = None
+        self.outcome: object = None
         self.gate = Gate()
         self.pid = 0
 
@@ -156,26 +131,35 @@ class Lane:
 
     def wait(self) -> None:
         """Wait until the operation is at a gate, at its end, or waits for a lock."""
-        eventually(lambda: self.gate.reached(self._ended) or self._blocked())
+        try:
+            eventually(lambda: self.gate.reached(self._ended) or self._blocked(), LIMIT_S)
+        except AssertionError as error:
+            seen = self._watch.execute(SELECT_ACTIVITY, [self.pid]).fetchone()
+            message = f"{self}, which takes longer than {LIMIT_S} s; its connection: {seen}"
+            raise AssertionError(message) from error
         if self._ended():
             self._finish()
 
     def close(self) -> None:
         """Kill whatever is alive."""
-        self.cut()
-        while self.busy:
-            self.go("die")
-        self._drop()
-        self._pool.shutdown()
+        self.gate.close()
+        try:
+            self.cut()
+            if self._running:
+                self._running.exception(LIMIT_S)
+        finally:
+            self._running = None
+            self._drop()
+            self._pool.shutdown(wait=False)
 
     def cut(self) -> None:
-        """End the connection to Postgres from the server's side; noticed at the next statement."""
-        if self._syncer:
-            self._watch.execute("SELECT pg_terminate_backend(%s, 1000)", [self.pid])
-            if self.busy:
-                self.wait()
-            else:
-                self._drop()
+        """End the connection to Postgres; in the middle of its work by the server, unnoticed."""
+        if not self.busy:
+            self._drop()
+            return
+        self._watch.execute("SELECT pg_terminate_backend(%s)", [self.pid])
+        eventually(lambda: not self._watch.execute(SELECT_ACTIVITY, [self.pid]).fetchone(), LIMIT_S)
+        self.wait()
 
     def _ended(self) -> bool:
         return self._running is not None and self._running.done()
@@ -183,9 +167,9 @@ class Lane:
     def _finish(self) -> None:
         running, self._running = self._running, None
         try:
-            if running:
-                running.result()
-        except (Died, Unavailable):
+            self.outcome = running.result() if running else None
+        except (Died, Unavailable) as error:
+            self.outcome = error
             self._drop()
 
     def _drop(self) -> None:

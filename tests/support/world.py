@@ -17,7 +17,23 @@ from tests.support.reference import Books, Changes, Provider, Row, Values
 from tests.support.stepping import Lane
 
 WRITERS = 2
+LIMITS = "-c statement_timeout=30s -c lock_timeout=20s"
+"""Nobody here waits for another of the same thread, or the run would stand still for ever."""
 TABLES = ("initial_data", "historical_transactions", "outbox", "tick", "balance")
+
+# What a snapshot shows is left to Postgres: services/syncer/store.py says it in other words.
+ACCOUNTS = """
+SELECT provider_id, sum(amount)::bigint
+  FROM ((SELECT DISTINCT ON (provider_id) provider_id, balance AS amount
+           FROM balance
+          ORDER BY provider_id, epoch DESC)
+         UNION ALL
+        (SELECT o.provider_id, o.amount
+           FROM outbox o,
+                (SELECT snapshot FROM tick ORDER BY epoch DESC LIMIT 1) AS t
+          WHERE NOT pg_visible_in_snapshot(o.xid, t.snapshot))) AS account
+ GROUP BY provider_id
+"""
 
 
 @dataclass(frozen=True)
@@ -41,15 +57,16 @@ class World:
         self.counted: dict[str, Values] = {}
         self._saved: Books | None = None
         self.open: list[Changes | None] = [None] * WRITERS
-        self.conn = alive.enter_context(psycopg.connect(dsn, autocommit=True))
+        self.conn = self._connect(autocommit=True)
         self.writers = [self._connect() for _ in range(WRITERS)]
         self.lanes = [Lane(dsn, keydb.url(), self.conn, self._note) for _ in range(2)]
         for lane in self.lanes:
             alive.callback(lane.close)
         store.flushall()
 
-    def _connect(self) -> psycopg.Connection:
-        return self._alive.enter_context(psycopg.connect(self._dsn))
+    def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:
+        opened = psycopg.connect(self._dsn, autocommit=autocommit, options=LIMITS)
+        return self._alive.enter_context(opened)
 
     def _note(self, token: str) -> None:
         # The tick's statement has just run: what was committed by now is what it must count.
@@ -68,10 +85,13 @@ class World:
         return sorted(seen.keys() - getattr(other, kind).keys())
 
     def unused(self, writer: int) -> list[int]:
-        """Return the providers that nobody has a row for, committed or not."""
+        """Return the providers that nobody has a row for, committed or not.
+
+        Nor had one in the other's open transaction, which would have to be waited for.
+        """
         other = self.open[1 - writer] or Changes()
         rows = [*self.mine(writer).rows.values(), *self.books.rows.values()]
-        used = {row.provider for row in [*rows, *filter(None, other.rows.values())]}
+        used = {row.provider for row in rows} | other.referred
         return [number for number in self.free(writer, "providers") if number not in used]
 
     def put_row(self, writer: int, row: Row, number: int | None = None) -> None:
@@ -90,6 +110,7 @@ class World:
                 [row.provider, row.value, number],
             )
         self._changes(writer).rows[number] = row
+        self._changes(writer).referred.add(row.provider)
 
     def put_provider(self, writer: int, provider: Provider, number: int | None = None) -> None:
         """Insert a provider, or change the one with this id."""
@@ -186,9 +207,12 @@ class World:
 
     def newest(self) -> tuple[str, Values]:
         """Return the newest tick's token and its balances."""
-        row = self.conn.execute("SELECT token FROM tick ORDER BY epoch DESC LIMIT 1").fetchone()
-        assert row
-        return row[0], ledger.balances(self.conn)
+        _epoch, token = ledger.mark_of_newest(self.conn)
+        return token, ledger.balances(self.conn)
+
+    def accounts(self) -> dict[int, int]:
+        """Return by provider the newest balance plus what the newest tick has not counted."""
+        return dict(self.conn.execute(ACCOUNTS).fetchall())
 
 
 @contextmanager

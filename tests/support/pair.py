@@ -1,0 +1,74 @@
+"""Two syncers moved step by step: begin, go on, stop before a step, fail there, come to rest."""
+
+from collections.abc import Callable
+
+from services.syncer.publisher import Published
+from services.syncer.service import Syncer
+from tests.support.gate import Order
+from tests.support.stepping import Lane
+
+STEPS_MAX = 99
+"""More than any operation takes."""
+
+
+class Pair:
+    """Two lanes; after each step, one that waited for the other's lock may go on by itself."""
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        self.lanes = lanes
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.lanes))
+
+    def begin(self, number: int, work: Callable[[Syncer], object], count: int = 0) -> None:
+        """Begin an operation unless one is under way, and go `count` steps of it."""
+        if not self.lanes[number].busy:
+            self.lanes[number].start(work)
+        self.go_on(number, count)
+
+    def go_on(self, number: int, count: int = STEPS_MAX) -> None:
+        """Go on by so many steps, or to the end."""
+        for _ in range(count):
+            if self.lanes[number].busy:
+                self._order(number, "go")
+
+    def until(self, number: int, gate: str) -> None:
+        """Go on until it is before this step, or waits for a lock, or is at its end."""
+        while self.lanes[number].gate.at not in ("", gate):
+            self._order(number, "go")
+
+    def fail(self, number: int, order: Order) -> None:
+        """Let it fail at its step, if it is at one."""
+        if self.lanes[number].gate.at:
+            self._order(number, order)
+
+    def cut(self, number: int) -> None:
+        """End its connection to Postgres."""
+        self.lanes[number].cut()
+        self.settle()
+
+    def rest(self, look: Callable[[], None]) -> None:
+        """Let both come to their ends, now one and now the other; `look` after each step."""
+        for _ in range(STEPS_MAX):
+            for number in range(len(self.lanes)):
+                self.go_on(number, 1)
+                look()
+            if not any(lane.busy for lane in self.lanes):
+                return
+        message = f"no end in sight: {self}"
+        raise AssertionError(message)
+
+    def settle(self) -> None:
+        """Wait until each is at a step, at its end, or waits for a lock."""
+        for lane in self.lanes:
+            if lane.busy:
+                lane.wait()
+
+    def answered(self, number: int) -> bool:
+        """Say whether both servers answered in time; beside other load KeyDB's second may pass."""
+        outcome = self.lanes[number].outcome
+        return isinstance(outcome, Published) and outcome.state != "unreachable"
+
+    def _order(self, number: int, order: Order) -> None:
+        self.lanes[number].go(order)
+        self.settle()
