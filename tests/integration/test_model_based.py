@@ -24,7 +24,7 @@ COMMON = settings(
 )
 SHORT = settings(
     COMMON,
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=40,
     derandomize=True,
     phases=(Phase.generate,),

@@ -17,7 +17,7 @@ class Watched(RuleBasedStateMachine):
         super().__init__()
         self._open = ExitStack()
         self.world: World = self._open.enter_context(world(postgres, keydb))
-        self.pair = Pair(self.world.lanes)
+        self.pair = Pair(self.world.lanes, self.a_reader_sees_one_tick_and_never_an_older_one)
         self.floor = 0
         """The epoch below which KeyDB must not show one: the highest since it lost something."""
 

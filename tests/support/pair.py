@@ -14,8 +14,9 @@ STEPS_MAX = 99
 class Pair:
     """Two lanes; after each step, one that waited for the other's lock may go on by itself."""
 
-    def __init__(self, lanes: list[Lane]) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: list[Lane], look: Callable[[], None]) -> None:
+        """`look` is called after each step."""
+        self.lanes, self._look = lanes, look
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.lanes))
@@ -47,12 +48,11 @@ class Pair:
         self.lanes[number].cut()
         self.settle()
 
-    def rest(self, look: Callable[[], None]) -> None:
-        """Let both come to their ends, now one and now the other; `look` after each step."""
+    def rest(self) -> None:
+        """Let both come to their ends, now one and now the other."""
         for _ in range(STEPS_MAX):
             for number in range(len(self.lanes)):
                 self.go_on(number, 1)
-                look()
             if not any(lane.busy for lane in self.lanes):
                 return
         message = f"no end in sight: {self}"
@@ -72,3 +72,4 @@ class Pair:
     def _order(self, number: int, order: Order) -> None:
         self.lanes[number].go(order)
         self.settle()
+        self._look()
