@@ -58,33 +58,46 @@ INTACT = (
     Check("ingest", "ingest", "2 crashes or lost connections"),
 )  # fmt: skip
 
+Guards = Mapping[str, tuple[Property, str]]
+"""What must break without a guard, and what the protocol then does, by the guard's name."""
+
+INGEST: Guards = {
+    "ack_after_commit": ("no_loss", "acknowledges what it takes, before the commit"),
+    "identity": ("no_double_count", "inserts whatever comes: no unique identity"),
+}
+FOLD: Guards = {
+    "in_progress": ("no_loss", "reads above xmax only, as if ids became visible in order"),
+    "memory_checked": ("no_double_count", "does not compare memory's base with the newest tick"),
+}
+FOLD_FAILOVER: Guards = {
+    "lock_before_snapshot": ("no_double_count", "reads the newest tick before it has the lock"),
+    "memory_forgotten": ("no_double_count", "keeps memory over a lost connection"),
+}
+FOLD_ELSEWHERE: Guards = {
+    "same_cluster": ("no_loss", "uses a snapshot of another cluster"),
+}
+PUBLISH: Guards = {
+    "compare_and_set": ("no_write_back_in_time", "the script sets without comparing"),
+    "token": ("no_mixed_ticks", "knows a watermark by its epoch alone"),
+    "values_at_epoch": ("no_mixed_ticks", "sends the newest values, also of a later tick"),
+    "must_wait": ("no_write_back_in_time", "replaces an unknown watermark of a higher epoch"),
+    "epoch_above_keydb": ("eventually_truth", "numbers a tick above Postgres's alone"),
+    "removals": ("no_mixed_ticks", "sends everything, and removes nothing"),
+    "keys_with_watermark": (
+        "no_mixed_ticks",
+        "reads which keys are there apart from the watermark",
+    ),
+}
+
+
+def _mutants(part: Part, guards: Guards, bounds: Mapping[str, int | None]) -> list[Check]:
+    return [Check(guard, part, about, bounds, breaks) for guard, (breaks, about) in guards.items()]
+
+
 MUTANTS = (
-    Check("ack_after_commit", "ingest", "acknowledges what it takes, before the commit",
-          breaks="no_loss"),
-    Check("identity", "ingest", "inserts whatever comes: no unique identity",
-          breaks="no_double_count"),
-    Check("in_progress", "fold", "reads above xmax only, as if ids became visible in order",
-          breaks="no_loss"),
-    Check("lock_before_snapshot", "fold", "reads the newest tick before it has the lock",
-          FAILOVER, breaks="no_double_count"),
-    Check("memory_checked", "fold", "does not compare memory's base with the newest tick",
-          breaks="no_double_count"),
-    Check("memory_forgotten", "fold", "keeps memory over a lost connection",
-          FAILOVER, breaks="no_double_count"),
-    Check("same_cluster", "fold", "uses a snapshot of another cluster",
-          ELSEWHERE, breaks="no_loss"),
-    Check("compare_and_set", "publish", "the script sets without comparing",
-          ON_TIME, breaks="no_write_back_in_time"),
-    Check("token", "publish", "knows a watermark by its epoch alone",
-          ON_TIME, breaks="no_mixed_ticks"),
-    Check("values_at_epoch", "publish", "sends the newest values, also of a later tick",
-          ON_TIME, breaks="no_mixed_ticks"),
-    Check("must_wait", "publish", "replaces an unknown watermark of a higher epoch",
-          ON_TIME, breaks="no_write_back_in_time"),
-    Check("epoch_above_keydb", "publish", "numbers a tick above Postgres's alone",
-          ON_TIME, breaks="eventually_truth"),
-    Check("removals", "publish", "sends everything, and removes nothing",
-          ON_TIME, breaks="no_mixed_ticks"),
-    Check("keys_with_watermark", "publish", "reads which keys are there apart from the watermark",
-          ON_TIME, breaks="no_mixed_ticks"),
-)  # fmt: skip
+    *_mutants("ingest", INGEST, {}),
+    *_mutants("fold", FOLD, {}),
+    *_mutants("fold", FOLD_FAILOVER, FAILOVER),
+    *_mutants("fold", FOLD_ELSEWHERE, ELSEWHERE),
+    *_mutants("publish", PUBLISH, ON_TIME),
+)
