@@ -35,7 +35,7 @@ LONG = settings(
     stateful_step_count=80,
     phases=(Phase.generate, Phase.shrink),
 )
-HOURS = 3600
+MINUTES, HOURS = 60, 3600
 
 
 def machine(postgres: servers.Postgres, keydb: servers.Keydb) -> type[Machine]:
@@ -46,6 +46,7 @@ def machine(postgres: servers.Postgres, keydb: servers.Keydb) -> type[Machine]:
     return Here
 
 
+@pytest.mark.timeout(15 * MINUTES)
 def test_no_interleaving_of_writers_ticks_and_faults_shows_a_wrong_balance(
     postgres_server: servers.Postgres, keydb_server: servers.Keydb
 ) -> None:
