@@ -14,6 +14,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support import servers
 from tests.support.interleaving import Machine
+from tests.support.reference import Provider, Row
+from tests.support.world import world
 
 COMMON = settings(
     deadline=None,
@@ -51,6 +53,22 @@ def test_no_interleaving_of_writers_ticks_and_faults_shows_a_wrong_balance(
     postgres_server: servers.Postgres, keydb_server: servers.Keydb
 ) -> None:
     run_state_machine_as_test(machine(postgres_server, keydb_server), settings=SHORT)
+
+
+def test_a_provider_whose_row_was_moved_away_is_free_only_once_that_is_committed(
+    postgres_server: servers.Postgres, keydb_server: servers.Keydb
+) -> None:
+    with world(postgres_server, keydb_server) as there:
+        for name in "ab":
+            there.put_provider(0, Provider(name, 0))
+        there.commit(0)
+        left, kept = there.free(0, "providers")
+        there.put_row(0, Row(left, 5))
+        there.put_row(0, Row(kept, 5), there.free(0, "rows")[0])
+        assert there.unused(1) == []  # Postgres would make the other one wait for ever
+        there.commit(0)
+        assert there.unused(1) == [left]
+        there.delete_provider(1, left)
 
 
 @pytest.mark.soak
