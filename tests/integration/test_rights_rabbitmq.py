@@ -33,6 +33,12 @@ def publish(exchange: str, key: str = "") -> Callable[[BlockingChannel], object]
     return attempt
 
 
+def make_anew(channel: BlockingChannel) -> None:
+    channel.queue_delete(QUEUE)
+    dead = {"x-dead-letter-exchange": "ticks"}
+    channel.queue_declare(QUEUE, durable=True, arguments=dead)
+
+
 ACTS = {
     "look at the queue": Act(lambda c: c.queue_declare(QUEUE, passive=True), EVERYBODY),
     "declare the queue": Act(lambda c: c.queue_declare(QUEUE, durable=True), {"ingest"}),
@@ -40,12 +46,7 @@ ACTS = {
     "consume the queue": Act(lambda c: c.basic_consume(QUEUE, print), {"ingest"}),
     "empty the queue": Act(lambda c: c.queue_purge(QUEUE), {"ingest"}),
     "delete the queue": Act(lambda c: c.queue_delete(QUEUE), {"ingest"}),
-    "declare it with its dead letters elsewhere": Act(
-        lambda c: c.queue_declare(
-            QUEUE, durable=True, arguments={"x-dead-letter-exchange": "ticks"}
-        ),
-        NOBODY,
-    ),
+    "make it anew, with its dead letters among the ticks": Act(make_anew, NOBODY),
     "declare another queue": Act(lambda c: c.queue_declare("another"), NOBODY),
     "declare one with a like name": Act(lambda c: c.queue_declare("syncerxticks"), NOBODY),
     "publish a transaction": Act(publish("", QUEUE), {"ops"}),
@@ -62,7 +63,7 @@ ACTS = {
         {"syncer"},
     ),
     "bind the queue of ticks": Act(lambda c: c.queue_bind(ticks.QUEUE, "ticks"), {"syncer"}),
-    "read ticks": Act(lambda c: c.basic_get(ticks.QUEUE), {"syncer"}),
+    "consume ticks": Act(lambda c: c.basic_consume(ticks.QUEUE, print), {"syncer"}),
     "listen to ticks elsewhere": Act(lambda c: c.queue_bind(QUEUE, "ticks"), NOBODY),
     "lead others' messages to ticks": Act(lambda c: c.exchange_bind("ticks", "amq.fanout"), NOBODY),
 }
