@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from tests.support import tellings
 from tests.support.eventually import eventually
 from tests.support.stack import INTERVAL_S, Stack
 
@@ -56,3 +57,26 @@ def test_the_tool_says_in_words_what_a_person_reads(second: Stack) -> None:
 
     assert "All is well." in said
     assert time.strftime("%Y-", time.gmtime()) in said
+
+
+def test_the_tool_tells_no_password_whatever_goes_wrong(running: Stack) -> None:
+    secret = running.postgres_password
+    wrong = {
+        "POSTGRES_DSN": f"postgresql://ops:{secret}@postgres/nothing",
+        "RABBITMQ_URL": f"amqp://ops:{secret}@rabbitmq/nothing",
+        "RABBITMQ_MANAGEMENT_URL": f"http://ops:{secret}@rabbitmq:15672/nothing",
+        "KEYDB_URL": f"redis://ops:{secret}@keydb",
+        "TICK_INTERVAL_SECONDS": f"redis://ops:{secret}@keydb",
+    }
+    script = ["python -m ops status --json", "python -m ops doctor"]
+    script += [f"{name}={url} python -m ops doctor" for name, url in wrong.items()]
+    script += [f"POSTGRES_DSN={wrong['POSTGRES_DSN']} python -m ops balances", "true"]
+    script += [f"RABBITMQ_URL={url} python -m ops send 1=1" for url in ("x", f"amqp://{secret}@x")]
+
+    said = running.compose(
+        "run", "--rm", "--no-TTY", "--entrypoint", "sh", "ops", "-c", "; ".join([*script, "true"])
+    )
+
+    assert said.count("setting ") == 3, said
+    assert "nothing" in said
+    assert not tellings.found_in(said, running.secrets)

@@ -26,6 +26,7 @@ import redis
 from docker.errors import APIError
 from docker.models.containers import Container
 
+from tests.support import tellings
 from tests.support.containers import ROOT, published_port
 from tests.support.eventually import eventually
 
@@ -199,19 +200,18 @@ class Stack:
         )
 
     def secrets_told(self) -> set[str]:
-        """Return the names of those of its passwords that some log shows."""
-        said = self.logs()
-        return {name for name, secret in self.secrets.items() if secret in said}
+        """Return which of its passwords it shows where: logs, commands, pages."""
+        return tellings.told(self.secrets, self.containers())
 
 
 @contextlib.contextmanager
 def project(client: docker.DockerClient) -> Iterator[Stack]:
-    """Yield a stack that is not up yet; it goes afterwards, and its logs must tell no secret."""
+    """Yield a stack that is not up yet; it goes afterwards, and must have told no secret."""
     stack = Stack(client)
     try:
         yield stack
         told = stack.secrets_told()
-        assert not told, f"{told} in the logs of {stack.project}"
+        assert not told, told
     except BaseException as error:
         error.add_note(stack.logs(lines=LOG_LINES_SHOWN))
         raise
