@@ -14,12 +14,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from shared import tls
 from shared.errors import Refusal, Unavailable
 from shared.settings import KeydbSettings
 
 TIMEOUT_S = 1.0
 RETRIES = 1
 WRONG_TYPE = "WRONGTYPE"
+CLOSED = "Connection closed by server"
 
 Client = redis.Redis
 Script = Any
@@ -50,11 +52,25 @@ def client(settings: KeydbSettings, *, name: str) -> Iterator[Client]:
         socket_connect_timeout=TIMEOUT_S,
         retry=Retry(NoBackoff(), RETRIES),
         max_connections=1,
+        **_encryption(settings),
     )
     try:
         yield made
     finally:
         made.close()
+
+
+def _encryption(settings: KeydbSettings) -> dict[str, Any]:
+    if not settings.keydb_url.get_secret_value().startswith("rediss:"):
+        return {}
+    # Spelled out: what older versions of redis-py do not check by default is checked here.
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": settings.keydb_ca_file or None,
+        "ssl_certfile": settings.keydb_cert_file or None,
+        "ssl_keyfile": settings.keydb_key_file or None,
+    }
 
 
 def check_server(keydb: Client) -> None:
@@ -101,4 +117,8 @@ def refused(error: Unavailable) -> bool:
 def _detail(error: Exception) -> str:
     if isinstance(error, ResponseError):
         return str(error)[:200]
+    if objection := tls.words(error):
+        return objection
+    if str(error).startswith(CLOSED):
+        return f"{type(error).__name__}: closed (at once? then the port wants TLS, rediss://)"
     return type(error).__name__

@@ -8,11 +8,11 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, Secret, ValidationError
+from pydantic import AfterValidator, Field, Secret, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_USAGE = 2
@@ -20,14 +20,24 @@ EXIT_USAGE = 2
 S = TypeVar("S", bound="Settings")
 
 
+UNVERIFIED_MODES = ("require", "verify-ca")
+"""Modes of libpq that encrypt and do not check who answers."""
+
+
 def _valid_dsn(secret: Secret[str]) -> Secret[str]:
+    mode = ""
     try:
-        fits = "@" not in str(conninfo_to_dict(secret.get_secret_value()).get("host", ""))
+        given = conninfo_to_dict(secret.get_secret_value())
+        fits = "@" not in str(given.get("host", ""))
+        mode = str(given.get("sslmode", ""))
     except ProgrammingError:  # libpq's message quotes the DSN, password and all
         fits = False
     if not fits:  # an @ in the host is half a password, and later errors would show it
         message = "not a PostgreSQL connection string or URL (are all characters encoded?)"
         raise ValueError(message) from None
+    if mode in UNVERIFIED_MODES:
+        message = f"sslmode={mode} does not check who answers: verify-full, and sslrootcert"
+        raise ValueError(message)
     return secret
 
 
@@ -43,7 +53,35 @@ def _valid_url(*schemes: str) -> AfterValidator:
         if not fits:
             message = f"not a URL of the form {schemes[0]}://host (are all characters encoded?)"
             raise ValueError(message) from None
+        if _speaks_of_tls(secret.get_secret_value()):
+            raise ValueError("says how to do TLS: that is for the settings _CA_FILE and its like")
         return secret
+
+    return AfterValidator(check)
+
+
+def _speaks_of_tls(url: str) -> bool:
+    given = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    return any(name.startswith("ssl") for name, _ in given)
+
+
+def _readable(path: str) -> str:
+    try:
+        if path:
+            Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    return path
+
+
+def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
+    """Return the check that files of TLS are given for a URL that uses it: else they do nothing."""
+
+    def check(path: str, info: ValidationInfo) -> str:
+        secret = info.data.get(url)
+        if path and secret and urlsplit(secret.get_secret_value()).scheme not in schemes:
+            raise ValueError(f"is set, but {url.upper()} is not of the form {schemes[0]}://")
+        return path
 
     return AfterValidator(check)
 
@@ -51,6 +89,11 @@ def _valid_url(*schemes: str) -> AfterValidator:
 PostgresDsn = Annotated[Secret[str], AfterValidator(_valid_dsn)]
 RabbitmqUrl = Annotated[Secret[str], _valid_url("amqp", "amqps")]
 KeydbUrl = Annotated[Secret[str], _valid_url("redis", "rediss")]
+RabbitmqFile = Annotated[str, AfterValidator(_readable), _only_with("rabbitmq_url", ("amqps",))]
+KeydbFile = Annotated[str, AfterValidator(_readable), _only_with("keydb_url", ("rediss",))]
+CA_FILE = "PEM file of the authorities to trust for {}, instead of the system's"
+CERT_FILE = "PEM file of a certificate to show to {}, if it asks for one"
+KEY_FILE = "PEM file of that certificate's key"
 
 
 class Settings(BaseSettings):
@@ -71,12 +114,18 @@ class RabbitmqSettings(Settings):
     rabbitmq_url: RabbitmqUrl = Field(
         description="AMQP URL, e.g. amqp://user:password@host:5672/%2F"
     )
+    rabbitmq_ca_file: RabbitmqFile = Field(default="", description=CA_FILE.format("amqps://"))
+    rabbitmq_cert_file: RabbitmqFile = Field(default="", description=CERT_FILE.format("RabbitMQ"))
+    rabbitmq_key_file: RabbitmqFile = Field(default="", description=KEY_FILE)
 
 
 class KeydbSettings(Settings):
     """Where balances are shown."""
 
     keydb_url: KeydbUrl = Field(description="Redis URL of KeyDB, e.g. redis://host:6379/0")
+    keydb_ca_file: KeydbFile = Field(default="", description=CA_FILE.format("rediss://"))
+    keydb_cert_file: KeydbFile = Field(default="", description=CERT_FILE.format("KeyDB"))
+    keydb_key_file: KeydbFile = Field(default="", description=KEY_FILE)
 
 
 class LogSettings(Settings):

@@ -1,17 +1,20 @@
 """What every connection to RabbitMQ shares: parameters, and errors translated at one seam."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pika
 from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
+    AMQPConnectorAMQPHandshakeError,
     AMQPConnectorException,
 )
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker, IncompatibleProtocolError
 
-from shared.errors import Unavailable
+from shared import tls
+from shared.errors import Refusal, Unavailable
 from shared.settings import RabbitmqSettings
 
 HEARTBEAT_S = 5
@@ -31,6 +34,8 @@ class QueueState:
 def parameters(settings: RabbitmqSettings, name: str) -> pika.URLParameters:
     """Return how to connect; `name` is shown on the broker's management page."""
     made = pika.URLParameters(settings.rabbitmq_url.get_secret_value())
+    if made.ssl_options is not None:  # amqps
+        made.ssl_options = pika.SSLOptions(_context(settings), made.host)
     made.heartbeat = HEARTBEAT_S
     made.socket_timeout = CONNECT_TIMEOUT_S
     made.stack_timeout = CONNECT_TIMEOUT_S
@@ -38,6 +43,15 @@ def parameters(settings: RabbitmqSettings, name: str) -> pika.URLParameters:
     made.connection_attempts = 1
     made.client_properties = {"connection_name": f"minutebook-{name}"}
     return made
+
+
+def _context(settings: RabbitmqSettings) -> ssl.SSLContext:
+    try:
+        return tls.context(
+            settings.rabbitmq_ca_file, settings.rabbitmq_cert_file, settings.rabbitmq_key_file
+        )
+    except OSError as error:
+        raise Refusal(f"RABBITMQ_CA_FILE or its like is of no use: {tls.words(error)}") from error
 
 
 @contextlib.contextmanager
@@ -55,6 +69,9 @@ def _detail(error: Exception) -> str:
     # Never str(error) of a connection failure: pika puts addresses in it, some versions the URL.
     if isinstance(error, ChannelClosedByBroker):
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
-    if isinstance(error, AMQPConnectionWorkflowFailed):
-        return type(error.exceptions[-1]).__name__
-    return type(error).__name__
+    if objection := tls.words(error):
+        return objection
+    cause = error.exceptions[-1] if isinstance(error, AMQPConnectionWorkflowFailed) else error
+    if isinstance(cause, (AMQPConnectorAMQPHandshakeError, IncompatibleProtocolError)):
+        return f"{type(cause).__name__} (a port that wants TLS? then amqps://)"
+    return type(cause).__name__

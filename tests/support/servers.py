@@ -155,11 +155,10 @@ def postgres(client: docker.DockerClient, *, direct: bool = False) -> Iterator[P
         yield server
 
 
-@contextlib.contextmanager
-def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Rabbitmq]:
-    """Start RabbitMQ as compose does: our start script, definitions and configuration."""
+def rabbitmq_options() -> dict[str, Any]:
+    """Return how RabbitMQ is run: as compose does it."""
     folder = ROOT / "deploy" / "rabbitmq"
-    options = {
+    return {
         "entrypoint": ["bash", "/opt/minutebook/start.sh"],
         "environment": {
             "RABBITMQ_USER": USER,
@@ -177,7 +176,12 @@ def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[R
             },
         },
     }
-    with running(client, "RABBITMQ_IMAGE", **options) as container:
+
+
+@contextlib.contextmanager
+def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Rabbitmq]:
+    """Start RabbitMQ as compose does: our start script, definitions and configuration."""
+    with running(client, "RABBITMQ_IMAGE", **rabbitmq_options()) as container:
         port = published_port(container, 5672)
         management = published_port(container, 15672)
         healthy = ["bash", "/opt/minutebook/healthy.sh"]

@@ -34,6 +34,19 @@ BAD = [
 ]
 
 
+# TLS that would not check who answers, or that is meant and not there.
+UNVERIFIED = [
+    ("POSTGRES_DSN", f"postgresql://user:{SECRET}@host/db?sslmode=require", "verify-full"),
+    ("POSTGRES_DSN", f"postgresql://user:{SECRET}@host/db?sslmode=verify-ca", "verify-full"),
+    ("RABBITMQ_URL", f"amqps://user:{SECRET}@host?ssl_options={{}}", "_CA_FILE"),
+    ("KEYDB_URL", f"rediss://:{SECRET}@host?ssl_cert_reqs=none", "_CA_FILE"),
+    ("KEYDB_URL", f"rediss://:{SECRET}@host?ssl_check_hostname", "_CA_FILE"),
+    ("RABBITMQ_CA_FILE", __file__, "RABBITMQ_URL is not of the form amqps://"),
+    ("KEYDB_CERT_FILE", __file__, "KEYDB_URL is not of the form rediss://"),
+    ("KEYDB_CA_FILE", f"/none/{SECRET}", "cannot be read: No such file"),
+]
+
+
 ALL: dict[str, type[settings.Settings]] = {
     "migrations": migrations.MigrationSettings,
     "ingest": IngestSettings,
@@ -74,6 +87,22 @@ def test_no_secret_shows_in_any_rendering(cls: type[settings.Settings]) -> None:
     found = settings.load(cls)
     shown = (repr(found), str(found), found.model_dump_json(), str(found.model_dump()))
     assert not [text for text in (*shown, settings.describe(cls)) if SECRET in text]
+
+
+@pytest.mark.parametrize(("name", "value", "why"), UNVERIFIED)
+def test_tls_that_checks_nobody_is_refused_with_what_to_do(
+    name: str,
+    value: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    (line,) = refused(SyncerSettings, capsys)
+
+    assert line.startswith(f"setting {name}: ")
+    assert why in line
 
 
 def test_secrets_are_there_for_whoever_asks() -> None:
