@@ -9,7 +9,7 @@
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
 #   INGEST_QUEUE, INGEST_STREAM       the queue whose messages must never be dropped; a stream
 #
-# A user whose password is not given is not made.
+# A user whose password is not given is not made. NAME_FILE instead of NAME names a file with it.
 #
 # The definitions are read at every start: a changed password takes effect at
 # the next one. With definitions given, the broker makes no guest of its own.
@@ -19,16 +19,31 @@ FILES_MAX=65536
 SERVICES="ingest ticker syncer ops"
 DEFINITIONS=/etc/rabbitmq/minutebook-definitions.json
 
+PASSWORDS="RABBITMQ_PASSWORD RABBITMQ_INGEST_PASSWORD RABBITMQ_TICKER_PASSWORD
+  RABBITMQ_SYNCER_PASSWORD RABBITMQ_OPS_PASSWORD"
+
 main() {
+  read_files
   : "${RABBITMQ_USER:?must be set}" "${RABBITMQ_PASSWORD:?must be set}" "${INGEST_QUEUE:?must be set}"
   (umask 077 && definitions >"$DEFINITIONS")
   if [ "$(id -u)" = 0 ]; then
     chown rabbitmq:rabbitmq "$DEFINITIONS"
   fi
-  unset RABBITMQ_USER RABBITMQ_PASSWORD INGEST_QUEUE INGEST_STREAM
-  unset RABBITMQ_INGEST_PASSWORD RABBITMQ_TICKER_PASSWORD RABBITMQ_SYNCER_PASSWORD RABBITMQ_OPS_PASSWORD
+  unset RABBITMQ_USER INGEST_QUEUE INGEST_STREAM
+  # shellcheck disable=SC2086
+  unset $PASSWORDS
   limit_open_files
   exec docker-entrypoint.sh rabbitmq-server
+}
+
+read_files() {
+  local name file
+  for name in $PASSWORDS; do
+    file=${name}_FILE
+    if [ -n "${!file:-}" ]; then
+      printf -v "$name" '%s' "$(cat "${!file}")"
+    fi
+  done
 }
 
 # Erlang reserves memory for every file that it might open, and some engines

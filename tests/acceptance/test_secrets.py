@@ -1,0 +1,46 @@
+"""Passwords from files only, as docker secrets: no container's environment holds one."""
+
+import json
+from pathlib import Path
+
+from tests.support.containers import ROOT
+from tests.support.eventually import eventually
+from tests.support.stack import PROGRAMS, Stack, at_next_boundary, publish
+
+OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"
+LOGINS = {"migrate": "user", "ingest": "ingest", "syncer": "syncer", "ops": "ops"}
+
+
+def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
+    for name, secret in secrets.items():
+        (folder / name.lower()).write_text(f"{secret}\n")
+    for service, login in LOGINS.items():
+        password = secrets.get(f"POSTGRES_{login.upper()}_PASSWORD", secrets["POSTGRES_PASSWORD"])
+        dsn = f"postgresql://{login}:{password}@postgres:5432/minutebook"
+        (folder / f"{service}_postgres_dsn").write_text(dsn)
+    for service in (*PROGRAMS, "ops"):
+        password = secrets[f"RABBITMQ_{service.upper()}_PASSWORD"]
+        at_broker = f"{service}:{password}@rabbitmq"
+        (folder / f"{service}_rabbitmq_url").write_text(f"amqp://{at_broker}:5672/%2F")
+        (folder / f"{service}_rabbitmq_management_url").write_text(f"http://{at_broker}:15672")
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o444)
+
+
+def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: Path) -> None:
+    write_secrets(tmp_path, fresh.secrets)
+    fresh.overrides.append(OVERRIDE)
+    fresh.settings["SECRETS"] = str(tmp_path)
+
+    fresh.up()
+
+    with fresh.postgres() as conn:
+        conn.execute("INSERT INTO initial_data VALUES (81, 'Filed', 1000)")
+        publish(fresh, b'{"id": 81, "value": 600}')
+        count = "SELECT count(*) FROM historical_transactions"
+        eventually(lambda: conn.execute(count).fetchone() == (1,), 15)
+    assert at_next_boundary(fresh, "81_Filed") == {"81_Filed": "1600"}
+    for service in ("migrate", "rabbitmq", *PROGRAMS):
+        inspected = json.dumps(fresh.container(service).attrs)
+        assert not [name for name, secret in fresh.secrets.items() if secret in inspected]
