@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -54,9 +54,14 @@ Judged = Transaction | DeadLetter
 
 @dataclass(slots=True)
 class Sorted:
-    """A batch before the database has seen it. Identities of `transactions` are distinct."""
+    """A batch before the database has seen it. Identities of `transactions` are distinct.
+
+    `rivals` have the identity of one of them, and other content. Which of the two is the
+    transaction only the database knows: an earlier batch may have stored the rival.
+    """
 
     transactions: list[Transaction] = field(default_factory=list)
+    rivals: list[Transaction] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
 
@@ -88,7 +93,7 @@ def sort(batch: Sequence[Judged]) -> Sorted:
         elif earlier[2:] == judged[2:]:
             result.repeated += 1
         else:
-            result.dead.append(conflict(judged))
+            result.rivals.append(judged)
     return result
 
 
@@ -108,6 +113,12 @@ def unknown_provider(transaction: Transaction) -> DeadLetter:
         transaction.provider_id,
         transaction.value,
     )
+
+
+def beside_waiting(transaction: Transaction) -> DeadLetter:
+    """Return the dead letter for a rival of one that became no row, and may yet become one."""
+    error = "a message with this identity and other content came before it and is no row yet"
+    return replace(unknown_provider(transaction), error=error)
 
 
 def refused(transaction: Transaction, error: str) -> DeadLetter:

@@ -125,11 +125,11 @@ def _write(
     guilty: Sequence[DeadLetter],
     bury: Bury,
 ) -> Outcome:
-    duplicates, settled = _classify(conn, ready.transactions, inserted, guilty)
+    duplicates, settled = _classify(conn, ready, inserted, guilty)
     dead = [*ready.dead, *guilty, *settled]
     bury(conn, dead)
     outcome = Outcome(len(inserted), ready.repeated + duplicates, core.tally(dead))
-    expected = len(ready.transactions) + len(ready.dead) + ready.repeated
+    expected = len(ready.transactions) + len(ready.rivals) + len(ready.dead) + ready.repeated
     if outcome.messages() != expected:
         raise Miscount(f"{outcome.messages()} outcomes for {expected} messages")
     return outcome
@@ -141,25 +141,25 @@ def _insert(conn: psycopg.Connection, transactions: Sequence[Transaction]) -> se
 
 def _classify(
     conn: psycopg.Connection,
-    transactions: Sequence[Transaction],
+    ready: core.Sorted,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
 ) -> tuple[int, list[DeadLetter]]:
     """Say what became of those that were not inserted: duplicates (their number), dead letters."""
     accounted = inserted | {letter.identity for letter in guilty}
-    rest = [one for one in transactions if one.identity not in accounted]
+    rest = [one for one in ready.transactions if one.identity not in accounted]
+    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(ready.rivals)
+    rest += ready.rivals
     if not rest:
         return 0, []
-    found = {one.identity: one for one in store.outcomes(conn, rest)}
     duplicates, dead = 0, []
-    for transaction in rest:
-        outcome = found[transaction.identity]
-        if outcome.alike and outcome.taken:
+    for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
+        if met.alike and met.taken:
             duplicates += 1
-        elif outcome.taken:
+        elif met.taken:
             dead.append(core.conflict(transaction))
         else:
-            dead.append(core.unknown_provider(transaction))
+            dead.append(wait(transaction))
     return duplicates, dead
 
 

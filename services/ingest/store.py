@@ -38,12 +38,12 @@ SELECT message_id
 """
 
 SELECT_OUTCOMES: LiteralString = """
-SELECT b.message_id,
-       h.message_id IS NOT NULL AS taken,
+SELECT h.message_id IS NOT NULL AS taken,
        (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (b.provider_id, b.value) AS alike
   FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
-       AS b (provider_id, value, message_id)
+       WITH ORDINALITY AS b (provider_id, value, message_id, n)
   LEFT JOIN historical_transactions h ON h.message_id = b.message_id
+ ORDER BY b.n
 """
 
 INSERT_DEAD_LETTERS: LiteralString = """
@@ -75,7 +75,6 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
 class Outcome(NamedTuple):
     """What an identity that was not inserted met: `taken` by a row, `alike` in content or not."""
 
-    identity: str
     taken: bool
     alike: bool
 

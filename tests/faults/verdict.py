@@ -132,10 +132,10 @@ def _wrong(sent: Sent, found: Stored, existing: set[int]) -> str:
 def _expected(sent: Sent, found: Stored, existing: set[int]) -> set[str]:
     if sent.reason is not None:
         return {sent.reason}
-    if sent.provider not in existing:
-        return {"unknown_provider"}
-    others = [row for row in found.rows.get(sent.identity, ()) if row.value != sent.value]
-    return {"id_conflict"} if others else {"row"}
+    content = Row(sent.provider, sent.value)
+    if found.rows.get(sent.identity, [content]) != [content]:
+        return {"id_conflict"}
+    return {"row" if sent.provider in existing else "unknown_provider"}
 
 
 def of_corrections(conn: psycopg.Connection, books: Books) -> Iterator[Difference]:

@@ -6,6 +6,7 @@ import pika
 import psycopg
 import pytest
 
+from services.ingest.waiting import promote_waiting
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import (
@@ -63,6 +64,36 @@ def test_a_conflict_that_is_delivered_again_is_still_one_dead_letter(
     again = store_batch(ours, both)
     assert (again.inserted, again.duplicates, again.dead) == (0, 1, {"id_conflict": 1})
     assert reasons(ours) == ["id_conflict"]
+
+
+def test_a_repetition_behind_other_content_in_its_batch_is_no_conflict(
+    ours: psycopg.Connection,
+) -> None:
+    store_batch(ours, [received(body(), "m1")])
+    other = body(1, 601)
+    behind = [received(other, "m1"), received(body(), "m1", tag=2), received(other, "m1", tag=3)]
+    again = store_batch(ours, behind)
+    assert (again.inserted, again.duplicates, again.dead) == (0, 2, {"id_conflict": 1})
+    assert rows(ours) == [(1, 600)]
+    assert dead_letters(ours) == [("id_conflict", "open", other)]
+
+
+def test_other_content_behind_one_that_waits_is_not_decided_before_one_is_a_row(
+    ours: psycopg.Connection,
+) -> None:
+    waits, other = body(99, 1), body(1, 2)
+    first = store_batch(ours, [received(waits, "m1"), received(other, "m1", tag=2)])
+    assert (first.inserted, first.dead) == (0, {"unknown_provider": 2})
+    # The acknowledgement was lost, and now it comes alone.
+    assert store_batch(ours, [received(other, "m1")]).inserted == 1
+    promote_waiting(ours)
+    assert rows(ours) == [(1, 2)]
+    assert dead_letters(ours) == [("unknown_provider", "waiting", waits)]
+    ours.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
+    promote_waiting(ours)
+    assert rows(ours) == [(1, 2)]
+    assert dead_letters(ours) == [("id_conflict", "open", waits)]
+    assert counted(ours) == truth(ours)
 
 
 def test_a_batch_stored_twice_because_the_answer_was_lost_doubles_nothing(

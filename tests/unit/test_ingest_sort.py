@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.body import Limits
-from services.ingest.core import DeadLetter, Sorted, bisect, judge, sort, tally
+from services.ingest.core import DeadLetter, Sorted, bisect, judge, sort
 from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
 
 LIMITS = Limits(BODY_MAX)
@@ -37,11 +37,11 @@ def test_the_same_identity_with_the_same_content_is_a_repetition() -> None:
     assert not found.dead
 
 
-def test_the_same_identity_with_other_content_is_a_conflict_and_the_first_one_wins() -> None:
+def test_the_same_identity_with_other_content_is_left_for_the_database_to_decide() -> None:
     found = sorted_by_property((body(1, 600), "m1"), (body(1, 601), "m1"), (body(2, 600), "m1"))
     assert [one.value for one in found.transactions] == [600]
-    assert tally(found.dead) == {"id_conflict": 2}
-    assert [letter.message.body for letter in found.dead] == [body(1, 601), body(2, 600)]
+    assert [rival.message.body for rival in found.rivals] == [body(1, 601), body(2, 600)]
+    assert not found.dead
 
 
 def test_messages_without_identity_are_all_different_whatever_they_say() -> None:
@@ -77,7 +77,8 @@ def test_a_bad_identity_is_not_kept() -> None:
 )
 def test_every_message_is_accounted_for_once(batch: list[tuple[bytes, str | None]]) -> None:
     found = sorted_by_property(*batch)
-    assert len(found.transactions) + len(found.dead) + found.repeated == len(batch)
+    sorted_out = [*found.transactions, *found.rivals, *found.dead]
+    assert len(sorted_out) + found.repeated == len(batch)
     identities = [one.identity for one in found.transactions]
     assert len(set(identities)) == len(identities)
 
