@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from docker.errors import APIError
 from docker.models.containers import Container
@@ -12,12 +13,14 @@ from docker.models.containers import Container
 from tests.faults import work
 from tests.faults.fault import Struck
 from tests.faults.logs import keep_logs
+from tests.support.eventually import eventually
 from tests.support.stack import PROGRAMS, SERVERS, Stack
 
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
 INGESTS = 2
-# Longer than compose's own grace periods are never needed.
+START_TIMEOUT_S = 30.0
+# As in compose.yaml.
 GRACE_S = {"postgres": 60, "rabbitmq": 60}
 
 Act = Callable[[Stack, list[Container]], None]
@@ -94,12 +97,17 @@ def recreate(stack: Stack, victims: list[Container]) -> None:
 
 
 def start(victims: list[Container]) -> None:
-    """Start containers that have ended, or are about to."""
+    """Start containers that have ended, or are about to; on a busy machine it may take attempts."""
     for one in victims:
         one.wait()
-        # One that ended by itself may have been started again by the engine.
-        with contextlib.suppress(APIError):
-            one.start()
+        eventually(partial(_runs, one), START_TIMEOUT_S)
+
+
+def _runs(container: Container) -> bool:
+    with contextlib.suppress(APIError):
+        container.start()
+    container.reload()
+    return container.status == "running"
 
 
 def part(container: Container) -> str:

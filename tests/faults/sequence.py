@@ -1,4 +1,8 @@
-"""Faults one after another, each begun while others may still go on; never two on one part."""
+"""Faults one after another, each begun while others may still go on; never two on one part.
+
+A part that was struck is left alone until it is well, at most `WELL_WITHIN_S`: a server that only
+ever starts would keep everybody idle. On a slow machine the pace slows down with it.
+"""
 
 import threading
 import time
@@ -11,7 +15,9 @@ from tests.faults.fault import Fault, title
 from tests.support.stack import Stack
 
 EVERY_S = 3.0
+WELL_WITHIN_S = 45.0
 AT_ONCE_MAX = 4
+LOOK_S = 0.5
 AROUND_S = 20.0
 """A difference that began this long before a fault, or after it, may be of its making."""
 
@@ -35,24 +41,29 @@ class Strike:
 
 
 OnEnd = Callable[[Strike], None]
+IsWell = Callable[[str], bool]
 
 
 class Striker:
     """Strikes; `strikes` are those that have begun, in order."""
 
-    def __init__(self, stack: Stack, on_end: OnEnd, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, stack: Stack, on_end: OnEnd, is_well: IsWell, every_s: float = EVERY_S
+    ) -> None:
         """`on_end` is called in other threads, once for each fault."""
         self._stack = stack
         self._on_end = on_end
+        self._is_well = is_well
         self._every_s = every_s
         self._free = threading.Condition()
         self._busy: set[str] = set()
+        self._striking = 0
         self.strikes: list[Strike] = []
 
     def run(self, faults: Sequence[Fault], until_s: float | None = None) -> None:
         """Begin a fault every so often, until there are no more or `until_s`; wait for the last."""
         pending = list(faults)
-        with ThreadPoolExecutor(AT_ONCE_MAX) as pool:
+        with ThreadPoolExecutor() as pool:
             due_s = time.monotonic()
             while pending and (until_s is None or time.monotonic() < until_s):
                 threading.Event().wait(due_s - time.monotonic())
@@ -81,6 +92,7 @@ class Striker:
             )
             chosen = next(one for one in pending if one.part not in self._busy)
             self._busy.add(chosen.part)
+            self._striking += 1
         pending.remove(chosen)
         return chosen
 
@@ -91,7 +103,18 @@ class Striker:
             strike.error = f"{type(error).__name__}: {error}"
         finally:
             strike.ended_s = time.monotonic()
-            with self._free:
-                self._busy.discard(strike.fault.part)
-                self._free.notify_all()
+            self._free_again(striking=1)
             self._on_end(strike)
+            self._recover(strike.fault.part)
+            self._free_again(part=strike.fault.part)
+
+    def _recover(self, part: str) -> None:
+        deadline = time.monotonic() + WELL_WITHIN_S
+        while time.monotonic() < deadline and not self._is_well(part):
+            threading.Event().wait(LOOK_S)
+
+    def _free_again(self, part: str = "", striking: int = 0) -> None:
+        with self._free:
+            self._busy.discard(part)
+            self._striking -= striking
+            self._free.notify_all()

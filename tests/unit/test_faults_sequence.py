@@ -47,15 +47,33 @@ def test_names_of_faults_are_unique() -> None:
 def test_all_strike_and_one_that_fails_is_told() -> None:
     ended: list[Strike] = []
     faults = [Known("ingest"), Known("ingest"), Known("keydb", "fails")]
-    striker = Striker(stack(), ended.append, every_s=0.0)
+    striker = Striker(stack(), ended.append, lambda _: True, every_s=0.0)
     striker.run(faults)
     assert all(len(one.struck) == 1 for one in faults)
     assert len(ended) == len(striker.strikes) == 3
     assert [one.error for one in striker.strikes if one.error] == ["AssertionError: it could not"]
 
 
+def test_a_part_is_left_alone_until_it_is_well_and_others_have_their_turn_meanwhile() -> None:
+    well = threading.Event()
+    first, again, other = Known("ingest"), Known("ingest"), Known("keydb")
+    ended: list[Strike] = []
+
+    def is_well(part: str) -> bool:
+        return part != "ingest" or well.is_set()
+
+    def note(strike: Strike) -> None:
+        ended.append(strike)
+        if strike.fault is other:
+            assert not again.struck
+            well.set()
+
+    Striker(stack(), note, is_well, every_s=0.0).run([first, again, other])
+    assert [one.fault for one in ended] == [first, other, again]
+
+
 def test_a_difference_names_the_faults_around_it() -> None:
-    striker = Striker(stack(), lambda _: None, every_s=0.0)
+    striker = Striker(stack(), lambda _: None, lambda _: True, every_s=0.0)
     striker.strikes = [
         Strike(1, Known("ingest"), begun_s=0.0, ended_s=5.0),
         Strike(2, Known("keydb"), begun_s=100.0, ended_s=105.0),
