@@ -40,7 +40,7 @@ class Run:
     facts: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     per_s: float = 0.0
-    """Messages published."""
+    """Messages published while the broker could be reached."""
     look_s: float = 0.0
     """Between two looks of the outside reader, the median."""
     around: dict[Difference, list[str]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Campaign:
         with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
         run.facts = [*self._facts(), seen.looks.words()]
-        run.per_s = self._load.published / self._load.ended_after_s
+        run.per_s = self._load.per_s
         run.look_s = seen.looks.median_s()
         run.around = {one: striker.around(one) for one in run.differences}
         return run
@@ -174,7 +174,8 @@ class Campaign:
         return [
             (
                 f"{load.published} messages published in {load.ended_after_s:.0f} s"
-                f" ({load.published / load.ended_after_s:.0f}/s), {load.confirmed} confirmed,"
+                f" ({load.published / load.ended_after_s:.0f}/s, {load.per_s:.0f}/s connected),"
+                f" {load.confirmed} confirmed,"
                 f" {load.reconnects} reconnects, {len(sent)} contents: {dict(kinds)}"
             ),
             (

@@ -67,7 +67,7 @@ def terminate(stack: Stack, victims: list[Container]) -> None:
 def pause(stack: Stack, victims: list[Container]) -> None:
     """Freeze for five seconds."""
     for one in victims:
-        one.pause()
+        eventually(partial(_frozen, one), START_TIMEOUT_S)
     try:
         threading.Event().wait(PAUSE_S)
     finally:
@@ -101,6 +101,14 @@ def start(victims: list[Container]) -> None:
     for one in victims:
         one.wait()
         eventually(partial(_runs, one), START_TIMEOUT_S)
+
+
+def _frozen(container: Container) -> bool:
+    # The engine gives up if a busy machine does not freeze all processes at once.
+    with contextlib.suppress(APIError):
+        container.pause()
+    container.reload()
+    return container.status == "paused"
 
 
 def _runs(container: Container) -> bool:

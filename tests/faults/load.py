@@ -44,6 +44,8 @@ class Load:
         self.confirmed = 0
         self.reconnects = 0
         self.ended_after_s = 0.0
+        self.connected_s = 0.0
+        """For how long the broker took messages."""
 
     @property
     def seconds(self) -> float:
@@ -62,16 +64,23 @@ class Load:
 
     def stop(self) -> None:
         """Let `run` wait for the last confirms and return."""
+        self.ended_after_s = self.seconds
         self._stop.set()
 
+    @property
+    def per_s(self) -> float:
+        """Messages published a second while the broker took any."""
+        return self.published / max(self.connected_s, 1.0)
+
     def _live(self, producer: Producer) -> None:
+        begun = time.monotonic()
         try:
             while not self._stop.wait(PAUSE_S):
                 for sent in self._due():
                     self._publish(producer, sent)
-            self.ended_after_s = self.seconds
             producer.flush(LAST_CONFIRMS_S)
         finally:
+            self.connected_s += time.monotonic() - begun
             for message in producer.undecided():
                 self._undecided(self.sent[message.message_id, message.body])
 
