@@ -5,11 +5,13 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from tests.faults import container_faults
+from tests.faults import container_faults, kill_points, proxies
 from tests.faults.fault import Fault
 from tests.support.stack import Stack
 
-FAULTS: list[Fault] = [*container_faults.FAULTS]
+AIMED: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS]
+"""Those that wait for a moment with work in hand, and fail if it does not come."""
+FAULTS: list[Fault] = [*container_faults.FAULTS, *AIMED]
 
 
 def once(seed: int) -> list[Fault]:
@@ -30,4 +32,5 @@ def _for_ever(chance: random.Random) -> Iterator[Fault]:
 @contextlib.contextmanager
 def prepared(stack: Stack) -> Iterator[None]:
     """Put around a stack, before it is up, what some faults need there."""
-    yield
+    with proxies.prepare(stack), kill_points.prepare(stack):
+        yield

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import psycopg
 
 from shared.errors import Unavailable
-from tests.faults import reach
+from tests.faults import provocation, reach
 from tests.faults.mixture import LATE, PROVIDERS, VALUE_MAX
 from tests.support.reference import Books, Changes, Provider, Row
 from tests.support.stack import Stack
@@ -36,7 +36,8 @@ SELECT count(pg_terminate_backend(pid))
 
 def keys() -> list[str]:
     """Return every key that KeyDB may ever show."""
-    return [f"{one}_{name.format(one)}" for one in (*PROVIDERS, *LATE) for name in NAMES]
+    ours = [f"{one}_{name.format(one)}" for one in (*PROVIDERS, *LATE) for name in NAMES]
+    return [*ours, *provocation.KEYS]
 
 
 class Corrections:

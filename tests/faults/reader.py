@@ -18,6 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from services.syncer.core import PARTIAL_PREFIX
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from shared.errors import Unavailable
 from tests.faults import reach
@@ -167,6 +168,8 @@ class Reader:
                 self._note(f"no watermark, {len(keys)} keys, after {self._floor}")
             return
         mark = (int(epoch), token)
+        if token.startswith(PARTIAL_PREFIX):
+            return  # a send in chunks, as the README says: it mixes two ticks, and says so itself
         self._compare(mark, now)
         self._newborn, self._floor = False, mark
         self._remember(mark, held, now)

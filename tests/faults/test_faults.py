@@ -39,6 +39,11 @@ def test_all_books_agree_after_all_faults(run: Run) -> None:
     assert not run.differences, run.words()
 
 
+def test_every_aimed_fault_struck_work_in_flight(run: Run) -> None:
+    struck = {title(one.fault) for one in run.strikes if one.in_flight}
+    assert {title(one) for one in catalogue.AIMED} <= struck
+
+
 def test_every_fault_struck_under_load_and_beneath_the_eyes_of_a_reader(run: Run) -> None:
     assert len(run.strikes) == len(catalogue.FAULTS)
     assert run.every_s() <= 5
