@@ -2,12 +2,14 @@
 
 import contextlib
 import threading
+import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 
 import psycopg
 import pytest
 
-from tests.faults import kill_points, proxies
+from tests.faults import catalogue, kill_points, proxies, reach
 from tests.faults.fault import Fault, title
 from tests.support import containers, ledger, messages, stack
 from tests.support.eventually import eventually
@@ -18,7 +20,37 @@ PROVIDERS = 4
 BURST = 10
 PAUSE_S = 0.1
 RIGHT_WITHIN_S = 30.0
-FAULTS: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS]
+METRICS_PORTS = {"ingest": 9101, "ticker": 9102, "syncer": 9103}
+DUPLICATES = "minutebook_ingest_duplicates_total"
+REDELIVERED = "minutebook_ingest_redelivered_total"
+REPEATED = "minutebook_repeated_publications_total"
+SENT_ALL = 'minutebook_republished_total{cause="unknown"}'
+LOST_POSTGRES = 'minutebook_reconnects_total{server="postgres"}'
+LOST_RABBITMQ = 'minutebook_reconnects_total{server="rabbitmq"}'
+SHOWS = {
+    "ingest: postgres, batch cut in the middle": LOST_POSTGRES,
+    "ingest: postgres, COMMIT lost": LOST_POSTGRES,
+    "ingest: postgres, reply to COMMIT eaten": DUPLICATES,
+    "ingest: postgres, reply to COMMIT cut in the middle": DUPLICATES,
+    "ingest: rabbitmq, delivery cut in the middle": REDELIVERED,
+    "ingest: rabbitmq, ack eaten": DUPLICATES,
+    "ingest: killed when it received a message": REDELIVERED,
+    "ingest: killed before the insert": REDELIVERED,
+    "ingest: killed between insert and COMMIT": REDELIVERED,
+    "ingest: killed between COMMIT and ack": DUPLICATES,
+    "ingest: killed before the ack is sent": DUPLICATES,
+    "syncer: postgres, tick cut in the middle": LOST_POSTGRES,
+    "syncer: postgres, COMMIT lost": LOST_POSTGRES,
+    "syncer: postgres, reply to COMMIT eaten": LOST_POSTGRES,
+    "syncer: rabbitmq, tick cut in the middle": LOST_RABBITMQ,
+    "syncer: rabbitmq, ack eaten": LOST_RABBITMQ,
+    "syncer: keydb, reply to the script eaten": REPEATED,
+    "syncer: keydb, reply to the script cut in the middle": REPEATED,
+    "syncer: killed within a chunked send": SENT_ALL,
+    "ticker: rabbitmq, tick cut in the middle": LOST_RABBITMQ,
+    "ticker: rabbitmq, confirm eaten": LOST_RABBITMQ,
+}
+"""Where it shows that the fault struck at this very step. A service that died counts from 0."""
 
 
 class Traffic:
@@ -78,11 +110,15 @@ def traffic(run: Stack) -> Iterator[Traffic]:
         thread.join()
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=title)
+@pytest.mark.parametrize("fault", catalogue.AIMED, ids=title)
 def test_an_aimed_fault_strikes_work_in_flight_and_loses_and_doubles_nothing(
     run: Stack, traffic: Traffic, fault: Fault
 ) -> None:
+    where = SHOWS.get(title(fault))
+    before = 0.0 if "killed" in fault.name or not where else metric(run, fault.part, where)
     assert fault.strike(run).in_flight
+    if where:
+        eventually(lambda: metric(run, fault.part, where) > before, RIGHT_WITHIN_S)
     with traffic.held() as sent:
         expected = [(n, 1 + n % PROVIDERS, n) for n in range(1, sent + 1)]
         with run.postgres() as conn:
@@ -91,6 +127,19 @@ def test_an_aimed_fault_strikes_work_in_flight_and_loses_and_doubles_nothing(
             assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
             eventually(lambda: shown(run) == ledger.truth(conn), RIGHT_WITHIN_S)
             ledger.assert_counted_once(conn)
+
+
+def metric(run: Stack, service: str, name: str) -> float:
+    """Return a metric of the service; 0 while it cannot be reached."""
+    (port,) = reach.ports(run, service, METRICS_PORTS[service]) or [0]
+    with (
+        contextlib.suppress(OSError, HTTPException),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer,
+    ):
+        for line in answer.read().decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+    return 0.0
 
 
 def count(conn: psycopg.Connection) -> int:
