@@ -5,6 +5,7 @@ meanwhile. Everything may be tried again: another part may be away at the moment
 """
 
 import contextlib
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,8 @@ Nudge = Callable[[], object]
 PROVIDER, NAME = 900_001, "Provoked"
 KEYS = [f"{PROVIDER}_{NAME}"]
 VALUE = 77
-EXPIRED = timedelta(hours=40)
+EXPIRED_H = range(40, 4000)
+"""One drawn at random: two faults at a time must not have the same partition."""
 PATIENCE_S = 60.0
 HELD = "held between detach and drop"
 
@@ -94,7 +96,8 @@ def promotion(stack: Stack) -> Iterator[Nudge]:
 @contextlib.contextmanager
 def expired_partition(stack: Stack, *, held: bool = False) -> Iterator[Nudge]:
     """Have the syncer find a partition to drop; `held` between detach and drop, once."""
-    hour = (datetime.now(UTC) - EXPIRED).replace(minute=0, second=0, microsecond=0)
+    age = timedelta(hours=random.choice(EXPIRED_H))
+    hour = (datetime.now(UTC) - age).replace(minute=0, second=0, microsecond=0)
     name = f"outbox_{hour:%Y%m%d_%H}"
 
     def make(conn: psycopg.Connection) -> bool:
@@ -104,7 +107,8 @@ def expired_partition(stack: Stack, *, held: bool = False) -> Iterator[Nudge]:
         return True
 
     def tidy(conn: psycopg.Connection) -> bool:
-        conn.execute(LET_GO)
+        if held:
+            conn.execute(LET_GO)
         return conn.execute(DROP, {"name": name}).fetchone() == (True,)
 
     _done(stack, make)
