@@ -7,6 +7,7 @@ sequence, the logs of every container and the differences are in build/soak.
 import argparse
 import functools
 import random
+import re
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     random.seed(seed)
     client = containers.engine()
     Stack(client).compose("build", "migrate")
-    faults = [one for one in catalogue.many(asked.faults * 99, seed) if asked.only in title(one)]
+    faults = [
+        one for one in catalogue.many(asked.faults * 99, seed) if re.search(asked.only, title(one))
+    ]
     result = campaign.run(
         client,
         faults[: asked.faults],
@@ -48,7 +51,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="random and printed if not given")
     parser.add_argument("--every", type=float, default=EVERY_S, help="seconds between two faults")
     parser.add_argument("--minutes", type=float, help="no new fault after this time")
-    parser.add_argument("--only", default="", help="faults whose title holds this text")
+    parser.add_argument(
+        "--only", default="", help="faults whose title matches, as in 'postgres: (pause|cut)'"
+    )
     return parser.parse_args(arguments)
 
 
