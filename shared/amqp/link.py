@@ -63,6 +63,11 @@ def translating() -> Iterator[None]:
     # others as they are, a host name that cannot be resolved among them.
     except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable("rabbitmq", _detail(error)) from error
+    except ValueError as error:
+        # Of pika's transport, where the connection was reset before it was first looked at.
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise Unavailable("rabbitmq", type(error.__context__).__name__) from error
 
 
 def _detail(error: Exception) -> str:

@@ -1,8 +1,11 @@
 """Whatever pika raises of a broker that is away is `Unavailable`, of all its families."""
 
+import contextlib
 import socket
+from typing import NoReturn
 
 import pytest
+from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
     AMQPConnectorStackTimeout,
@@ -10,6 +13,7 @@ from pika.adapters.utils.connection_workflow import (
 from pika.exceptions import AMQPConnectionError, StreamLostError
 
 from shared.amqp.link import translating
+from shared.amqp.tap import TappedServices
 from shared.errors import Unavailable
 
 
@@ -30,6 +34,25 @@ def test_a_broker_that_is_away_is_said_by_the_kind_of_trouble(
         raise raised
 
     assert (told.value.server, told.value.detail) == ("rabbitmq", detail)
+
+
+def test_a_connection_reset_before_its_first_use_is_the_brokers_trouble_too() -> None:
+    with contextlib.closing(IOLoop()) as loop, socket.socket() as reset:
+        reset.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        services = TappedServices(loop)
+        with pytest.raises(Unavailable) as told, translating():
+            services.create_streaming_connection(never, reset, never)
+
+    assert (told.value.server, told.value.detail) == ("rabbitmq", "OSError")
+
+
+def never(*_: object) -> NoReturn:
+    raise AssertionError
+
+
+def test_a_value_that_is_wrong_is_not_the_brokers() -> None:
+    with pytest.raises(ValueError, match="ours"), translating():
+        raise ValueError("ours")
 
 
 def test_a_bug_of_ours_is_not_the_brokers() -> None:
