@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, count in sorted(campaign.pairs(result.strikes).items()):
         say(f"  {count:4} {name}")
     say(result.words())
-    return int(bool(result.differences) or any(one.error for one in result.strikes))
+    return int(not result.right())
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

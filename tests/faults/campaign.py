@@ -18,7 +18,7 @@ from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
 from tests.faults.fault import Fault, title
 from tests.faults.load import Load, producing_load
-from tests.faults.logs import folder, keep_all_logs
+from tests.faults.logs import bugs, folder, keep_all_logs
 from tests.faults.reader import Seen
 from tests.faults.reading import reading
 from tests.faults.sequence import EVERY_S, Strike, Striker
@@ -48,6 +48,10 @@ class Run:
     def every_s(self) -> float:
         """Return the time from fault to fault, on the average."""
         return (self.strikes[-1].begun_s - self.strikes[0].begun_s) / max(len(self.strikes) - 1, 1)
+
+    def right(self) -> bool:
+        """Say whether nothing was found, and every fault could be caused or waited in vain."""
+        return not self.differences and all(one.missed or not one.error for one in self.strikes)
 
     def words(self) -> str:
         """Return the result: facts, then what was found, each with the faults around it."""
@@ -89,6 +93,7 @@ class Campaign:
             eventually(lambda: not self._stack.unwell(), WELL_TIMEOUT_S)
         run.differences += [Difference(f"{one} is not well") for one in self._stack.unwell()]
         run.differences += self._found
+        run.differences += [Difference(line) for line in bugs(self._stack)]
         run.differences += self._settled()
         seen = end_reading()
         run.differences += seen.differences
@@ -216,7 +221,7 @@ def run(
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
             result = campaign.judge(striker, reader.end)
-        if result.differences or any(one.error for one in result.strikes):
+        if not result.right():
             leave(stack, seed, result)
         return result
 
@@ -237,5 +242,5 @@ def leave(stack: Stack, seed: int, result: Run) -> None:
 
 
 def pairs(strikes: Sequence[Strike]) -> Counter[str]:
-    """Count strikes by part and fault."""
-    return Counter(title(one.fault) for one in strikes)
+    """Count what struck by part and fault."""
+    return Counter(title(one.fault) for one in strikes if not one.error)

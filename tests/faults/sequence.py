@@ -16,6 +16,8 @@ from tests.support.stack import Stack
 
 EVERY_S = 3.0
 WELL_WITHIN_S = 45.0
+ATTEMPTS_MAX = 3
+"""One that waited in vain for its moment, because others kept everybody idle, is tried again."""
 AT_ONCE_MAX = 4
 LOOK_S = 0.5
 AROUND_S = 20.0
@@ -30,7 +32,10 @@ class Strike:
     fault: Fault
     begun_s: float
     ended_s: float = 0.0
+    attempt: int = 1
     in_flight: bool = False
+    missed: bool = False
+    """Its moment did not come; nothing was done."""
     error: str = ""
 
     def words(self) -> str:
@@ -42,6 +47,8 @@ class Strike:
 
 OnEnd = Callable[[Strike], None]
 IsWell = Callable[[str], bool]
+Turn = tuple[int, Fault]
+"""The number of the attempt, and whose it is."""
 
 
 class Striker:
@@ -62,13 +69,20 @@ class Striker:
 
     def run(self, faults: Sequence[Fault], until_s: float | None = None) -> None:
         """Begin a fault every so often, until there are no more or `until_s`; wait for the last."""
-        pending = list(faults)
+        pending = [(1, one) for one in faults]
+        while pending and not _over(until_s):
+            begun = len(self.strikes)
+            self._go_through(pending, until_s)
+            again = [one for one in self.strikes[begun:] if one.missed]
+            pending = [(o.attempt + 1, o.fault) for o in again if o.attempt < ATTEMPTS_MAX]
+
+    def _go_through(self, pending: list[Turn], until_s: float | None) -> None:
         with ThreadPoolExecutor() as pool:
             due_s = time.monotonic()
-            while pending and (until_s is None or time.monotonic() < until_s):
+            while pending and not _over(until_s):
                 threading.Event().wait(due_s - time.monotonic())
-                fault = self._take(pending)
-                strike = Strike(len(self.strikes) + 1, fault, time.monotonic())
+                attempt, fault = self._take(pending)
+                strike = Strike(len(self.strikes) + 1, fault, time.monotonic(), attempt=attempt)
                 self.strikes.append(strike)
                 pool.submit(self._strike, strike)
                 due_s = max(due_s + self._every_s, time.monotonic())
@@ -82,16 +96,16 @@ class Striker:
             if at_s is None or one.begun_s - AROUND_S <= at_s <= one.ended_s + AROUND_S
         ]
 
-    def _take(self, pending: list[Fault]) -> Fault:
+    def _take(self, pending: list[Turn]) -> Turn:
         with self._free:
             self._free.wait_for(
                 lambda: (
-                    len(self._busy) < AT_ONCE_MAX
-                    and any(one.part not in self._busy for one in pending)
+                    self._striking < AT_ONCE_MAX
+                    and any(fault.part not in self._busy for _, fault in pending)
                 )
             )
-            chosen = next(one for one in pending if one.part not in self._busy)
-            self._busy.add(chosen.part)
+            chosen = next(one for one in pending if one[1].part not in self._busy)
+            self._busy.add(chosen[1].part)
             self._striking += 1
         pending.remove(chosen)
         return chosen
@@ -99,6 +113,8 @@ class Striker:
     def _strike(self, strike: Strike) -> None:
         try:
             strike.in_flight = strike.fault.strike(self._stack).in_flight
+        except AssertionError as error:
+            strike.missed, strike.error = True, f"missed: {error}"
         except Exception as error:  # noqa: BLE001 - the run goes on and says so at the end
             strike.error = f"{type(error).__name__}: {error}"
         finally:
@@ -118,3 +134,7 @@ class Striker:
             self._busy.discard(part)
             self._striking -= striking
             self._free.notify_all()
+
+
+def _over(until_s: float | None) -> bool:
+    return until_s is not None and time.monotonic() >= until_s
