@@ -4,6 +4,7 @@ A thread and a connection of its own: a hundred thousand waiting messages must n
 that come in meanwhile.
 """
 
+import math
 import threading
 import time
 
@@ -50,4 +51,6 @@ class Promoter:
                     self._stop.wait(EVERY_S)
             except Unavailable as error:
                 self._health.problem("promoter", str(error))
+                metrics.OLDEST_WAITING.set(math.nan)  # not known now: others may see it
+                self._measure_at = 0.0
                 retry.lost(error)

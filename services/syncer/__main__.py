@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Literal
 
 import psycopg
 import structlog
 from pydantic import Field
 
-from services.syncer import store, traced, upkeep
+from services.syncer import metrics, store, traced, upkeep
 from services.syncer.lineage import Lineage
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published
@@ -35,6 +36,7 @@ FOLD_BEFORE_TICK_S = 0.075
 # Hardly slower, and leaves the processors to the ticks.
 ALONE = "-c max_parallel_workers_per_gather=0"
 
+Turn = Literal["tick", "stood by", "fold"]
 Connected = tuple[psycopg.Connection, Projection, ticks.Broker]
 """The connections of one life."""
 
@@ -129,7 +131,10 @@ def _live(
         try:
             upkeep_at = 0.0
             while not stop.is_set():
-                if not loop.run_once():
+                turn = loop.run_once()
+                if turn == "stood by":
+                    reconciler.stood_by()
+                if turn != "tick":
                     continue
                 reconciler.ticked()
                 if time.monotonic() >= upkeep_at:
@@ -142,6 +147,7 @@ def _live(
                     )
         except Unavailable as error:
             health.problem("syncer", str(error))
+            metrics.forgotten()
             retry.lost(error)
 
 
@@ -164,6 +170,7 @@ class Loop:
         self._broker = broker
         self._ticks: deque[tuple[int, bytes]] = deque()
         self._behind = False
+        self._watching = False
         self._expected_at = -math.inf
 
     def prepare(self) -> None:
@@ -174,23 +181,33 @@ class Loop:
         self._report(self._syncer.publish())
         self._health.progress("syncer")
 
-    def run_once(self) -> bool:
-        """Handle one tick, or fold once. Returns whether it was a tick. Raises `Unavailable`."""
+    def run_once(self) -> Turn:
+        """Handle one tick, or fold once; say what it was. Raises `Unavailable`."""
         self._broker.poll(self._pause_s())
         if self._ticks:
             tag, body = self._ticks.popleft()
             self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
-            return True
-        if self._syncer.fold().moved:
-            self._health.progress("tick")  # we stand by, another syncer is at work
+            return "tick"
+        moved = self._syncer.fold().moved
+        if moved:
+            self._stand_by()
+        if self._watching and self._syncer.watch():
+            self._watching = False
             self._health.progress("watermark")
-            self._syncer.watch()
         if self._behind:
             self._report(self._syncer.publish())
         if self._left_s() <= FOLD_BEFORE_TICK_S:
             self._syncer.look()
-        return False
+        return "stood by" if moved else "fold"
+
+    def _stand_by(self) -> None:
+        """Another syncer is at work: learn from its tick, and look until KeyDB shows that."""
+        if interval_s := self._syncer.interval_s():
+            self._expect(interval_s)
+        self._health.progress("tick")
+        self._watching = True
+        metrics.standing_by()
 
     def _pause_s(self) -> float:
         """Return the time to the next read: the usual, or less shortly before a tick."""
@@ -207,6 +224,7 @@ class Loop:
             log.error("malformed_tick", error=str(error))
             return
         self._expected_at = time.monotonic() + received.interval_s
+        self._watching = False
         self._expect(received.interval_s)
         published = self._tick(received.boundary)
         if published.current:

@@ -1,5 +1,10 @@
-"""What the syncer counts. Lateness is KeyDB's clock against the boundary."""
+"""What the syncer counts. Lateness is KeyDB's clock against the boundary.
 
+A gauge of what this syncer does not know (now) is NaN, which no alert takes for a value: of several
+syncers only the one at work looks after the outbox and reconciles.
+"""
+
+import math
 import time
 from dataclasses import dataclass
 from typing import get_args
@@ -48,11 +53,13 @@ REFUSED_BOUNDARIES = Counter(
     "minutebook_refused_boundaries_total", "Ticks too far in Postgres's future."
 )
 DEFAULT_PARTITION_ROWS = Gauge(
-    "minutebook_default_partition_rows", "Outbox rows that no partition was made for in time."
+    "minutebook_default_partition_rows",
+    "Outbox rows that no partition was made for in time; NaN where another syncer is at work.",
 )
-
 DRIFT_PROVIDERS = Gauge(
-    "minutebook_drift_providers", "Providers on which the last reconciliation found no agreement."
+    "minutebook_drift_providers",
+    "Providers on which the last reconciliation found no agreement; NaN before the first one, and"
+    " where another syncer is at work.",
 )
 RECONCILIATIONS = Counter(
     "minutebook_reconciliations_total", "Reconciliations: clean, drift or failed.", ["outcome"]
@@ -71,7 +78,7 @@ class Since:
     """What goes on ageing between two reports."""
 
     began: float | None
-    """By the monotonic clock; None: there is nothing, and its age is 0."""
+    """By the monotonic clock; None: there is nothing, and its age is 0; NaN: nothing is known."""
     name: str = ""
 
     def age_s(self) -> float:
@@ -79,7 +86,7 @@ class Since:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
 
-_oldest = Since(None)
+_oldest = Since(math.nan)
 _watermark = Since(time.monotonic())
 OLDEST_UNFOLDED.set_function(_oldest.age_s)
 WATERMARK_AGE.set_function(_watermark.age_s)
@@ -99,6 +106,17 @@ def counted() -> None:
     _oldest.began = None
 
 
+def forgotten() -> None:
+    """Note that nothing is known of the outbox any more: the connection is gone."""
+    _oldest.began = math.nan
+
+
+def standing_by() -> None:
+    """Note that another syncer is at work: what it finds out is not known here."""
+    DEFAULT_PARTITION_ROWS.set(math.nan)
+    DRIFT_PROVIDERS.set(math.nan)
+
+
 def published(boundary: str, cause: Cause, lateness_s: float) -> None:
     """Note one publication; only one that came in turn says how late a tick is."""
     seen(boundary, lateness_s)
@@ -108,10 +126,15 @@ def published(boundary: str, cause: Cause, lateness_s: float) -> None:
         REPUBLISHED.labels(cause).inc()
 
 
-def seen(boundary: str, lateness_s: float) -> None:
-    """Note that KeyDB shows `boundary`, applied so late: its age counts from the first sight."""
-    if boundary != _watermark.name:
-        _watermark.name, _watermark.began = boundary, time.monotonic() - lateness_s
+def seen(boundary: str, lateness_s: float) -> bool:
+    """Note that KeyDB shows `boundary`, applied so late: its age counts from the first sight.
+
+    Returns whether it is another one than before.
+    """
+    if boundary == _watermark.name:
+        return False
+    _watermark.name, _watermark.began = boundary, time.monotonic() - lateness_s
+    return True
 
 
 def reconciled(drifting: int, duration_s: float) -> None:
@@ -119,3 +142,6 @@ def reconciled(drifting: int, duration_s: float) -> None:
     DRIFT_PROVIDERS.set(drifting)
     RECONCILIATIONS.labels("drift" if drifting else "clean").inc()
     RECONCILE_SECONDS.observe(duration_s)
+
+
+standing_by()  # at first, nobody has looked

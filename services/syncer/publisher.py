@@ -74,10 +74,10 @@ class Publisher:
             found = planned = None
         return Published("fenced", behind=True)
 
-    def watch(self) -> None:
-        """Note what KeyDB shows, by whomever it was sent."""
-        if found := self.read():
-            _seen(found)
+    def watch(self) -> bool:
+        """Note what KeyDB shows, by whomever it was sent; say whether that is another boundary."""
+        found = self.read()
+        return found is not None and _seen(found)
 
     def read(self) -> Found | None:
         """Return KeyDB's watermark, None if it cannot be reached."""
@@ -140,10 +140,11 @@ class Publisher:
         )
 
 
-def _seen(found: Found) -> None:
+def _seen(found: Found) -> bool:
     lateness_s = core.lateness_s(found)
-    if found.mark and lateness_s is not None:
-        metrics.seen(found.mark.boundary, lateness_s)
+    if found.mark is None or lateness_s is None:
+        return False
+    return metrics.seen(found.mark.boundary, lateness_s)
 
 
 def _not_reached(error: Unavailable) -> None:

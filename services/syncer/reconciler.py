@@ -39,13 +39,22 @@ class Reconciler:
         self._every = every
         self._stop = stop
         self._ticks = 0
+        self._stood_by = False
         self._due = threading.Event()
 
     def ticked(self) -> None:
-        """Note that a tick was handled: the best moment, since the next one is furthest away."""
+        """Note that a tick was handled: the best moment, since the next one is furthest away.
+
+        Whoever takes over does not know what the other syncer had found: it looks at once.
+        """
         self._ticks += 1
-        if self._every and self._ticks % self._every == 0:
+        if self._every and (self._stood_by or self._ticks % self._every == 0):
             self._due.set()
+        self._stood_by = False
+
+    def stood_by(self) -> None:
+        """Note that another syncer handled a tick."""
+        self._stood_by = True
 
     def live(self) -> None:
         """Reconcile whenever it is due until all is to stop."""

@@ -98,9 +98,14 @@ class Syncer:
         """Take KeyDB to the newest tick. Raises `Unavailable` of Postgres only."""
         return self._publisher.publish()
 
-    def watch(self) -> None:
-        """Standing by, see what the other syncer has shown in KeyDB."""
-        self._publisher.watch()
+    def watch(self) -> bool:
+        """Standing by, see what the other syncer has shown in KeyDB; say whether it is new."""
+        return self._publisher.watch()
+
+    def interval_s(self) -> float | None:
+        """Return what lies between the last two boundaries; None without two of them."""
+        with postgres.translating():
+            return store.interval_s(self._conn)
 
     def _look_up(self, memory: Memory) -> None:
         # Balances of the tick that memory builds on: a later one makes memory void, and these too.

@@ -100,6 +100,14 @@ SELECT key, balance::text
 """
 )
 
+SELECT_INTERVAL: LiteralString = """
+SELECT extract(epoch FROM nullif(max(boundary) - min(boundary), interval '0'))::float8
+  FROM (SELECT boundary
+          FROM tick
+         ORDER BY epoch DESC
+         LIMIT 2) AS last
+"""
+
 UPDATE_PUBLISHED: LiteralString = """
 UPDATE tick
    SET published_at = to_timestamp(%(applied_at_s)s)
@@ -182,6 +190,12 @@ def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str
 def everything(conn: psycopg.Connection, target: int) -> dict[str, str]:
     """Return all that a store has to show at epoch `target`."""
     return dict(conn.execute(SELECT_ALL, {"target": target}).fetchall())
+
+
+def interval_s(conn: psycopg.Connection) -> float | None:
+    """Return what lies between the last two boundaries; None without two of them."""
+    row = conn.execute(SELECT_INTERVAL).fetchone()
+    return row[0] if row else None
 
 
 def note_published(conn: psycopg.Connection, epoch: int, applied_at_s: float) -> None:

@@ -86,3 +86,16 @@ def store(keydb_server: servers.Keydb) -> Iterator["redis.Redis"]:
     with keydb_server.client() as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def environment(
+    dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb
+) -> dict[str, str]:
+    """Settings of services that have everything, one tick a second."""
+    return {
+        "POSTGRES_DSN": dsn,
+        "RABBITMQ_URL": amqp_url,
+        "KEYDB_URL": keydb_server.url(),
+        "TICK_INTERVAL_SECONDS": "1",
+    }

@@ -24,16 +24,8 @@ CLEAN, DRIFT, FAILED = (
 
 
 @pytest.fixture
-def environment(
-    dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb
-) -> Environment:
-    return {
-        "POSTGRES_DSN": dsn,
-        "RABBITMQ_URL": amqp_url,
-        "KEYDB_URL": keydb_server.url(),
-        "TICK_INTERVAL_SECONDS": "1",
-        "RECONCILE_EVERY_TICKS": "1",
-    }
+def environment(environment: Environment) -> Environment:
+    return environment | {"RECONCILE_EVERY_TICKS": "1"}
 
 
 @pytest.fixture
@@ -207,3 +199,17 @@ def test_it_is_due_every_so_many_ticks(
             if every and number % every == 0:
                 eventually(partial(counting.has_run, number // every))
     assert counting.runs == runs
+
+
+def test_who_takes_over_looks_at_its_first_tick_and_then_as_ever(
+    stop: threading.Event, dsn: str, keydb_server: servers.Keydb
+) -> None:
+    connect = partial(psycopg.connect, dsn)
+    counting = Counting(connect, lambda: ledger.projecting(keydb_server.url()), 3, stop)
+    with worker.running("reconciler", counting.live, stop):
+        counting.stood_by()
+        counting.ticked()
+        eventually(partial(counting.has_run, 1))
+        counting.ticked()
+        counting.ticked()
+        eventually(partial(counting.has_run, 2))

@@ -25,18 +25,6 @@ Environment = dict[str, str]
 
 
 @pytest.fixture
-def environment(
-    dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb
-) -> Environment:
-    return {
-        "POSTGRES_DSN": dsn,
-        "RABBITMQ_URL": amqp_url,
-        "KEYDB_URL": keydb_server.url(),
-        "TICK_INTERVAL_SECONDS": "1",
-    }
-
-
-@pytest.fixture
 def channel(amqp_url: str) -> Iterator[BlockingChannel]:
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
         yield connection.channel()

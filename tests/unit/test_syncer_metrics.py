@@ -1,5 +1,6 @@
 """Ages that the syncer shows go on growing between two reports, whatever stands still."""
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -38,6 +39,23 @@ def test_the_oldest_row_ages_until_a_tick_counts_it_whatever_younger_ones_come()
     assert unfolded() == 0
 
 
+def test_while_nothing_is_known_of_the_outbox_its_oldest_row_has_no_age() -> None:
+    metrics.folded(3, 100.0, 0.01)
+    metrics.forgotten()
+    assert math.isnan(unfolded())
+    metrics.counted()
+    metrics.folded(1, 2.0, 0.01)
+    assert 2 <= unfolded() < 100
+
+
+def test_who_stands_by_says_nothing_of_what_it_once_found() -> None:
+    metrics.reconciled(3, 0.1)
+    assert REGISTRY.get_sample_value("minutebook_drift_providers") == 3
+    metrics.standing_by()
+    assert math.isnan(REGISTRY.get_sample_value("minutebook_drift_providers") or 0.0)
+    assert math.isnan(REGISTRY.get_sample_value("minutebook_default_partition_rows") or 0.0)
+
+
 def test_an_older_row_that_comes_later_is_the_oldest() -> None:
     metrics.folded(1, 2.0, 0.01)
     metrics.folded(1, 100.0, 0.01)
@@ -49,8 +67,8 @@ def test_before_keydb_was_ever_reached_its_watermark_is_as_old_as_the_syncer_at_
 
 
 def test_a_boundary_seen_again_is_no_younger() -> None:
-    metrics.seen("2026-11-20T23:42:00Z", 100.0)
-    metrics.seen("2026-11-20T23:42:00Z", 0.0)
+    assert metrics.seen("2026-11-20T23:42:00Z", 100.0)
+    assert not metrics.seen("2026-11-20T23:42:00Z", 0.0)
     assert watermark() >= 100
     metrics.seen("2026-11-20T23:43:00Z", 0.5)
     assert 0.5 <= watermark() < 100
