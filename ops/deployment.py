@@ -15,6 +15,15 @@ from shared import postgres, settings
 from shared.errors import Refusal
 
 
+def _valid_addresses(text: str) -> str:
+    for one in text.split():
+        name, _, port = one.rpartition(":")
+        if not name or not port.isdigit():
+            message = "not of the form NAME:PORT, separated by spaces"
+            raise ValueError(message)
+    return text
+
+
 def _valid_management_url(secret: Secret[str]) -> Secret[str]:
     url = secret.get_secret_value()
     if url and not url.startswith(("http://", "https://")):
@@ -55,6 +64,16 @@ class DeploymentSettings(QueueSettings, settings.PostgresSettings, settings.Keyd
         default=Secret(""),
         description="the broker's management page, for `ops doctor`; empty: not asked",
     )
+    ops_services: Annotated[str, AfterValidator(_valid_addresses)] = Field(
+        default="",
+        description="NAME:PORT of each service's /healthz, for `ops status`; empty: not asked",
+    )
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where our services can be asked how they are: names and ports."""
+        pairs = (one.rpartition(":") for one in self.ops_services.split())
+        return [(name, int(port)) for name, _, port in pairs]
 
 
 class OperatorSettings(settings.Settings):

@@ -7,7 +7,8 @@ from rich.live import Live
 
 from ops.answer import Answer, answering, console
 from ops.deployment import DeploymentSettings
-from ops.status.core import Finding, Seen, judge
+from ops.status.core import Finding, judge
+from ops.status.seen import Seen
 from ops.status.sight import look
 from ops.status.view import view
 from shared import program, settings
@@ -42,6 +43,7 @@ def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
         "postgres": seen.postgres,
         "rabbitmq": seen.rabbitmq,
         "keydb": seen.keydb,
+        "services": seen.services,
     }
 
 

@@ -1,12 +1,14 @@
 """What is wrong, in words, and what to type next. Pure: what was seen comes in."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
+from ops.status.seen import Down, LastTick, Ledger, Seen
 from ops.wording import age, count, moment
-from shared.amqp.link import QueueState
+from services.syncer.core import PARTIAL_PREFIX
+from shared.amqp.link import BLOCKED
 from shared.postgres import SCHEMA_NEEDED
 
 LATENESS_MAX_S = 1.0
@@ -14,115 +16,15 @@ LATENESS_MAX_S = 1.0
 MISSED_TICKS_MAX = 2
 BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
-PARTIAL_PREFIX = "partial:"
+REMEDIES = {
+    "53100": "free space on Postgres's disk: docker compose exec postgres df -h;"
+    " all goes on by itself",
+    BLOCKED: "free memory or disk of RabbitMQ: docker compose exec rabbitmq rabbitmq-diagnostics"
+    " alarms; ticks go on by themselves",
+}
+"""What to do where a reason holds these words: SQLSTATEs, and what is said of a broker."""
 
 Level = Literal["wrong", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Down:
-    """A server that gave no answer, and why."""
-
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class LastTick:
-    """The newest row of `tick`; without a boundary it is the baseline."""
-
-    epoch: int
-    token: str
-    boundary: datetime | None
-    folded_at: datetime
-    published_at: datetime | None
-    same_cluster: bool
-
-    @property
-    def lateness_s(self) -> float | None:
-        """From the boundary to KeyDB, by KeyDB's clock."""
-        if self.boundary is None or self.published_at is None:
-            return None
-        return (self.published_at - self.boundary).total_seconds()
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """Dead letters of one state and reason."""
-
-    state: str
-    reason: str
-    letters: int
-    oldest: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A service of ours that waits in Postgres for a lock, and the processes that hold it."""
-
-    service: str
-    holders: list[int]
-    since_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What Postgres says; without a schema of ours only the first three."""
-
-    version: str
-    now: datetime
-    schema: int
-    tick: LastTick | None = None
-    interval_s: float | None = None
-    unfolded_rows: int = 0
-    unfolded_age_s: float | None = None
-    default_partition_rows: int = 0
-    providers: int = 0
-    blocked: list[Blocked] = field(default_factory=list)
-    dead: list[Dead] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Queues:
-    """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue."""
-
-    version: str
-    source: str
-    transactions: QueueState | None
-    ticks: QueueState | None
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What KeyDB shows: its watermark, whether Postgres wrote that tick, and how many keys."""
-
-    version: str
-    now: datetime
-    epoch: str
-    token: str
-    boundary: datetime | None
-    applied_at: datetime | None
-    keys: int
-    known: bool | None = None
-
-    @property
-    def age_s(self) -> float | None:
-        """Since the boundary that is shown, by KeyDB's clock."""
-        return (self.now - self.boundary).total_seconds() if self.boundary else None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One look at everything; `interval_s` is what lies between two boundaries."""
-
-    interval_s: float
-    postgres: Ledger | Down
-    rabbitmq: Queues | Down
-    keydb: Shown | Down
-
-    @property
-    def patience_s(self) -> float:
-        """After how long without a tick something is wrong."""
-        return MISSED_TICKS_MAX * self.interval_s + LATENESS_MAX_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +39,9 @@ class Finding:
 
 def judge(seen: Seen) -> list[Finding]:
     """Return what is wrong first, then what is good to know; empty when there is nothing."""
-    found = [*_down(seen), *_postgres(seen), *_rabbitmq(seen), *_keydb(seen)]
+    found = [
+        *_down(seen), *_services(seen), *_postgres(seen), *_rabbitmq(seen), *_keydb(seen),
+    ]  # fmt: skip
     return sorted(found, key=lambda one: one.level != "wrong")
 
 
@@ -149,8 +53,24 @@ def _down(seen: Seen) -> Iterator[Finding]:
                 "wrong",
                 name,
                 f"{name} gives no answer: {server.error}",
-                f"docker compose ps {name}; docker compose logs --tail 50 {name}",
+                _remedy(server.error)
+                or f"docker compose ps {name}; docker compose logs --tail 50 {name}",
             )
+
+
+def _services(seen: Seen) -> Iterator[Finding]:
+    for one in seen.services:
+        if one.well:
+            continue
+        said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
+        says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
+        start = f"docker compose up -d {one.name}; " if one.error else ""
+        do = _remedy(said) or f"{start}docker compose logs --tail 50 {one.name}"
+        yield Finding("wrong", one.name, says, do)
+
+
+def _remedy(reason: str) -> str:
+    return "; ".join(do for words, do in REMEDIES.items() if words in reason)
 
 
 def _postgres(seen: Seen) -> Iterator[Finding]:
@@ -196,7 +116,7 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
             "this database was moved to another cluster: the next tick takes a new baseline",
             "ops status   (again after the next boundary)",
         )
-    if since_s > seen.patience_s:
+    if since_s > _patience_s(seen):
         yield Finding("wrong", "tick", f"no tick for {age(since_s)}", _who_is_to_blame(seen))
     elif (tick.lateness_s or 0) > LATENESS_MAX_S:
         yield Finding(
@@ -205,7 +125,7 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
             f"the tick of {moment(tick.boundary)} reached KeyDB {age(tick.lateness_s)} late",
             "docker compose logs --tail 50 syncer",
         )
-    elif (ledger.unfolded_age_s or 0) > seen.patience_s:
+    elif (ledger.unfolded_age_s or 0) > _patience_s(seen):
         yield Finding(
             "note",
             "outbox",
@@ -280,14 +200,19 @@ def _keydb(seen: Seen) -> Iterator[Finding]:
     elif shown.known is False:
         says = "KeyDB shows a tick that this database never wrote; the next tick sends all"
         yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
-    elif shown.age_s is None or shown.age_s > seen.patience_s:
+    elif shown.age_s is None or shown.age_s > _patience_s(seen):
         says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
         yield Finding("wrong", "keydb", says, "docker compose logs --tail 50 syncer ticker")
+
+
+def _patience_s(seen: Seen) -> float:
+    """Return after how long without a tick something is wrong."""
+    return MISSED_TICKS_MAX * seen.interval_s + LATENESS_MAX_S
 
 
 def _before_first_tick(seen: Seen) -> bool:
     if isinstance(seen.postgres, Down) or seen.postgres.tick is None:
         return False
     tick = seen.postgres.tick
-    young = seen.postgres.now - tick.folded_at < timedelta(seconds=seen.patience_s)
+    young = seen.postgres.now - tick.folded_at < timedelta(seconds=_patience_s(seen))
     return tick.boundary is None and young

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import psycopg
 
 from ops.deployment import DeploymentSettings
-from ops.status import store
-from ops.status.core import Down, Ledger, Queues, Seen, Shown
+from ops.status import replicas, store
+from ops.status.seen import Down, Ledger, Queues, Seen, Shown
 from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS
@@ -24,7 +24,8 @@ T = TypeVar("T")
 
 def look(chosen: DeploymentSettings) -> Seen:
     """Return what can be seen now; raises nothing because a server is in trouble."""
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
+        at_services = pool.submit(replicas.look, chosen.addresses)
         at_store = pool.submit(_or_down, partial(_keydb, chosen))
         at_broker = pool.submit(_or_down, partial(_rabbitmq, chosen))
         at_ledger = pool.submit(_or_down, partial(_postgres, chosen, at_store.result))
@@ -32,7 +33,9 @@ def look(chosen: DeploymentSettings) -> Seen:
         ledger, known = _with_known(at_ledger.result())
         if isinstance(shown, Shown):
             shown = replace(shown, known=known)
-        return Seen(_interval_s(chosen, ledger), ledger, at_broker.result(), shown)
+        return Seen(
+            _interval_s(chosen, ledger), ledger, at_broker.result(), shown, at_services.result()
+        )
 
 
 def _with_known(found: tuple[Ledger, bool | None] | Down) -> tuple[Ledger | Down, bool | None]:

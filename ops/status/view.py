@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.status.core import Down, Finding, LastTick, Ledger, Queues, Seen, Shown
+from ops.status.core import Finding
+from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown
 from ops.wording import age, moment, visible
 from shared.amqp.link import QueueState
 
@@ -47,6 +48,8 @@ def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
         yield "watermark", _shown(seen.keydb)
     if isinstance(seen.postgres, Ledger):
         yield "dead letters", _dead(seen.postgres)
+    if seen.services:
+        yield "services", _services(seen.services)
 
 
 def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:
@@ -80,6 +83,21 @@ def _shown(shown: Shown) -> str:
     if not shown.token:
         return "none"
     return f"{moment(shown.boundary)}, {age(shown.age_s)} ago, epoch {visible(shown.epoch)}"
+
+
+def _services(services: Sequence[Service]) -> str:
+    names = dict.fromkeys(one.name for one in services)
+    return ", ".join(_service([one for one in services if one.name == name]) for name in names)
+
+
+def _service(replicas: Sequence[Service]) -> str:
+    well = sum(one.well for one in replicas)
+    number = f" {len(replicas)}" if len(replicas) > 1 else ""
+    if well == len(replicas):
+        return f"{replicas[0].name}{number} well"
+    if all(one.error for one in replicas):
+        return f"{replicas[0].name} gone"
+    return f"{replicas[0].name} {well} of {len(replicas)} well"
 
 
 def _dead(ledger: Ledger) -> str:

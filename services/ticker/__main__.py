@@ -84,6 +84,7 @@ class Ticker:
         with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
             broker.declare_exchange()
             broker.confirm()
+            broker.when_blocked(self._on_blocked)
             self._count_missed(self._boundaries.skip(self._clock()))
             self._health.progress("ticker")
             try:
@@ -121,6 +122,13 @@ class Ticker:
         LATENESS.observe(lateness_s)
         self._health.progress("boundary")
         log.info("tick_sent", boundary=at.isoformat(), lateness_ms=round(lateness_s * 1000, 1))
+
+    def _on_blocked(self, reason: str | None) -> None:
+        if reason is None:
+            self._health.progress("ticker")
+            return
+        self._health.problem("ticker", reason)
+        log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
 
     def _count_missed(self, missed: int) -> None:
         if missed:

@@ -12,7 +12,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
-from shared.amqp.link import parameters, translating
+from shared.amqp.link import BLOCKED, parameters, translating
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -62,6 +62,18 @@ class Broker:
     def confirm(self) -> None:
         """Ask the broker to confirm what is published here from now on."""
         self._channel.confirm_delivery()
+
+    def when_blocked(self, on_change: Callable[[str | None], None]) -> None:
+        """Have `on_change` told why the broker takes nothing, and with None that it does again.
+
+        It learns so only once something is published, and that then waits for the end of it.
+        """
+        # pika's blocking connection tells its users only when what waits is over: too late.
+        impl = vars(self._connection)["_impl"]
+        impl.add_on_connection_blocked_callback(
+            lambda _, frame: on_change(f"rabbitmq: {BLOCKED} ({frame.method.reason})")
+        )
+        impl.add_on_connection_unblocked_callback(lambda *_: on_change(None))
 
     def publish(self, body: bytes, *, expires_s: int) -> None:
         """Publish a tick and wait for the broker's confirm. Raises `Unavailable`."""

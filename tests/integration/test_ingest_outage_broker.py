@@ -1,14 +1,13 @@
 """RabbitMQ stopped, cut off, out of memory or out of patience: what was in hand is stored once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import docker
 import psycopg
 import pytest
-from docker.models.containers import Container
 
-from tests.support import containers, cutting, messages, servers
+from tests.support import broker, containers, cutting, messages
+from tests.support.broker import Own
 from tests.support.cutting import reconnects
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
@@ -23,27 +22,10 @@ PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000)"
 LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
 
 
-@dataclass(frozen=True)
-class Own:
-    """A broker that only these tests use, and its container."""
-
-    server: servers.Rabbitmq
-    container: Container
-
-    def evaluate(self, *expressions: str) -> None:
-        """Have the broker evaluate Erlang."""
-        ran = self.container.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
-        assert ran.exit_code == 0, ran.output
-
-    def alarmed(self) -> bool:
-        return all(node.get("mem_alarm", False) for node in self.server.manage("GET", "nodes"))
-
-
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
-    pinning = cutting.Pinning(engine)
-    with servers.rabbitmq(pinning.engine()) as server:
-        yield Own(server, pinning.container)
+    with broker.own(engine) as own:
+        yield own
 
 
 @pytest.fixture
@@ -135,17 +117,12 @@ def test_a_broker_out_of_memory_that_blocks_producers_does_not_stop_ingest(
     own: Own, dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     publish(amqp_url, SIZE)
-    alarm = "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"
-    clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()})"
-    own.evaluate(alarm)
-    with cutting.undone(lambda: own.evaluate(clear)):
-        eventually(own.alarmed)
-        with messages.ingest(dsn, amqp_url, **SMALL) as program:
-            eventually(lambda: len(rows(conn)) == SIZE)
-            eventually(lambda: program.health()[0] == 200)
-            assert reconnects(program) == 0
-            assert own.alarmed()
-            messages.queue_drained(program, amqp_url)
+    with own.alarm(), messages.ingest(dsn, amqp_url, **SMALL) as program:
+        eventually(lambda: len(rows(conn)) == SIZE)
+        eventually(lambda: program.health()[0] == 200)
+        assert reconnects(program) == 0
+        assert own.alarmed()
+        messages.queue_drained(program, amqp_url)
     each_is_one_row(conn, SIZE)
 
 

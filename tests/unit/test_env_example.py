@@ -71,8 +71,8 @@ def test_the_defaults_shown_are_those_of_compose() -> None:
 
 
 def test_compose_and_code_agree_about_the_defaults_that_both_have() -> None:
-    # json there: nobody watches a container's terminal; and there the page's address is known.
-    only_in_compose = {"LOG_FORMAT", "RABBITMQ_MANAGEMENT_URL"}
+    # json there: nobody watches a container's terminal; and there the addresses are known.
+    only_in_compose = {"LOG_FORMAT", "RABBITMQ_MANAGEMENT_URL", "OPS_SERVICES"}
     # Nor are passwords and logins made up for servers that are not the stack's.
     only_in_compose |= {f"POSTGRES_{login.upper()}_PASSWORD" for login in GROUPS}
     code = {

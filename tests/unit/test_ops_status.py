@@ -5,19 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.status.core import (
+from ops.status.core import Finding, judge
+from ops.status.seen import (
     Blocked,
     Dead,
     Down,
-    Finding,
     LastTick,
     Ledger,
     Queues,
     Seen,
+    Service,
     Shown,
-    judge,
 )
-from shared.amqp.link import QueueState
+from shared.amqp.link import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
 
@@ -183,3 +183,36 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
 
     assert "up -d ticker" in says["tick"]
     assert "ops doctor" in says["tick"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        ("postgres: 53100: could not extend file: No space left on device", "df -h"),
+        (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
+        ("no progress for 21.0 s", "logs --tail 50 ingest"),
+    ],
+)
+def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
+    problem: str, remedy: str
+) -> None:
+    well = Service("ticker", "172.18.0.5:9102", {})
+    unwell = Service("ingest", "172.18.0.6:9101", {"writer": problem})
+
+    found = only(replace(WELL, services=[well, unwell]))
+
+    assert (found.level, found.about) == ("wrong", "ingest")
+    assert problem in found.says
+    assert remedy in found.do
+
+
+def test_a_service_that_does_not_answer_is_started() -> None:
+    gone = Service("ticker", "ticker:9102", {}, "nobody has this name: it does not run")
+
+    assert "docker compose up -d ticker" in only(replace(WELL, services=[gone])).do
+
+
+def test_a_full_disk_that_the_tool_itself_meets_is_said_as_what_it_is() -> None:
+    down = replace(WELL, postgres=Down("53100: could not extend file"))
+
+    assert "df -h" in only(down).do

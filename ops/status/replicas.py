@@ -1,0 +1,57 @@
+"""What our own processes say of themselves: every replica's `/healthz`, found by its name."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ops.status.seen import Service
+
+TIMEOUT_S = 3.0
+ASKED_AT_ONCE_MAX = 16
+
+Place = tuple[str, str, int]
+"""A service's name, one of the addresses that its name has, and its port."""
+
+
+def look(places: Sequence[tuple[str, int]]) -> list[Service]:
+    """Ask each replica behind each (name, port) how it is; who does not answer is said, too."""
+    found: list[Place | Service] = [one for name, port in places for one in _found(name, port)]
+    with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as pool:
+        return list(pool.map(lambda one: one if isinstance(one, Service) else _ask(*one), found))
+
+
+def _found(name: str, port: int) -> Iterator[Place | Service]:
+    try:
+        infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except OSError:
+        yield Service(name, f"{name}:{port}", {}, "nobody has this name: it does not run")
+        return
+    for address in sorted({str(info[4][0]) for info in infos}):
+        yield name, address, port
+
+
+def _ask(name: str, address: str, port: int) -> Service:
+    host = f"[{address}]" if ":" in address else address
+    url = f"http://{host}:{port}/healthz"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return Service(name, f"{host}:{port}", _problems(error.read()))
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return Service(name, f"{host}:{port}", {}, type(reason).__name__)
+    return Service(name, f"{host}:{port}", {})
+
+
+def _problems(body: bytes) -> dict[str, str]:
+    try:
+        said: dict[str, Any] = json.loads(body)["problems"]
+    except (ValueError, LookupError, TypeError):
+        return {"healthz": "an answer that is not ours"}
+    return {str(part): str(why) for part, why in said.items()}

@@ -1,0 +1,126 @@
+"""What is seen at one look: facts only, nothing is judged here."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.amqp.link import QueueState
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A server that gave no answer, and why."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastTick:
+    """The newest row of `tick`; without a boundary it is the baseline."""
+
+    epoch: int
+    token: str
+    boundary: datetime | None
+    folded_at: datetime
+    published_at: datetime | None
+    same_cluster: bool
+
+    @property
+    def lateness_s(self) -> float | None:
+        """From the boundary to KeyDB, by KeyDB's clock."""
+        if self.boundary is None or self.published_at is None:
+            return None
+        return (self.published_at - self.boundary).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Dead letters of one state and reason."""
+
+    state: str
+    reason: str
+    letters: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A service of ours that waits in Postgres for a lock, and the processes that hold it."""
+
+    service: str
+    holders: list[int]
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What Postgres says; without a schema of ours only the first three."""
+
+    version: str
+    now: datetime
+    schema: int
+    tick: LastTick | None = None
+    interval_s: float | None = None
+    unfolded_rows: int = 0
+    unfolded_age_s: float | None = None
+    default_partition_rows: int = 0
+    providers: int = 0
+    blocked: list[Blocked] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue."""
+
+    version: str
+    source: str
+    transactions: QueueState | None
+    ticks: QueueState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What KeyDB shows: its watermark, whether Postgres wrote that tick, and how many keys."""
+
+    version: str
+    now: datetime
+    epoch: str
+    token: str
+    boundary: datetime | None
+    applied_at: datetime | None
+    keys: int
+    known: bool | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Since the boundary that is shown, by KeyDB's clock."""
+        return (self.now - self.boundary).total_seconds() if self.boundary else None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one process of ours says of itself: what is wrong by part, or why it does not answer."""
+
+    name: str
+    address: str
+    problems: dict[str, str]
+    error: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether it answered, and that all is well."""
+        return not (self.error or self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at everything; `interval_s` is what lies between two boundaries.
+
+    `services` is empty where nobody said where they can be asked.
+    """
+
+    interval_s: float
+    postgres: Ledger | Down
+    rabbitmq: Queues | Down
+    keydb: Shown | Down
+    services: list[Service] = field(default_factory=list)

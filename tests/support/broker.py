@@ -1,0 +1,46 @@
+"""A broker that only one file of tests uses, since they change how it is as a whole."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import docker
+from docker.models.containers import Container
+
+from tests.support import cutting, servers
+from tests.support.eventually import eventually
+
+RESOURCE = "{resource_limit, memory, node()}"
+
+
+@dataclass(frozen=True)
+class Own:
+    """The broker and its container."""
+
+    server: servers.Rabbitmq
+    container: Container
+
+    def evaluate(self, *expressions: str) -> None:
+        """Have the broker evaluate Erlang."""
+        ran = self.container.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
+        assert ran.exit_code == 0, ran.output
+
+    def alarmed(self) -> bool:
+        """Say whether its memory alarm rings."""
+        return all(node.get("mem_alarm", False) for node in self.server.manage("GET", "nodes"))
+
+    @contextlib.contextmanager
+    def alarm(self) -> Iterator[None]:
+        """Let its memory alarm ring while inside: it takes nothing from who publishes."""
+        self.evaluate(f"rabbit_alarm:set_alarm({{{RESOURCE}, []}})")
+        with cutting.undone(lambda: self.evaluate(f"rabbit_alarm:clear_alarm({RESOURCE})")):
+            eventually(self.alarmed)
+            yield
+
+
+@contextlib.contextmanager
+def own(engine: docker.DockerClient) -> Iterator[Own]:
+    """Start one; it goes at the end."""
+    pinning = cutting.Pinning(engine)
+    with servers.rabbitmq(pinning.engine()) as server:
+        yield Own(server, pinning.container)
