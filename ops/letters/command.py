@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ops import deployment
+from ops import action, deployment
 from ops.answer import Answer, answering, as_json
 from ops.letters import store
 from ops.letters.core import Choice, Letter, preview
@@ -193,7 +193,7 @@ def _purge(conn: psycopg.Connection, choice: Choice, operator: str) -> int:
     with conn.transaction():
         for page in store.pages(conn, choice, locked=True):
             store.delete(conn, [one.id for one in page])
-            store.note(conn, [_purged(one, operator) for one in page])
+            action.note(conn, [_purged(one, operator) for one in page])
             purged += len(page)
     return purged
 

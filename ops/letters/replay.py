@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from ops import action
 from ops.letters import store
 from ops.letters.core import Choice, Letter
 from services.ingest import blame, service
@@ -137,7 +138,7 @@ class _Page:
 
     def _settle(self) -> None:
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
-        store.note(self._conn, [self._action(one) for one in self._letters])
+        action.note(self._conn, [self._action(one) for one in self._letters])
 
     def _action(self, letter: Letter) -> dict[str, Any]:
         edit = self._order.edit

@@ -1,11 +1,10 @@
 """Dead letters in SQL. Every function works inside its caller's transaction and never commits."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from ops.letters.core import Choice, Letter
 from services.ingest.core import DeadLetter
@@ -76,10 +75,6 @@ DELETE: LiteralString = """
 DELETE FROM dead_letter
  WHERE id = ANY (%(ids)s::bigint[])
 """
-INSERT_ACTION: LiteralString = """
-INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
-VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s)
-"""
 
 
 def pages(
@@ -141,10 +136,3 @@ def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
 def delete(conn: psycopg.Connection, ids: Sequence[int]) -> None:
     """Remove letters: they became rows, or a person said so."""
     conn.execute(DELETE, {"ids": list(ids)})
-
-
-def note(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> None:
-    """Write who did what; each with the columns of `operator_action`."""
-    given = [{"body": None, **one, "detail": Jsonb(one.get("detail", {}))} for one in actions]
-    with conn.cursor() as cursor:
-        cursor.executemany(INSERT_ACTION, given)

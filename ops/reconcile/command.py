@@ -3,10 +3,11 @@
 from dataclasses import asdict
 
 import click
+import psycopg
 from rich.console import Group
 from rich.text import Text
 
-from ops import deployment
+from ops import action, deployment
 from ops.answer import Answer, answering
 from ops.wording import count, visible
 from services.syncer import reconcile, repair
@@ -42,8 +43,26 @@ def reconcile_(*, mend: bool, reason: str) -> Answer:
         report = reconcile.run(conn, projection)
         repaired = None
         if mend and report.drifting:
-            repaired = repair.repair(conn, projection, reason=f"{chosen.operator}: {reason}")
+            repaired = _repair(conn, projection, chosen.operator, reason)
     return Answer(_document(report, repaired), _view(report, repaired), _code(report, repaired))
+
+
+def _repair(
+    conn: psycopg.Connection, projection: Projection, operator: str, reason: str
+) -> Repaired:
+    def note(outcome: str) -> None:
+        done = {"action": "reconcile_repaired", "subject": "all", "outcome": outcome}
+        action.note(conn, [{**done, "operator": operator, "detail": {"reason": reason}}])
+
+    repaired = repair.repair(
+        conn,
+        projection,
+        reason=f"{operator}: {reason}",
+        in_commit=lambda corrections: note(count(len(corrections), "correction")),
+    )
+    if repaired.resending:  # no commit of Postgres's is part of that
+        note("keydb sent everything")
+    return repaired
 
 
 def _code(report: Report, repaired: Repaired | None) -> int:

@@ -3,11 +3,12 @@
 from datetime import datetime
 
 import click
+import psycopg
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ops import deployment
+from ops import action, deployment
 from ops.answer import Answer, answering
 from ops.params import Moment
 from ops.repair import outbox
@@ -22,8 +23,12 @@ DEFAULT = "outbox_default"
 SHOWN_MAX = 20
 
 
-class StoreSettings(settings.PostgresSettings, settings.KeydbSettings):
-    """Both stores."""
+class LedgerSettings(settings.PostgresSettings, deployment.OperatorSettings):
+    """Postgres, and who is at work."""
+
+
+class StoreSettings(LedgerSettings, settings.KeydbSettings):
+    """Both stores, and who is at work."""
 
 
 @click.command("rebuild")
@@ -40,6 +45,8 @@ def rebuild_() -> Answer:
         keydb.client(chosen, name="ops") as client,
     ):
         done = rebuild(conn, Projection(client))
+        # Noted after it: no commit of Postgres's is part of what KeyDB was sent.
+        _note(conn, chosen, "keydb_rebuilt", str(done.epoch), f"{count(done.keys, 'key')} sent")
     says = f"{count(done.keys, 'key')} sent, {done.removed:,} removed: KeyDB shows {done.boundary}"
     return Answer(done, Text(says))
 
@@ -103,9 +110,21 @@ def partitions_() -> Answer:
 @answering
 def repair_() -> Answer:
     """Move the rows of the default partition to where they belong, beside all that is at work."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        moved = partitions.repair_default(conn)
+    chosen = settings.load(LedgerSettings)
+    with deployment.ledger(chosen) as conn:
+
+        def note(moved: int) -> None:
+            _note(conn, chosen, "outbox_repaired", DEFAULT, f"{count(moved, 'row')} moved")
+
+        moved = partitions.repair_default(conn, in_commit=note)
     return Answer({"moved": moved}, Text(f"{count(moved, 'row')} moved"))
+
+
+def _note(
+    conn: psycopg.Connection, chosen: LedgerSettings, what: str, subject: str, outcome: str
+) -> None:
+    done = {"action": what, "subject": subject, "outcome": outcome, "operator": chosen.operator}
+    action.note(conn, [done])
 
 
 def _which(tick: str) -> tuple[int | None, datetime | None]:

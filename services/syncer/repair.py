@@ -4,6 +4,7 @@ Nothing is overwritten. A correction is an outbox row like any other, counted by
 says why it is there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -50,6 +51,9 @@ class Correction:
     amount: int
 
 
+InCommit = Callable[[tuple[Correction, ...]], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Repaired:
     """What a repair did: the next tick shows it, and if `resending`, sends KeyDB everything."""
@@ -58,13 +62,21 @@ class Repaired:
     resending: bool
 
 
-def repair(conn: psycopg.Connection, projection: Projection | None, *, reason: str) -> Repaired:
+def repair(
+    conn: psycopg.Connection,
+    projection: Projection | None,
+    *,
+    reason: str,
+    in_commit: InCommit = lambda _: None,
+) -> Repaired:
     """Put right whatever differs, for a `reason` that stays with each correction.
+
+    `in_commit` is told the corrections, to write beside them what belongs into their commit.
 
     Safe beside writers, ticks and other repairs, and harmless when nothing differs. Raises
     `Unavailable`; what was not done then can simply be tried again.
     """
-    corrections = correct_ledger(conn, reason=reason)
+    corrections = correct_ledger(conn, reason=reason, in_commit=in_commit)
     resending = False
     if projection is not None:
         leg = reconcile.hold_keydb(conn, projection)
@@ -72,7 +84,9 @@ def repair(conn: psycopg.Connection, projection: Projection | None, *, reason: s
     return Repaired(corrections, resending)
 
 
-def correct_ledger(conn: psycopg.Connection, *, reason: str) -> tuple[Correction, ...]:
+def correct_ledger(
+    conn: psycopg.Connection, *, reason: str, in_commit: InCommit = lambda _: None
+) -> tuple[Correction, ...]:
     """Append what takes the balances to the user's tables, in one transaction; returns that.
 
     Raises `ValueError` for a reason that is empty or too long, and `Unavailable`.
@@ -84,7 +98,8 @@ def correct_ledger(conn: psycopg.Connection, *, reason: str) -> tuple[Correction
         conn.execute(LIMIT_WAIT)
         conn.execute(LOCK)
         rows = conn.execute(INSERT_CORRECTIONS, {"reason": reason}).fetchall()
-    corrections = tuple(Correction(provider_id, int(amount)) for provider_id, amount in rows)
+        corrections = tuple(Correction(provider_id, int(amount)) for provider_id, amount in rows)
+        in_commit(corrections)
     log.warning("ledger_repaired", providers=len(corrections), reason=reason)
     return corrections
 

@@ -31,6 +31,24 @@ def unseen(conn: psycopg.Connection, provider: int, value: int) -> None:
         ledger.add(conn, provider, value)
 
 
+def actions(conn: psycopg.Connection) -> list[tuple[object, ...]]:
+    return conn.execute(
+        "SELECT action, subject, outcome, operator, detail FROM operator_action ORDER BY id"
+    ).fetchall()
+
+
+def test_a_rebuild_sends_keydb_everything_and_says_who_did_it(
+    ops: Tool, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    store.set("2_Mastercard", "7")
+
+    done = ops.json("rebuild")
+
+    assert done["keys"] == 2
+    ledger.assert_right(conn, store)
+    assert actions(conn) == [("keydb_rebuilt", "1", "2 keys sent", "night shift", {})]
+
+
 def test_accounts_that_agree_are_said_to(ops: Tool, conn: psycopg.Connection) -> None:
     ledger.add(conn, 1, 600)
 
@@ -55,6 +73,11 @@ def test_what_was_not_counted_is_found_and_repaired_with_who_and_why(
     assert "600 is missing" in ops("reconcile").stdout
     mended = ops.json("reconcile", "--repair", "--reason", "trigger was off")
     assert mended["repaired"]["corrections"] == [{"provider_id": 1, "amount": 600}]
+    assert actions(conn) == [
+        ("reconcile_repaired", "all", "1 correction", "night shift", {"reason": "trigger was off"}),
+        ("reconcile_repaired", "all", "keydb sent everything", "night shift",
+         {"reason": "trigger was off"}),
+    ]  # fmt: skip
     reasons = conn.execute("SELECT reason FROM outbox WHERE operation = 'repaired'").fetchall()
     assert reasons == [("night shift: trigger was off",)]
     tick(ops, 2)
@@ -105,6 +128,9 @@ def test_rows_of_the_default_partition_are_counted_and_moved(
 
     assert ops.json("outbox", "partitions", code=1)["default_rows"] == 1
     assert ops.json("outbox", "repair") == {"moved": 1}
+    assert actions(conn) == [
+        ("outbox_repaired", "outbox_default", "1 row moved", "night shift", {})
+    ]
     assert ops.json("outbox", "partitions")["default_rows"] == 0
 
 
