@@ -20,6 +20,7 @@ from ops.traffic.sender import Sender
 from ops.wording import count
 from services.ingest.body import Limits
 from shared import program, settings
+from shared.amqp import consumer
 from shared.amqp.producer import Fate, Outgoing
 from shared.errors import Refusal
 
@@ -45,6 +46,7 @@ class SendSettings(deployment.QueueSettings, deployment.BodySettings):
 )  # fmt: skip
 @click.option("--message-id", help="The identity of the only transaction.")
 @click.option("--rate", type=click.FloatRange(min=0.01), help="Messages per second at most.")
+@click.option("--declare", is_flag=True, help="Make the queue, durable, where there is none yet.")
 @click.option("--unchecked", is_flag=True, help="Send also what ingest will make dead letters of.")
 @answering
 def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
@@ -56,6 +58,8 @@ def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
         Limits(chosen.ingest_body_max_bytes),
         checked=not given["unchecked"],
     )
+    if given["declare"]:
+        _declare(chosen)
     stop = program.stop_on_signals()
     total = len(given["transactions"]) or None
     with bar("confirmed", total) as progress:
@@ -121,6 +125,11 @@ class Confirmed:
             {"provider": one, "messages": self._messages[one], "amount": self._amounts[one]}
             for one in sorted(self._messages)
         ]
+
+
+def _declare(chosen: SendSettings) -> None:
+    with consumer.connection(chosen, name="ops") as broker:
+        broker.declare(chosen.source, kind="stream" if chosen.ingest_stream else None)
 
 
 def _drafts(given: dict[str, Any]) -> Iterator[Draft | Invalid]:
@@ -197,7 +206,8 @@ def _says(document: dict[str, Any], queue: str) -> Iterator[str]:
         f" ({document['per_second']:,}/s)"
     )
     if document["unroutable"]:
-        yield f"{document['unroutable']:,} came back: there is no queue {queue} (start ingest)"
+        back = f"{document['unroutable']:,} came back: there is no queue {queue}"
+        yield f"{back} (start ingest, or send them with --declare)"
     if document["refused"]:
         yield f"{document['refused']:,} refused by the broker: send them again"
     if document["undecided"]:

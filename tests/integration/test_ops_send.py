@@ -81,6 +81,13 @@ def test_a_queue_that_does_not_exist_is_no_confirm(ops: Tool) -> None:
     assert (done["confirmed"], done["unroutable"]) == (0, 1)
 
 
+def test_a_queue_that_does_not_exist_is_made_when_told_and_used_when_it_does(ops: Tool) -> None:
+    assert "--declare" in ops("send", "1=600", INGEST_QUEUE="new").stdout
+    for _ in range(2):
+        declared = ops.json("send", "1=600", "--declare", INGEST_QUEUE="new")
+        assert (declared["confirmed"], declared["unroutable"]) == (1, 0)
+
+
 def test_many_are_confirmed_while_others_are_on_their_way(ops: Tool) -> None:
     lines = "".join(f'{{"id": 1, "value": {number}}}\n' for number in range(20_000))
 
