@@ -1,30 +1,17 @@
 """Postgres: what it must not forget, what it must not run out of, what must be in place."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import LiteralString
 
 import psycopg
 
-from ops.doctor import core, rights_checks
+from ops.doctor import core, postgres_store, rights_checks
 from ops.doctor.core import Check
+from ops.doctor.postgres_store import Load
 from ops.wording import age, count
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED
 
 SERVER = "postgres"
-SETTINGS = (
-    "fsync",
-    "synchronous_commit",
-    "full_page_writes",
-    "synchronous_standby_names",
-    "idle_in_transaction_session_timeout",
-    "max_connections",
-    "server_encoding",
-    "server_version_num",
-    "session_replication_role",
-    "transaction_read_only",
-)
 VERSION_MIN = 150_000
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20
 USED_WARN, USED_FAIL = 0.75, 0.95
@@ -41,77 +28,12 @@ TRIGGERS = {
     )
 } | {("tick", "tick_refuse_own_rows")}
 
-SELECT_SETTINGS: LiteralString = """
-SELECT name, setting
-  FROM pg_settings
- WHERE name = ANY (%(names)s)
-"""
-SELECT_SCHEMA: LiteralString = "SELECT coalesce(max(version), 0) FROM schema_migration"
-SELECT_LOAD: LiteralString = """
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-       coalesce((SELECT extract(epoch FROM now() - min(xact_start))::float8
-                   FROM pg_stat_activity
-                  WHERE datname = current_database()
-                    AND pid <> pg_backend_pid()), 0),
-       coalesce((SELECT extract(epoch FROM now() - min(prepared))::float8
-                   FROM pg_prepared_xacts
-                  WHERE database = current_database()), 0),
-       (SELECT count(*) FROM pg_stat_replication),
-       (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()),
-       (SELECT count(*) FROM outbox_default),
-       EXISTS (SELECT
-                 FROM pg_inherits i
-                WHERE i.inhparent = 'outbox'::regclass
-                  AND i.inhrelid = to_regclass('outbox_' || to_char(
-                      (now() + interval '1 hour') AT TIME ZONE 'UTC', 'YYYYMMDD_HH24')))
-"""
-SELECT_TRIGGERS: LiteralString = """
-SELECT tgrelid::regclass::text, tgname
-  FROM pg_trigger
- WHERE NOT tgisinternal
-   AND tgenabled IN ('O', 'A')
-   AND tgrelid IN ('historical_transactions'::regclass, 'initial_data'::regclass,
-                   'tick'::regclass)
-"""
-# How much of the ids is used: what the sequence has given out, against the narrower of its own end
-# and what the column holds.
-SELECT_IDS: LiteralString = """
-SELECT i.relation, a.attlen, s.seqmax, v.last_value, i.newest
-  FROM (SELECT 'historical_transactions' AS relation,
-               minutebook_transactions_sequence() AS sequence,
-               (SELECT max(id) FROM historical_transactions) AS newest
-         UNION ALL
-        SELECT 'outbox', pg_get_serial_sequence('outbox', 'id')::regclass, NULL
-         UNION ALL
-        SELECT 'dead_letter', pg_get_serial_sequence('dead_letter', 'id')::regclass, NULL) AS i
-  JOIN pg_attribute a ON a.attrelid = i.relation::regclass AND a.attname = 'id'
-  JOIN pg_sequence s ON s.seqrelid = i.sequence
- CROSS JOIN LATERAL (SELECT coalesce(pg_sequence_last_value(i.sequence), 0) AS last_value) AS v
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is in use now; ages in seconds."""
-
-    connections: int
-    oldest_transaction_s: float
-    oldest_prepared_s: float
-    standbys: int
-    xid_age: int
-    default_rows: int
-    partition_ahead: bool
-
 
 def look(conn: psycopg.Connection) -> Iterator[Check]:
     """Yield all checks; `conn` has no settings but the server's own."""
-    named: dict[str, str] = dict(conn.execute(SELECT_SETTINGS, {"names": list(SETTINGS)}))
-    try:
-        schema = conn.execute(SELECT_SCHEMA).fetchone()
-    except psycopg.errors.UndefinedTable:
-        schema = (0,)
+    named = postgres_store.settings(conn)
     yield from durable(named)
-    version = schema[0] if schema else 0
+    version = postgres_store.schema(conn)
     yield core.check(
         SERVER,
         "schema",
@@ -121,12 +43,10 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
     )
     if version < SCHEMA_NEEDED:
         return
-    row = conn.execute(SELECT_LOAD).fetchone()
-    if row is not None:
-        yield from room(Load(*row), named)
-    yield triggers({(relation, name) for relation, name in conn.execute(SELECT_TRIGGERS)})
+    yield from room(postgres_store.load(conn), named)
+    yield triggers(postgres_store.triggers(conn))
     yield rights_checks.look(conn)
-    for ids in conn.execute(SELECT_IDS):
+    for ids in postgres_store.ids(conn):
         yield exhaustion(*ids)
 
 

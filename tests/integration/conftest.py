@@ -8,8 +8,15 @@ import docker
 import psycopg
 import pytest
 import redis
+from pydantic import Secret
 
-from tests.support import containers, servers
+from services.syncer import store as sql
+from services.syncer.projection import Projection
+from services.syncer.service import Syncer
+from shared import postgres
+from shared.settings import PostgresSettings
+from tests.support import containers, ledger, partitions, servers
+from tests.support.ledger import add, minute
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +106,40 @@ def environment(
         "KEYDB_URL": keydb_server.url(),
         "TICK_INTERVAL_SECONDS": "1",
     }
+
+
+@pytest.fixture
+def ours(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection with the syncer's own options, which avoid sequential scans."""
+    settings = PostgresSettings(postgres_dsn=Secret(dsn))
+    with postgres.connection(settings, application="test", options=sql.OPTIONS) as conn:
+        yield conn
+
+
+@pytest.fixture
+def projection(store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[Projection]:
+    """KeyDB as the syncer sees it."""
+    with ledger.projecting(keydb_server.url()) as projection:
+        yield projection
+
+
+@pytest.fixture
+def syncer(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> Iterator[Syncer]:
+    """A syncer over providers 1 Visa (1000 + 100 + 200) and 2 Mastercard (2000 - 200), shown."""
+    ledger.add_provider(conn, "Visa", 1000)
+    ledger.add_provider(conn, "Mastercard", 2000)
+    for provider, value in ((1, 100), (1, 200), (2, -200)):
+        add(conn, provider, value)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        syncer.tick(minute(1))
+        assert ledger.shown(store) == {"1_Visa": "1300", "2_Mastercard": "1800"}
+        yield syncer
+
+
+@pytest.fixture
+def stray_visa(conn: psycopg.Connection) -> int:
+    """A provider in an outbox without any hourly partition."""
+    partitions.drop_hourly(conn)
+    return ledger.add_provider(conn, "Visa", 1000)

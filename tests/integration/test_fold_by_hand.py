@@ -1,6 +1,5 @@
 """Whoever changes the user's tables, and however: right at the next tick, in Postgres and KeyDB."""
 
-from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
@@ -11,21 +10,6 @@ from migrations import runner
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
-
-
-@pytest.fixture
-def syncer(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
-) -> Iterator[Syncer]:
-    """A syncer over providers 1 Visa (1000 + 100 + 200) and 2 Mastercard (2000 - 200), shown."""
-    ledger.add_provider(conn, "Visa", 1000)
-    ledger.add_provider(conn, "Mastercard", 2000)
-    for provider, value in ((1, 100), (1, 200), (2, -200)):
-        add(conn, provider, value)
-    with ledger.syncing(dsn, keydb_server.url()) as syncer:
-        syncer.tick(minute(1))
-        assert ledger.shown(store) == {"1_Visa": "1300", "2_Mastercard": "1800"}
-        yield syncer
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from shared.amqp import ticks
 from tests.support import ledger, loss, programs, servers
 from tests.support.eventually import eventually
 from tests.support.loss import said
-from tests.support.proxy import proxying
+from tests.support.proxy import Proxy, proxying
 
 FENCED = "minutebook_fenced_writes_total"
 TICKS_MEANWHILE = 3
@@ -49,6 +49,16 @@ def take_place_away(server: servers.Rabbitmq, amqp_url: str) -> None:
     server.manage("DELETE", f"connections/{name}")
 
 
+def both_wait(server: servers.Rabbitmq, amqp_url: str) -> None:
+    eventually(lambda: len(consumers(server, amqp_url)) == 2, 20)
+
+
+def freeze_at(proxy: Proxy, sleeper: programs.Program) -> None:
+    """Freeze a syncer once what it sent is held, so that it never sees an answer."""
+    assert proxy.held.wait(10)
+    freeze(sleeper)
+
+
 @servers.on_both_stores
 def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later(
     scene: loss.Scene,
@@ -66,11 +76,10 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
     ):
         scene.right(conn)
         with loss.syncer(dsn, amqp_url, url) as other:
-            eventually(lambda: len(consumers(rabbitmq_server, amqp_url)) == 2, 20)
+            both_wait(rabbitmq_server, amqp_url)
             proxy.hold(b"EVALSHA")
             scene.written(conn)
-            assert proxy.held.wait(10)
-            freeze(sleeper)
+            freeze_at(proxy, sleeper)
             assert ledger.watermark(scene.store)[0] == "1"
             take_place_away(rabbitmq_server, amqp_url)
             scene.becomes_right(conn, 20)  # the tick that was not acknowledged is delivered again
@@ -103,12 +112,11 @@ def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_o
     ):
         scene.right(conn)
         with loss.syncer(dsn, amqp_url, url):
-            eventually(lambda: len(consumers(rabbitmq_server, amqp_url)) == 2, 20)
+            both_wait(rabbitmq_server, amqp_url)
             proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
             scene.change(conn)
             scene.tick()
-            assert proxy.held.wait(10)
-            freeze(sleeper)
+            freeze_at(proxy, sleeper)
             take_place_away(rabbitmq_server, amqp_url)
             scene.becomes_right(conn, 9)
             assert ledger.watermark(scene.store)[0] == "2"

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from services.syncer import audit, reconcile, repair
 from services.syncer import store as sql
-from services.syncer.core import PARTIAL_PREFIX, Found
-from services.syncer.projection import KEYS_KEY, Answer, Projection
+from services.syncer.projection import Projection
 from services.syncer.repair import Correction
 from services.syncer.service import Syncer
-from shared import keydb
-from shared.errors import Unavailable
 from tests.support import ledger, servers
+from tests.support.drift import behind_the_triggers
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 
@@ -29,12 +27,6 @@ CORRECTIONS: LiteralString = (
     "SELECT provider_id, amount::bigint, reason, transaction_id FROM outbox"
     " WHERE operation = 'repaired' ORDER BY id"
 )
-
-
-@pytest.fixture
-def projection(store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[Projection]:
-    with ledger.projecting(keydb_server.url()) as projection:
-        yield projection
 
 
 @pytest.fixture
@@ -47,13 +39,6 @@ def syncer(
     with ledger.syncing(dsn, keydb_server.url()) as syncer:
         syncer.tick(minute(1))
         yield syncer
-
-
-def behind_the_triggers(conn: psycopg.Connection, *statements: LiteralString) -> None:
-    with conn.transaction():
-        conn.execute("SET LOCAL session_replication_role = replica")
-        for statement in statements:
-            conn.execute(statement)
 
 
 def drift(conn: psycopg.Connection) -> None:
@@ -187,73 +172,6 @@ def test_in_a_new_cluster_the_baseline_repairs_and_we_do_not(
     conn.execute("UPDATE tick SET system_identifier = system_identifier - 1")
     assert repair.correct_ledger(conn, reason=BECAUSE) == ()
     syncer.tick(minute(2))
-    ledger.assert_right(conn, store)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("SET", "1_Visa", "1"),
-        ("DEL", "1_Visa"),
-        ("SADD", KEYS_KEY, "9_Gone"),
-        ("SREM", KEYS_KEY, "1_Visa"),
-        ("DEL", KEYS_KEY),
-    ],
-)
-def test_a_store_that_differs_is_sent_everything_at_the_next_tick_and_never_goes_back(
-    conn: psycopg.Connection,
-    store: "redis.Redis",
-    syncer: Syncer,
-    projection: Projection,
-    command: tuple[str, ...],
-) -> None:
-    store.execute_command(*command)  # type: ignore[no-untyped-call]
-    shown = ledger.watermark(store)
-    done = repair.repair(conn, projection, reason=BECAUSE)
-    assert (done.corrections, done.resending) == ((), True)
-    epoch, token = ledger.watermark(store)
-    assert (epoch, token.startswith(PARTIAL_PREFIX)) == (shown[0], True)
-    assert syncer.publish().state == "waiting_for_next_tick"
-    syncer.tick(minute(2))
-    assert int(ledger.watermark(store)[0]) == int(epoch) + 1
-    ledger.assert_right(conn, store)
-
-
-class Overtaken(Projection):
-    """A tick is published, so many times, just before the watermark is given up."""
-
-    def __init__(self, client: keydb.Client, syncer: Syncer, *, times: int) -> None:
-        super().__init__(client)
-        self._syncer = syncer
-        self._left = times
-
-    def disown(self, found: Found) -> Answer:
-        if self._left:
-            self._left -= 1
-            self._syncer.tick(minute(100 - self._left))
-        return super().disown(found)
-
-
-@pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_tick_published_meanwhile_is_given_up_instead(
-    conn: psycopg.Connection,
-    store: "redis.Redis",
-    syncer: Syncer,
-    keydb_server: servers.Keydb,
-    *,
-    times: int,
-) -> None:
-    store.set("1_Visa", "1")
-    with ledger.keydb_client(keydb_server.url()) as client:
-        overtaken = Overtaken(client, syncer, times=times)
-        if times < repair.ATTEMPTS_MAX:
-            assert repair.repair(conn, overtaken, reason=BECAUSE).resending
-        else:
-            with pytest.raises(Unavailable, match="every attempt"):
-                repair.repair(conn, overtaken, reason=BECAUSE)
-            assert not ledger.watermark(store)[1].startswith(PARTIAL_PREFIX)
-            repair.repair(conn, overtaken, reason=BECAUSE)
-    syncer.tick(minute(200))
     ledger.assert_right(conn, store)
 
 

@@ -1,7 +1,6 @@
 """Partitions made ahead and dropped behind, history pruned; cleaning never delays a writer."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
 
@@ -10,16 +9,12 @@ import pytest
 import redis
 import structlog
 from prometheus_client import REGISTRY
-from pydantic import Secret
 
-from services.syncer import store as sql
 from services.syncer import upkeep
 from services.syncer.upkeep import Done
-from shared import postgres
-from shared.settings import PostgresSettings
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
-from tests.support.ledger import add, minute
+from tests.support.ledger import add, count_all, minute
 
 LONG_AGO = "2020-01-01 05:30+00"
 PARTITION = "outbox_20200101_05"
@@ -29,14 +24,6 @@ ATTACHED: LiteralString = (
     "SELECT inhrelid::regclass::text FROM pg_inherits"
     " WHERE inhparent = 'outbox'::regclass AND inhrelid <> 'outbox_default'::regclass ORDER BY 1"
 )
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection with the syncer's own options."""
-    settings = PostgresSettings(postgres_dsn=Secret(dsn))
-    with postgres.connection(settings, application="test", options=sql.OPTIONS) as conn:
-        yield conn
 
 
 def run(conn: psycopg.Connection) -> Done:
@@ -54,12 +41,6 @@ def add_long_ago(conn: psycopg.Connection) -> None:
         " VALUES (1, 0, 'modified', %s)",
         [LONG_AGO],
     )
-
-
-def count_all(conn: psycopg.Connection) -> None:
-    with conn.transaction():
-        sql.lock_ticks(conn)
-        ledger.tick_within(conn, minute(sql.newest_tick(conn).epoch + 1))
 
 
 def test_partitions_are_made_ahead_for_this_hour_and_the_two_after(
@@ -258,61 +239,3 @@ def test_rows_in_the_default_partition_are_counted_right_and_reported(
         assert run(ours).made == 2  # the hour that these rows lie in cannot be made beside them
     assert REGISTRY.get_sample_value("minutebook_default_partition_rows") == 1
     assert {"default_partition_in_use", "default_partition_rows"} <= {e["event"] for e in logs}
-
-
-def age(conn: psycopg.Connection, *, up_to: int) -> None:
-    conn.execute(
-        "UPDATE tick SET folded_at = now() - interval '31 days' WHERE epoch <= %s", [up_to]
-    )
-
-
-def test_history_is_pruned_but_the_newest_balance_at_the_horizon_stays(
-    ours: psycopg.Connection, conn: psycopg.Connection
-) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    still = ledger.add_provider(conn, "Still", 7)
-    for number in range(1, 6):
-        add(conn, visa, 1)
-        if number == 5:
-            add(conn, still, 1)
-        count_all(conn)
-    past = {epoch: ledger.balances(conn, epoch) for epoch in (4, 5)}
-    age(conn, up_to=3)
-    assert run(ours).pruned > 0
-    epochs = conn.execute("SELECT epoch FROM tick ORDER BY epoch").fetchall()
-    assert epochs == [(4,), (5,)]
-    assert {epoch: ledger.balances(conn, epoch) for epoch in (4, 5)} == past
-    kept = conn.execute("SELECT provider_id, epoch FROM balance ORDER BY 1, 2").fetchall()
-    assert kept == [(1, 4), (1, 5), (2, 1), (2, 5)]
-    assert run(ours).pruned == 0
-
-
-def test_the_newest_tick_stays_however_old(
-    ours: psycopg.Connection, conn: psycopg.Connection
-) -> None:
-    ledger.add_provider(conn, "Visa", 1000)
-    count_all(conn)
-    age(conn, up_to=1)
-    run(ours)
-    assert ledger.newest(conn)[0] == 1
-    assert ledger.balances(conn) == {"1_Visa": "1000"}
-
-
-def test_a_store_whose_watermark_was_pruned_is_sent_everything(
-    dsn: str,
-    ours: psycopg.Connection,
-    conn: psycopg.Connection,
-    store: "redis.Redis",
-    keydb_server: servers.Keydb,
-) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    with ledger.syncing(dsn, keydb_server.url()) as syncer:
-        syncer.tick(minute(1))
-        conn.execute("UPDATE initial_data SET provider_name = 'V'")
-        count_all(conn)  # unpublished
-        add(conn, visa, 1)
-        count_all(conn)
-        age(conn, up_to=2)
-        run(ours)
-        assert syncer.publish().state == "applied"
-    ledger.assert_right(conn, store)

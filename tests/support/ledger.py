@@ -230,6 +230,13 @@ def tick_within(conn: psycopg.Connection, boundary: datetime) -> None:
     posting.insert_tick(conn, mark, boundary, Memory(last.token, last.snapshot))
 
 
+def count_all(conn: psycopg.Connection) -> None:
+    """Write a tick that is not published: all that is committed is counted."""
+    with conn.transaction():
+        store.lock_ticks(conn)
+        tick_within(conn, minute(store.newest_tick(conn).epoch + 1))
+
+
 def rfc3339_micros(seconds: int, micros: int) -> str:
     """Return a time since 1970 as `2026-11-20T23:42:00.000000Z`."""
     at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)

@@ -8,7 +8,7 @@ import pytest
 
 from ops.doctor import clock_checks, keydb_checks, postgres_checks, rabbitmq_checks
 from ops.doctor.core import Check
-from ops.doctor.postgres_checks import Load
+from ops.doctor.postgres_store import Load
 
 DURABLE = {
     "server_version_num": "170002",
