@@ -22,8 +22,7 @@ class Own:
 
     def evaluate(self, *expressions: str) -> None:
         """Have the broker evaluate Erlang."""
-        ran = self.container.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
-        assert ran.exit_code == 0, ran.output
+        evaluate(self.container, *expressions)
 
     def alarmed(self) -> bool:
         """Say whether its memory alarm rings."""
@@ -32,10 +31,23 @@ class Own:
     @contextlib.contextmanager
     def alarm(self) -> Iterator[None]:
         """Let its memory alarm ring while inside: it takes nothing from who publishes."""
-        self.evaluate(f"rabbit_alarm:set_alarm({{{RESOURCE}, []}})")
-        with cutting.undone(lambda: self.evaluate(f"rabbit_alarm:clear_alarm({RESOURCE})")):
+        with alarm(self.container):
             eventually(self.alarmed)
             yield
+
+
+def evaluate(broker: Container, *expressions: str) -> None:
+    """Have a broker evaluate Erlang."""
+    ran = broker.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
+    assert ran.exit_code == 0, ran.output
+
+
+@contextlib.contextmanager
+def alarm(broker: Container) -> Iterator[None]:
+    """Let a broker's memory alarm ring while inside: it takes nothing from who publishes."""
+    evaluate(broker, f"rabbit_alarm:set_alarm({{{RESOURCE}, []}})")
+    with cutting.undone(lambda: evaluate(broker, f"rabbit_alarm:clear_alarm({RESOURCE})")):
+        yield
 
 
 @contextlib.contextmanager
