@@ -24,6 +24,8 @@ from shared.metrics import HEALTHY
 
 PROBE_TIMEOUT_S = 3.0
 STOP_POLL_S = 0.05
+START = "start"
+"""The part that is unwell until the service has said what it lacks, its first words."""
 
 Problems = dict[str, str]
 
@@ -54,6 +56,7 @@ class Health:
     def problem(self, part: str, reason: str) -> None:
         """Say that `part` cannot work now, and why, in words fit for anyone."""
         with self._lock:
+            self._problems.pop(START, None)
             self._problems[part] = reason
 
     @contextlib.contextmanager

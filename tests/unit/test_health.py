@@ -10,7 +10,7 @@ import pytest
 
 from shared import health, metrics
 from shared.errors import Refusal, Unavailable
-from shared.health import Health
+from shared.health import START, Health
 
 HOST = "127.0.0.1"
 
@@ -144,3 +144,11 @@ def test_the_probe_exits_0_when_well_and_1_when_not_or_when_nobody_answers(
         assert health.main() == 1
         assert "postgres: gone" in capsys.readouterr().out
     assert health.main() == 1
+
+
+def test_a_service_is_unwell_from_the_start_until_it_has_said_what_it_lacks() -> None:
+    health = Health()
+    health.problem(START, "not begun yet")
+    assert health.problems() == {START: "not begun yet"}
+    health.problem("writer", "not connected yet")
+    assert health.problems() == {"writer": "not connected yet"}
