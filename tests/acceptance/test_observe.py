@@ -65,6 +65,7 @@ def prometheus(second: Stack) -> Iterator[Container]:
     options: dict[str, Any] = {
         "command": ["--config.file=/opt/minutebook/prometheus.yml", "--storage.tsdb.path=/tmp/x"],
         "entrypoint": "/opt/prometheus/prometheus",
+        "working_dir": "/",  # the image's own would have to be made inside a mount
         "network": network,
         "ports": {"9090/tcp": ("127.0.0.1", None)},
         "volumes": [f"{programs}:/opt/prometheus:ro", f"{OBSERVE}:/opt/minutebook:ro"],
