@@ -188,7 +188,7 @@ class Source:
             tables.text_entry(name, odd) * self._chance.choice((1, 2, 3)),
             tables.text_entry(b"a\0", b"1") + tables.text_entry(b"$hex:6100", b"2"),
             tables.entry(name, b"T", self._chance.randbytes(8)),
-            tables.entry(name, b"d", self._chance.choice((b"\x7f\xf0" + b"\0" * 6, b"\xff" * 8))),
+            tables.entry(name, b"d", b"\x7f\xef" + b"\xff" * 6),  # of NaN the broker wants nothing
             tables.entry(name, b"D", self._chance.randbytes(5)),
             tables.entry(name, b"x", tables.sized(odd)),
             MANY_HEADERS,

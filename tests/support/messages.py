@@ -220,7 +220,7 @@ def counted(conn: psycopg.Connection) -> dict[int, int]:
     return _totals(
         conn,
         """
-        SELECT provider_id, sum(amount)::bigint
+        SELECT provider_id, sum(amount)
           FROM (SELECT provider_id, balance AS amount FROM balance
                  UNION ALL
                 SELECT provider_id, amount FROM outbox) AS entry
@@ -234,7 +234,7 @@ def truth(conn: psycopg.Connection) -> dict[int, int]:
     return _totals(
         conn,
         """
-        SELECT provider_id, sum(amount)::bigint
+        SELECT provider_id, sum(amount)
           FROM (SELECT id AS provider_id, initial_value AS amount FROM initial_data
                  UNION ALL
                 SELECT provider_id, transaction_value FROM historical_transactions) AS entry
