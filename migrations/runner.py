@@ -18,7 +18,7 @@ from shared.errors import Refusal
 FOLDER = Path(__file__).parent
 OURS = (
     "outbox", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset",
-    "operator_action",
+    "operator_action", "received_message",
 )  # fmt: skip
 FIRST_VERSION = 1
 

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from shared.errors import Refusal, Unavailable
 from shared.settings import PostgresSettings
 
-SCHEMA_NEEDED = 8
+SCHEMA_NEEDED = 9
 SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 
 CONNECT_TIMEOUT_S = 5

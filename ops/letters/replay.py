@@ -15,7 +15,7 @@ import psycopg
 from ops import action
 from ops.letters import store
 from ops.letters.core import Choice, Letter
-from services.ingest import blame, service
+from services.ingest import blame, received, service
 from services.ingest.core import DeadLetter, Received, judge
 from services.ingest.store import column_limits
 from shared import postgres
@@ -72,7 +72,8 @@ def replay(conn: psycopg.Connection, order: Order) -> Replayed:
     nothing or all was done and may be repeated, and `Refusal`.
     """
     limits = column_limits(conn, order.body_bytes_max)
-    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
+    rewritten = received.are_rewritten(conn)
+    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits, rewritten)
     result = Replayed()
     with postgres.translating(), conn.transaction():
         blame.check_at_once(conn)
@@ -116,7 +117,7 @@ class _Page:
         body = letter.body if edit.body is None else edit.body
         return Received(
             tag=letter.id,
-            redelivered=True,
+            redelivered=False,  # a person wants it stored, whatever became of it before
             properties=Properties(edit.message_id, letter.properties.get("headers")),
             body=body,
             spare_identity=letter.message_id,
@@ -151,7 +152,8 @@ class _Page:
             "outcome": self._outcome(letter),
             "operator": self._order.operator,
             "detail": detail,
-            "body": letter.body if edit.body is not None else None,
+            # By it the original is known if the broker delivers it again.
+            "body": letter.body if edit != Edit() else None,
         }
 
     def _outcome(self, letter: Letter) -> str:

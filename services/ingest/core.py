@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -64,6 +64,12 @@ class Sorted:
     rivals: list[Transaction] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
+
+    def settle(self, identities: Collection[str]) -> None:
+        """Count transactions of these identities as repeated: they were settled before."""
+        rest = [one for one in self.transactions if one.identity not in identities]
+        self.repeated += len(self.transactions) - len(rest)
+        self.transactions = rest
 
 
 def judge(message: Received, limits: Limits, identity_source: str) -> Judged:

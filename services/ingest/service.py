@@ -14,7 +14,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from services.ingest import blame, core, store
+from services.ingest import blame, core, received, store
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Judged, Transaction
 from shared import postgres
@@ -26,13 +26,17 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Intake:
-    """What comes in from where; `limits` are the columns', read at each connection."""
+    """What comes in from where; `limits` are the columns', read at each connection.
+
+    So is `rewritten`: whether triggers of the user's may store something else than was sent.
+    """
 
     queue: str
     identity_source: str
     batch_max: int
     body_bytes_max: int
     limits: Limits
+    rewritten: bool = False
 
 
 @dataclass(slots=True)
@@ -81,10 +85,13 @@ def store_batch(
     with postgres.translating():
         for _ in range(ATTEMPTS_MAX):
             try:
-                outcome = _commit(conn, ready, bury, in_commit)
+                outcome = _commit(conn, ready, bury, in_commit, rewritten=intake.rewritten)
             except blame.SequenceBehind:
                 store.advance_sequence(conn)
                 again = "new transaction ids clash"
+            except received.Returned as returned:
+                ready.settle(returned.identities)
+                again = "settled before, and their rows are gone"
             except errors.DeadlockDetected as error:
                 # Two replicas hold the same messages, in another order. One of us goes on now.
                 again = blame.words(error)
@@ -99,12 +106,19 @@ def store_batch(
 
 
 def _commit(
-    conn: psycopg.Connection, ready: core.Sorted, bury: Bury, in_commit: Callable[[], None]
+    conn: psycopg.Connection,
+    ready: core.Sorted,
+    bury: Bury,
+    in_commit: Callable[[], None],
+    *,
+    rewritten: bool,
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
         with conn.transaction():
-            outcome = _write(conn, ready, _insert(conn, ready.transactions), [], bury)
+            inserted = _insert(conn, ready.transactions)
+            _look_after(conn, ready, inserted, rewritten=rewritten)
+            outcome = _write(conn, ready, inserted, [], bury)
             in_commit()
             return outcome
     except psycopg.Error as error:
@@ -113,9 +127,20 @@ def _commit(
     with conn.transaction():
         blame.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
+        _look_after(conn, ready, inserted, rewritten=rewritten)
         outcome = _write(conn, ready, inserted, guilty, bury)
         in_commit()
         return outcome
+
+
+def _look_after(
+    conn: psycopg.Connection, ready: core.Sorted, inserted: set[str], *, rewritten: bool
+) -> None:
+    """See whether what came again was settled before, and note what was stored otherwise."""
+    again = [one for one in ready.transactions if one.message.redelivered]
+    received.refuse_returned(conn, [one for one in again if one.identity in inserted])
+    if rewritten:
+        received.note(conn, [one for one in ready.transactions if one.identity in inserted])
 
 
 def _write(
@@ -154,7 +179,7 @@ def _classify(
         return 0, []
     duplicates, dead = 0, []
     for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
-        if met.alike and met.taken:
+        if met.alike and (met.taken or transaction.message.redelivered):
             duplicates += 1
         elif met.taken:
             dead.append(core.conflict(transaction))

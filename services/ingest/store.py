@@ -39,13 +39,21 @@ SELECT message_id
 
 SELECT_OUTCOMES: LiteralString = """
 SELECT h.message_id IS NOT NULL AS taken,
-       (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (b.provider_id, b.value) AS alike
+       (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (b.provider_id, b.value)
+       OR EXISTS (
+          SELECT
+            FROM received_message r
+           WHERE r.message_id = b.message_id
+             AND r.provider_id = b.provider_id
+             AND r.value = b.value) AS alike
   FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
        WITH ORDINALITY AS b (provider_id, value, message_id, n)
   LEFT JOIN historical_transactions h ON h.message_id = b.message_id
  ORDER BY b.n
 """
 
+# One that was replayed in other words is no letter any more, or another one: it is not to come back
+# when the broker delivers the original again.
 INSERT_DEAD_LETTERS: LiteralString = """
 INSERT INTO dead_letter (
        message_id, reason, error, queue, body, properties, provider_id, value, state)
@@ -56,6 +64,12 @@ SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provi
               %(values)s::bigint[], %(states)s::text[])
        WITH ORDINALITY
        AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
+ WHERE NOT EXISTS (
+       SELECT
+         FROM operator_action a
+        WHERE a.action = 'dead_letter_replayed'
+          AND a.detail ->> 'message_id' = d.message_id
+          AND a.body = d.body)
  ORDER BY d.n
 ON CONFLICT (message_id, body_sha256) DO NOTHING
 """
@@ -73,7 +87,10 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
 
 
 class Outcome(NamedTuple):
-    """What an identity that was not inserted met: `taken` by a row, `alike` in content or not."""
+    """What an identity that was not inserted met: `taken` by a row, or not.
+
+    `alike`: a message of the same content had this identity, whatever its row says now.
+    """
 
     taken: bool
     alike: bool
@@ -85,15 +102,15 @@ def insert_transactions(conn: psycopg.Connection, batch: Sequence[Transaction]) 
     Returns the identities inserted. Raises psycopg's errors as they are.
     """
     if tracing.on():
-        rows = traced.insert(conn, batch, _arrays(batch))
+        rows = traced.insert(conn, batch, arrays(batch))
     else:
-        rows = conn.execute(INSERT_TRANSACTIONS, _arrays(batch), binary=True).fetchall()
+        rows = conn.execute(INSERT_TRANSACTIONS, arrays(batch), binary=True).fetchall()
     return {identity for (identity,) in rows}
 
 
 def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:
     """Say of each message that was not inserted whether its identity has a row, and like what."""
-    rows = conn.execute(SELECT_OUTCOMES, _arrays(batch)).fetchall()
+    rows = conn.execute(SELECT_OUTCOMES, arrays(batch)).fetchall()
     return [Outcome(*row) for row in rows]
 
 
@@ -143,7 +160,8 @@ def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
     )
 
 
-def _arrays(batch: Sequence[Transaction]) -> dict[str, object]:
+def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
+    """Return what `unnest` makes a batch of, a column each."""
     return {
         "provider_ids": [one.provider_id for one in batch],
         "values": [one.value for one in batch],

@@ -51,6 +51,13 @@ WITH waiting AS (
      ORDER BY id
     ON CONFLICT (message_id) DO NOTHING
     RETURNING id, provider_id, transaction_value, message_id
+), rewritten AS (
+    INSERT INTO received_message (message_id, provider_id, value)
+    SELECT w.message_id, w.provider_id, w.value
+      FROM stored s
+      JOIN waiting w ON w.message_id = s.message_id
+     WHERE (s.provider_id, s.transaction_value) IS DISTINCT FROM (w.provider_id, w.value)
+    ON CONFLICT DO NOTHING
 ), noted AS (
     INSERT INTO outbox (transaction_id, provider_id, amount, operation, traceparent)
     SELECT s.id, s.provider_id, s.transaction_value, 'added', w.traceparent

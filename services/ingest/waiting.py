@@ -84,13 +84,24 @@ WITH waiting AS (
     SELECT d.id, d.message_id, d.provider_id, d.value
       FROM dead_letter d
      WHERE d.id = ANY (%(ids)s::bigint[])
+), first AS (
+    SELECT DISTINCT ON (message_id) *
+      FROM waiting
+     ORDER BY message_id, id
 ), stored AS (
     INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
     SELECT provider_id, value, message_id
-      FROM (SELECT DISTINCT ON (message_id) * FROM waiting ORDER BY message_id, id) AS one
+      FROM first
      ORDER BY id
     ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, provider_id, transaction_value
+    RETURNING id, provider_id, transaction_value, message_id
+), rewritten AS ( -- by a trigger of the user's: see services.ingest.received
+    INSERT INTO received_message (message_id, provider_id, value)
+    SELECT f.message_id, f.provider_id, f.value
+      FROM stored s
+      JOIN first f ON f.message_id = s.message_id
+     WHERE (s.provider_id, s.transaction_value) IS DISTINCT FROM (f.provider_id, f.value)
+    ON CONFLICT DO NOTHING
 ), noted AS (
     INSERT INTO outbox (transaction_id, provider_id, amount, operation)
     SELECT id, provider_id, transaction_value, 'added'
@@ -106,7 +117,13 @@ DELETE FROM dead_letter d
  USING historical_transactions h
  WHERE d.id = ANY (%(ids)s::bigint[])
    AND h.message_id = d.message_id
-   AND (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
+   AND ((h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (d.provider_id, d.value)
+        OR EXISTS (
+           SELECT
+             FROM received_message r
+            WHERE r.message_id = d.message_id
+              AND r.provider_id = d.provider_id
+              AND r.value = d.value))
 """
 SETTLE_CONFLICTING: LiteralString = """
 UPDATE dead_letter d

@@ -19,7 +19,7 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from services.ingest import metrics, service, store, traced
+from services.ingest import metrics, received, service, store, traced
 from services.ingest.core import Judged
 from services.ingest.pending import Pending
 from shared import postgres, retry, tracing, worker
@@ -166,6 +166,7 @@ class Writer:
         with self.health.reporting("writer"), self._connect() as conn:
             postgres.check_schema(conn)
             self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
+            self.intake.rewritten = received.are_rewritten(conn)
             self.begin(conn)
             self.ready.set()
             try:

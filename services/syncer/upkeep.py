@@ -18,6 +18,7 @@ from shared import postgres
 
 HOURS_AHEAD = 2
 PRUNED_TICKS_MAX = 100
+FORGOTTEN_MAX = 10_000
 EVERY_S = 60.0
 
 LIMIT_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '50ms'"
@@ -65,6 +66,17 @@ DELETE FROM balance old
    AND old.epoch < kept.epoch
 """
 
+# What messages said whose rows were changed by hand: kept as long as the outbox rows of the change.
+FORGET_RECEIVED: LiteralString = """
+DELETE FROM received_message
+ WHERE (message_id, provider_id, value) IN (
+       SELECT message_id, provider_id, value
+         FROM received_message
+        WHERE noted_at < now() - make_interval(hours => %(retention_h)s)
+        ORDER BY noted_at
+        LIMIT %(most)s)
+"""
+
 log = structlog.get_logger()
 
 
@@ -85,7 +97,7 @@ def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done
         )
         expired = conn.execute(SELECT_EXPIRED, {"retention_h": outbox_h}).fetchall()
         dropped = _until_in_the_way(conn, [partial(_drop, conn, name) for (name,) in expired])
-        pruned = _prune(conn, history_d)
+        pruned = _prune(conn, history_d) + _forget(conn, outbox_h)
         _report_default(conn)
     if made or dropped or pruned:
         log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
@@ -123,6 +135,11 @@ def _prune(conn: psycopg.Connection, history_d: int) -> int:
         if not epochs:
             return 0
         return len(epochs) + conn.execute(PRUNE_BALANCES, {"first": min(epochs)}).rowcount
+
+
+def _forget(conn: psycopg.Connection, retention_h: int) -> int:
+    limits = {"retention_h": retention_h, "most": FORGOTTEN_MAX}
+    return conn.execute(FORGET_RECEIVED, limits).rowcount
 
 
 def _report_default(conn: psycopg.Connection) -> None:

@@ -190,6 +190,56 @@ def test_an_edit_is_for_one_letter_and_nothing_is_replayed_by_mistake(ops: Tool)
     assert ops("dead-letters", "purge").code == 2
 
 
+def test_the_original_of_an_edited_letter_is_no_letter_again_when_the_broker_redelivers_it(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    original = b'{"id": 1, "value": "600"}'
+    store(ops, (original, "mended"), (b"{", "mended"))
+    number = min(one["id"] for one in ops.json("dead-letters", "list")["letters"])
+    ops.json("dead-letters", "replay", str(number), "--body", "[]", code=1)
+    store(ops, (original, "mended"))
+    assert len(messages.dead_letters(conn)) == 2
+    ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    store(ops, (original, "mended"), (b"[]", "mended"))
+
+    assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == [("not_json", "open", b"{")]
+    store(ops, (original, "another"), (b"[1]", "mended"))
+    assert len(messages.dead_letters(conn)) == 3
+
+
+def test_the_original_of_a_letter_with_a_new_identity_is_no_letter_again_either(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "same"))
+    store(ops, (body(2, 50), "same"))
+    (number,) = letters(ops).values()
+    ops.json("dead-letters", "replay", str(number), "--message-id", "another")
+
+    store(ops, (body(2, 50), "same"))
+    store(ops, (body(1, 600), "same"))
+
+    assert sorted(rows(conn)) == [(1, 600), (2, 50)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_what_a_person_replays_is_stored_though_its_row_was_deleted_by_hand(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "back"))
+    conn.execute("DELETE FROM historical_transactions")
+    messages.refuse_rows(conn, "23514")
+    store(ops, (body(1, 600), "back"))
+    messages.refuse_no_more(conn)
+
+    assert ops.json("dead-letters", "replay", "--all")["rows"] == 1
+
+    assert rows(conn) == [(1, 600)]
+    assert counted(conn) == truth(conn)
+
+
 def test_an_edit_into_another_letter_is_refused(ops: Tool, conn: psycopg.Connection) -> None:
     store(ops, (b"one", "same"))
     store(ops, (b"two", "same"))

@@ -16,6 +16,7 @@ from psycopg import sql
 from services.ingest import core, service, store
 from services.ingest.body import Limits
 from services.ingest.pending import Pending
+from services.ingest.received import are_rewritten
 from tests.support import programs
 from tests.support.eventually import eventually
 
@@ -82,7 +83,7 @@ def judged(text: bytes, identity: object = None, *, tag: int = 1) -> core.Judged
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
     """Return what ingest would work by on this database."""
     limits = store.column_limits(conn, BODY_MAX)
-    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits)
+    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits, are_rewritten(conn))
 
 
 def store_batch(

@@ -1,0 +1,90 @@
+"""What messages said whose rows say something else now, or are gone (migration 0009).
+
+A row that is changed or deleted by hand takes a note of what it said with it, by a trigger; what a
+trigger of the user's makes of a row as it is inserted is noted here. By these notes a message that
+the broker delivers again is a duplicate, whatever became of its row meanwhile. Every function works
+inside the transaction of its caller and never commits.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+import psycopg
+
+from services.ingest import store
+from services.ingest.core import Transaction
+
+# Triggers of the user's that see a row before it is stored. (1 row, 2 before, 4 insert)
+SELECT_REWRITTEN: LiteralString = """
+SELECT EXISTS (
+       SELECT
+         FROM pg_trigger
+        WHERE tgrelid = 'historical_transactions'::regclass
+          AND tgtype & 7 = 7
+          AND NOT tgisinternal)
+"""
+NOTE: LiteralString = """
+INSERT INTO received_message (message_id, provider_id, value)
+SELECT b.message_id, b.provider_id, b.value
+  FROM unnest(%(provider_ids)s::bigint[], %(values)s::bigint[], %(identities)s::text[])
+       AS b (provider_id, value, message_id)
+  JOIN historical_transactions h ON h.message_id = b.message_id
+ WHERE (h.provider_id, h.transaction_value) IS DISTINCT FROM (b.provider_id, b.value)
+ON CONFLICT DO NOTHING
+"""
+# A row that our own transaction made may have been changed by it, too, by a trigger of the user's:
+# that is no sign of an earlier life. A letter that waits goes when its message has a row.
+SELECT_SETTLED: LiteralString = """
+SELECT b.message_id
+  FROM unnest(%(provider_ids)s::bigint[], %(values)s::bigint[], %(identities)s::text[],
+              %(bodies)s::bytea[])
+       AS b (provider_id, value, message_id, body)
+ WHERE EXISTS (
+       SELECT
+         FROM received_message r
+        WHERE r.message_id = b.message_id
+          AND r.provider_id = b.provider_id
+          AND r.value = b.value
+          AND r.xid <> pg_current_xact_id())
+    OR EXISTS (
+       SELECT
+         FROM dead_letter d
+        WHERE d.message_id = b.message_id
+          AND d.body_sha256 = sha256(b.body)
+          AND d.state = 'open')
+"""
+
+
+class Returned(Exception):
+    """Messages came again that had been settled and have no row: they must not have one again."""
+
+    def __init__(self, identities: set[str]) -> None:
+        """Name them."""
+        super().__init__(f"{len(identities)} messages")
+        self.identities = identities
+
+
+def are_rewritten(conn: psycopg.Connection) -> bool:
+    """Say whether rows may be stored otherwise than they were sent, by triggers of the user's."""
+    return conn.execute(SELECT_REWRITTEN).fetchone() == (True,)
+
+
+def note(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
+    """Note what messages said that were just stored otherwise."""
+    if stored:
+        conn.execute(NOTE, store.arrays(stored))
+
+
+def refuse_returned(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
+    """Look at messages that came again and were just stored: after the statement that did it.
+
+    It waited for whoever was deleting their rows, so that the note of that is seen now.
+
+    Raises `Returned` for those whose row was deleted by hand, or that are a dead letter.
+    """
+    if not stored:
+        return
+    bodies = [one.message.body for one in stored]
+    settled = conn.execute(SELECT_SETTLED, {**store.arrays(stored), "bodies": bodies}).fetchall()
+    if settled:
+        raise Returned({identity for (identity,) in settled})
