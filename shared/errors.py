@@ -15,5 +15,9 @@ class Unavailable(Exception):
         self.detail = detail
 
 
+class TooSlow(Unavailable):
+    """The server gave a statement up when its time was over; a smaller one may succeed."""
+
+
 class Refusal(Exception):
     """We decline to run here (schema too old, server that evicts): a person has to act."""

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from shared.errors import Refusal, Unavailable
+from shared.errors import Refusal, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
 SCHEMA_NEEDED = 9
@@ -51,6 +51,8 @@ def translating() -> Iterator[None]:
     """Turn what is the server's or the network's trouble into `Unavailable`; let the rest pass."""
     try:
         yield
+    except errors.QueryCanceled as e:
+        raise TooSlow("postgres", _detail(e)) from e
     except TROUBLE as e:
         raise Unavailable("postgres", _detail(e)) from e
 

@@ -11,6 +11,7 @@ import time
 import psycopg
 
 from services.ingest import metrics, waiting
+from services.ingest.portion import Portion
 from services.ingest.writer import Connect
 from shared import retry
 from shared.errors import Unavailable
@@ -30,11 +31,12 @@ class Promoter:
         self._health = health
         self._stop = stop
         self._measure_at = 0.0
+        self._portion = Portion(waiting.PROMOTED_MAX)
         health.expect("promoter", within_s=STUCK_S)
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Promote what can be; returns the rows that made. Raises `Unavailable`."""
-        rows = waiting.promote_waiting(conn)
+        rows = waiting.promote_waiting(conn, self._portion)
         metrics.PROMOTED.inc(rows)
         if time.monotonic() >= self._measure_at:
             metrics.OLDEST_WAITING.set(waiting.oldest_s(conn))

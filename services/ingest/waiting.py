@@ -1,6 +1,6 @@
 """Messages that wait for a provider: they become rows when it comes, in order, in one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import LiteralString
 
 import psycopg
@@ -15,6 +15,7 @@ from services.ingest.blame import (
     raise_unless_bisectable,
     words,
 )
+from services.ingest.portion import Portion
 from shared import postgres, tracing
 
 PROMOTED_MAX = 10_000
@@ -148,13 +149,15 @@ UPDATE dead_letter
 log = structlog.get_logger()
 
 
-def promote_waiting(conn: psycopg.Connection) -> int:
+def promote_waiting(conn: psycopg.Connection, portion: Portion | None = None) -> int:
     """Turn messages whose provider has appeared into rows, in order; returns the rows.
 
-    One transaction per provider. Raises `Unavailable`.
+    One transaction per provider; `portion` says how many messages to a statement.
+    Raises `Unavailable`.
     """
     with postgres.translating():
-        return sum(_promote_all(conn, provider_id) for provider_id in _arrived_providers(conn))
+        portion = portion or Portion(PROMOTED_MAX)
+        return sum(_promote_all(conn, one, portion) for one in _arrived_providers(conn))
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -164,7 +167,7 @@ def oldest_s(conn: psycopg.Connection) -> float:
     return row[0] if row else 0.0
 
 
-def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
+def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -> int:
     with conn.transaction():
         ids = _lock_waiting(conn, provider_id)
         check_at_once(conn)
@@ -185,11 +188,7 @@ def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
             return None
 
         try:
-            blamed = [
-                found
-                for start in range(0, len(ids), PROMOTED_MAX)
-                for found in core.bisect(ids[start : start + PROMOTED_MAX], attempt)
-            ]
+            blamed = _blamed(ids, portion, attempt)
             if blamed and len(blamed) == len(ids) and not all(is_fault(one) for one in states):
                 log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
                 return 0  # they wait on: it is not their fault
@@ -202,6 +201,19 @@ def _promote_all(conn: psycopg.Connection, provider_id: int) -> int:
     if rows:
         log.info("waiting_promoted", provider_id=provider_id, rows=rows)
     return rows
+
+
+def _blamed(
+    ids: Sequence[int], portion: Portion, attempt: Callable[[Sequence[int]], str | None]
+) -> list[tuple[int, str]]:
+    """Attempt all, a portion at a time; return those to blame, each with its error."""
+    blamed: list[tuple[int, str]] = []
+    at = 0
+    while part := ids[at : at + portion.size]:
+        at += len(part)
+        with portion.storing(len(part)), postgres.translating():
+            blamed += core.bisect(part, attempt)
+    return blamed
 
 
 def _arrived_providers(conn: psycopg.Connection) -> list[int]:

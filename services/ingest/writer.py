@@ -22,6 +22,7 @@ import structlog
 from services.ingest import metrics, received, service, store, traced
 from services.ingest.core import Judged
 from services.ingest.pending import Pending
+from services.ingest.portion import Portion
 from shared import postgres, retry, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
@@ -77,6 +78,7 @@ class Writer:
         self._served = threading.Event()
         self.in_hand: InHand | None = None
         self._begun_at = -math.inf
+        self._portion = Portion(intake.batch_max)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -91,7 +93,7 @@ class Writer:
         self._served.set()
 
     def run_once(self, conn: psycopg.Connection) -> None:
-        """Commit one batch if there is any.
+        """Commit one batch if there is any, or as much of it as there is time for.
 
         Raises `Unavailable`; then the batch stays in hand and is tried again: identities make a
         second commit harmless.
@@ -103,7 +105,8 @@ class Writer:
             self._top_up(self.in_hand)
         if self.in_hand is not None:
             self._settle(conn, self.in_hand)
-            self.in_hand = None
+            if not self.in_hand.messages:
+                self.in_hand = None
         self.health.progress("writer")
 
     def begin(self, conn: psycopg.Connection) -> None:
@@ -137,19 +140,21 @@ class Writer:
             batch.messages += messages
 
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
+        part = batch.messages[: self._portion.size]
         if batch.inbox.pending.open:  # otherwise the broker delivers it again
             started = self._begun_at = time.monotonic()
-            with contextlib.suppress(ChannelGone):
-                outcome = (self._trace if tracing.on() else self.store)(conn, batch.messages)
+            with contextlib.suppress(ChannelGone), self._portion.storing(len(part)):
+                outcome = (self._trace if tracing.on() else self.store)(conn, part)
                 ended = time.monotonic()
-                batch.inbox.settled(batch.messages[-1].message.tag)
+                batch.inbox.settled(part[-1].message.tag)
                 metrics.stored(
                     outcome,
-                    redelivered=sum(one.message.redelivered for one in batch.messages),
+                    redelivered=sum(one.message.redelivered for one in part),
                     commit_s=ended - started,
                     latency_s=ended - batch.oldest_at,
                 )
-        batch.inbox.pending.finished(batch.messages)
+        batch.inbox.pending.finished(part)
+        del batch.messages[: len(part)]
 
     def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:

@@ -85,7 +85,7 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     inbox = FakeInbox()
     inbox.pending.add(judged(body(1, 1), tag=1))
     ours_writer = writer(ours, inbox)
-    messages.refuse_rows(ours, "57014")
+    messages.refuse_rows(ours, "53100")
     for _ in range(2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)

@@ -1,0 +1,56 @@
+"""How many to store at once: fewer after a statement ran out of time, more when there is time.
+
+A trigger of the user's may need longer for a full batch than a statement may take. The same batch
+again would end alike, for ever; half of it, and half of that, comes through.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+
+import structlog
+
+from shared.errors import TooSlow, Unavailable
+
+ROOM = 1 / 3
+"""Twice as many are tried where that would leave a third of the time that was too long."""
+
+log = structlog.get_logger()
+
+
+class Portion:
+    """`size` is how many to store now: from 1 to `most`."""
+
+    def __init__(self, most: int) -> None:
+        """Begin with as many as there may be."""
+        self.size = most
+        self._most = most
+        self._too_long_s = math.inf
+
+    @contextlib.contextmanager
+    def storing(self, count: int) -> Iterator[None]:
+        """Store `count` while inside; what is raised there is raised on."""
+        started = time.monotonic()
+        try:
+            yield
+        except TooSlow:
+            self.cut(count, time.monotonic() - started)
+            raise
+        except Unavailable:
+            self._grow()  # refused alike? Beside others the guilty one can be told
+            raise
+        self.stored(time.monotonic() - started)
+
+    def cut(self, count: int, after_s: float) -> None:
+        """Say that `count` ran out of time after so many seconds."""
+        self.size, self._too_long_s = max(1, count // 2), after_s
+        log.warning("batch_split", messages=self.size, after_s=round(after_s, 3))
+
+    def stored(self, after_s: float) -> None:
+        """Say that what was tried took so many seconds."""
+        if after_s < self._too_long_s * ROOM:
+            self._grow()
+
+    def _grow(self) -> None:
+        self.size = min(self._most, self.size * 2)

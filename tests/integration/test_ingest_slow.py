@@ -1,0 +1,90 @@
+"""A trigger that is too slow for a full batch: smaller ones come through, and nothing is blamed."""
+
+import contextlib
+import threading
+from functools import partial
+
+import psycopg
+import pytest
+
+from services.ingest.promoter import Promoter
+from services.ingest.writer import Writer
+from shared.errors import Unavailable
+from shared.health import Health
+from tests.support import messages
+from tests.support.eventually import eventually
+from tests.support.messages import FakeInbox, body, counted, dead_letters, judged, rows, truth
+
+SLOW = """
+CREATE FUNCTION their_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+CREATE TRIGGER their_audit BEFORE INSERT ON historical_transactions
+    FOR EACH ROW EXECUTE FUNCTION their_audit()
+"""
+IMPATIENT = "SET statement_timeout = '300ms'"
+MESSAGES = 100
+
+
+@pytest.fixture(autouse=True)
+def slow_trigger(conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+    conn.execute(SLOW)
+
+
+def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    inbox = FakeInbox()
+    for number in range(1, MESSAGES + 1):
+        inbox.pending.add(judged(body(1, number), tag=number))
+    inbox.pending.announce()
+    with messages.ingest_connection(dsn) as ours:
+        ours.execute(IMPATIENT)
+        unused = partial(pytest.fail, "the test brings its own connection")
+        writer = Writer(unused, messages.intake(ours), Health(), threading.Event())
+        writer.serve(inbox)
+        for _ in range(3 * MESSAGES):
+            with contextlib.suppress(Unavailable):
+                writer.run_once(ours)
+            assert inbox.acknowledged == sorted(inbox.acknowledged)
+            assert len(rows(conn)) == (inbox.acknowledged or [0])[-1], "acknowledged is stored"
+            if inbox.acknowledged[-1:] == [MESSAGES]:
+                break
+    assert rows(conn) == [(1, number) for number in range(1, MESSAGES + 1)]
+    assert inbox.pending.settled()
+    assert writer.in_hand is None
+    assert dead_letters(conn) == []
+
+
+def test_waiting_messages_too_many_for_the_statement_timeout_are_promoted_in_parts(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    with messages.ingest_connection(dsn) as ours:
+        batch = [messages.received(body(9, number), tag=number) for number in range(30)]
+        assert messages.store_batch(ours, batch).dead == {"unknown_provider": 30}
+        conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
+        ours.execute(IMPATIENT)
+        unused = partial(pytest.fail, "the test brings its own connection")
+        promoter = Promoter(unused, Health(), threading.Event())
+        for _ in range(20):
+            with contextlib.suppress(Unavailable):
+                promoter.run_once(ours)
+            if rows(conn):
+                break
+    assert rows(conn) == [(9, number) for number in range(30)]
+    assert dead_letters(conn) == []
+
+
+def test_the_service_comes_through_by_itself_and_says_why_it_is_slow(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    messages.publish(amqp_url, *(body(1, number) for number in range(MESSAGES)))
+    impatient = f"{dsn}?options=-c%20statement_timeout%3D300ms"
+    with messages.ingest(impatient, amqp_url) as program:
+        eventually(lambda: len(rows(conn)) == MESSAGES, 60)
+        assert '"event": "batch_split"' in program.logs()
+        assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
+        messages.queue_drained(program, amqp_url)
+    assert sorted(rows(conn)) == [(1, number) for number in range(MESSAGES)]
+    assert dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
