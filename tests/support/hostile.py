@@ -43,6 +43,7 @@ REASONED = (
     b'{"id":1 "value":2}', b'/**/{"id":1,"value":2}', b'{"id":1,"value":2}\0', b"{id:1,value:2}",
     b'[{"id":1,"value":2}]', b'{"ID":1,"VALUE":2}', b'{"id":1}', b'{"value":2}', b"[" * BODY_MAX,
     b'{"a":' * 12_000, b'[{"a":1,"a":2}]', b"[" * 40_000 + b"]" * 20_000,
+    b'{"id":1,"value":2,"n":"' + b'\\"[{' * 700 + b'"}',
 )  # fmt: skip
 MANY_HEADERS = b"".join(tables.entry(b"%d" % number, b"t", b"\x01") for number in range(500))
 
