@@ -27,7 +27,7 @@ from tests.support import ledger
 from tests.support.ledger import Values
 from tests.support.stack import Stack
 
-PAUSE_S = 0.002
+PAUSE_S = 0.001
 TIMEOUT_S = 1.0
 LOST_MAX_S = 3.0
 """fsync every second, put off by at most two while the last one is still busy."""
