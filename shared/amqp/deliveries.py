@@ -24,6 +24,9 @@ TAG = struct.Struct(">QB")
 BODY_SIZE = struct.Struct(">Q")
 BODY_SIZE_AT = FRAME.size + 4
 PROPERTIES_AT = BODY_SIZE_AT + BODY_SIZE.size
+HEADER_END = PROPERTIES_AT + FLAGS.size
+TAG_SIZE = TAG.size
+PAYLOAD_AT = FRAME.size
 
 
 class Deliveries:
@@ -107,11 +110,11 @@ class Deliveries:
     def _taken(self, kind: int, buffer: bytes, at: int, end: int) -> bool:
         """Take a frame on our channel if it is part of a delivery; `end` is its last octet."""
         if kind == METHOD:
-            start = at + FRAME.size
+            start = at + PAYLOAD_AT
             if not buffer.startswith(DELIVER, start):
                 return False
             tag_at = start + 5 + buffer[start + 4]
-            if tag_at + TAG.size > end or self._delivery is not None:
+            if tag_at + TAG_SIZE > end or self._delivery is not None:
                 raise _out_of_step()
             tag, redelivered = TAG.unpack_from(buffer, tag_at)
             self._delivery = (tag, redelivered != 0)
@@ -120,14 +123,14 @@ class Deliveries:
         if self._delivery is None:
             return False
         if kind == HEADER:
-            if at + PROPERTIES_AT + FLAGS.size > end or self._properties is not None:
+            if at + HEADER_END > end or self._properties is not None:
                 raise _out_of_step()
             (self._missing,) = BODY_SIZE.unpack_from(buffer, at + BODY_SIZE_AT)
             self._properties = Properties(buffer[at + PROPERTIES_AT : end])
         elif kind == BODY and self._properties is not None:
-            self._body.append(buffer[at + FRAME.size : end])
-            self._missing -= end - at - FRAME.size
-            if self._missing < 0:
+            self._body.append(buffer[at + PAYLOAD_AT : end])
+            self._missing = missing = self._missing - (end - at - PAYLOAD_AT)
+            if missing < 0:
                 raise _out_of_step()
         else:
             return False
