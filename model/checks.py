@@ -32,6 +32,11 @@ class Check:
     bounds: Mapping[str, int | None] = field(default_factory=dict)
     breaks: Property | None = None
 
+    @property
+    def live(self) -> bool:
+        """Say whether runs without end are looked at, too."""
+        return "LIVE" in self.bounds
+
     def defines(self) -> list[str]:
         """Return the arguments that the preprocessor takes."""
         given = [
@@ -44,6 +49,7 @@ class Check:
 FAILOVER: Mapping[str, int | None] = {"FAILOVER": None, "TICKS": 2, "ROLLBACKS": 0}
 ELSEWHERE: Mapping[str, int | None] = {"ELSEWHERE": None, "TICKS": 2, "ROLLBACKS": 0}
 ON_TIME: Mapping[str, int | None] = {"NO_LATE": None, "TICKS": 2}
+LIVE: Mapping[str, int | None] = {"LIVE": None, "NO_LATE": None, "TICKS": 1, "FAULTS": 1}
 
 # The longest first, so that no core is left with one of them at the end.
 INTACT = (
@@ -56,6 +62,8 @@ INTACT = (
     Check("publish_chunks", "publish", "1 fault, 2 ticks, each in two scripts",
           {"NO_LATE": None, "CHUNKED": None, "TICKS": 1, "FAULTS": 1}),
     Check("ingest", "ingest", "2 crashes or lost connections"),
+    Check("publish_late_twice", "publish", "2 faults, 2 ticks; such late scripts", {"TICKS": 1}),
+    Check("publish_for_ever", "publish", "1 fault, 2 ticks; runs without end, too", LIVE),
 )  # fmt: skip
 
 Guards = Mapping[str, tuple[Property, str]]
@@ -88,6 +96,9 @@ PUBLISH: Guards = {
         "reads which keys are there apart from the watermark",
     ),
 }
+PUBLISH_FOR_EVER: Guards = {
+    "tick_first": ("eventually_truth", "tries KeyDB again before it looks for a tick, for ever"),
+}
 
 
 def _mutants(part: Part, guards: Guards, bounds: Mapping[str, int | None]) -> list[Check]:
@@ -100,4 +111,5 @@ MUTANTS = (
     *_mutants("fold", FOLD_FAILOVER, FAILOVER),
     *_mutants("fold", FOLD_ELSEWHERE, ELSEWHERE),
     *_mutants("publish", PUBLISH, ON_TIME),
+    *_mutants("publish", PUBLISH_FOR_EVER, LIVE),
 )

@@ -12,7 +12,11 @@ MODELS = Path(__file__).parent
 DEPTH_MAX = 200_000
 MEMORY_MAX_MB = 9000
 # COLLAPSE compresses the states that are kept, and loses none of them.
-COMPILE = ["gcc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MAX_MB}"]
+COMPILE = ["gcc", "-O2", "-w", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MAX_MB}"]
+SAFETY = ["-DSAFETY"]
+# Of runs without end those count in which nobody who could go on is passed over for ever.
+LIVENESS = ["-a", "-f"]
+FOR_EVER = "eventually_truth"
 INCOMPLETE = ("max search depth too small", "Search not completed", "out of memory", "memory limit")
 
 
@@ -46,8 +50,8 @@ def search(check: Check, folder: Path) -> Verdict:
         old.unlink()
     started = time.monotonic()
     _run(["spin", *check.defines(), "-a", str(_model(check))], folder)
-    _run([*COMPILE, "-o", "pan", "pan.c"], folder)
-    text = _run(["./pan", f"-m{DEPTH_MAX}"], folder)
+    _run([*COMPILE, *([] if check.live else SAFETY), "-o", "pan", "pan.c"], folder)
+    text = _run(["./pan", f"-m{DEPTH_MAX}", *(LIVENESS if check.live else [])], folder)
     (folder / "pan.out").write_text(text)
     return _read(check, text, time.monotonic() - started)
 
@@ -69,6 +73,8 @@ def _read(check: Check, text: str, seconds: float) -> Verdict:
     broken = ""
     if found := re.search(r"pan:\d+: assertion violated (\w+)", text):
         broken = found[1]
+    elif re.search(r"pan:\d+: acceptance cycle", text):
+        broken = FOR_EVER
     elif re.search(r"pan:\d+: ", text):
         broken = "stuck"
     return Verdict(
