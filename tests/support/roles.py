@@ -31,8 +31,8 @@ NOBODY = by()
 SERVICES = by("ingest", "syncer", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
 
-OURS = ("outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset")
-OURS += ("operator_action", "schema_migration")
+OURS = ["outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset"]
+OURS += ["operator_action", "schema_migration"]
 EMPTYING = {f"empty {table}": Act(f"TRUNCATE {table}", NOBODY) for table in OURS}
 
 ACTS = EMPTYING | {
