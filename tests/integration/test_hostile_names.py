@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.support import commands, ledger, messages, servers, tool
+from tests.support.eventually import eventually
 from tests.support.ledger import minute
 from tests.support.tool import Tool
 
@@ -97,6 +98,7 @@ def test_log_lines_about_them_are_one_json_object_each(
     with messages.ingest(dsn, amqp_url) as program:
         messages.consuming(program)
         messages.publish(amqp_url, *(messages.body(number, 1) for number in named))
+        eventually(lambda: len(messages.rows(conn)) == len(named), 30)
         messages.queue_drained(program, amqp_url)
         lines = program.logs().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)
