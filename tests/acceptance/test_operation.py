@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.stack import INTERVAL_S, PROGRAMS, Stack, publish, shown
+from tests.support.shown import shown
+from tests.support.stack import INTERVAL_S, PROGRAMS, Stack, publish
 
 TICKS = 5
 LATENESS_MAX_S = 1.0

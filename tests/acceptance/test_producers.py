@@ -3,7 +3,8 @@
 import psycopg
 
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, at_next_boundary, publish
+from tests.support.shown import at_next_boundary
+from tests.support.stack import Stack, publish
 
 SUM = "SELECT count(*), coalesce(sum(transaction_value), 0) FROM historical_transactions"
 

@@ -5,7 +5,8 @@ import pytest
 from docker.models.containers import Container
 
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, publish, shown
+from tests.support.shown import shown
+from tests.support.stack import Stack, publish
 
 # From inside, because an engine takes its own kill for the wish that the container stays down.
 # Number 1 is the init; the service is its child.

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, at_next_boundary, publish
+from tests.support.shown import at_next_boundary
+from tests.support.stack import Stack, publish
 
 MESSAGES = 3000
 RESENT = 300

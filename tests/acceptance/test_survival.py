@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.stack import SERVERS, Stack, at_next_boundary, publish
+from tests.support.shown import at_next_boundary
+from tests.support.stack import SERVERS, Stack, publish
 
 
 def down_and_up(stack: Stack) -> None:

@@ -3,7 +3,8 @@
 import psycopg
 
 from tests.support.eventually import eventually
-from tests.support.stack import Stack, at_next_boundary, publish
+from tests.support.shown import at_next_boundary
+from tests.support.stack import Stack, publish
 
 KEYS = ("1_Visa", "2_Mastercard")
 # As somebody would have made them who never heard of us.

@@ -24,6 +24,7 @@ from tests.faults.reading import reading
 from tests.faults.sequence import EVERY_S, Strike, Striker
 from tests.support import stack as stacks
 from tests.support.eventually import eventually
+from tests.support.shown import shown
 from tests.support.stack import Stack
 
 WELL_TIMEOUT_S = 90.0
@@ -160,12 +161,12 @@ class Campaign:
         boundary = time.time() + stacks.INTERVAL_S
         with self._stack.keydb() as store:
 
-            def shown() -> bool:
+            def reached() -> bool:
                 mark = store.hget("minutebook:watermark", "boundary")
                 return verdict.boundary_of(str(mark or "")) >= boundary
 
-            eventually(shown, 30)
-            seen = stacks.shown(store, *keys()).values
+            eventually(reached, 30)
+            seen = shown(store, *keys()).values
         values = {key: value for key, value in seen.items() if value is not None}
         return differences + list(verdict.of_balances(expected, values, "KeyDB"))
 

@@ -10,12 +10,9 @@ import json
 import os
 import re
 import subprocess
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +25,6 @@ from docker.models.containers import Container
 
 from tests.support import tellings
 from tests.support.containers import ROOT, published_port
-from tests.support.eventually import eventually
 
 INTERVAL_S = 2
 QUEUE = "incoming_transactions"
@@ -43,15 +39,6 @@ ENV_FILES = (".env", ".airgap.env")
 # The same in every run from this checkout, so that runs replace it and none is left behind.
 OUR_IMAGE = "minutebook-test:" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
 COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 180.0, 40
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What KeyDB shows, read in one MULTI."""
-
-    values: dict[str, str | None]
-    boundary: datetime | None
-    applied_at: datetime | None
 
 
 class Stack:
@@ -229,31 +216,3 @@ def publish(stack: Stack, *bodies: bytes, message_ids: Iterable[str] = ()) -> No
         for body, name in zip(bodies, names, strict=True):
             properties = pika.BasicProperties(delivery_mode=2, message_id=name)
             channel.basic_publish("", QUEUE, body, properties, mandatory=True)
-
-
-def shown(keydb: "redis.Redis", *keys: str) -> Shown:
-    """Return what KeyDB shows for `keys` now, with the tick it is of."""
-    pipeline = keydb.pipeline(transaction=True)
-    for key in keys:
-        pipeline.get(key)
-    pipeline.hmget("minutebook:watermark", ["boundary", "applied_at"])
-    *values, times = pipeline.execute()
-    boundary, applied_at = (datetime.fromisoformat(text) if text else None for text in times)
-    return Shown(dict(zip(keys, values, strict=True)), boundary, applied_at)
-
-
-def at_next_boundary(stack: Stack, *keys: str) -> dict[str, str | None]:
-    """Return what KeyDB shows for `keys` at the next boundary: at that one, not a later one."""
-    boundary = (time.time() // INTERVAL_S + 1) * INTERVAL_S
-    with stack.keydb() as keydb:
-
-        def probe() -> Shown | None:
-            seen = shown(keydb, *keys)
-            reached = seen.boundary is not None and seen.boundary.timestamp() >= boundary
-            return seen if reached else None
-
-        seen = eventually(probe, 2 * INTERVAL_S + 5)
-    assert seen is not None
-    assert seen.boundary is not None
-    assert seen.boundary.timestamp() == boundary, "a boundary went by without a tick"
-    return seen.values

@@ -1,0 +1,203 @@
+"""`ops dead-letters replay`: a letter becomes a row or stays one, never both, known by whom."""
+
+import psycopg
+import pytest
+
+from services.ingest import waiting
+from tests.support import messages, tool
+from tests.support.kept import actions, letters, store
+from tests.support.messages import at_once, body, counted, rows, truth
+from tests.support.tool import Tool
+
+
+@pytest.fixture
+def ops(dsn: str, conn: psycopg.Connection) -> Tool:
+    """The tool beside a Postgres that knows two providers; the other servers are down."""
+    messages.add_providers(conn)
+    return tool.deployment(dsn)
+
+
+def test_a_replayed_letter_with_a_mended_body_is_a_row_that_counts_once(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b'{"id": 1, "value": "600"}', "mended"))
+    (number,) = letters(ops).values()
+
+    done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    assert (done["rows"], done["duplicates"], done["dead"]) == (1, 0, {})
+    assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+    assert actions(conn) == [
+        ("dead_letter_replayed", str(number), "row", "night shift", b'{"id": 1, "value": "600"}')
+    ]
+
+
+def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"{}", "twice"))
+    store(ops, (body(), "twice"))  # the producer sent it again, mended, under the same identity
+
+    done = ops.json("dead-letters", "replay", "--all", code=1)
+    assert done["dead"] == {"missing_field": 1}
+    (number,) = letters(ops).values()
+    done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    assert (done["rows"], done["duplicates"]) == (0, 1)
+    assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_what_is_unfit_still_stays_the_same_letter_with_what_is_wrong_now(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"no", "still"))
+    (number,) = letters(ops).values()
+
+    done = ops.json("dead-letters", "replay", str(number), "--body", "[]", code=1)
+    waits = ops.json("dead-letters", "replay", str(number), "--body", body(9).decode(), code=1)
+
+    assert done["letters"] == [{"id": number, "outcome": "not_object"}]
+    assert waits["letters"] == [{"id": number, "outcome": "unknown_provider"}]
+    assert messages.dead_letters(conn) == [("unknown_provider", "waiting", body(9))]
+    assert rows(conn) == []
+    conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        assert waiting.promote_waiting(writer) == 1
+    assert counted(conn) == truth(conn)
+
+
+def test_one_that_cannot_be_stored_does_not_hold_back_the_others(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514", where="true")
+    store(ops, (body(1, 1), "good-1"), (body(1, 666), "bad"), (body(2, 2), "good-2"))
+    assert set(messages.reasons(conn)) == {"refused_by_database"}
+    messages.refuse_no_more(conn)
+    messages.refuse_rows(conn, "23514", where="NEW.transaction_value = 666")
+
+    done = ops.json("dead-letters", "replay", "--reason", "refused_by_database", code=1)
+
+    assert (done["rows"], done["dead"]) == (2, {"refused_by_database": 1})
+    assert sorted(rows(conn)) == [(1, 1), (2, 2)]
+    assert [text for _, _, text in messages.dead_letters(conn)] == [body(1, 666)]
+    assert counted(conn) == truth(conn)
+
+
+def test_a_conflict_is_resolved_by_an_identity_of_its_own(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "same"))
+    store(ops, (body(2, 50), "same"))
+    (number,) = letters(ops).values()
+
+    assert ops.json("dead-letters", "replay", str(number), code=1)["dead"] == {"id_conflict": 1}
+    done = ops.json("dead-letters", "replay", str(number), "--message-id", "another")
+
+    assert done["rows"] == 1
+    assert sorted(rows(conn)) == [(1, 600), (2, 50)]
+    assert counted(conn) == truth(conn)
+
+
+def test_two_people_who_replay_at_once_make_one_row_each(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514")
+    store(ops, *((body(1, number), f"m{number}") for number in range(200)))
+    messages.refuse_no_more(conn)
+
+    done = at_once(*[lambda: ops.json("dead-letters", "replay", "--all")] * 2)
+
+    assert sum(one["rows"] for one in done) == 200
+    assert len(rows(conn)) == 200
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_a_replay_that_the_server_breaks_off_changes_nothing(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    messages.refuse_rows(conn, "23514")
+    store(ops, *((body(1, number), f"m{number}") for number in range(1200)))
+    messages.refuse_no_more(conn)
+    # Refused alike and for no fault of theirs, yet only in the second page.
+    messages.refuse_rows(conn, "53100", where="NEW.transaction_value > 1000")
+
+    done = ops("dead-letters", "replay", "--all", "--json")
+
+    assert done.code == 3
+    assert rows(conn) == []
+    assert len(messages.dead_letters(conn)) == 1200
+    assert actions(conn) == []
+
+
+def test_an_edit_is_for_one_letter_and_nothing_is_replayed_by_mistake(ops: Tool) -> None:
+    assert ops("dead-letters", "replay").code == 2
+    assert ops("dead-letters", "replay", "1", "2", "--body", "{}").code == 2
+    assert ops("dead-letters", "replay", "1", "--all").code == 2
+    assert ops("dead-letters", "purge").code == 2
+
+
+def test_the_original_of_an_edited_letter_is_no_letter_again_when_the_broker_redelivers_it(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    original = b'{"id": 1, "value": "600"}'
+    store(ops, (original, "mended"), (b"{", "mended"))
+    number = min(one["id"] for one in ops.json("dead-letters", "list")["letters"])
+    ops.json("dead-letters", "replay", str(number), "--body", "[]", code=1)
+    store(ops, (original, "mended"))
+    assert len(messages.dead_letters(conn)) == 2
+    ops.json("dead-letters", "replay", str(number), "--body", body().decode())
+
+    store(ops, (original, "mended"), (b"[]", "mended"))
+
+    assert rows(conn) == [(1, 600)]
+    assert messages.dead_letters(conn) == [("not_json", "open", b"{")]
+    store(ops, (original, "another"), (b"[1]", "mended"))
+    assert len(messages.dead_letters(conn)) == 3
+
+
+def test_the_original_of_a_letter_with_a_new_identity_is_no_letter_again_either(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "same"))
+    store(ops, (body(2, 50), "same"))
+    (number,) = letters(ops).values()
+    ops.json("dead-letters", "replay", str(number), "--message-id", "another")
+
+    store(ops, (body(2, 50), "same"))
+    store(ops, (body(1, 600), "same"))
+
+    assert sorted(rows(conn)) == [(1, 600), (2, 50)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_what_a_person_replays_is_stored_though_its_row_was_deleted_by_hand(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "back"))
+    conn.execute("DELETE FROM historical_transactions")
+    messages.refuse_rows(conn, "23514")
+    store(ops, (body(1, 600), "back"))
+    messages.refuse_no_more(conn)
+
+    assert ops.json("dead-letters", "replay", "--all")["rows"] == 1
+
+    assert rows(conn) == [(1, 600)]
+    assert counted(conn) == truth(conn)
+
+
+def test_an_edit_into_another_letter_is_refused(ops: Tool, conn: psycopg.Connection) -> None:
+    store(ops, (b"one", "same"))
+    store(ops, (b"two", "same"))
+    first = min(one["id"] for one in ops.json("dead-letters", "list")["letters"])
+
+    done = ops("dead-letters", "replay", str(first), "--body", "two", "--json")
+
+    assert done.code == 1
+    assert "already" in done.document["error"]["detail"]
+    assert len(messages.dead_letters(conn)) == 2

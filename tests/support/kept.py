@@ -1,0 +1,31 @@
+"""Messages for `ops dead-letters` to work upon, and what it leaves behind."""
+
+from typing import Any
+
+import psycopg
+
+from tests.support import messages
+from tests.support.messages import received
+from tests.support.tool import Tool
+
+
+def store(ops: Tool, *batch: tuple[bytes, str]) -> None:
+    """Have ingest's own path store bodies with their identities, in one batch."""
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        messages.store_batch(
+            writer,
+            [received(text, name, tag=tag) for tag, (text, name) in enumerate(batch, start=1)],
+        )
+
+
+def letters(ops: Tool, *options: str) -> dict[str, int]:
+    """Return the ids of the letters that are there by their identity."""
+    found = ops.json("dead-letters", "list", *options)["letters"]
+    return {one["message_id"]: one["id"] for one in found}
+
+
+def actions(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Return what operators did: action, subject, outcome, operator, body."""
+    return conn.execute(
+        "SELECT action, subject, outcome, operator, body FROM operator_action ORDER BY id"
+    ).fetchall()
