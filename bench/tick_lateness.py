@@ -31,12 +31,18 @@ WARM_UP_TICKS = 5
 MEDIAN_ABOVE_MS, P99_FACTOR, P99_ABOVE_MS = 15.0, 2.0, 25.0
 
 SELECT_TICKS: LiteralString = """
-SELECT t.rows::int, count(b.*)::int
+SELECT (SELECT sum(i.rows) FROM tick i WHERE i.epoch > before.epoch AND i.epoch <= t.epoch)::int,
+       (SELECT count(DISTINCT provider_id)
+          FROM balance b
+         WHERE b.epoch > before.epoch
+           AND b.epoch <= t.epoch)::int,
+       (SELECT count(*) FROM balance b WHERE b.epoch = t.epoch)::int
   FROM tick t
-  JOIN balance b USING (epoch)
+ CROSS JOIN LATERAL (
+       SELECT epoch FROM tick WHERE epoch < t.epoch AND NOT interim ORDER BY epoch DESC LIMIT 1
+       ) AS before
  WHERE t.boundary > to_timestamp(%(after)s)
    AND t.boundary <= to_timestamp(%(last)s)
- GROUP BY t.epoch, t.rows
 """
 
 
@@ -85,8 +91,8 @@ def _watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Second
 def _load(fresh: Ground, after: int, last: int) -> str:
     with psycopg.connect(fresh.dsn) as conn:
         found = conn.execute(SELECT_TICKS, {"after": after, "last": last}).fetchall()
-    counted = median(one for one, _ in found)
-    changed = median(one for _, one in found)
+    counted, changed, late = (median(column) for column in zip(*found, strict=True))
     return (
-        f"per tick, median: {counted:,.0f} transactions counted, {changed:,.0f} providers changed"
+        f"per tick, median: {counted:,.0f} transactions counted, {changed:,.0f} providers changed,"
+        f" {late:,.0f} balances written at the boundary"
     )

@@ -9,6 +9,7 @@ SELECT_BALANCES: LiteralString = """
 WITH last AS (
     SELECT epoch, boundary, snapshot
       FROM tick
+     WHERE NOT interim
      ORDER BY epoch DESC
      LIMIT 1
 ), fresh AS (
@@ -20,6 +21,7 @@ WITH last AS (
 ), newest AS (
     SELECT DISTINCT ON (provider_id) provider_id, key, balance
       FROM balance
+     WHERE epoch <= (SELECT epoch FROM last)
      ORDER BY provider_id, epoch DESC
 )
 SELECT coalesce(n.provider_id, f.provider_id),

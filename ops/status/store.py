@@ -16,6 +16,7 @@ SELECT t.epoch, t.token, t.boundary, t.folded_at, t.published_at,
        t.system_identifier = c.system_identifier, t.snapshot::text
   FROM tick t,
        pg_control_system() c
+ WHERE NOT t.interim
  ORDER BY t.epoch DESC
  LIMIT 1
 """
@@ -25,6 +26,7 @@ SELECT extract(epoch FROM min(gap))::float8
   FROM (SELECT boundary - lag(boundary) OVER (ORDER BY epoch) AS gap
           FROM (SELECT epoch, boundary
                   FROM tick
+                 WHERE NOT interim
                  ORDER BY epoch DESC
                  LIMIT 20) AS last) AS gaps
  WHERE gap > interval '0'

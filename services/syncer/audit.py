@@ -1,6 +1,7 @@
 """A tick recomputed from the outbox rows that are kept, held against what it wrote.
 
 The rows of a tick are those that its snapshot sees and the snapshot of the tick before does not.
+What an interim tick wrote belongs to the tick that shows it.
 """
 
 from dataclasses import dataclass
@@ -17,19 +18,26 @@ DIFFERENCES_MAX = 1000
 """How many differing providers are returned; all are counted."""
 
 SELECT_TICK: LiteralString = """
-SELECT t.epoch, t.boundary, t.snapshot::text, t.rows,
+SELECT t.epoch, t.boundary, t.snapshot::text, noted.rows,
        t.system_identifier = c.system_identifier AS same_cluster,
        p.snapshot::text, p.system_identifier = t.system_identifier AS continued,
-       t.amount
+       noted.amount, p.epoch
   FROM pg_control_system() c
  CROSS JOIN tick t
   LEFT JOIN LATERAL (
-       SELECT snapshot, system_identifier
+       SELECT epoch, snapshot, system_identifier
          FROM tick
         WHERE epoch < t.epoch
+          AND NOT interim
         ORDER BY epoch DESC
         LIMIT 1
        ) AS p ON true
+ CROSS JOIN LATERAL (
+       SELECT sum(rows)::bigint AS rows, sum(amount) AS amount
+         FROM tick
+        WHERE epoch > coalesce(p.epoch, t.epoch - 1)
+          AND epoch <= t.epoch
+       ) AS noted
  WHERE t.epoch = %(epoch)s
     OR t.boundary = %(boundary)s
 """
@@ -53,16 +61,19 @@ WITH counted AS MATERIALIZED (
      GROUP BY provider_id
 ), written AS MATERIALIZED (
     SELECT b.provider_id, b.balance - coalesce(p.balance, 0) AS amount
-      FROM balance b
+      FROM (SELECT DISTINCT ON (provider_id) provider_id, balance
+              FROM balance
+             WHERE epoch > %(epoch_before)s
+               AND epoch <= %(epoch)s
+             ORDER BY provider_id, epoch DESC) AS b
       LEFT JOIN LATERAL (
            SELECT balance
              FROM balance
             WHERE provider_id = b.provider_id
-              AND epoch < %(epoch)s
+              AND epoch <= %(epoch_before)s
             ORDER BY epoch DESC
             LIMIT 1
            ) AS p ON true
-     WHERE b.epoch = %(epoch)s
 ), total AS (
     SELECT coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(amount), 0) AS amount
       FROM counted
@@ -90,7 +101,10 @@ SELECT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A tick as written; `before` is the snapshot of the one before, if that is kept."""
+    """A tick as written, with the interim ticks that it shows.
+
+    `before` and `epoch_before` are snapshot and epoch of the one before, if that is kept.
+    """
 
     epoch: int
     boundary: datetime | None
@@ -100,6 +114,7 @@ class Tick:
     before: str | None
     continued: bool | None
     amount: Decimal
+    epoch_before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +195,7 @@ def check_kept(found: Audit, *, dropped: bool) -> None:
 def _recompute(conn: psycopg.Connection, tick: Tick, before: str) -> Audit:
     query = {
         "epoch": tick.epoch,
+        "epoch_before": tick.epoch_before,
         "before": before,
         "snapshot": tick.snapshot,
         "differences_max": DIFFERENCES_MAX,

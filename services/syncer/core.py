@@ -43,16 +43,22 @@ class Found:
 class NewestTick:
     """The newest row of `tick`; `snapshot` is what had been counted by then.
 
+    What is to be shown is the newest but for interim ticks: `due_epoch`, `due_token`, `boundary`.
     `read_at` is when it was read, by Postgres's clock.
     """
 
     epoch: int
     token: str
+    due_epoch: int
+    due_token: str
     boundary: datetime | None
     snapshot: str
     same_cluster: bool
     read_at: datetime
 
+
+Values = Mapping[str, str]
+"""Balances by key."""
 
 Before = tuple[str | None, str]
 """The key that a provider was shown under, if any, and its balance."""
@@ -65,10 +71,13 @@ class Memory:
     It lives no longer than its connection: a failover can lose rows that were already read.
     `before` is what the ledger says of each provider at `base`: known here, it need not be looked
     up at the boundary. `packed` is all of it in the form that the store takes; None if outdated.
+    `unshown` is what interim ticks up to `base` have changed since the last tick that was to be
+    shown; None if that alone is not what to send: keys came or went, or another syncer wrote one.
     """
 
     base: str
     snapshot: str
+    unshown: Values | None = field(default_factory=dict)
     sums: dict[int, int] = field(default_factory=dict)
     rows: int = 0
     before: dict[int, Before] = field(default_factory=dict)
@@ -82,9 +91,21 @@ class Memory:
         for provider_id, amount in sums:
             self.sums[provider_id] = self.sums.get(provider_id, 0) + amount
 
+    def with_unshown(self, values: Values | None) -> Values | None:
+        """Return `unshown` after one more tick that changed `values`."""
+        if self.unshown is None or values is None:
+            return None
+        return {**self.unshown, **values}
+
     def unknown(self) -> list[int]:
         """Return the providers that changed and of which `before` says nothing yet."""
         return list(self.sums.keys() - self.before.keys())
+
+
+def resume(newest: NewestTick) -> Memory:
+    """Return the memory of one who knows of all before only what the newest tick says."""
+    interim = newest.token != newest.due_token
+    return Memory(newest.token, newest.snapshot, None if interim else {})
 
 
 Cause = Literal["next", "behind", "missing", "unknown"]
@@ -99,7 +120,7 @@ class Publication:
 
     found: Found
     target: Watermark
-    values: Mapping[str, str]
+    values: Values
     removals: tuple[str, ...]
     cause: Cause
     keys_known: bool = False
@@ -141,9 +162,9 @@ def understand(raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str 
 
 
 def is_next(found: Found | None, newest: NewestTick) -> TypeGuard[Found]:
-    """Say whether KeyDB shows the tick that was the newest before the one just written."""
+    """Say whether KeyDB shows the tick that was due before the one just written."""
     mark = found.mark if found else None
-    return mark is not None and (mark.epoch, mark.token) == (newest.epoch, newest.token)
+    return mark is not None and (mark.epoch, mark.token) == (newest.due_epoch, newest.due_token)
 
 
 def settled(found: Found, *, known: bool, target: Watermark) -> bool:

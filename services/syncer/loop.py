@@ -18,8 +18,14 @@ from shared.health import Health
 
 INTERVAL_UNTIL_TOLD_S = 60
 MISSED_TICKS_MAX = 2
-FOLD_BEFORE_TICK_S = 0.075
-"""How long before a tick is expected the outbox is read once more, so that little is left."""
+BEFORE_TICK_S = (0.07, 0.025)
+BEFORE_TICK_PER_PROVIDER_S = 25e-6
+BEFORE_TICK_SHARE_MAX = 0.5
+"""How long before a tick is expected it is prepared: what has come until then is read and written,
+so that little is left. Twice, as the first time takes long enough for much to come meanwhile; the
+longer, the more providers have changed. At most this share of the interval is spent on it."""
+EXPECTED_LATER_S = 0.001
+"""By how much the time at which ticks are expected follows those that come later than expected."""
 
 Turn = Literal["tick", "stood by", "fold"]
 
@@ -47,6 +53,8 @@ class Loop:
         self._behind = False
         self._watching = False
         self._expected_at = -math.inf
+        self._interval_s = 0.0
+        self._prepared = len(BEFORE_TICK_S)
 
     def prepare(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
@@ -64,6 +72,9 @@ class Loop:
             self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
             return "tick"
+        if 0 < self._prepared < len(BEFORE_TICK_S):
+            self._prepare()  # which reads what has come since
+            return "fold"
         moved = self._syncer.fold().moved
         if moved:
             self._stand_by()
@@ -72,9 +83,13 @@ class Loop:
             self._health.progress("watermark")
         if self._behind:
             self._report(self._syncer.publish())
-        if self._left_s() <= FOLD_BEFORE_TICK_S:
-            self._syncer.look()
+        if self._prepared == 0 and self._left_s() <= 0:
+            self._prepare()
         return "stood by" if moved else "fold"
+
+    def _prepare(self) -> None:
+        self._prepared += 1  # at every tick anew: a ticker that stays away leads to no more of it
+        self._syncer.prepare()
 
     def _stand_by(self) -> None:
         """Another syncer is at work: learn from its tick, and look until KeyDB shows that."""
@@ -86,11 +101,16 @@ class Loop:
 
     def _pause_s(self) -> float:
         """Return the time to the next read: the usual, or less shortly before a tick."""
-        left_s = self._left_s() - FOLD_BEFORE_TICK_S
-        return min(left_s, self._fold_interval_s) if left_s > 0 else self._fold_interval_s
+        if self._prepared == len(BEFORE_TICK_S):
+            return self._fold_interval_s
+        return max(0.0, min(self._left_s(), self._fold_interval_s))
 
     def _left_s(self) -> float:
-        return self._expected_at - time.monotonic()
+        """Return the time left until the next tick is to be prepared once more."""
+        before_s = BEFORE_TICK_S[self._prepared]
+        before_s += BEFORE_TICK_PER_PROVIDER_S * self._syncer.changed
+        before_s = min(before_s, BEFORE_TICK_SHARE_MAX * self._interval_s)
+        return self._expected_at - before_s - time.monotonic()
 
     def _handle(self, body: bytes) -> None:
         try:
@@ -98,13 +118,22 @@ class Loop:
         except tick.MalformedTick as error:
             log.error("malformed_tick", error=str(error))
             return
-        self._expected_at = time.monotonic() + received.interval_s
+        self._expected_at = self._came_at(received.interval_s) + received.interval_s
+        self._interval_s = received.interval_s
+        self._prepared = 0
         self._watching = False
         self._expect(received.interval_s)
         published = self._tick(received.boundary)
         if published.current:
             self._health.progress("tick")
         self._report(published)
+
+    def _came_at(self, interval_s: float) -> float:
+        """Return when the tick should have come: they come late, never early."""
+        now = time.monotonic()
+        if now - self._expected_at > interval_s / 2:
+            return now  # the first one, or after some that did not come
+        return min(now, self._expected_at + EXPECTED_LATER_S)
 
     def _tick(self, boundary: datetime) -> Published:
         if tracing.on():

@@ -49,8 +49,9 @@ WITH fresh AS MATERIALIZED (
      ORDER BY c.provider_id -- in the order of the index: 100,000 rows take a quarter less
     RETURNING key, key_changed, balance
 )
-INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
-SELECT %(epoch)s, %(token)s, %(boundary)s, pg_current_snapshot(), last.system_identifier,
+INSERT INTO tick (epoch, token, boundary, interim, snapshot, system_identifier, rows, amount)
+SELECT %(epoch)s, %(token)s, %(boundary)s, %(interim)s, pg_current_snapshot(),
+       last.system_identifier,
        %(held_rows)s + coalesce((SELECT sum(rows) FROM fresh), 0),
        coalesce((SELECT sum(amount) FROM change), 0)
   FROM (SELECT system_identifier FROM tick ORDER BY epoch DESC LIMIT 1) AS last
@@ -110,16 +111,23 @@ def held(memory: Memory) -> dict[str, object]:
 
 
 def insert_tick(
-    conn: psycopg.Connection, mark: Watermark, boundary: datetime, memory: Memory
+    conn: psycopg.Connection, mark: Watermark, boundary: datetime | None, memory: Memory
 ) -> Callable[[], Written]:
     """Write the tick and, for each changed provider, its new balance.
+
+    Without a boundary it is an interim tick: the next one shows what it changed.
 
     The caller holds the lock, and has seen that the newest tick is of this cluster.
 
     What is returned says what was written; asked only after the transaction, it lets a pipeline
     send the statement and the commit together.
     """
-    tick = {"epoch": mark.epoch, "token": mark.token, "boundary": boundary}
+    tick = {
+        "epoch": mark.epoch,
+        "token": mark.token,
+        "boundary": boundary,
+        "interim": boundary is None,
+    }
     return partial(_written, conn.execute(INSERT_TICK, held(memory) | tick))
 
 

@@ -91,7 +91,7 @@ class Publisher:
         newest = store.newest_tick(self._conn)
         if newest.boundary is None:
             return Published("baseline", behind=False)  # the first boundary shows it
-        target = Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
+        target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
         known = self._recognise(found)
         if core.settled(found, known=known, target=target):
             return Published("done", behind=False)
@@ -99,7 +99,7 @@ class Publisher:
             return Published("waiting_for_next_tick", behind=True)
         if found.mark is not None and known:
             values, removals = store.changes(self._conn, found.mark.epoch, target.epoch)
-            in_turn = found.mark.epoch >= target.epoch - 1
+            in_turn = store.is_next(self._conn, found.mark.epoch, target.epoch)
             cause: core.Cause = "next" if in_turn else "behind"
         else:
             values = store.everything(self._conn, target.epoch)

@@ -57,7 +57,7 @@ class Syncer:
                 newest = store.newest_tick(self._conn)
                 if not newest.same_cluster:
                     return Folded(0, moved=False)  # the next tick takes a baseline
-                self._memory = Memory(newest.token, newest.snapshot)
+                self._memory = core.resume(newest)
                 metrics.counted()
             started = time.monotonic()
             fresh = store.read_fresh(self._conn, self._memory.snapshot)
@@ -70,11 +70,20 @@ class Syncer:
             self._look_up(self._memory)
         return Folded(fresh.rows, moved=False)
 
-    def look(self) -> None:
-        """Read KeyDB's watermark for the tick that is about to come.
+    @property
+    def changed(self) -> int:
+        """Return how many providers have changed, as far as is read, that no tick has counted."""
+        return len(self._memory.sums) if self._memory else 0
 
-        If it is another one by then, KeyDB refuses what was planned upon it, and it is read anew.
+    def prepare(self) -> None:
+        """Have little left to do for the tick that is about to come.
+
+        What was added up is written as an interim tick, which is shown together with the next one.
+        KeyDB's watermark is read; if it is another one by then, KeyDB refuses what was planned upon
+        it, and it is read anew. Raises `Unavailable` of Postgres: nothing, or all, was written.
         """
+        with postgres.translating():
+            self._write_interim()
         self._found = self._publisher.read()
 
     def tick(self, boundary: datetime) -> Published:
@@ -113,6 +122,22 @@ class Syncer:
             memory.before |= posting.before(self._conn, unknown)
         posting.held(memory)
 
+    def _write_interim(self) -> None:
+        memory = self._memory
+        if memory is None or not (memory.sums or memory.unshown):
+            return
+        with self._conn.transaction():
+            store.lock_ticks(self._conn)
+            newest = store.newest_tick(self._conn)
+            if newest.token != memory.base or not newest.same_cluster:
+                return  # another syncer is at work: the next read finds out
+            mark = Watermark(newest.epoch + 1, self._new_token())
+            written = posting.insert_tick(self._conn, mark, None, memory)
+        done = written()
+        self._memory = Memory(mark.token, done.snapshot, memory.with_unshown(done.values))
+        metrics.counted()
+        log.info("interim_written", epoch=mark.epoch, rows=done.rows, providers=done.providers)
+
     def _write(
         self, boundary: datetime, found: Found | None
     ) -> tuple[core.Verdict, Publication | None]:
@@ -128,8 +153,9 @@ class Syncer:
             mark = Watermark(
                 core.next_epoch(newest, found), self._new_token(), core.rfc3339(boundary)
             )
+            memory = self._held(newest)
             if newest.same_cluster:
-                written = posting.insert_tick(self._conn, mark, boundary, self._held(newest))
+                written = posting.insert_tick(self._conn, mark, boundary, memory)
             else:
                 store.take_baseline(self._conn, mark, boundary)
         if written is None:
@@ -139,7 +165,13 @@ class Syncer:
                 "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
             )
             return verdict, None
-        return verdict, self._written(newest, mark, written(), found)
+        done = written()
+        self._note_written(mark, done)
+        values = memory.with_unshown(done.values)
+        if values is None or not core.is_next(found, newest):
+            return verdict, None
+        # KeyDB shows the tick before: what differs is what was written since.
+        return verdict, Publication(found, mark, values, (), "next", keys_known=True)
 
     def _judge(self, boundary: datetime, newest: NewestTick) -> core.Verdict:
         ahead = boundaries.ahead(boundary, newest)
@@ -156,11 +188,9 @@ class Syncer:
         """Return what was added up since the newest tick; nothing if that was on another one."""
         if self._memory and self._memory.base == newest.token:
             return self._memory
-        return Memory(newest.token, newest.snapshot)
+        return core.resume(newest)
 
-    def _written(
-        self, newest: NewestTick, mark: Watermark, written: posting.Written, found: Found | None
-    ) -> Publication | None:
+    def _note_written(self, mark: Watermark, written: posting.Written) -> None:
         self._memory = Memory(mark.token, written.snapshot)
         metrics.counted()
         log.info(
@@ -170,7 +200,3 @@ class Syncer:
             rows=written.rows,
             providers=written.providers,
         )
-        if written.values is None or not core.is_next(found, newest):
-            return None
-        # KeyDB shows the tick before: what differs is what this one has just written.
-        return Publication(found, mark, written.values, (), "next", keys_known=True)

@@ -26,10 +26,17 @@ OPTIONS = (
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0))"
 
 SELECT_NEWEST: LiteralString = """
-SELECT t.epoch, t.token, t.boundary, t.snapshot::text,
+SELECT t.epoch, t.token, due.epoch, due.token, due.boundary, t.snapshot::text,
        t.system_identifier = c.system_identifier AS same_cluster, clock_timestamp()
-  FROM tick t,
-       pg_control_system() c
+  FROM pg_control_system() c
+ CROSS JOIN (
+       SELECT epoch, token, boundary
+         FROM tick
+        WHERE NOT interim
+        ORDER BY epoch DESC
+        LIMIT 1
+       ) AS due
+ CROSS JOIN tick t
  ORDER BY t.epoch DESC
  LIMIT 1
 """
@@ -58,6 +65,15 @@ SELECT published_at IS NOT NULL
   FROM tick
  WHERE epoch = %(epoch)s
    AND token = %(token)s
+"""
+
+SELECT_PASSED_OVER: LiteralString = """
+SELECT EXISTS (
+       SELECT
+         FROM tick
+        WHERE epoch > %(known)s
+          AND epoch < %(target)s
+          AND NOT interim)
 """
 
 SELECT_CHANGED: LiteralString = """
@@ -104,6 +120,7 @@ SELECT_INTERVAL: LiteralString = """
 SELECT extract(epoch FROM nullif(max(boundary) - min(boundary), interval '0'))::float8
   FROM (SELECT boundary
           FROM tick
+         WHERE NOT interim
          ORDER BY epoch DESC
          LIMIT 2) AS last
 """
@@ -136,7 +153,7 @@ def lock_ticks(conn: psycopg.Connection) -> None:
 
 
 def newest_tick(conn: psycopg.Connection) -> NewestTick:
-    """Return the newest tick; there is always one, the baseline."""
+    """Return the newest tick, and the one to be shown; there is always one, the baseline."""
     row = conn.execute(SELECT_NEWEST).fetchone()
     if row is None:
         raise LookupError("no baseline: the tick table is empty")
@@ -176,6 +193,12 @@ def is_noted(conn: psycopg.Connection, mark: Watermark) -> bool | None:
     """Say of a tick whether it is noted when it was shown; None if this database never wrote it."""
     row = conn.execute(SELECT_NOTED, {"epoch": mark.epoch, "token": mark.token}).fetchone()
     return None if row is None else bool(row[0])
+
+
+def is_next(conn: psycopg.Connection, known: int, target: int) -> bool:
+    """Say whether no tick that was to be shown lies between `known` and `target`."""
+    row = conn.execute(SELECT_PASSED_OVER, {"known": known, "target": target}).fetchone()
+    return row == (False,)
 
 
 def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str, str], set[str]]:

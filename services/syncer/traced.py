@@ -22,6 +22,7 @@ SELECT t.snapshot::text, before.snapshot::text
        SELECT snapshot
          FROM tick
         WHERE epoch < t.epoch
+          AND NOT interim
         ORDER BY epoch DESC
         LIMIT 1
        ) AS before

@@ -142,6 +142,8 @@ FAULTS: list[Fault] = [
     KillPoint("ticker", "killed after the confirm", "after publish"),
     # §4: fold, lock, tick, commit; §5: watermark, script, published_at, ack of the tick.
     KillPoint("syncer", "killed after a fold", "after fold"),
+    KillPoint("syncer", "killed between interim tick and COMMIT", "before COMMIT of interim tick"),
+    KillPoint("syncer", "killed after an interim tick", "after COMMIT of interim tick"),
     KillPoint("syncer", "killed after reading the watermark", "watermark read"),
     KillPoint("syncer", "killed with the lock", "after lock"),
     KillPoint("syncer", "killed between tick and COMMIT", "before COMMIT of tick"),

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import psycopg
@@ -19,10 +19,15 @@ CHUNKS = 3
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement with a name; `weigh` says of its parameters how much work is in hand."""
+    """A statement with a name. Parameters say how much work is in hand, and which kind it is."""
 
     name: str
     weigh: Callable[[Any], int] = lambda _: 1
+    kind: Callable[[Any], str] = lambda _: ""
+
+    def given(self, params: Any) -> "Statement":
+        """Return it under the name that it has with these parameters."""
+        return replace(self, name=f"{self.kind(params)}{self.name}")
 
 
 class MortalConnection:
@@ -46,6 +51,7 @@ class MortalConnection:
         statement = self._names.get(query)
         if statement is None:
             return self._conn.execute(cast("Any", query), params, **options)
+        statement = statement.given(params)
         self._last, self._in_hand = statement, statement.weigh(params)
         self._dying.at(f"before {statement.name}", self._in_hand)
         done = self._conn.execute(cast("Any", query), params, **options)

@@ -22,7 +22,9 @@ DYING = dying.by_settings()
 NAMES = {
     store.SELECT_FRESH: Statement("fold"),
     store.LOCK: Statement("lock"),
-    posting.INSERT_TICK: Statement("tick"),
+    posting.INSERT_TICK: Statement(
+        "tick", kind=lambda params: "interim " if params["interim"] else ""
+    ),
     store.UPDATE_PUBLISHED: Statement("published_at"),
     upkeep.DROP_PARTITION: Statement("drop"),
 }

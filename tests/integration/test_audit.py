@@ -172,7 +172,13 @@ def test_many_rows_kept_beside_do_not_slow_it_down(
     syncer.tick(minute(6))
     row = conn.execute("SELECT snapshot::text FROM tick WHERE epoch = 2").fetchall()
     after = conn.execute("SELECT snapshot::text FROM tick WHERE epoch = 3").fetchall()
-    query = {"epoch": 3, "before": row[0][0], "snapshot": after[0][0], "differences_max": 10}
+    query = {
+        "epoch": 3,
+        "epoch_before": 2,
+        "before": row[0][0],
+        "snapshot": after[0][0],
+        "differences_max": 10,
+    }
     with conn.transaction():
         conn.execute(audit.INDEXES_ONLY)
         plan = conn.execute("EXPLAIN " + audit.SELECT_DIFFERENCES, query).fetchall()

@@ -153,7 +153,12 @@ def test_a_tick_reads_what_is_fresh_and_of_each_changed_provider_the_newest_bala
 ) -> None:
     memory = Memory("before", last(ours))
     memory.add(memory.snapshot, [(one, 1) for one in range(1, CHANGED + 1)], CHANGED)
-    mark = {"epoch": TICKS + 1, "token": "new", "boundary": "2026-01-01T00:00:00Z"}
+    mark = {
+        "epoch": TICKS + 1,
+        "token": "new",
+        "boundary": "2026-01-01T00:00:00Z",
+        "interim": False,
+    }
     plan = explain(ours, posting.INSERT_TICK, posting.held(memory) | mark)
     assert_narrow(plan, "outbox", "balance", "initial_data")
     assert {"balance_pkey", "initial_data_pkey"} <= indexes(plan)

@@ -148,6 +148,39 @@ def test_without_ticks_for_two_intervals_it_is_unwell_and_gets_well_by_itself(
         eventually(lambda: health(syncer) == (200, {"ok": True, "problems": {}}))
 
 
+def interims(conn: psycopg.Connection) -> int:
+    row = conn.execute("SELECT count(*) FROM tick WHERE interim").fetchone()
+    assert row
+    return int(row[0])
+
+
+def spend(conn: psycopg.Connection, provider: int) -> bool:
+    add(conn, provider, 1)
+    return True
+
+
+def test_a_tick_is_prepared_twice_and_no_more_while_it_does_not_come(
+    environment: Environment,
+    conn: psycopg.Connection,
+    store: "redis.Redis",
+    channel: BlockingChannel,
+) -> None:
+    visa = ledger.add_provider(conn, "Visa", 1000)
+    with programs.running("services.syncer", **environment) as syncer:
+        eventually(lambda: health(syncer)[0] == 200, 15)
+        publish(channel)
+        eventually(lambda: works(syncer))
+        eventually(lambda: spend(conn, visa) and interims(conn) == 2)
+        until = syncer.metric("minutebook_fold_seconds_count") + 3
+        eventually(
+            lambda: spend(conn, visa) and syncer.metric("minutebook_fold_seconds_count") >= until
+        )
+        assert interims(conn) == 2
+        publish(channel)
+        eventually(lambda: ledger.shown(store) == ledger.truth(conn))
+    ledger.assert_counted_once(conn)
+
+
 @pytest.mark.parametrize(
     "body", [b"\xff not a tick", b'{"tick":"0001-01-01T00:00:00+23:59","interval_s":1,"ticker":""}']
 )

@@ -109,6 +109,11 @@ class Machine(Watched):
     def fold(self, number: int, count: int) -> None:
         self.pair.begin(number, lambda syncer: syncer.fold(), count)
 
+    @rule(number=HANDS, count=st.integers(0, 12))
+    def prepare(self, number: int, count: int) -> None:
+        """Write an interim tick of what a fold has read, and look at KeyDB."""
+        self.pair.begin(number, lambda syncer: syncer.prepare(), count)
+
     @rule(number=HANDS, count=st.integers(0, 20))
     def publish(self, number: int, count: int) -> None:
         self.pair.begin(number, lambda syncer: syncer.publish(), count)

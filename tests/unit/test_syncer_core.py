@@ -16,7 +16,16 @@ TARGET = Watermark(7, "seven")
 
 
 def newest(epoch: int) -> NewestTick:
-    return NewestTick(epoch, "token", NOON, "1:1:", same_cluster=True, read_at=NOON)
+    return NewestTick(
+        epoch=epoch,
+        token="token",
+        due_epoch=epoch,
+        due_token="token",
+        boundary=NOON,
+        snapshot="1:1:",
+        same_cluster=True,
+        read_at=NOON,
+    )
 
 
 def found(epoch: int) -> Found:

@@ -71,7 +71,7 @@ def test_a_provider_that_differs_twice_is_one() -> None:
 def tick(**changes: object) -> audit.Tick:
     whole = {
         "epoch": 7, "boundary": NOON, "snapshot": "1:1:", "rows": 3, "same_cluster": True,
-        "before": "1:1:", "continued": True, "amount": Decimal(5),
+        "before": "1:1:", "continued": True, "amount": Decimal(5), "epoch_before": 6,
     }  # fmt: skip
     return audit.Tick(**(whole | changes))  # type: ignore[arg-type]
 
