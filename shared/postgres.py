@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from shared.errors import Refusal, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
-SCHEMA_NEEDED = 10
+SCHEMA_NEEDED = 11
 SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 
 CONNECT_TIMEOUT_S = 5

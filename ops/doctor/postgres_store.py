@@ -24,7 +24,7 @@ SELECT name, setting
  WHERE name = ANY (%(names)s)
 """
 SELECT_SCHEMA: LiteralString = "SELECT coalesce(max(version), 0) FROM schema_migration"
-SELECT_LOAD: LiteralString = """
+SELECT_LOAD: LiteralString = r"""
 SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
        coalesce((SELECT extract(epoch FROM now() - min(xact_start))::float8
                    FROM pg_stat_activity
@@ -38,9 +38,13 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
        (SELECT count(*) FROM outbox_default),
        EXISTS (SELECT
                  FROM pg_inherits i
+                 JOIN pg_class c ON c.oid = i.inhrelid
+                CROSS JOIN LATERAL (
+                      SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                          'FROM \(''(.+)''\) TO \(''(.+)''\)') AS range) AS b
                 WHERE i.inhparent = 'outbox'::regclass
-                  AND i.inhrelid = to_regclass('outbox_' || to_char(
-                      (now() + interval '1 hour') AT TIME ZONE 'UTC', 'YYYYMMDD_HH24')))
+                  AND now() + interval '1 hour' >= b.range[1]::timestamptz
+                  AND now() + interval '1 hour' < b.range[2]::timestamptz)
 """
 SELECT_TRIGGERS: LiteralString = """
 SELECT tgrelid::regclass::text, tgname

@@ -16,24 +16,24 @@ from psycopg import errors
 from services.syncer import metrics
 from shared import postgres
 
-HOURS_AHEAD = 2
+AHEAD_H = range(5)
+"""A partition takes four hours, or less beside hourly ones; no hour until then is without one."""
 PRUNED_TICKS_MAX = 100
 FORGOTTEN_MAX = 10_000
 EVERY_S = 60.0
 
 LIMIT_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '50ms'"
 MAKE_PARTITION: LiteralString = """
-SELECT minutebook_make_partition(
-       date_trunc('hour', now(), 'UTC') + make_interval(hours => %(hours)s))
+SELECT minutebook_make_partition(now() + make_interval(hours => %(hours)s))
 """
-SELECT_EXPIRED: LiteralString = """
+SELECT_EXPIRED: LiteralString = r"""
 SELECT c.relname
   FROM pg_inherits i
   JOIN pg_class c ON c.oid = i.inhrelid
  WHERE i.inhparent = 'outbox'::regclass
    AND c.relname ~ '^outbox_[0-9]{8}_[0-9]{2}$'
-   AND to_timestamp(right(c.relname, 11) || '+00', 'YYYYMMDD_HH24TZH')
-       < now() - make_interval(hours => %(retention_h)s + 1)
+   AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(.+)''\)'))[1]::timestamptz
+       < now() - make_interval(hours => %(retention_h)s)
  ORDER BY c.relname
 """
 DROP_PARTITION: LiteralString = "SELECT minutebook_drop_partition(%(name)s)"
@@ -92,9 +92,7 @@ class Done:
 def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done:
     """Do one bounded round. Raises `Unavailable`; a lock not had in 50 ms is not an error."""
     with postgres.translating():
-        made = _until_in_the_way(
-            conn, [partial(_make, conn, hours) for hours in range(HOURS_AHEAD + 1)]
-        )
+        made = _until_in_the_way(conn, [partial(_make, conn, hours) for hours in AHEAD_H])
         expired = conn.execute(SELECT_EXPIRED, {"retention_h": outbox_h}).fetchall()
         dropped = _until_in_the_way(conn, [partial(_drop, conn, name) for (name,) in expired])
         pruned = _prune(conn, history_d) + _forget(conn, outbox_h)
@@ -105,7 +103,7 @@ def run_once(conn: psycopg.Connection, *, outbox_h: int, history_d: int) -> Done
 
 
 def _until_in_the_way(conn: psycopg.Connection, works: Iterable[Callable[[], bool]]) -> int:
-    done = 0
+    done, in_use = 0, False
     for work in works:
         try:
             with conn.transaction():
@@ -114,9 +112,9 @@ def _until_in_the_way(conn: psycopg.Connection, works: Iterable[Callable[[], boo
         except errors.LockNotAvailable:
             break  # who holds this up holds up the rest, too, and writers queue behind each attempt
         except errors.CheckViolation:
-            log.error(
-                "default_partition_in_use", hint="rows there lie in the time of a new partition"
-            )
+            in_use = True
+    if in_use:
+        log.error("default_partition_in_use", hint="rows there lie in the time of a new partition")
     return done
 
 

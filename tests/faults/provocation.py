@@ -25,7 +25,8 @@ Nudge = Callable[[], object]
 PROVIDER, NAME = 900_001, "Provoked"
 KEYS = [f"{PROVIDER}_{NAME}"]
 VALUE = 77
-EXPIRED_H = range(40, 4000)
+PARTITION_H = 4
+EXPIRED_H = range(40, 16_000)
 """One drawn at random: two faults at a time must not have the same partition."""
 PATIENCE_S = 60.0
 HELD = "held between detach and drop"
@@ -98,6 +99,7 @@ def expired_partition(stack: Stack, *, held: bool = False) -> Iterator[Nudge]:
     """Have the syncer find a partition to drop; `held` between detach and drop, once."""
     age = timedelta(hours=random.choice(EXPIRED_H))
     hour = (datetime.now(UTC) - age).replace(minute=0, second=0, microsecond=0)
+    hour -= timedelta(hours=hour.hour % PARTITION_H)
     name = f"outbox_{hour:%Y%m%d_%H}"
 
     def make(conn: psycopg.Connection) -> bool:

@@ -73,8 +73,9 @@ def test_afterwards_upkeep_makes_and_drops_partitions_as_ever(
         sql.lock_ticks(conn)
         ledger.tick_within(conn, minute(1))
     done = upkeep.run_once(ours, outbox_h=24, history_d=30)
-    assert (done.made, done.dropped) == (2, 1)
-    assert len(conn.execute(ATTACHED).fetchall()) == len(made) + 1
+    assert done.dropped == 1
+    assert done.made in {1, 2}, "the rest of these four hours, if there is any, and the next ones"
+    assert len(conn.execute(ATTACHED).fetchall()) == len(made) + done.made - 1
     constraints = conn.execute(
         "SELECT DISTINCT array_agg(conname::text ORDER BY conname) FROM pg_constraint"
         " WHERE contype = 'c' AND conrelid::regclass::text ~ '^outbox(_default|_2)'"

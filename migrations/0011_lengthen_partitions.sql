@@ -1,0 +1,51 @@
+-- Four hours of the outbox to a partition instead of one: every read of what is fresh looks into the
+-- index of each, so what it costs grows with their number. Those that are there stay as they are.
+--
+-- Makes the partition that `first` lies in, if there is none. LIKE and ATTACH instead of PARTITION
+-- OF: that would lock out the writers of all the others. Beside hourly ones (an earlier release's, a
+-- repair's) it takes the gap that they leave.
+CREATE OR REPLACE FUNCTION minutebook_make_partition(first timestamptz) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    span      constant interval := interval '4 hours';
+    begins    timestamptz := date_bin(span, first, timestamptz '1970-01-01 00:00:00+00');
+    ends      timestamptz := begins + span;
+    neighbour record;
+    name      text;
+BEGIN
+    -- Two syncers may find it missing at the same moment.
+    PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:partitions', 0));
+    FOR neighbour IN
+        SELECT b.range[1]::timestamptz AS begins, b.range[2]::timestamptz AS ends
+          FROM pg_inherits i
+          JOIN pg_class c ON c.oid = i.inhrelid
+         CROSS JOIN LATERAL (
+               SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                   'FROM \(''(.+)''\) TO \(''(.+)''\)') AS range) AS b
+         WHERE i.inhparent = 'outbox'::regclass
+           AND b.range IS NOT NULL
+    LOOP
+        IF first >= neighbour.begins AND first < neighbour.ends THEN
+            RETURN false;
+        ELSIF neighbour.ends <= first THEN
+            begins := greatest(begins, neighbour.ends);
+        ELSE
+            ends := least(ends, neighbour.begins);
+        END IF;
+    END LOOP;
+    name := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    EXECUTE format('CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)', name);
+    EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   name, begins, ends);
+    RETURN true;
+END
+$$;
+
+-- As in 0003, for what was replaced here.
+DO $$
+BEGIN
+    EXECUTE format(
+        'ALTER FUNCTION minutebook_make_partition(timestamptz) SET search_path = %I, pg_temp',
+        current_schema());
+END
+$$;
