@@ -14,7 +14,7 @@ from ops.status.view import view
 from shared import program, settings
 
 
-@click.command()
+@click.command(short_help="Show what is wrong, and what to type next.")
 @click.option("--watch", is_flag=True, help="Look again and again until Ctrl-C.")
 @click.option(
     "--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from ops.status.seen import Down, LastTick, Ledger, Seen
+from ops.status.seen import ABSENT, CLOSED, SILENT, Down, LastTick, Ledger, Seen, Service
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
 from shared.amqp.link import BLOCKED
@@ -16,13 +16,23 @@ LATENESS_MAX_S = 1.0
 MISSED_TICKS_MAX = 2
 BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
+SERVERS = {"postgres": "Postgres", "rabbitmq": "RabbitMQ", "keydb": "KeyDB"}
 REMEDIES = {
     "53100": "free space on Postgres's disk: docker compose exec postgres df -h;"
     " all goes on by itself",
     BLOCKED: "free memory or disk of RabbitMQ: docker compose exec rabbitmq rabbitmq-diagnostics"
     " alarms; ticks go on by themselves",
+    "is read-only": "ops doctor   (transaction_read_only: a replica, or set so)",
+    "password authentication failed": "docs/runbook.md, Rotate credentials: the login has another"
+    " password than the setting",
 }
-"""What to do where a reason holds these words: SQLSTATEs, and what is said of a broker."""
+"""What to do where a reason holds these words: SQLSTATEs, and what servers say of themselves."""
+WAKING = {
+    ABSENT: "docker compose up -d {name}; docker compose logs --tail 50 {name}",
+    CLOSED: "docker compose logs --tail 50 {name}; docker compose up -d {name}",
+    SILENT: "docker compose ps -a {name}; docker compose unpause {name}   (if it is paused)",
+}
+"""What to do where a service does not answer at all."""
 
 Level = Literal["wrong", "note"]
 
@@ -46,7 +56,7 @@ def judge(seen: Seen) -> list[Finding]:
 
 
 def _down(seen: Seen) -> Iterator[Finding]:
-    for name in ("postgres", "rabbitmq", "keydb"):
+    for name in SERVERS:
         server = getattr(seen, name)
         if isinstance(server, Down):
             yield Finding(
@@ -64,9 +74,21 @@ def _services(seen: Seen) -> Iterator[Finding]:
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
-        start = f"docker compose up -d {one.name}; " if one.error else ""
-        do = _remedy(said) or f"{start}docker compose logs --tail 50 {one.name}"
-        yield Finding("wrong", one.name, says, do)
+        yield Finding("wrong", one.name, says, _remedy(said) or _waking(seen, one, said))
+
+
+def _waking(seen: Seen, one: Service, said: str) -> str:
+    if one.error:
+        return WAKING.get(one.error, WAKING[ABSENT]).format(name=one.name)
+    blamed = [name for name in SERVERS if f"{name}: " in said]
+    follows = not blamed or any(isinstance(getattr(seen, name), Down) for name in blamed)
+    return (follows and _first(seen)) or f"docker compose logs --tail 50 {one.name}"
+
+
+def _first(seen: Seen) -> str:
+    """Say what comes first where something follows from a server that is down."""
+    down = [called for name, called in SERVERS.items() if isinstance(getattr(seen, name), Down)]
+    return f"bring {' and '.join(down)} back first" if down else ""
 
 
 def _remedy(reason: str) -> str:
@@ -137,7 +159,7 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
 
 def _who_is_to_blame(seen: Seen) -> str:
     if isinstance(seen.rabbitmq, Down):
-        return "bring RabbitMQ back first: ticks come through it"
+        return f"{_first(seen)}: ticks come through it"
     if seen.rabbitmq.ticks is None or not seen.rabbitmq.ticks.consumers:
         return "docker compose up -d syncer; docker compose logs --tail 50 syncer"
     if seen.rabbitmq.ticks.messages:
@@ -182,7 +204,7 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
             "wrong",
             "syncer",
             "no syncer waits for ticks",
-            "docker compose up -d syncer; docker compose logs --tail 50 syncer",
+            _first(seen) or "docker compose up -d syncer; docker compose logs --tail 50 syncer",
         )
 
 
@@ -202,7 +224,8 @@ def _keydb(seen: Seen) -> Iterator[Finding]:
         yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
     elif shown.age_s is None or shown.age_s > _patience_s(seen):
         says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
-        yield Finding("wrong", "keydb", says, "docker compose logs --tail 50 syncer ticker")
+        do = _first(seen) or "docker compose logs --tail 50 syncer ticker"
+        yield Finding("wrong", "keydb", says, do)
 
 
 def _patience_s(seen: Seen) -> float:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ops.status.core import Finding
 from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown
-from ops.wording import age, moment, visible
+from ops.wording import age, count, moment, visible
 from shared.amqp.link import QueueState
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
@@ -57,14 +57,14 @@ def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:
         return Text(f"no answer: {visible(server.error)}", style=STYLES["wrong"])
     says = f"version {visible(server.version)}"
     if isinstance(server, Ledger):
-        says += f", schema {server.schema}, {server.providers:,} providers"
-    return says + (f", {server.keys:,} keys of ours" if isinstance(server, Shown) else "")
+        says += f", schema {server.schema}, {count(server.providers, 'provider')}"
+    return says + (f", {count(server.keys, 'key')} of ours" if isinstance(server, Shown) else "")
 
 
 def _queue(state: QueueState | None) -> str:
     if state is None:
         return "does not exist"
-    return f"{state.messages:,} ready, {state.consumers} consumers"
+    return f"{state.messages:,} ready, {count(state.consumers, 'consumer')}"
 
 
 def _tick(tick: LastTick) -> str:
@@ -76,7 +76,7 @@ def _tick(tick: LastTick) -> str:
 
 def _unfolded(ledger: Ledger) -> str:
     oldest = f", the oldest {age(ledger.unfolded_age_s)} old" if ledger.unfolded_rows else ""
-    return f"{ledger.unfolded_rows:,} rows since that tick{oldest}"
+    return f"{count(ledger.unfolded_rows, 'row')} since that tick{oldest}"
 
 
 def _shown(shown: Shown) -> str:
@@ -96,7 +96,7 @@ def _service(replicas: Sequence[Service]) -> str:
     if well == len(replicas):
         return f"{replicas[0].name}{number} well"
     if all(one.error for one in replicas):
-        return f"{replicas[0].name} gone"
+        return f"{replicas[0].name} silent"
     return f"{replicas[0].name} {well} of {len(replicas)} well"
 
 
