@@ -105,7 +105,9 @@ def partitions_() -> Answer:
         rows = "-" if one.rows is None else f"{one.rows:,}"
         table.add_row(one.name, one.bounds, rows, f"{one.bytes:,}")
     document = {"default_rows": stray, "partitions": found}
-    return Answer(document, table, program.EXIT_FINDING if stray else 0)
+    if not stray:
+        return Answer(document, table)
+    return Answer(document, Group(table, Text("next: ops outbox repair")), program.EXIT_FINDING)
 
 
 @outbox_.command("repair", short_help="Move the default partition's rows where they belong.")

@@ -123,7 +123,7 @@ def _postgres(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "wrong",
             "outbox",
-            f"{rows} in the default partition: they count, but keep partitions from being made",
+            f"{rows} in the default partition: counted, but in the way of new partitions",
             "ops outbox repair",
         )
     yield from _letters(ledger)

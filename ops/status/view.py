@@ -1,6 +1,7 @@
 """The same for people: a table of what was seen, then what is wrong and what to type next."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,12 +17,25 @@ STYLES = {"wrong": "bold red", "note": "yellow"}
 
 def view(seen: Seen, findings: Sequence[Finding]) -> RenderableType:
     """Return what a person is shown."""
+    return Group(_table(seen), Text(), *_findings(findings))
+
+
+def watched(
+    seen: Seen, findings: Sequence[Finding], *, looked_at: datetime, every_s: float
+) -> RenderableType:
+    """Return the same for a live view: a terminal cuts off its end, so what is wrong is first."""
+    at = moment(looked_at.replace(microsecond=0))
+    head = Text(f"{at}, every {every_s:g} s; Ctrl-C ends", style="dim")
+    return Group(head, Text(), *_findings(findings), Text(), _table(seen))
+
+
+def _table(seen: Seen) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, says in _lines(seen):
         table.add_row(name, says)
-    return Group(table, Text(), *_findings(findings))
+    return table
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[Text]:

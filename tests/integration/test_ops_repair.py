@@ -140,6 +140,7 @@ def test_rows_of_the_default_partition_are_counted_and_moved(
     )
 
     assert ops.json("outbox", "partitions", code=1)["default_rows"] == 1
+    assert "next: ops outbox repair" in ops("outbox", "partitions").stdout
     assert ops.json("outbox", "repair") == {"moved": 1}
     assert actions(conn) == [
         ("outbox_repaired", "outbox_default", "1 row moved", "night shift", {})

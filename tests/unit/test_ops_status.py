@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ops.status.core import Finding, judge
 from ops.status.seen import (
@@ -22,7 +22,7 @@ from ops.status.seen import (
     Service,
     Shown,
 )
-from ops.status.view import view
+from ops.status.view import view, watched
 from shared.amqp.link import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
@@ -40,10 +40,14 @@ ONE_KEY = replace(SHOWN, keys=1)
 
 
 def shown_to_people(seen: Seen) -> str:
+    return drawn(view(seen, judge(seen)))
+
+
+def drawn(what: RenderableType) -> str:
     """Return what a terminal would show, without the spaces at the ends of lines."""
     wide = Console(width=120, file=io.StringIO())
     with wide.capture() as captured:
-        wide.print(view(seen, judge(seen)))
+        wide.print(what)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
@@ -272,6 +276,16 @@ def test_one_of_a_kind_is_not_said_to_be_several() -> None:
     assert "1 key of ours\n" in said
     assert "0 ready, 1 consumer\n" in said
     assert "1 row since that tick" in said
+
+
+def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
+    wrong = replace(WELL, keydb=Down("refused"))
+
+    said = drawn(watched(wrong, judge(wrong), looked_at=NOW, every_s=2.0)).splitlines()
+
+    assert said[0] == "2026-11-20T23:42:30Z, every 2 s; Ctrl-C ends"
+    assert said[2] == "WRONG  keydb: keydb gives no answer: refused"
+    assert said[-1].startswith("dead letters ")
 
 
 def test_replicas_of_a_service_are_counted_and_silent_ones_said() -> None:
