@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from ops.status.seen import ABSENT, CLOSED, SILENT, Down, LastTick, Ledger, Seen, Service
+from ops.status.remedies import SERVERS, first, remedy, rousing, shortage, waking
+from ops.status.seen import Down, LastTick, Ledger, Seen
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
-from shared.amqp.link import BLOCKED
 from shared.postgres import SCHEMA_NEEDED
 
 LATENESS_MAX_S = 1.0
@@ -16,24 +16,6 @@ LATENESS_MAX_S = 1.0
 MISSED_TICKS_MAX = 2
 BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
-SERVERS = {"postgres": "Postgres", "rabbitmq": "RabbitMQ", "keydb": "KeyDB"}
-REMEDIES = {
-    "53100": "free space on Postgres's disk: docker compose exec postgres df -h;"
-    " all goes on by itself",
-    BLOCKED: "free memory or disk of RabbitMQ: docker compose exec rabbitmq rabbitmq-diagnostics"
-    " alarms; ticks go on by themselves",
-    "is read-only": "ops doctor   (transaction_read_only: a replica, or set so)",
-    "password authentication failed": "docs/runbook.md, Rotate credentials: the login has another"
-    " password than the setting",
-}
-"""What to do where a reason holds these words: SQLSTATEs, and what servers say of themselves."""
-WAKING = {
-    ABSENT: "docker compose up -d {name}; docker compose logs --tail 50 {name}",
-    CLOSED: "docker compose logs --tail 50 {name}; docker compose up -d {name}",
-    SILENT: "docker compose ps -a {name}; docker compose unpause {name}   (if it is paused)",
-}
-"""What to do where a service does not answer at all."""
-
 Level = Literal["wrong", "note"]
 
 
@@ -63,7 +45,7 @@ def _down(seen: Seen) -> Iterator[Finding]:
                 "wrong",
                 name,
                 f"{name} gives no answer: {server.error}",
-                _remedy(server.error)
+                remedy(server.error)
                 or f"docker compose ps {name}; docker compose logs --tail 50 {name}",
             )
 
@@ -74,25 +56,7 @@ def _services(seen: Seen) -> Iterator[Finding]:
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
-        yield Finding("wrong", one.name, says, _remedy(said) or _waking(seen, one, said))
-
-
-def _waking(seen: Seen, one: Service, said: str) -> str:
-    if one.error:
-        return WAKING.get(one.error, WAKING[ABSENT]).format(name=one.name)
-    blamed = [name for name in SERVERS if f"{name}: " in said]
-    follows = not blamed or any(isinstance(getattr(seen, name), Down) for name in blamed)
-    return (follows and _first(seen)) or f"docker compose logs --tail 50 {one.name}"
-
-
-def _first(seen: Seen) -> str:
-    """Say what comes first where something follows from a server that is down."""
-    down = [called for name, called in SERVERS.items() if isinstance(getattr(seen, name), Down)]
-    return f"bring {' and '.join(down)} back first" if down else ""
-
-
-def _remedy(reason: str) -> str:
-    return "; ".join(do for words, do in REMEDIES.items() if words in reason)
+        yield Finding("wrong", one.name, says, remedy(said) or waking(seen, one, said))
 
 
 def _postgres(seen: Seen) -> Iterator[Finding]:
@@ -159,15 +123,18 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
 
 def _who_is_to_blame(seen: Seen) -> str:
     if isinstance(seen.rabbitmq, Down):
-        return f"{_first(seen)}: ticks come through it"
+        return f"{first(seen)}: ticks come through it"
+    if short := shortage(seen):
+        return short
     if seen.rabbitmq.ticks is None or not seen.rabbitmq.ticks.consumers:
-        return "docker compose up -d syncer; docker compose logs --tail 50 syncer"
+        return rousing(seen, "syncer") or (
+            "docker compose up -d syncer; docker compose logs --tail 50 syncer"
+        )
     if seen.rabbitmq.ticks.messages:
         return "docker compose logs --tail 50 syncer   (a tick waits, the syncer does not take it)"
     # An alarm of the broker's is not to be seen from here: it stops only those who publish.
-    return (
-        "docker compose up -d ticker; docker compose logs --tail 50 ticker; ops doctor   (alarms)"
-    )
+    start = "docker compose up -d ticker; docker compose logs --tail 50 ticker"
+    return f"{rousing(seen, 'ticker') or start}; ops doctor   (alarms)"
 
 
 def _letters(ledger: Ledger) -> Iterator[Finding]:
@@ -188,7 +155,9 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
     queues = seen.rabbitmq
     if isinstance(queues, Down):
         return
-    start = "docker compose up -d ingest; docker compose logs --tail 50 ingest"
+    start = rousing(seen, "ingest") or (
+        "docker compose up -d ingest; docker compose logs --tail 50 ingest"
+    )
     if queues.transactions is None:
         yield Finding("wrong", "queue", f"there is no queue {queues.source}", start)
     elif not queues.transactions.consumers:
@@ -204,7 +173,9 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
             "wrong",
             "syncer",
             "no syncer waits for ticks",
-            _first(seen) or "docker compose up -d syncer; docker compose logs --tail 50 syncer",
+            rousing(seen, "syncer")
+            or first(seen)
+            or "docker compose up -d syncer; docker compose logs --tail 50 syncer",
         )
 
 
@@ -224,7 +195,7 @@ def _keydb(seen: Seen) -> Iterator[Finding]:
         yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
     elif shown.age_s is None or shown.age_s > _patience_s(seen):
         says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
-        do = _first(seen) or "docker compose logs --tail 50 syncer ticker"
+        do = first(seen) or "docker compose logs --tail 50 syncer ticker"
         yield Finding("wrong", "keydb", says, do)
 
 

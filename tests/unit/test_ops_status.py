@@ -213,6 +213,7 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
         (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
         ("postgres: OperationalError: session is read-only", "transaction_read_only"),
         ("postgres: OperationalError: password authentication failed", "Rotate credentials"),
+        ("rabbitmq: ProbableAuthenticationError", "Rotate credentials"),
         ("no progress for 21.0 s", "logs --tail 50 ingest"),
     ],
 )
@@ -230,6 +231,25 @@ def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
 
 
 @pytest.mark.parametrize(
+    ("problem", "first"),
+    [
+        ("postgres: 53100: No space left on device", "free space on Postgres's disk first"),
+        (f"rabbitmq: {BLOCKED} (low on disk)", "free memory or disk of RabbitMQ first"),
+    ],
+)
+def test_what_follows_from_a_shortage_that_one_service_names_says_so(
+    problem: str, first: str
+) -> None:
+    short = Service("ticker", "172.18.0.5:9102", {"ticker": problem})
+    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 34.8 s (limit 11 s)"})
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+
+    found = judge(replace(stopped, services=[short, late]))
+
+    assert [one.do for one in found if one.about in ("syncer", "tick")] == [first] * 2
+
+
+@pytest.mark.parametrize(
     ("error", "remedy"),
     [
         (ABSENT, "docker compose up -d ticker; "),
@@ -242,6 +262,21 @@ def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy
     gone = Service("ticker", "ticker:9102", {}, error)
 
     assert remedy in only(replace(WELL, services=[gone])).do
+
+
+def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> None:
+    frozen = [Service(name, "172.18.0.5:9101", {}, SILENT) for name in ("ingest", "syncer")]
+    unread = replace(
+        QUEUES,
+        transactions=QueueState("incoming", 5, 0),
+        ticks=QueueState(TICK_QUEUE, 1, 0),
+    )
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+
+    found = judge(replace(stopped, rabbitmq=unread, services=frozen))
+
+    assert {one.about for one in found} == {"ingest", "syncer", "tick", "queue"}
+    assert [one.do for one in found if "unpause" not in one.do] == []
 
 
 def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_first() -> None:
