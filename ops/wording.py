@@ -12,7 +12,8 @@ def age(seconds: float | None) -> str:
         return "-"
     sign, left = ("-", -seconds) if seconds < 0 else ("", seconds)
     if left < 1:
-        return f"{sign}{left * 1000:.0f} ms"
+        millis = f"{left * 1000:.0f}"
+        return f"{sign if millis != '0' else ''}{millis} ms"
     if left < PRECISE_BELOW_S:
         return f"{sign}{left:.1f} s"
     for unit, size, below, smaller in (

@@ -140,12 +140,12 @@ def main() -> int:
     url = f"http://127.0.0.1:{os.environ['METRICS_PORT']}/healthz"
     try:
         with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
-            sys.stdout.write(answer.read().decode())
+            sys.stdout.write(f"{answer.read().decode()}\n")
     except urllib.error.HTTPError as error:
-        sys.stdout.write(error.read().decode())
+        sys.stdout.write(f"{error.read().decode()}\n")
         return 1
     except OSError as error:
-        sys.stdout.write(f"{type(error).__name__}: {error}")
+        sys.stdout.write(f"{type(error).__name__}: {error}\n")
         return 1
     return 0
 

@@ -27,7 +27,7 @@ class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
     """Both stores."""
 
 
-@click.command()
+@click.command(short_help="Show balances beside KeyDB's, now or at a past minute.")
 @click.option("--as-of", type=Moment(), help="As they were then: 2026-11-20T23:42, or 2h ago.")
 @answering
 def balances(*, as_of: datetime | None) -> Answer:

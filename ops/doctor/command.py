@@ -20,7 +20,7 @@ CONNECT_TIMEOUT_S = 5
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@click.command()
+@click.command(short_help="Check every server setting that matters.")
 @answering
 def doctor() -> Answer:
     """Check every server setting that matters; say what to change and why. Exit 1 on a fail."""

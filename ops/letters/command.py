@@ -1,8 +1,8 @@
 """`ops dead-letters list|show|replay|export|purge`."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from itertools import chain, islice
 from typing import Any, TypeVar, get_args
 
@@ -58,19 +58,19 @@ def choosing(command: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", short_help="Look at dead letters; replay, export, purge them.")
 def dead_letters() -> None:
     """Look at dead letters and waiting messages; replay, export, purge them."""
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", short_help="List letters, oldest first.")
 @choosing
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @answering
 def list_(*, choice: Choice, limit: int) -> Answer:
-    """List letters, oldest first, after their number by reason."""
+    """List letters, oldest first, and how many there are by reason."""
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        counts = store.count(conn, choice)
+        counts = _counts(conn, choice)
         letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
     table = Table("id", "received", "state", "reason", "provider", "message_id", "body", box=None)
     for one in letters:
@@ -89,7 +89,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
     return Answer(document, Group(table, Text(said or "none")))
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Show all of one letter.")
 @click.argument("letter_id", metavar="ID", type=int)
 @answering
 def show(*, letter_id: int) -> Answer:
@@ -98,14 +98,18 @@ def show(*, letter_id: int) -> Answer:
         found = [one for page in store.pages(conn, Choice((letter_id,))) for one in page]
     if not found:
         raise Refusal(f"there is no dead letter {letter_id}: it was replayed, promoted or purged")
+    line = found[0].as_line()
+    shown = {**line, "received_at": moment(found[0].received_at)}
+    shown["properties"] = msgspec.json.encode(line["properties"]).decode()
+    del shown["body_base64"]
+    shown["body"] = preview(found[0].body, len(found[0].body))
     table = Table(show_header=False, box=None)
-    for name, value in asdict(found[0]).items():
-        text = preview(value, len(value)) if isinstance(value, bytes) else str(value)
-        table.add_row(name, visible(text))
-    return Answer(found[0].as_line(), table)
+    for name, value in shown.items():
+        table.add_row(name, visible(None if value is None else str(value)))
+    return Answer(line, table)
 
 
-@dead_letters.command("replay")
+@dead_letters.command("replay", short_help="Deliver letters once more, perhaps mended.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
 @click.option("--body", help="What to send instead (one ID only); what came is kept on record.")
@@ -134,10 +138,12 @@ def replay_(
     says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
     for reason, number in done.dead.items():
         says += f", {number:,} still {reason}"
+    if absent := [one for one in choice.ids if one not in done.ids]:
+        says += f"; no such letter (any more): {', '.join(map(str, absent))}"
     return Answer(done, Text(says), program.EXIT_FINDING if done.dead else 0)
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Write letters as JSON lines.")
 @choosing
 @click.option("--output", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @answering
@@ -160,7 +166,7 @@ def export(*, choice: Choice, output: str) -> Answer:
     return Answer({"letters": written, "output": output}, said)
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Delete letters for good.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -175,6 +181,17 @@ def purge(*, choice: Choice, everything: bool, yes: bool) -> Answer:
             click.confirm(f"Delete {count(len(ids), 'letter')} for good?", abort=True, err=True)
         letters = _purge(conn, Choice(tuple(ids)), chosen.operator) if ids else 0
     return Answer({"purged": letters}, Text(f"{count(letters, 'letter')} deleted"))
+
+
+def _counts(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
+    """Return state, reason and number of what is chosen; most first."""
+    if choice.provider is None:
+        return store.count(conn, choice)
+    # Whose an unfit message is stands in its body only: each has to be read.
+    pages = store.pages(conn, choice)
+    found = Counter((one.state, one.reason) for page in pages for one in page)
+    ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    return [(state, reason, number) for (state, reason), number in ordered]
 
 
 def _need_choice(choice: Choice, *, everything: bool) -> None:

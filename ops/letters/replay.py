@@ -53,6 +53,11 @@ class Replayed:
     dead: Counter[str] = field(default_factory=Counter)
     letters: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def ids(self) -> set[int]:
+        """Which letters there were to replay."""
+        return {one["id"] for one in self.letters}
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -24,12 +24,12 @@ class ProviderSettings(settings.PostgresSettings, deployment.OperatorSettings):
     """Where providers are, and who is at work."""
 
 
-@click.group()
+@click.group(short_help="Add, rename, change and remove providers.")
 def provider() -> None:
     """Add, rename, change and remove providers; KeyDB follows at the next boundary."""
 
 
-@provider.command(context_settings=NEGATIVE)
+@provider.command(context_settings=NEGATIVE, short_help="Add a provider.")
 @click.option("--id", "provider_id", type=int, help="Its id; else the next free one.")
 @click.argument("name")
 @click.argument("initial", type=int)
@@ -44,7 +44,7 @@ def add(*, provider_id: int | None, name: str, initial: int) -> Answer:
     return _answer(made, f"added; {NEXT_BOUNDARY}")
 
 
-@provider.command()
+@provider.command(short_help="Give a provider another name.")
 @click.argument("provider_id", metavar="ID", type=int)
 @click.argument("name")
 @answering
@@ -55,7 +55,9 @@ def rename(*, provider_id: int, name: str) -> Answer:
     return _answer(done, f"renamed; {NEXT_BOUNDARY}")
 
 
-@provider.command("set-initial", context_settings=NEGATIVE)
+@provider.command(
+    "set-initial", context_settings=NEGATIVE, short_help="Set what a provider began with."
+)
 @click.argument("provider_id", metavar="ID", type=int)
 @click.argument("initial", type=int)
 @answering
@@ -66,7 +68,7 @@ def set_initial(*, provider_id: int, initial: int) -> Answer:
     return _answer(done, f"changed; {NEXT_BOUNDARY}")
 
 
-@provider.command()
+@provider.command(short_help="Remove a provider without transactions.")
 @click.argument("provider_id", metavar="ID", type=int)
 @answering
 def remove(*, provider_id: int) -> Answer:

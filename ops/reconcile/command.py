@@ -23,7 +23,9 @@ class StoreSettings(settings.PostgresSettings, settings.KeydbSettings, deploymen
     """Both stores, and who is at work."""
 
 
-@click.command("reconcile")
+@click.command(
+    "reconcile", short_help="Hold your tables, the balances and KeyDB against each other."
+)
 @click.option("--repair", "mend", is_flag=True, help="Put right what differs.")
 @click.option("--reason", default="ops reconcile", help="Kept with each correction.")
 @answering
@@ -44,7 +46,8 @@ def reconcile_(*, mend: bool, reason: str) -> Answer:
         repaired = None
         if mend and report.drifting:
             repaired = _repair(conn, projection, chosen.operator, reason)
-    return Answer(_document(report, repaired), _view(report, repaired), _code(report, repaired))
+    view = _view(report, repaired, asked=mend)
+    return Answer(_document(report, repaired), view, _code(report, repaired))
 
 
 def _repair(
@@ -96,7 +99,7 @@ def _document(report: Report, repaired: Repaired | None) -> dict[str, object]:
     }
 
 
-def _view(report: Report, repaired: Repaired | None) -> Group:
+def _view(report: Report, repaired: Repaired | None, *, asked: bool) -> Group:
     ledger, store = report.ledger, report.keydb
     lines = _totals(report)
     lines += [
@@ -108,12 +111,17 @@ def _view(report: Report, repaired: Repaired | None) -> Group:
         f"key {visible(one.key)}: KeyDB has {visible(one.found)}, not {visible(one.expected)}"
         for one in store.drifts[:SHOWN_MAX]
     ]
+    for what, drifting in (("provider", ledger.drifting), ("key", store.drifting)):
+        if len(drifting) > SHOWN_MAX:
+            lines.append(f"and {count(len(drifting) - SHOWN_MAX, f'more {what}')}")
     if repaired is not None:
         lines.append(
             f"{count(len(repaired.corrections), 'correction')} appended; {_then(repaired)}"
         )
     elif report.drifting:
         lines.append("next: ops reconcile --repair --reason '...'")
+    elif asked:
+        lines.append("nothing to repair")
     return Group(*(Text(line) for line in lines))
 
 

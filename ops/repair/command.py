@@ -31,7 +31,7 @@ class StoreSettings(LedgerSettings, settings.KeydbSettings):
     """Both stores, and who is at work."""
 
 
-@click.command("rebuild")
+@click.command("rebuild", short_help="Send KeyDB every balance of the last tick again.")
 @answering
 def rebuild_() -> Answer:
     """Send KeyDB every balance of the last tick again, and take away keys of ours that are over.
@@ -51,7 +51,7 @@ def rebuild_() -> Answer:
     return Answer(done, Text(says))
 
 
-@click.command("audit")
+@click.command("audit", short_help="Recompute a tick from the outbox rows kept.")
 @click.argument("tick")
 @answering
 def audit_(*, tick: str) -> Answer:
@@ -82,7 +82,9 @@ def audit_(*, tick: str) -> Answer:
         f" {int(found.tick.amount):+,} written; {found.rows:,} rows, {found.amount:+,} recomputed:"
         f" {'the same' if found.clean else 'NOT the same'}"
     )
-    view = Text(says) if not found.differences else Group(Text(says), table)
+    more = found.differing - SHOWN_MAX
+    lines = [Text(f"and {count(more, 'more provider')}")] if more > 0 else []
+    view = Group(Text(says), table, *lines) if found.differences else Text(says)
     return Answer(document, view, 0 if found.clean else program.EXIT_FINDING)
 
 
@@ -91,7 +93,7 @@ def outbox_() -> None:
     """Look at the outbox's partitions; empty the default one."""
 
 
-@outbox_.command("partitions")
+@outbox_.command("partitions", short_help="List the partitions and what is in them.")
 @answering
 def partitions_() -> Answer:
     """List the partitions. Exit 1 if rows lie in the default one."""
@@ -103,10 +105,12 @@ def partitions_() -> Answer:
         rows = "-" if one.rows is None else f"{one.rows:,}"
         table.add_row(one.name, one.bounds, rows, f"{one.bytes:,}")
     document = {"default_rows": stray, "partitions": found}
-    return Answer(document, table, program.EXIT_FINDING if stray else 0)
+    if not stray:
+        return Answer(document, table)
+    return Answer(document, Group(table, Text("next: ops outbox repair")), program.EXIT_FINDING)
 
 
-@outbox_.command("repair")
+@outbox_.command("repair", short_help="Move the default partition's rows where they belong.")
 @answering
 def repair_() -> Answer:
     """Move the rows of the default partition to where they belong, beside all that is at work."""

@@ -1,8 +1,10 @@
 """`ops status`: one look, or a look every few seconds."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.console import RenderableType
 from rich.live import Live
 
 from ops.answer import Answer, answering, console
@@ -10,11 +12,11 @@ from ops.deployment import DeploymentSettings
 from ops.status.core import Finding, judge
 from ops.status.seen import Seen
 from ops.status.sight import look
-from ops.status.view import view
+from ops.status.view import view, watched
 from shared import program, settings
 
 
-@click.command()
+@click.command(short_help="Show what is wrong, and what to type next.")
 @click.option("--watch", is_flag=True, help="Look again and again until Ctrl-C.")
 @click.option(
     "--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,
@@ -50,9 +52,13 @@ def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
 def _watch(chosen: DeploymentSettings, seen: Seen, every_s: float) -> Seen:
     stop = program.stop_on_signals()
     with Live(
-        view(seen, judge(seen)), console=console(stderr=True), auto_refresh=False, transient=True
+        _live(seen, every_s), console=console(stderr=True), auto_refresh=False, transient=True
     ) as live:
         while not stop.wait(every_s):
             seen = look(chosen)
-            live.update(view(seen, judge(seen)), refresh=True)
+            live.update(_live(seen, every_s), refresh=True)
     return seen
+
+
+def _live(seen: Seen, every_s: float) -> RenderableType:
+    return watched(seen, judge(seen), looked_at=datetime.now(UTC), every_s=every_s)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from ops.status.remedies import SERVERS, first, remedy, rousing, shortage, waking
 from ops.status.seen import Down, LastTick, Ledger, Seen
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
-from shared.amqp.link import BLOCKED
 from shared.postgres import SCHEMA_NEEDED
 
 LATENESS_MAX_S = 1.0
@@ -16,14 +16,6 @@ LATENESS_MAX_S = 1.0
 MISSED_TICKS_MAX = 2
 BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
-REMEDIES = {
-    "53100": "free space on Postgres's disk: docker compose exec postgres df -h;"
-    " all goes on by itself",
-    BLOCKED: "free memory or disk of RabbitMQ: docker compose exec rabbitmq rabbitmq-diagnostics"
-    " alarms; ticks go on by themselves",
-}
-"""What to do where a reason holds these words: SQLSTATEs, and what is said of a broker."""
-
 Level = Literal["wrong", "note"]
 
 
@@ -46,14 +38,14 @@ def judge(seen: Seen) -> list[Finding]:
 
 
 def _down(seen: Seen) -> Iterator[Finding]:
-    for name in ("postgres", "rabbitmq", "keydb"):
+    for name in SERVERS:
         server = getattr(seen, name)
         if isinstance(server, Down):
             yield Finding(
                 "wrong",
                 name,
                 f"{name} gives no answer: {server.error}",
-                _remedy(server.error)
+                remedy(server.error)
                 or f"docker compose ps {name}; docker compose logs --tail 50 {name}",
             )
 
@@ -64,13 +56,7 @@ def _services(seen: Seen) -> Iterator[Finding]:
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
-        start = f"docker compose up -d {one.name}; " if one.error else ""
-        do = _remedy(said) or f"{start}docker compose logs --tail 50 {one.name}"
-        yield Finding("wrong", one.name, says, do)
-
-
-def _remedy(reason: str) -> str:
-    return "; ".join(do for words, do in REMEDIES.items() if words in reason)
+        yield Finding("wrong", one.name, says, remedy(said) or waking(seen, one, said))
 
 
 def _postgres(seen: Seen) -> Iterator[Finding]:
@@ -101,7 +87,7 @@ def _postgres(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "wrong",
             "outbox",
-            f"{rows} in the default partition: they count, but keep partitions from being made",
+            f"{rows} in the default partition: counted, but in the way of new partitions",
             "ops outbox repair",
         )
     yield from _letters(ledger)
@@ -137,15 +123,18 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
 
 def _who_is_to_blame(seen: Seen) -> str:
     if isinstance(seen.rabbitmq, Down):
-        return "bring RabbitMQ back first: ticks come through it"
+        return f"{first(seen)}: ticks come through it"
+    if short := shortage(seen):
+        return short
     if seen.rabbitmq.ticks is None or not seen.rabbitmq.ticks.consumers:
-        return "docker compose up -d syncer; docker compose logs --tail 50 syncer"
+        return rousing(seen, "syncer") or (
+            "docker compose up -d syncer; docker compose logs --tail 50 syncer"
+        )
     if seen.rabbitmq.ticks.messages:
         return "docker compose logs --tail 50 syncer   (a tick waits, the syncer does not take it)"
     # An alarm of the broker's is not to be seen from here: it stops only those who publish.
-    return (
-        "docker compose up -d ticker; docker compose logs --tail 50 ticker; ops doctor   (alarms)"
-    )
+    start = "docker compose up -d ticker; docker compose logs --tail 50 ticker"
+    return f"{rousing(seen, 'ticker') or start}; ops doctor   (alarms)"
 
 
 def _letters(ledger: Ledger) -> Iterator[Finding]:
@@ -166,7 +155,9 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
     queues = seen.rabbitmq
     if isinstance(queues, Down):
         return
-    start = "docker compose up -d ingest; docker compose logs --tail 50 ingest"
+    start = rousing(seen, "ingest") or (
+        "docker compose up -d ingest; docker compose logs --tail 50 ingest"
+    )
     if queues.transactions is None:
         yield Finding("wrong", "queue", f"there is no queue {queues.source}", start)
     elif not queues.transactions.consumers:
@@ -182,7 +173,9 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
             "wrong",
             "syncer",
             "no syncer waits for ticks",
-            "docker compose up -d syncer; docker compose logs --tail 50 syncer",
+            rousing(seen, "syncer")
+            or first(seen)
+            or "docker compose up -d syncer; docker compose logs --tail 50 syncer",
         )
 
 
@@ -202,7 +195,8 @@ def _keydb(seen: Seen) -> Iterator[Finding]:
         yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
     elif shown.age_s is None or shown.age_s > _patience_s(seen):
         says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
-        yield Finding("wrong", "keydb", says, "docker compose logs --tail 50 syncer ticker")
+        do = first(seen) or "docker compose logs --tail 50 syncer ticker"
+        yield Finding("wrong", "keydb", says, do)
 
 
 def _patience_s(seen: Seen) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ops.status.seen import Service
+from ops.status.seen import ABSENT, CLOSED, SILENT, Service
 
 TIMEOUT_S = 3.0
 ASKED_AT_ONCE_MAX = 16
@@ -28,7 +28,7 @@ def _found(name: str, port: int) -> Iterator[Place | Service]:
     try:
         infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except OSError:
-        yield Service(name, f"{name}:{port}", {}, "nobody has this name: it does not run")
+        yield Service(name, f"{name}:{port}", {}, ABSENT)
         return
     for address in sorted({str(info[4][0]) for info in infos}):
         yield name, address, port
@@ -45,8 +45,14 @@ def _ask(name: str, address: str, port: int) -> Service:
             return Service(name, f"{host}:{port}", _problems(error.read()))
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return Service(name, f"{host}:{port}", {}, type(reason).__name__)
+        return Service(name, f"{host}:{port}", {}, _in_words(reason))
     return Service(name, f"{host}:{port}", {})
+
+
+def _in_words(reason: object) -> str:
+    if isinstance(reason, ConnectionRefusedError):
+        return CLOSED
+    return SILENT if isinstance(reason, TimeoutError) else type(reason).__name__
 
 
 def _problems(body: bytes) -> dict[str, str]:

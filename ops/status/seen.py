@@ -97,6 +97,11 @@ class Shown:
         return (self.now - self.boundary).total_seconds() if self.boundary else None
 
 
+ABSENT = "nobody has this name: it does not run"
+CLOSED = "nobody listens there: it is about to start, or ends at its start"
+SILENT = "it does not say a word: it is paused, frozen, or cut off"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What one process of ours says of itself: what is wrong by part, or why it does not answer."""

@@ -1,6 +1,7 @@
 """The same for people: a table of what was seen, then what is wrong and what to type next."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -8,7 +9,7 @@ from rich.text import Text
 
 from ops.status.core import Finding
 from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown
-from ops.wording import age, moment, visible
+from ops.wording import age, count, moment, visible
 from shared.amqp.link import QueueState
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
@@ -16,12 +17,25 @@ STYLES = {"wrong": "bold red", "note": "yellow"}
 
 def view(seen: Seen, findings: Sequence[Finding]) -> RenderableType:
     """Return what a person is shown."""
+    return Group(_table(seen), Text(), *_findings(findings))
+
+
+def watched(
+    seen: Seen, findings: Sequence[Finding], *, looked_at: datetime, every_s: float
+) -> RenderableType:
+    """Return the same for a live view: a terminal cuts off its end, so what is wrong is first."""
+    at = moment(looked_at.replace(microsecond=0))
+    head = Text(f"{at}, every {every_s:g} s; Ctrl-C ends", style="dim")
+    return Group(head, Text(), *_findings(findings), Text(), _table(seen))
+
+
+def _table(seen: Seen) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, says in _lines(seen):
         table.add_row(name, says)
-    return Group(table, Text(), *_findings(findings))
+    return table
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
@@ -57,14 +71,14 @@ def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:
         return Text(f"no answer: {visible(server.error)}", style=STYLES["wrong"])
     says = f"version {visible(server.version)}"
     if isinstance(server, Ledger):
-        says += f", schema {server.schema}, {server.providers:,} providers"
-    return says + (f", {server.keys:,} keys of ours" if isinstance(server, Shown) else "")
+        says += f", schema {server.schema}, {count(server.providers, 'provider')}"
+    return says + (f", {count(server.keys, 'key')} of ours" if isinstance(server, Shown) else "")
 
 
 def _queue(state: QueueState | None) -> str:
     if state is None:
         return "does not exist"
-    return f"{state.messages:,} ready, {state.consumers} consumers"
+    return f"{state.messages:,} ready, {count(state.consumers, 'consumer')}"
 
 
 def _tick(tick: LastTick) -> str:
@@ -76,7 +90,7 @@ def _tick(tick: LastTick) -> str:
 
 def _unfolded(ledger: Ledger) -> str:
     oldest = f", the oldest {age(ledger.unfolded_age_s)} old" if ledger.unfolded_rows else ""
-    return f"{ledger.unfolded_rows:,} rows since that tick{oldest}"
+    return f"{count(ledger.unfolded_rows, 'row')} since that tick{oldest}"
 
 
 def _shown(shown: Shown) -> str:
@@ -96,7 +110,7 @@ def _service(replicas: Sequence[Service]) -> str:
     if well == len(replicas):
         return f"{replicas[0].name}{number} well"
     if all(one.error for one in replicas):
-        return f"{replicas[0].name} gone"
+        return f"{replicas[0].name} silent"
     return f"{replicas[0].name} {well} of {len(replicas)} well"
 
 

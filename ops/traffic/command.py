@@ -70,7 +70,7 @@ def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
     return _answer(sender, chosen, {"stopped": stop.is_set()})
 
 
-@click.command()
+@click.command(short_help="Send made-up transactions at a rate.")
 @click.option(
     "--rate", type=click.FloatRange(min=0.01), default=100, show_default=True,
     help="Messages per second.",

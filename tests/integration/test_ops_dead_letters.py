@@ -32,6 +32,23 @@ def test_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None
     assert len(letters(ops, "--since", "1h", "--limit", "3")) == 3
 
 
+def test_the_numbers_by_reason_are_of_the_letters_that_were_asked_for(ops: Tool) -> None:
+    store(
+        ops,
+        (b"no", "a"),
+        (b'{"id": 1}', "b"),
+        (b'{"id": 2}', "c"),
+        (b'{"id": 2, "value": "x"}', "d"),
+    )
+
+    found = ops.json("dead-letters", "list", "--provider", "2")["counts"]
+
+    assert found == [
+        {"state": "open", "reason": "missing_field", "letters": 1},
+        {"state": "open", "reason": "wrong_type", "letters": 1},
+    ]
+
+
 def test_a_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
     store(ops, (b'{"id": 1, \x1b[2J}', "odd"))
     (number,) = letters(ops).values()
@@ -41,8 +58,18 @@ def test_a_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
 
     assert "not_json" in said
     assert "\\x1b[2J" in said
+    assert "None" not in said
     assert base64.b64decode(line["body_base64"]) == b'{"id": 1, \x1b[2J}'
     assert ops("dead-letters", "show", "4711").code == 1
+
+
+def test_a_letter_is_shown_with_the_provider_that_only_its_body_names(ops: Tool) -> None:
+    store(ops, (b'{"id": 2}', "short"))
+    (number,) = letters(ops).values()
+
+    said = ops("dead-letters", "show", str(number)).stdout.splitlines()
+
+    assert ["provider_id", "2"] in [line.split() for line in said]
 
 
 def test_exported_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: Path) -> None:

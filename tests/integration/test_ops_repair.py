@@ -58,6 +58,19 @@ def test_accounts_that_agree_are_said_to(ops: Tool, conn: psycopg.Connection) ->
     assert (done["ledger"]["transactions"], done["keydb"]["state"]) == (1, "compared")
     assert done["repaired"] is None
     assert "0 differences" in ops("reconcile").stdout
+    assert "nothing to repair" in ops("reconcile", "--repair").stdout
+
+
+def test_differences_that_are_not_shown_are_counted(ops: Tool, conn: psycopg.Connection) -> None:
+    for number in range(100, 122):
+        conn.execute("INSERT INTO initial_data VALUES (%s, 'one of many', 0)", [number])
+        unseen(conn, number, 600)
+
+    said = ops("reconcile").stdout
+
+    assert "22 differences" in said
+    assert said.count("is missing") == 20
+    assert "and 2 more providers" in said
 
 
 def test_what_was_not_counted_is_found_and_repaired_with_who_and_why(
@@ -127,6 +140,7 @@ def test_rows_of_the_default_partition_are_counted_and_moved(
     )
 
     assert ops.json("outbox", "partitions", code=1)["default_rows"] == 1
+    assert "next: ops outbox repair" in ops("outbox", "partitions").stdout
     assert ops.json("outbox", "repair") == {"moved": 1}
     assert actions(conn) == [
         ("outbox_repaired", "outbox_default", "1 row moved", "night shift", {})

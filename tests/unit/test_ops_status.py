@@ -1,12 +1,17 @@
 """What `ops status` says of what it sees: words, and what to type next."""
 
+import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console, RenderableType
 
 from ops.status.core import Finding, judge
 from ops.status.seen import (
+    ABSENT,
+    CLOSED,
+    SILENT,
     Blocked,
     Dead,
     Down,
@@ -17,6 +22,7 @@ from ops.status.seen import (
     Service,
     Shown,
 )
+from ops.status.view import view, watched
 from shared.amqp.link import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
@@ -28,6 +34,21 @@ LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
 QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
 SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
 WELL = Seen(60.0, LEDGER, QUEUES, SHOWN)
+
+
+ONE_KEY = replace(SHOWN, keys=1)
+
+
+def shown_to_people(seen: Seen) -> str:
+    return drawn(view(seen, judge(seen)))
+
+
+def drawn(what: RenderableType) -> str:
+    """Return what a terminal would show, without the spaces at the ends of lines."""
+    wide = Console(width=120, file=io.StringIO())
+    with wide.capture() as captured:
+        wide.print(what)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def only(seen: Seen) -> Finding:
@@ -190,6 +211,9 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
     [
         ("postgres: 53100: could not extend file: No space left on device", "df -h"),
         (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
+        ("postgres: OperationalError: session is read-only", "transaction_read_only"),
+        ("postgres: OperationalError: password authentication failed", "Rotate credentials"),
+        ("rabbitmq: ProbableAuthenticationError", "Rotate credentials"),
         ("no progress for 21.0 s", "logs --tail 50 ingest"),
     ],
 )
@@ -206,10 +230,111 @@ def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
     assert remedy in found.do
 
 
-def test_a_service_that_does_not_answer_is_started() -> None:
-    gone = Service("ticker", "ticker:9102", {}, "nobody has this name: it does not run")
+@pytest.mark.parametrize(
+    ("problem", "first"),
+    [
+        ("postgres: 53100: No space left on device", "free space on Postgres's disk first"),
+        (f"rabbitmq: {BLOCKED} (low on disk)", "free memory or disk of RabbitMQ first"),
+    ],
+)
+def test_what_follows_from_a_shortage_that_one_service_names_says_so(
+    problem: str, first: str
+) -> None:
+    short = Service("ticker", "172.18.0.5:9102", {"ticker": problem})
+    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 34.8 s (limit 11 s)"})
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
 
-    assert "docker compose up -d ticker" in only(replace(WELL, services=[gone])).do
+    found = judge(replace(stopped, services=[short, late]))
+
+    assert [one.do for one in found if one.about in ("syncer", "tick")] == [first] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ABSENT, "docker compose up -d ticker; "),
+        (CLOSED, "docker compose logs --tail 50 ticker; "),
+        (SILENT, "docker compose unpause ticker "),
+        ("RemoteDisconnected", "docker compose up -d ticker; "),
+    ],
+)
+def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy: str) -> None:
+    gone = Service("ticker", "ticker:9102", {}, error)
+
+    assert remedy in only(replace(WELL, services=[gone])).do
+
+
+def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> None:
+    frozen = [Service(name, "172.18.0.5:9101", {}, SILENT) for name in ("ingest", "syncer")]
+    unread = replace(
+        QUEUES,
+        transactions=QueueState("incoming", 5, 0),
+        ticks=QueueState(TICK_QUEUE, 1, 0),
+    )
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+
+    found = judge(replace(stopped, rabbitmq=unread, services=frozen))
+
+    assert {one.about for one in found} == {"ingest", "syncer", "tick", "queue"}
+    assert [one.do for one in found if "unpause" not in one.do] == []
+
+
+def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_first() -> None:
+    waits = Service("ingest", "172.18.0.6:9101", {"writer": "postgres: refused"})
+    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 20.3 s (limit 11 s)"})
+    busy = Service("ticker", "172.18.0.8:9102", {"ticker": "rabbitmq: refused"})
+    down = replace(
+        WELL,
+        postgres=Down("refused"),
+        rabbitmq=replace(QUEUES, ticks=QueueState(TICK_QUEUE, 1, 0)),
+        keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1)),
+        services=[waits, late, busy],
+    )
+
+    found = [(one.about, one.do) for one in judge(down)]
+    first = "bring Postgres back first"
+
+    assert found[0][0] == "postgres"
+    assert sorted(found[1:]) == [
+        ("ingest", first),
+        ("keydb", first),
+        ("syncer", first),
+        ("syncer", first),
+        ("ticker", "docker compose logs --tail 50 ticker"),
+    ]
+
+
+def test_one_of_a_kind_is_not_said_to_be_several() -> None:
+    said = shown_to_people(replace(with_ledger(providers=1, unfolded_rows=1), keydb=ONE_KEY))
+
+    assert "schema " + str(SCHEMA_NEEDED) + ", 1 provider\n" in said
+    assert "1 key of ours\n" in said
+    assert "0 ready, 1 consumer\n" in said
+    assert "1 row since that tick" in said
+
+
+def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
+    wrong = replace(WELL, keydb=Down("refused"))
+
+    said = drawn(watched(wrong, judge(wrong), looked_at=NOW, every_s=2.0)).splitlines()
+
+    assert said[0] == "2026-11-20T23:42:30Z, every 2 s; Ctrl-C ends"
+    assert said[2] == "WRONG  keydb: keydb gives no answer: refused"
+    assert said[-1].startswith("dead letters ")
+
+
+def test_replicas_of_a_service_are_counted_and_silent_ones_said() -> None:
+    def service(name: str, error: str = "", **problems: str) -> Service:
+        return Service(name, "172.18.0.5:9101", problems, error)
+
+    services = [
+        service("ingest"), service("ingest", writer="postgres: away"), service("syncer"),
+        service("ticker", SILENT),
+    ]  # fmt: skip
+
+    said = shown_to_people(replace(WELL, services=services))
+
+    assert "ingest 1 of 2 well, syncer well, ticker silent\n" in said
 
 
 def test_a_full_disk_that_the_tool_itself_meets_is_said_as_what_it_is() -> None:

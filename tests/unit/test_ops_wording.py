@@ -19,6 +19,7 @@ from ops.wording import age, count, moment, visible
         (3 * 3600 + 600, "3 h 10 min"),
         (4 * 86400 + 7300, "4 d 2 h"),
         (-2.0, "-2.0 s"),
+        (-0.0001, "0 ms"),
     ],
 )
 def test_an_age_is_written_as_a_person_says_it(seconds: float | None, words: str) -> None:
