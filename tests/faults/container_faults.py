@@ -18,7 +18,9 @@ from tests.support.stack import PROGRAMS, SERVERS, Stack
 
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
-INGESTS = 2
+REPLICAS = {"ingest": 2, "syncer": 2}
+SCALE = [f"--scale={service}={count}" for service, count in REPLICAS.items()]
+"""Of the syncers one stands by: whoever is struck, the other is there to be in its way."""
 START_TIMEOUT_S = 30.0
 # As in compose.yaml.
 GRACE_S = {"postgres": 60, "rabbitmq": 60}
@@ -37,7 +39,7 @@ class ContainerFault:
     def strike(self, stack: Stack) -> Struck:
         """Strike while there is work in hand, if that can be waited for."""
         victims = stack.containers(self.part)
-        if self.part == "ingest" and random.random() < 0.5:
+        if self.part in REPLICAS and random.random() < 0.5:
             victims = [random.choice(victims)]
         in_flight = work.await_in_hand(stack, self.part)
         self.act(stack, victims)
@@ -92,8 +94,7 @@ def recreate(stack: Stack, victims: list[Container]) -> None:
     service = part(victims[0])
     for one in stack.containers(service):
         keep_logs(stack, one)
-    scale = ["--scale", f"ingest={INGESTS}"] if service == "ingest" else []
-    stack.compose("up", "--detach", "--no-deps", "--force-recreate", *scale, service)
+    stack.compose("up", "--detach", "--no-deps", "--force-recreate", *SCALE, service)
 
 
 def start(victims: list[Container]) -> None:
