@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from shared.errors import Unavailable
 from tests.faults import catalogue, reach, verdict, work
-from tests.faults.container_faults import SCALE
+from tests.faults.container_faults import REPLICAS, scale
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
 from tests.faults.fault import Fault, title
@@ -200,7 +200,7 @@ class Campaign:
 def standing(client: docker.DockerClient) -> Iterator[Stack]:
     """Yield the shipped stack, up, with two ingests and two syncers."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
-        stack.up(options=SCALE)
+        stack.up(options=scale(*REPLICAS))
         yield stack
 
 

@@ -19,7 +19,6 @@ from tests.support.stack import PROGRAMS, SERVERS, Stack
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
 REPLICAS = {"ingest": 2, "syncer": 2}
-SCALE = [f"--scale={service}={count}" for service, count in REPLICAS.items()]
 """Of the syncers one stands by: whoever is struck, the other is there to be in its way."""
 START_TIMEOUT_S = 30.0
 # As in compose.yaml.
@@ -94,7 +93,13 @@ def recreate(stack: Stack, victims: list[Container]) -> None:
     service = part(victims[0])
     for one in stack.containers(service):
         keep_logs(stack, one)
-    stack.compose("up", "--detach", "--no-deps", "--force-recreate", *SCALE, service)
+    options = ["--detach", "--no-deps", "--force-recreate", *scale(service)]
+    stack.compose("up", *options, service)
+
+
+def scale(*services: str) -> list[str]:
+    """Return compose's options for as many of these as there are to be."""
+    return [f"--scale={one}={count}" for one, count in REPLICAS.items() if one in services]
 
 
 def start(victims: list[Container]) -> None:
