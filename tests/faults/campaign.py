@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from shared.errors import Unavailable
 from tests.faults import catalogue, reach, verdict, work
-from tests.faults.container_faults import INGESTS
+from tests.faults.container_faults import REPLICAS, scale
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
 from tests.faults.fault import Fault, title
@@ -198,9 +198,9 @@ class Campaign:
 
 @contextlib.contextmanager
 def standing(client: docker.DockerClient) -> Iterator[Stack]:
-    """Yield the shipped stack, up, with two ingests."""
+    """Yield the shipped stack, up, with two ingests and two syncers."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
-        stack.up(options=["--scale", f"ingest={INGESTS}"])
+        stack.up(options=scale(*REPLICAS))
         yield stack
 
 

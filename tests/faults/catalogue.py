@@ -5,11 +5,11 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from tests.faults import container_faults, kill_points, proxies
+from tests.faults import container_faults, kill_points, proxies, sleeping
 from tests.faults.fault import Fault
 from tests.support.stack import Stack
 
-AIMED: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS]
+AIMED: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS, *sleeping.FAULTS]
 """Those that wait for a moment with work in hand, and fail if it does not come."""
 FAULTS: list[Fault] = [*container_faults.FAULTS, *AIMED]
 

@@ -18,7 +18,8 @@ from tests.support.stack import PROGRAMS, SERVERS, Stack
 
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
-INGESTS = 2
+REPLICAS = {"ingest": 2, "syncer": 2}
+"""Of the syncers one stands by: whoever is struck, the other is there to be in its way."""
 START_TIMEOUT_S = 30.0
 # As in compose.yaml.
 GRACE_S = {"postgres": 60, "rabbitmq": 60}
@@ -37,7 +38,7 @@ class ContainerFault:
     def strike(self, stack: Stack) -> Struck:
         """Strike while there is work in hand, if that can be waited for."""
         victims = stack.containers(self.part)
-        if self.part == "ingest" and random.random() < 0.5:
+        if self.part in REPLICAS and random.random() < 0.5:
             victims = [random.choice(victims)]
         in_flight = work.await_in_hand(stack, self.part)
         self.act(stack, victims)
@@ -92,8 +93,13 @@ def recreate(stack: Stack, victims: list[Container]) -> None:
     service = part(victims[0])
     for one in stack.containers(service):
         keep_logs(stack, one)
-    scale = ["--scale", f"ingest={INGESTS}"] if service == "ingest" else []
-    stack.compose("up", "--detach", "--no-deps", "--force-recreate", *scale, service)
+    options = ["--detach", "--no-deps", "--force-recreate", *scale(service)]
+    stack.compose("up", *options, service)
+
+
+def scale(*services: str) -> list[str]:
+    """Return compose's options for as many of these as there are to be."""
+    return [f"--scale={one}={count}" for one, count in REPLICAS.items() if one in services]
 
 
 def start(victims: list[Container]) -> None:

@@ -1,16 +1,21 @@
 """Dying at a named step, when told to: no farewell, nothing flushed, sockets closed by the kernel.
 
-Runs inside our services, composed by `ingest.py`, `ticker.py` and `syncer.py` beside it. The order
-is a file that holds the step's name. It goes with the process: /tmp is the container's own.
+Or falling asleep there: connections stay, nobody answers them. Runs inside our services, composed
+by `ingest.py`, `ticker.py` and `syncer.py` beside it. The order is a file that holds the step's
+name, or `asleep STEP`. It goes with the process: /tmp is the container's own.
 """
 
+import contextlib
 import json
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 STATUS = 86
 """The exit status of a process that died here, and of no other."""
+ASLEEP = "asleep "
+LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,9 @@ class Dying:
     order: Path
 
     def at(self, step: str, in_hand: int = 1) -> None:
-        """Die if that is the order and there is any work in hand; say so first."""
+        """Die if that is the order and there is any work in hand; say so first. Or sleep."""
+        if in_hand and self.ordered(ASLEEP + step):
+            self._sleep()
         if in_hand and self.ordered(step):
             try:
                 self.order.unlink()
@@ -29,6 +36,14 @@ class Dying:
             line = {"event": "killed_at", "step": step, "in_hand": in_hand}
             os.write(2, json.dumps(line).encode() + b"\n")
             os._exit(STATUS)
+
+    def _sleep(self) -> None:
+        """Until the order, which has another name meanwhile, is gone."""
+        asleep = self.order.with_name(f"{self.order.name}.asleep")
+        with contextlib.suppress(FileNotFoundError):  # taken back at this very moment
+            self.order.rename(asleep)
+        while asleep.exists():
+            threading.Event().wait(LOOK_S)
 
     def ordered(self, step: str) -> bool:
         """Say whether to die at `step`."""

@@ -43,12 +43,12 @@ class KillPoint:
 
     def strike(self, stack: Stack) -> Struck:
         """Have it die with work in hand, and start it again. Fails if it did not."""
-        armed = [one for one in stack.containers(self.part) if _obeys(one, GIVE, self.step)]
+        armed = [one for one in stack.containers(self.part) if obeys(one, GIVE, self.step)]
         with self.provoke(stack) as nudge:
             try:
                 _reached(lambda: any(map(_died, armed)), nudge)
             finally:
-                struck = [one for one in armed if not _obeys(one, TAKE_BACK)]
+                struck = [one for one in armed if not obeys(one, TAKE_BACK)]
                 eventually(lambda: all(map(_died, struck)), DIES_WITHIN_S)
                 for one in struck:
                     one.start()
@@ -85,7 +85,7 @@ def _reached(there: Callable[[], bool], nudge: provocation.Nudge) -> None:
             return
 
 
-def _obeys(container: Container, command: str, *arguments: str) -> bool:
+def obeys(container: Container, command: str, *arguments: str) -> bool:
     """Run a command in the container; false if that failed, or if it does not run."""
     try:
         done = container.exec_run(["sh", "-c", command, *arguments])

@@ -11,24 +11,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from services.syncer.core import PARTIAL_PREFIX
-from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from shared.errors import Unavailable
 from tests.faults import reach
 from tests.faults.difference import Difference
+from tests.faults.looking import Look, Looking, looking
 from tests.support import ledger
 from tests.support.ledger import Values
 from tests.support.stack import Stack
 
-PAUSE_S = 0.001
-TIMEOUT_S = 1.0
+EVERY_S = 0.001
+"""From one look to the next, where answers come as fast; looks that are late follow at once."""
 LOST_MAX_S = 3.0
 """fsync every second, put off by at most two while the last one is still busy."""
 Mark = tuple[int, str]
@@ -55,7 +53,10 @@ class State:
 
 @dataclass
 class Looks:
-    """How often it looked; pauses in which the store could be reached, in seconds."""
+    """How often it looked, and the pauses between two looks over one connection, in seconds.
+
+    They are by the store's clock: when it took the looks, not when its answers were read.
+    """
 
     reads: int = 0
     lives: int = 0
@@ -111,6 +112,7 @@ class Reader:
         self._floor: Mark = (-1, "")
         self._states: dict[Mark, list[State]] = {}
         self._looks = Looks()
+        self._right: tuple[Look, State] | None = None
         self._differences: list[Difference] = []
 
     @property
@@ -126,53 +128,57 @@ class Reader:
             self._stop.wait(0.05)
 
     def _live(self) -> None:
-        port = reach.port(self._stack, "keydb", 6379)
-        with redis.Redis(
-            "127.0.0.1",
-            port,
-            decode_responses=True,
-            protocol=2,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            single_connection_client=True,
-        ) as store:
-            self._begin(store.info("server"))
+        with looking(reach.port(self._stack, "keydb", 6379), self._names) as store:
+            self._begin(store)
             last_s = 0.0
-            while not self._stop.wait(PAUSE_S):
-                self._read(store)
-                now = time.monotonic()
+            due_s = time.monotonic()
+            while not self._waited_in_vain(due_s):
+                due_s = max(due_s + EVERY_S, time.monotonic())
+                at_s, look = store.look()
+                self.see(look)
                 if last_s:
-                    self._looks.pauses.append(now - last_s)
-                last_s = now
+                    self._looks.pauses.append(at_s - last_s)
+                last_s = at_s
 
-    def _begin(self, server: Any) -> None:
-        if server["run_id"] != self._run_id:
-            self._run_id = server["run_id"]
+    def _waited_in_vain(self, due_s: float) -> bool:
+        left_s = due_s - time.monotonic()
+        return self._stop.wait(left_s) if left_s > 0 else self._stop.is_set()
+
+    def _begin(self, store: Looking) -> None:
+        self._right = None
+        if store.run_id != self._run_id:
+            self._run_id = store.run_id
             self._newborn = True
             self._looks.lives += 1
 
-    def _read(self, store: "redis.Redis") -> None:
-        with store.pipeline(transaction=True) as pipe:
-            pipe.hmget(WATERMARK_KEY, ["epoch", "token"])
-            pipe.smembers(KEYS_KEY)
-            pipe.mget(self._names)
-            (epoch, token), keys, values = pipe.execute()
+    def see(self, look: Look) -> None:
+        """Verify what is there; what was there at the look before, and was right, still is."""
         self._looks.reads += 1
         now = time.monotonic()
-        held = {n: v for n, v in zip(self._names, values, strict=True) if v is not None}
+        if self._right and look == self._right[0]:
+            self._right[1].last_s = now
+        else:
+            state = self._verified(look, now)
+            self._right = (look, state) if state else None
+
+    def _verified(self, look: Look, now: float) -> State | None:
+        """Note whatever is wrong; returns the state, remembered, if nothing is."""
+        noted = len(self._differences)
+        (epoch, token), keys = look.mark, set(look.keys)
+        held = {n: v for n, v in zip(self._names, look.values, strict=True) if v is not None}
         if set(held) != keys:
             self._note(f"the set of our keys is another than the keys there: {set(held) ^ keys}")
-        if epoch is None:
+        if epoch is None or token is None:
             if keys or self._floor[0] >= 0:
                 self._note(f"no watermark, {len(keys)} keys, after {self._floor}")
-            return
-        mark = (int(epoch), token)
+            return None
         if token.startswith(PARTIAL_PREFIX):
-            return  # a send in chunks, as the README says: it mixes two ticks, and says so itself
+            return None  # a send in chunks, as the README says: it mixes two ticks, and says so
+        mark = (int(epoch), token)
         self._compare(mark, now)
         self._newborn, self._floor = False, mark
-        self._remember(mark, held, now)
+        state = self._remember(mark, held, now)
+        return state if noted == len(self._differences) else None
 
     def _compare(self, mark: Mark, now: float) -> None:
         back = mark[0] < self._floor[0]
@@ -188,11 +194,12 @@ class Reader:
         newest_s = self._states[self._floor][-1].last_s
         return mark in self._states and newest_s - self._states[mark][-1].last_s < LOST_MAX_S
 
-    def _remember(self, mark: Mark, held: Values, now: float) -> None:
+    def _remember(self, mark: Mark, held: Values, now: float) -> State:
         states = self._states.setdefault(mark, [])
         if not states or states[-1].values != held:
             states.append(State(held, now, now))
         states[-1].last_s = now
+        return states[-1]
 
     def _note(self, text: str) -> None:
         if not self._differences or self._differences[-1].text != text:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from services.ingest import metrics
+from services.ingest.service import store_batch
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from shared.health import Health
@@ -96,6 +97,21 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     ours_writer.run_once(ours)
     assert (inbox.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
     assert ours_writer.in_hand is None
+
+
+def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
+    ours: psycopg.Connection,
+) -> None:
+    batch = [judged(body(1, 1), "m1"), judged(b"{", "m2")]
+    # `in_commit` has the last word, after all was written.
+    with pytest.raises(pytest.fail.Exception):
+        store_batch(ours, batch, messages.intake(ours), in_commit=partial(pytest.fail, "no"))
+    assert (rows(ours), dead_letters(ours)) == ([], [])
+    ours.execute("ALTER TABLE dead_letter RENAME TO out_of_reach")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        store_batch(ours, batch, messages.intake(ours))
+    ours.execute("ALTER TABLE out_of_reach RENAME TO dead_letter")
+    assert (rows(ours), dead_letters(ours)) == ([], [])
 
 
 def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(

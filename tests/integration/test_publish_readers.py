@@ -16,6 +16,9 @@ from tests.support.ledger import add, minute
 
 PROVIDERS = 5
 LASTING_S = 2.5
+LASTING_MAX_S = 60.0
+"""On a machine that has much else to do, it goes on until there were ticks enough to be seen."""
+EPOCHS_MIN = 10
 TICK_S = 0.05
 FLUSH_READS_MAX = 200
 
@@ -83,6 +86,12 @@ def tick(syncer: Syncer, numbers: "itertools.count[int]", stop: threading.Event)
         syncer.tick(minute(next(numbers)))
 
 
+def enough(conn: psycopg.Connection, lasted_s: float) -> bool:
+    if lasted_s > LASTING_S and ledger.newest(conn)[0] > 4 * EPOCHS_MIN:
+        return True
+    return lasted_s > LASTING_MAX_S
+
+
 def test_a_reader_never_sees_two_ticks_mixed_nor_the_epoch_go_back(
     dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
 ) -> None:
@@ -103,8 +112,10 @@ def test_a_reader_never_sees_two_ticks_mixed_nor_the_epoch_go_back(
             pool.submit(tick, other, numbers, stop),
             pool.submit(change, dsn, ids, stop),
         ]
-        ends = time.monotonic() + LASTING_S
-        while time.monotonic() < ends and not (reader.done() or any(f.done() for f in others)):
+        begun = time.monotonic()
+        while not enough(conn, time.monotonic() - begun):
+            if reader.done() or any(future.done() for future in others):
+                break
             stop.wait(0.05)
         stop.set()
         for future in others:
@@ -117,5 +128,5 @@ def test_a_reader_never_sees_two_ticks_mixed_nor_the_epoch_go_back(
     for epoch, token, values in distinct:
         assert tokens[epoch] == token
         assert dict(values) == ledger.balances(conn, epoch), f"mixed at epoch {epoch}"
-    assert len({epoch for epoch, _, _ in seen}) > 10
+    assert len({epoch for epoch, _, _ in seen}) > EPOCHS_MIN
     assert flushes

@@ -1,4 +1,4 @@
-"""Each login tries everything: what it needs succeeds, all else is refused."""
+"""The rights of each role are these and no others; each login tries what they are for."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from migrations import rights, runner
 from shared.errors import Refusal
-from tests.support import roles, servers
+from tests.support import grants, roles, servers
 from tests.support.containers import ROOT
 from tests.support.roles import ACTS, LOGINS, Act, dsn_of
 
@@ -42,6 +42,15 @@ def hands(filled: str) -> Iterator[dict[str, psycopg.Connection]]:
             login: opened.enter_context(psycopg.connect(dsn_of(login, filled), autocommit=True))
             for login in LOGINS
         }
+
+
+@pytest.mark.parametrize("grantee", grants.RIGHTS)
+def test_a_role_has_these_rights_and_no_others(conn: psycopg.Connection, grantee: str) -> None:
+    assert grants.granted(conn)[grantee] == grants.RIGHTS[grantee]
+
+
+def test_nobody_else_has_any(conn: psycopg.Connection) -> None:
+    assert set(grants.granted(conn)) == set(grants.RIGHTS)
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)

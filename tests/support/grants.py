@@ -1,0 +1,170 @@
+"""All the rights there are in a database of ours, and the whole of them read from its catalogue.
+
+Not what a service was seen to need but what its role has: one right more goes as unnoticed by
+whoever tries things as one less that is needed once a year.
+"""
+
+from collections import defaultdict
+from typing import LiteralString
+
+import psycopg
+
+Rights = dict[str, dict[str, set[str]]]
+"""By role, then by object: `SELECT` of the whole of it, or `SELECT (a, b)` of these columns."""
+
+EVERYWHERE = {"schema public": {"USAGE"}, "schema_migration": {"SELECT"}}
+TRANSACTION = "message_id, provider_id, transaction_value"
+STATE = "provider_id, queue, reason"
+
+RIGHTS: Rights = {
+    # As Postgres has it of itself; none of our functions is for everybody.
+    "everybody": {"database": {"CONNECT", "TEMPORARY"}, "schema public": {"USAGE"}},
+    "minutebook_ingest": EVERYWHERE
+    | {
+        "initial_data": {"SELECT (id)"},
+        "historical_transactions": {f"SELECT (id, {TRANSACTION})", f"INSERT ({TRANSACTION})"},
+        "historical_transactions_id_seq": {"USAGE"},
+        "outbox": {"INSERT (amount, operation, provider_id, traceparent, transaction_id)"},
+        "dead_letter": {
+            "SELECT",
+            f"INSERT (body, error, message_id, properties, {STATE}, state, value)",
+            "UPDATE (error, reason, state)",
+            "DELETE",
+        },
+        "received_message": {"SELECT", "INSERT (message_id, provider_id, value)"},
+        "operator_action": {"SELECT (action, body, detail)"},
+        "stream_offset": {
+            "SELECT",
+            "INSERT (body_sha256, generation, previous, reached, stream)",
+            "DELETE",
+        },
+        "minutebook_advance_sequence()": {"EXECUTE"},
+    },
+    "minutebook_syncer": EVERYWHERE
+    | {
+        "initial_data": {"SELECT (id, initial_value, provider_name)"},
+        "historical_transactions": {"SELECT (provider_id, transaction_value)"},
+        "outbox": {"SELECT"},
+        "outbox_default": {"SELECT"},
+        "tick": {"SELECT", "INSERT", "UPDATE (boundary, published_at)", "DELETE"},
+        "balance": {"SELECT", "INSERT", "DELETE"},
+        "received_message": {"SELECT", "DELETE"},
+        "minutebook_make_partition(timestamp with time zone)": {"EXECUTE"},
+        "minutebook_drop_partition(text)": {"EXECUTE"},
+        "minutebook_take_baseline(bigint,text,timestamp with time zone)": {"EXECUTE"},
+    },
+    "minutebook_ops": EVERYWHERE
+    | {
+        "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "historical_transactions": {
+            f"SELECT (created_at, id, {TRANSACTION})",
+            f"INSERT ({TRANSACTION})",
+        },
+        "historical_transactions_id_seq": {"SELECT", "USAGE"},
+        "outbox": {
+            "SELECT",
+            "INSERT (amount, operation, provider_id, reason, traceparent, transaction_id)",
+        },
+        "outbox_id_seq": {"SELECT"},
+        "outbox_default": {"SELECT"},
+        "outbox_dropped": {"SELECT"},
+        "tick": {"SELECT"},
+        "balance": {"SELECT"},
+        "dead_letter": {"SELECT", "UPDATE", "DELETE"},
+        "dead_letter_id_seq": {"SELECT"},
+        "received_message": {"SELECT", "INSERT (message_id, provider_id, value)"},
+        "operator_action": {
+            "SELECT",
+            "INSERT (action, body, detail, operator, outcome, subject)",
+        },
+        "stream_offset": {"SELECT"},
+        "minutebook_advance_sequence()": {"EXECUTE"},
+        "minutebook_transactions_sequence()": {"EXECUTE"},
+        "minutebook_repair_default()": {"EXECUTE"},
+        "role pg_read_all_stats": {"MEMBER"},
+    },
+    "minutebook_reader": EVERYWHERE
+    | {
+        "initial_data": {"SELECT (id, initial_value, provider_name)"},
+        "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION})"},
+        "historical_transactions_id_seq": {"SELECT"},
+        "outbox": {"SELECT"},
+        "outbox_id_seq": {"SELECT"},
+        "outbox_default": {"SELECT"},
+        "outbox_dropped": {"SELECT"},
+        "tick": {"SELECT"},
+        "balance": {"SELECT"},
+        "dead_letter": {f"SELECT (body_sha256, id, message_id, {STATE}, received_at, state)"},
+        "dead_letter_id_seq": {"SELECT"},
+        "stream_offset": {"SELECT"},
+        "minutebook_transactions_sequence()": {"EXECUTE"},
+        "role pg_read_all_stats": {"MEMBER"},
+    },
+}
+
+# What was never granted or revoked has no list and is read as Postgres takes it: else a function
+# that everybody may call would not be seen. What an owner has is left out. Hourly partitions of the
+# outbox are one object: whatever is granted on any of them shows.
+SELECT_GRANTED: LiteralString = r"""
+WITH relation AS (
+    SELECT oid, relkind, relowner, relacl,
+           regexp_replace(relname, '^outbox_\d{8}_\d\d$', 'outbox_(hour)') AS name
+      FROM pg_class
+     WHERE relnamespace = current_schema()::regnamespace
+       AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+), object (name, owner, acl, col) AS (
+    SELECT 'database', datdba, coalesce(datacl, acldefault('d', datdba)), NULL
+      FROM pg_database
+     WHERE datname = current_database()
+     UNION ALL
+    SELECT 'schema ' || nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner)), NULL
+      FROM pg_namespace
+     WHERE nspname !~ '^pg_|^information_schema$'
+     UNION ALL
+    SELECT name, relowner, relacl, NULL
+      FROM relation
+     UNION ALL
+    SELECT name, relowner, attacl, attname
+      FROM relation
+      JOIN pg_attribute ON attrelid = relation.oid AND NOT attisdropped
+     UNION ALL
+    SELECT oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)), NULL
+      FROM pg_proc
+     WHERE pronamespace = current_schema()::regnamespace
+     UNION ALL
+    SELECT 'what is made later', defaclrole, defaclacl, NULL
+      FROM pg_default_acl
+), single (grantee, name, privilege, col) AS (
+    SELECT a.grantee, name,
+           a.privilege_type || CASE WHEN a.is_grantable THEN ', and grant it' ELSE '' END, col
+      FROM object
+     CROSS JOIN LATERAL aclexplode(acl) AS a
+     WHERE a.grantee <> owner
+     UNION ALL
+    SELECT member, 'role ' || roleid::regrole,
+           CASE WHEN admin_option THEN 'MEMBER, and grant it' ELSE 'MEMBER' END, NULL
+      FROM pg_auth_members
+     WHERE member::regrole::text LIKE 'minutebook\_%'
+     UNION ALL
+    SELECT oid, 'cluster', own.attribute, NULL
+      FROM pg_roles
+     CROSS JOIN LATERAL (VALUES
+           ('LOGIN', rolcanlogin), ('SUPERUSER', rolsuper), ('CREATEROLE', rolcreaterole),
+           ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)
+           ) AS own (attribute, has)
+     WHERE rolname LIKE 'minutebook\_%'
+       AND own.has
+)
+SELECT CASE grantee WHEN 0 THEN 'everybody' ELSE grantee::regrole::text END, name,
+       privilege || coalesce(' (' || string_agg(col, ', ' ORDER BY col COLLATE "C") || ')', '')
+  FROM single
+ GROUP BY grantee, name, privilege, col IS NULL
+"""
+
+
+def granted(conn: psycopg.Connection) -> Rights:
+    """Return all that a database grants to anybody but the owners."""
+    found: Rights = defaultdict(lambda: defaultdict(set))
+    for grantee, name, right in conn.execute(SELECT_GRANTED):
+        found[grantee][name].add(right)
+    return {grantee: dict(rights) for grantee, rights in found.items()}
