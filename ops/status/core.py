@@ -159,15 +159,18 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
         "docker compose up -d ingest; docker compose logs --tail 50 ingest"
     )
     if queues.transactions is None:
-        yield Finding("wrong", "queue", f"there is no queue {queues.source}", start)
+        kind = "stream" if queues.is_stream else "queue"
+        yield Finding("wrong", "queue", f"there is no {kind} {queues.source}", start)
+    elif queues.is_stream:
+        pass  # whether it is read is what ingest itself says
     elif not queues.transactions.consumers:
         waiting = count(queues.transactions.messages, "message waits", "messages wait")
         yield Finding("wrong", "queue", f"nobody consumes {queues.source}; {waiting}", start)
     elif queues.transactions.messages:
         waiting = count(queues.transactions.messages, "message is", "messages are")
         says = f"{waiting} in {queues.source} beyond what ingest has in hand"
-        do = "ops status --watch; docker compose up -d --scale ingest=3   (if it grows)"
-        yield Finding("note", "queue", says, do)
+        grows = "ops status --watch; docker compose up -d --scale ingest=3   (if it grows)"
+        yield Finding("note", "queue", says, first(seen) or grows)
     if queues.ticks is None or not queues.ticks.consumers:
         yield Finding(
             "wrong",

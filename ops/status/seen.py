@@ -70,12 +70,16 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue."""
+    """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue.
+
+    Of a stream it never says who reads it, and its messages are all that are kept, read or not.
+    """
 
     version: str
     source: str
     transactions: QueueState | None
     ticks: QueueState | None
+    is_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

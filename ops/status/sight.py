@@ -71,7 +71,13 @@ def _postgres(
 
 def _rabbitmq(chosen: DeploymentSettings) -> Queues:
     seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
-    return Queues(seen.version, chosen.source, seen.queues[chosen.source], seen.queues[ticks.QUEUE])
+    return Queues(
+        seen.version,
+        chosen.source,
+        seen.queues[chosen.source],
+        seen.queues[ticks.QUEUE],
+        is_stream=bool(chosen.ingest_stream),
+    )
 
 
 def _keydb(chosen: DeploymentSettings) -> Shown:

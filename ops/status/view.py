@@ -53,7 +53,8 @@ def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
     yield "rabbitmq", _or_down(seen.rabbitmq)
     yield "keydb", _or_down(seen.keydb)
     if isinstance(seen.rabbitmq, Queues):
-        yield f"queue {seen.rabbitmq.source}", _queue(seen.rabbitmq.transactions)
+        kind, says = ("stream", _stream) if seen.rabbitmq.is_stream else ("queue", _queue)
+        yield f"{kind} {seen.rabbitmq.source}", says(seen.rabbitmq.transactions)
         yield "queue syncer.ticks", _queue(seen.rabbitmq.ticks)
     if isinstance(seen.postgres, Ledger) and seen.postgres.tick is not None:
         yield "last tick", _tick(seen.postgres.tick)
@@ -79,6 +80,10 @@ def _queue(state: QueueState | None) -> str:
     if state is None:
         return "does not exist"
     return f"{state.messages:,} ready, {count(state.consumers, 'consumer')}"
+
+
+def _stream(state: QueueState | None) -> str:
+    return "does not exist" if state is None else f"{count(state.messages, 'message')} kept"
 
 
 def _tick(tick: LastTick) -> str:

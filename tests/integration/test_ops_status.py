@@ -57,6 +57,17 @@ def test_all_is_well_where_all_services_run(ops: Tool, conn: psycopg.Connection)
     assert "All is well." in said.stdout
 
 
+def test_all_is_well_where_ingest_reads_a_stream_whose_readers_no_broker_names(ops: Tool) -> None:
+    reading = Tool(ops.settings | {"TICK_INTERVAL_SECONDS": "1", "INGEST_STREAM": "kept"})
+    with services(reading):
+        eventually(lambda: reading("status").code == 0, 30)
+        assert reading("send", "1=600").code == 0
+        # The broker says how many it keeps, but some seconds later.
+        eventually(lambda: "1 message kept" in reading("status").stdout, 30)
+
+        assert reading.json("status")["ok"]
+
+
 @pytest.mark.parametrize("down", SERVERS)
 def test_a_server_that_is_down_is_a_line_and_the_others_are_still_seen(
     ops: Tool, down: str

@@ -243,10 +243,11 @@ def test_what_follows_from_a_shortage_that_one_service_names_says_so(
     short = Service("ticker", "172.18.0.5:9102", {"ticker": problem})
     late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 34.8 s (limit 11 s)"})
     stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+    piled_up = replace(QUEUES, transactions=QueueState("incoming", 22_005, 1))
 
-    found = judge(replace(stopped, services=[short, late]))
+    found = judge(replace(stopped, rabbitmq=piled_up, services=[short, late]))
 
-    assert [one.do for one in found if one.about in ("syncer", "tick")] == [first] * 2
+    assert [one.do for one in found if one.about in ("syncer", "tick", "queue")] == [first] * 3
 
 
 @pytest.mark.parametrize(
@@ -311,6 +312,16 @@ def test_one_of_a_kind_is_not_said_to_be_several() -> None:
     assert "1 key of ours\n" in said
     assert "0 ready, 1 consumer\n" in said
     assert "1 row since that tick" in said
+
+
+def test_a_stream_that_is_read_is_well_though_the_broker_names_no_consumer() -> None:
+    kept = replace(QUEUES, transactions=QueueState("incoming", 5, 0), is_stream=True)
+    read = replace(WELL, rabbitmq=kept)
+
+    assert judge(read) == []
+    assert "\nstream incoming " in shown_to_people(read)
+    assert "5 messages kept\n" in shown_to_people(read)
+    assert "no stream" in only(replace(read, rabbitmq=replace(kept, transactions=None))).says
 
 
 def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
