@@ -11,7 +11,7 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer.core import Unanswerable
+from services.syncer.core import Unanswerable, rfc3339
 from shared import postgres
 
 DIFFERENCES_MAX = 1000
@@ -161,7 +161,7 @@ def audit(
     with postgres.translating():
         row = conn.execute(SELECT_TICK, {"epoch": epoch, "boundary": boundary}).fetchone()
         if row is None:
-            raise Unanswerable(f"there is no tick {epoch if boundary is None else boundary}")
+            raise Unanswerable(f"there is no tick {epoch if boundary is None else rfc3339(boundary)}")
         tick = Tick(*row)
         before = check(tick)
         done = _recompute(conn, tick, before)
