@@ -161,7 +161,9 @@ def audit(
     with postgres.translating():
         row = conn.execute(SELECT_TICK, {"epoch": epoch, "boundary": boundary}).fetchone()
         if row is None:
-            raise Unanswerable(f"there is no tick {epoch if boundary is None else rfc3339(boundary)}")
+            raise Unanswerable(
+                f"there is no tick {epoch if boundary is None else rfc3339(boundary)}"
+            )
         tick = Tick(*row)
         before = check(tick)
         done = _recompute(conn, tick, before)

@@ -121,7 +121,11 @@ class Ticker:
         BOUNDARY.set(boundary)
         LATENESS.observe(lateness_s)
         self._health.progress("boundary")
-        log.info("tick_sent", boundary=f"{at:%Y-%m-%dT%H:%M:%SZ}", lateness_ms=round(lateness_s * 1000, 1))
+        log.info(
+            "tick_sent",
+            boundary=f"{at:%Y-%m-%dT%H:%M:%SZ}",
+            lateness_ms=round(lateness_s * 1000, 1),
+        )
 
     def _on_blocked(self, reason: str | None) -> None:
         if reason is None:
