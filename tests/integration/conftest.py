@@ -140,6 +140,6 @@ def syncer(
 
 @pytest.fixture
 def stray_visa(conn: psycopg.Connection) -> int:
-    """A provider in an outbox without any hourly partition."""
-    partitions.drop_hourly(conn)
+    """A provider in an outbox with its default partition only."""
+    partitions.drop_made(conn)
     return ledger.add_provider(conn, "Visa", 1000)

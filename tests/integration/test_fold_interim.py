@@ -1,6 +1,6 @@
 """Ticks that are prepared: written in part before their boundary, and shown as one at it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 import psycopg
@@ -13,43 +13,9 @@ from ops.status import store as status
 from services.syncer import audit, history, store, traced
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
+from tests.support.hands import CHANGES, Change
 from tests.support.ledger import add, minute
 from tests.support.servers import on_both_stores
-
-Change = Callable[[psycopg.Connection, int], object]
-
-
-def rename(conn: psycopg.Connection, provider: int) -> None:
-    conn.execute("UPDATE initial_data SET provider_name = 'Visum' WHERE id = %s", [provider])
-
-
-def rename_back(conn: psycopg.Connection, provider: int) -> None:
-    conn.execute("UPDATE initial_data SET provider_name = 'Visa' WHERE id = %s", [provider])
-
-
-def remove(conn: psycopg.Connection, provider: int) -> None:
-    conn.execute("DELETE FROM historical_transactions WHERE provider_id = %s", [provider])
-    conn.execute("DELETE FROM initial_data WHERE id = %s", [provider])
-
-
-def come(conn: psycopg.Connection, _provider: int) -> None:
-    ledger.add_provider(conn, "Another", 7)
-
-
-def spend(conn: psycopg.Connection, provider: int) -> None:
-    add(conn, provider, 7)
-
-
-def nothing(_conn: psycopg.Connection, _provider: int) -> None:
-    pass
-
-
-CHANGES = [
-    (first, then)
-    for first in (spend, rename, remove, come)
-    for then in (nothing, spend, rename, rename_back, remove, come)
-    if (first, then) != (remove, spend)  # nobody spends at a provider that is gone
-]
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import LiteralString
 
 import psycopg
@@ -17,23 +15,16 @@ from services.syncer.upkeep import Done
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import add, count_all, minute
+from tests.support.partitions import drop_made, made
 
 LONG_AGO = "2020-01-01 05:30+00"
 PARTITION = "outbox_20200101_04"
 MAKE: LiteralString = "SELECT minutebook_make_partition(date_trunc('hour', %s::timestamptz, 'UTC'))"
 DROP: LiteralString = "SELECT minutebook_drop_partition(%s)"
-ATTACHED: LiteralString = (
-    "SELECT inhrelid::regclass::text FROM pg_inherits"
-    " WHERE inhparent = 'outbox'::regclass AND inhrelid <> 'outbox_default'::regclass ORDER BY 1"
-)
 
 
 def run(conn: psycopg.Connection) -> Done:
     return upkeep.run_once(conn, outbox_h=24, history_d=30)
-
-
-def partitions(conn: psycopg.Connection) -> list[str]:
-    return [name for (name,) in conn.execute(ATTACHED)]
 
 
 def add_long_ago(conn: psycopg.Connection) -> None:
@@ -45,71 +36,15 @@ def add_long_ago(conn: psycopg.Connection) -> None:
     )
 
 
-def drop_all(conn: psycopg.Connection) -> None:
-    for name in partitions(conn):
-        conn.execute(f"ALTER TABLE outbox DETACH PARTITION {name}")
-        conn.execute(f"DROP TABLE {name}")
-
-
-def spans(conn: psycopg.Connection) -> list[tuple[datetime, datetime]]:
-    """Return what the partitions cover, in order."""
-    bounds = conn.execute(
-        "SELECT b[1]::timestamptz, b[2]::timestamptz FROM pg_class c, regexp_match("
-        " pg_get_expr(relpartbound, oid), '\\(''(.+)''\\) TO \\(''(.+)''\\)') AS b"
-        " WHERE relname ~ '^outbox_2' AND relkind = 'r' ORDER BY 1"
-    )
-    return bounds.fetchall()
-
-
-def test_partitions_are_made_ahead_for_these_four_hours_and_the_next_ones(
-    ours: psycopg.Connection, conn: psycopg.Connection
-) -> None:
-    drop_all(conn)
-    assert run(ours).made == 2
-    assert run(ours).made == 0
-    expected = conn.execute(
-        "SELECT 'outbox_' || to_char(date_bin('4 hours', now(), '1970-01-01 00:00Z')"
-        " AT TIME ZONE 'UTC' + make_interval(hours => h), 'YYYYMMDD_HH24')"
-        " FROM unnest(ARRAY[0, 4]) h"
-    ).fetchall()
-    assert partitions(conn) == [name for (name,) in expected]
-    ledger.add_provider(conn, "Visa")
-    rows = conn.execute("SELECT tableoid::regclass::text FROM outbox").fetchall()
-    assert [name for (name,) in rows] == [partitions(conn)[0]]
-
-
-@pytest.mark.parametrize("hourly", [[0], [1], [0, 1, 2], [2, 5], [-1, 3]])
-def test_beside_hourly_partitions_they_take_the_gaps(
-    ours: psycopg.Connection, conn: psycopg.Connection, hourly: list[int]
-) -> None:
-    drop_all(conn)
-    for hour in hourly:
-        conn.execute(
-            "DO $$ DECLARE at timestamptz := date_trunc('hour', now(), 'UTC')"
-            f" + interval '{hour} hours';"
-            " BEGIN EXECUTE format('CREATE TABLE outbox_%s PARTITION OF outbox"
-            " FOR VALUES FROM (%L) TO (%L)',"
-            " to_char(at AT TIME ZONE 'UTC', 'YYYYMMDD_HH24'), at, at + interval '1 hour');"
-            " END $$"
-        )
-    run(ours)
-    now = datetime.now(UTC)
-    found = [(begins, ends) for begins, ends in spans(conn) if ends > now]
-    assert found[0][0] <= now
-    assert found[-1][1] > now + timedelta(hours=4)
-    assert all(ends == begins for (_, ends), (begins, _) in pairwise(found)), "no gap"
-    assert all(ends - begins <= timedelta(hours=4) for begins, ends in found)
-
-
 def test_an_expired_partition_goes_once_all_of_it_is_counted(
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     add_long_ago(conn)
     assert run(ours).dropped == 0, "a row of it was not counted yet"
-    assert PARTITION in partitions(conn)
+    assert PARTITION in made(conn)
     count_all(conn)
     assert run(ours).dropped == 1
-    assert PARTITION not in partitions(conn)
+    assert PARTITION not in made(conn)
     assert conn.execute("SELECT to_regclass(%s)", [PARTITION]).fetchone() == (None,)
 
 
@@ -117,9 +52,9 @@ def test_a_partition_within_the_retention_stays(
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute("SELECT minutebook_make_partition(date_trunc('hour', now() - interval '24 h'))")
-    before = partitions(conn)
+    before = made(conn)
     assert run(ours).dropped == 0
-    assert set(before) <= set(partitions(conn))
+    assert set(before) <= set(made(conn))
 
 
 def test_a_row_that_commits_while_the_drop_awaits_its_locks_keeps_the_partition(
@@ -269,8 +204,7 @@ def test_rows_in_the_default_partition_are_counted_right_and_reported(
     store: "redis.Redis",
     keydb_server: servers.Keydb,
 ) -> None:
-    for name in partitions(conn):
-        conn.execute(f"DROP TABLE {name}")
+    drop_made(conn)
     ledger.add_provider(conn, "Visa", 1000)
     with ledger.syncing(dsn, keydb_server.url()) as syncer:
         syncer.tick(minute(1))

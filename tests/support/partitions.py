@@ -16,8 +16,12 @@ def in_default(conn: psycopg.Connection) -> int:
     return int(conn.execute(IN_DEFAULT).fetchall()[0][0])
 
 
-def drop_hourly(conn: psycopg.Connection) -> None:
-    """Leave the outbox without any hourly partition, as if the syncer was long away."""
-    for (name,) in conn.execute(ATTACHED).fetchall():
-        if name != "outbox_default":
-            conn.execute(f"DROP TABLE {name}")
+def made(conn: psycopg.Connection) -> list[str]:
+    """Return the names of all but the default one, in order."""
+    return [name for (name,) in conn.execute(ATTACHED) if name != "outbox_default"]
+
+
+def drop_made(conn: psycopg.Connection) -> None:
+    """Leave the outbox with the default partition only, as if the syncer was long away."""
+    for name in made(conn):
+        conn.execute(f"DROP TABLE {name}")

@@ -2,39 +2,38 @@
 
 import io
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from rich.console import Console, RenderableType
 
-from ops.status.core import Finding, judge
+from ops.status.core import judge
 from ops.status.seen import (
-    ABSENT,
-    CLOSED,
     SILENT,
     Blocked,
     Dead,
     Down,
-    LastTick,
-    Ledger,
     Queues,
     Seen,
     Service,
-    Shown,
 )
 from ops.status.view import view, watched
-from shared.amqp.link import BLOCKED, QueueState
+from shared.amqp.link import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
-
-NOW = datetime(2026, 11, 20, 23, 42, 30, tzinfo=UTC)
-BOUNDARY = NOW - timedelta(seconds=30)
-TICK = LastTick(7, "token", BOUNDARY, BOUNDARY, BOUNDARY + timedelta(milliseconds=12), True)  # noqa: FBT003
-LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
-QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
-SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
-WELL = Seen(60.0, LEDGER, QUEUES, SHOWN)
-
+from tests.support.sights import (
+    BOUNDARY,
+    LEDGER,
+    NOW,
+    QUEUES,
+    SHOWN,
+    TICK,
+    WELL,
+    only,
+    with_ledger,
+    with_shown,
+    with_tick,
+)
 
 ONE_KEY = replace(SHOWN, keys=1)
 
@@ -49,23 +48,6 @@ def drawn(what: RenderableType) -> str:
     with wide.capture() as captured:
         wide.print(what)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
-
-
-def only(seen: Seen) -> Finding:
-    (found,) = judge(seen)
-    return found
-
-
-def with_ledger(**changes: object) -> Seen:
-    return replace(WELL, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
-
-
-def with_tick(**changes: object) -> Seen:
-    return with_ledger(tick=replace(TICK, **changes))  # type: ignore[arg-type]
-
-
-def with_shown(**changes: object) -> Seen:
-    return replace(WELL, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
 
 
 def test_nothing_is_said_when_all_is_well() -> None:
@@ -206,105 +188,6 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
     assert "ops doctor" in says["tick"]
 
 
-@pytest.mark.parametrize(
-    ("problem", "remedy"),
-    [
-        ("postgres: 53100: could not extend file: No space left on device", "df -h"),
-        (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
-        ("postgres: OperationalError: session is read-only", "transaction_read_only"),
-        ("postgres: OperationalError: password authentication failed", "Rotate credentials"),
-        ("rabbitmq: ProbableAuthenticationError", "Rotate credentials"),
-        ("no progress for 21.0 s", "logs --tail 50 ingest"),
-    ],
-)
-def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
-    problem: str, remedy: str
-) -> None:
-    well = Service("ticker", "172.18.0.5:9102", {})
-    unwell = Service("ingest", "172.18.0.6:9101", {"writer": problem})
-
-    found = only(replace(WELL, services=[well, unwell]))
-
-    assert (found.level, found.about) == ("wrong", "ingest")
-    assert problem in found.says
-    assert remedy in found.do
-
-
-@pytest.mark.parametrize(
-    ("problem", "first"),
-    [
-        ("postgres: 53100: No space left on device", "free space on Postgres's disk first"),
-        (f"rabbitmq: {BLOCKED} (low on disk)", "free memory or disk of RabbitMQ first"),
-    ],
-)
-def test_what_follows_from_a_shortage_that_one_service_names_says_so(
-    problem: str, first: str
-) -> None:
-    short = Service("ticker", "172.18.0.5:9102", {"ticker": problem})
-    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 34.8 s (limit 11 s)"})
-    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
-    piled_up = replace(QUEUES, transactions=QueueState("incoming", 22_005, 1))
-
-    found = judge(replace(stopped, rabbitmq=piled_up, services=[short, late]))
-
-    assert [one.do for one in found if one.about in ("syncer", "tick", "queue")] == [first] * 3
-
-
-@pytest.mark.parametrize(
-    ("error", "remedy"),
-    [
-        (ABSENT, "docker compose up -d ticker; "),
-        (CLOSED, "docker compose logs --tail 50 ticker; "),
-        (SILENT, "docker compose unpause ticker "),
-        ("RemoteDisconnected", "docker compose up -d ticker; "),
-    ],
-)
-def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy: str) -> None:
-    gone = Service("ticker", "ticker:9102", {}, error)
-
-    assert remedy in only(replace(WELL, services=[gone])).do
-
-
-def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> None:
-    frozen = [Service(name, "172.18.0.5:9101", {}, SILENT) for name in ("ingest", "syncer")]
-    unread = replace(
-        QUEUES,
-        transactions=QueueState("incoming", 5, 0),
-        ticks=QueueState(TICK_QUEUE, 1, 0),
-    )
-    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
-
-    found = judge(replace(stopped, rabbitmq=unread, services=frozen))
-
-    assert {one.about for one in found} == {"ingest", "syncer", "tick", "queue"}
-    assert [one.do for one in found if "unpause" not in one.do] == []
-
-
-def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_first() -> None:
-    waits = Service("ingest", "172.18.0.6:9101", {"writer": "postgres: refused"})
-    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 20.3 s (limit 11 s)"})
-    busy = Service("ticker", "172.18.0.8:9102", {"ticker": "rabbitmq: refused"})
-    down = replace(
-        WELL,
-        postgres=Down("refused"),
-        rabbitmq=replace(QUEUES, ticks=QueueState(TICK_QUEUE, 1, 0)),
-        keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1)),
-        services=[waits, late, busy],
-    )
-
-    found = [(one.about, one.do) for one in judge(down)]
-    first = "bring Postgres back first"
-
-    assert found[0][0] == "postgres"
-    assert sorted(found[1:]) == [
-        ("ingest", first),
-        ("keydb", first),
-        ("syncer", first),
-        ("syncer", first),
-        ("ticker", "docker compose logs --tail 50 ticker"),
-    ]
-
-
 def test_one_of_a_kind_is_not_said_to_be_several() -> None:
     said = shown_to_people(replace(with_ledger(providers=1, unfolded_rows=1), keydb=ONE_KEY))
 
@@ -346,9 +229,3 @@ def test_replicas_of_a_service_are_counted_and_silent_ones_said() -> None:
     said = shown_to_people(replace(WELL, services=services))
 
     assert "ingest 1 of 2 well, syncer well, ticker silent\n" in said
-
-
-def test_a_full_disk_that_the_tool_itself_meets_is_said_as_what_it_is() -> None:
-    down = replace(WELL, postgres=Down("53100: could not extend file"))
-
-    assert "df -h" in only(down).do

@@ -1,0 +1,39 @@
+"""What `ops status` may see: a deployment that is well, and what is changed of it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from ops.status.core import Finding, judge
+from ops.status.seen import LastTick, Ledger, Queues, Seen, Shown
+from shared.amqp.link import QueueState
+from shared.amqp.ticks import QUEUE as TICK_QUEUE
+from shared.postgres import SCHEMA_NEEDED
+
+NOW = datetime(2026, 11, 20, 23, 42, 30, tzinfo=UTC)
+BOUNDARY = NOW - timedelta(seconds=30)
+TICK = LastTick(7, "token", BOUNDARY, BOUNDARY, BOUNDARY + timedelta(milliseconds=12), True)  # noqa: FBT003
+LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
+QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
+SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
+WELL = Seen(60.0, LEDGER, QUEUES, SHOWN)
+
+
+def only(seen: Seen) -> Finding:
+    """Return what is said of `seen`, which is one thing."""
+    (found,) = judge(seen)
+    return found
+
+
+def with_ledger(**changes: object) -> Seen:
+    """Return what is well but for these changes of what Postgres says."""
+    return replace(WELL, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
+
+
+def with_tick(**changes: object) -> Seen:
+    """Return what is well but for these changes of the last tick."""
+    return with_ledger(tick=replace(TICK, **changes))  # type: ignore[arg-type]
+
+
+def with_shown(**changes: object) -> Seen:
+    """Return what is well but for these changes of what KeyDB shows."""
+    return replace(WELL, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]

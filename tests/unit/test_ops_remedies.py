@@ -1,0 +1,117 @@
+"""What `ops status` says to type next: what helps, what wakes, what comes first."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from ops.status.core import judge
+from ops.status.seen import ABSENT, CLOSED, SILENT, Down, Service
+from shared.amqp.link import BLOCKED, QueueState
+from shared.amqp.ticks import QUEUE as TICK_QUEUE
+from tests.support.sights import NOW, QUEUES, SHOWN, WELL, only, with_tick
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        ("postgres: 53100: could not extend file: No space left on device", "df -h"),
+        (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
+        ("postgres: OperationalError: session is read-only", "transaction_read_only"),
+        ("postgres: OperationalError: password authentication failed", "Rotate credentials"),
+        ("rabbitmq: ProbableAuthenticationError", "Rotate credentials"),
+        ("no progress for 21.0 s", "logs --tail 50 ingest"),
+    ],
+)
+def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
+    problem: str, remedy: str
+) -> None:
+    well = Service("ticker", "172.18.0.5:9102", {})
+    unwell = Service("ingest", "172.18.0.6:9101", {"writer": problem})
+
+    found = only(replace(WELL, services=[well, unwell]))
+
+    assert (found.level, found.about) == ("wrong", "ingest")
+    assert problem in found.says
+    assert remedy in found.do
+
+
+@pytest.mark.parametrize(
+    ("problem", "first"),
+    [
+        ("postgres: 53100: No space left on device", "free space on Postgres's disk first"),
+        (f"rabbitmq: {BLOCKED} (low on disk)", "free memory or disk of RabbitMQ first"),
+    ],
+)
+def test_what_follows_from_a_shortage_that_one_service_names_says_so(
+    problem: str, first: str
+) -> None:
+    short = Service("ticker", "172.18.0.5:9102", {"ticker": problem})
+    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 34.8 s (limit 11 s)"})
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+    piled_up = replace(QUEUES, transactions=QueueState("incoming", 22_005, 1))
+
+    found = judge(replace(stopped, rabbitmq=piled_up, services=[short, late]))
+
+    assert [one.do for one in found if one.about in ("syncer", "tick", "queue")] == [first] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ABSENT, "docker compose up -d ticker; "),
+        (CLOSED, "docker compose logs --tail 50 ticker; "),
+        (SILENT, "docker compose unpause ticker "),
+        ("RemoteDisconnected", "docker compose up -d ticker; "),
+    ],
+)
+def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy: str) -> None:
+    gone = Service("ticker", "ticker:9102", {}, error)
+
+    assert remedy in only(replace(WELL, services=[gone])).do
+
+
+def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> None:
+    frozen = [Service(name, "172.18.0.5:9101", {}, SILENT) for name in ("ingest", "syncer")]
+    unread = replace(
+        QUEUES,
+        transactions=QueueState("incoming", 5, 0),
+        ticks=QueueState(TICK_QUEUE, 1, 0),
+    )
+    stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
+
+    found = judge(replace(stopped, rabbitmq=unread, services=frozen))
+
+    assert {one.about for one in found} == {"ingest", "syncer", "tick", "queue"}
+    assert [one.do for one in found if "unpause" not in one.do] == []
+
+
+def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_first() -> None:
+    waits = Service("ingest", "172.18.0.6:9101", {"writer": "postgres: refused"})
+    late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 20.3 s (limit 11 s)"})
+    busy = Service("ticker", "172.18.0.8:9102", {"ticker": "rabbitmq: refused"})
+    down = replace(
+        WELL,
+        postgres=Down("refused"),
+        rabbitmq=replace(QUEUES, ticks=QueueState(TICK_QUEUE, 1, 0)),
+        keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1)),
+        services=[waits, late, busy],
+    )
+
+    found = [(one.about, one.do) for one in judge(down)]
+    first = "bring Postgres back first"
+
+    assert found[0][0] == "postgres"
+    assert sorted(found[1:]) == [
+        ("ingest", first),
+        ("keydb", first),
+        ("syncer", first),
+        ("syncer", first),
+        ("ticker", "docker compose logs --tail 50 ticker"),
+    ]
+
+
+def test_a_full_disk_that_the_tool_itself_meets_is_said_as_what_it_is() -> None:
+    down = replace(WELL, postgres=Down("53100: could not extend file"))
+
+    assert "df -h" in only(down).do
