@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import programs
 from bench.ground import PROVIDERS, Ground, Site, ground
 
-FULL_SECONDS = 8
+FULL_SECONDS = 20
 
 
 def full_speed(site: Site, providers: int = PROVIDERS) -> float:
