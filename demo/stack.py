@@ -20,6 +20,7 @@ ENV_FILES = (".env", ".airgap.env")
 ANSWER_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 TAIL_BYTES = 4096
+LOOKS_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ def configuration() -> Configuration:
 
 def containers() -> list[Container]:
     """Return the stack's containers, running or not."""
+    for _ in range(LOOKS_MAX - 1):
+        # One that is replaced between being listed and being looked at fails the whole list.
+        try:
+            return _listed()
+        except DemoFailed as failure:
+            if not failure.details:
+                raise  # there is no docker, or it gives no answer
+    return _listed()
+
+
+def _listed() -> list[Container]:
     return [_container(found) for found in _objects(_ask("ps", "--all", "--format", "json"))]
 
 
