@@ -61,6 +61,9 @@ class Publisher:
                         return plan
                     with tracing.span("publish", {"keys": len(plan.values)}):
                         answer = self._projection.apply(plan)
+            except Moved:
+                found = planned = None  # read before it was emptied, say: it is looked at anew
+                continue
             except Unavailable as error:
                 if error.server != "keydb":
                     raise
@@ -103,10 +106,7 @@ class Publisher:
             cause: core.Cause = "next" if in_turn else "behind"
         else:
             values = store.everything(self._conn, target.epoch)
-            try:
-                removals = self._projection.keys(found) - values.keys()
-            except Moved:
-                return Published("moved", behind=True)  # worked out anew at the next round
+            removals = self._projection.keys(found) - values.keys()
             cause = "unknown" if found.raw_token else "missing"
         return Publication(found, target, values, tuple(removals), cause)
 
