@@ -2,8 +2,8 @@
 
 When the writer is free it takes whatever has come, up to a limit. At low load a message is
 committed at once, alone; under load batches grow by themselves. There is no linger to tune: only
-that a commit begins 10 ms after the last one began, at the earliest, unless a batch is full. A
-commit costs the same however small it is, and hundreds of them a second would take the processors
+that a commit begins 25 ms after the last one began, at the earliest, unless a batch is full. A
+commit costs the same however small it is, and a hundred of them a second would take the processors
 from Postgres, the broker and the next tick.
 """
 
@@ -28,7 +28,7 @@ from shared.errors import Unavailable
 from shared.health import Health
 
 IDLE_S = 0.25
-COMMIT_EVERY_S = 0.01
+COMMIT_EVERY_S = 0.025
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 

@@ -17,6 +17,7 @@ import pika
 import structlog
 from pika.channel import Channel
 
+from shared.amqp import gather
 from shared.amqp.link import parameters
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
@@ -80,6 +81,7 @@ class Producer:
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_gone,
             on_close_callback=self._on_gone,
+            custom_ioloop=gather.services(),
         )
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
 

@@ -1,36 +1,27 @@
 """A tap between pika's transport and its protocol, through which deliveries are drawn off.
 
-It is put there by the interface that pika documents for I/O services other than its own
-(`pika.adapters.utils.nbio_interface`); pika sees every other frame as if nothing were in between.
+pika sees every other frame as if nothing were in between.
 """
 
 import time
 from collections.abc import Callable
-from socket import socket
-from ssl import SSLContext
 
 from pika.adapters.select_connection import IOLoop
-from pika.adapters.utils.nbio_interface import (
-    AbstractIOReference,
-    AbstractStreamProtocol,
-    AbstractStreamTransport,
-)
-from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
 
+from shared.amqp import between
 from shared.amqp.deliveries import Deliveries, OnMessage
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 HEARTBEAT_EVERY_S = 1.0
 
-Linked = tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException
 
-
-class TappedServices(SelectorIOServicesAdapter):
+class TappedServices(between.Services):
     """pika's own I/O services for one connection, tapped."""
 
     def __init__(self, loop: IOLoop) -> None:
         """`loop` stops after each piece that came, unless `on_piece` wants it to go on."""
-        super().__init__(loop)  # type: ignore[arg-type]  # its stub lacks a parameter
+        super().__init__(loop, self._tapped)
         self._loop = loop
         self._tap: Tap | None = None
         self.on_piece: Callable[[], bool] = at_each_piece
@@ -50,40 +41,21 @@ class TappedServices(SelectorIOServicesAdapter):
         if self._tap:
             self._tap.deliveries.stop()
 
-    def create_streaming_connection(
-        self,
-        protocol_factory: Callable[[], AbstractStreamProtocol],
-        sock: socket,
-        on_done: Callable[[Linked], None],
-        ssl_context: SSLContext | None = None,
-        server_hostname: str | None = None,
-    ) -> AbstractIOReference:
-        """As pika's, but the transport talks to the tap. pika is answered with its own protocol."""
-
-        def tapped() -> AbstractStreamProtocol:
-            self._tap = Tap(protocol_factory(), self._received)
-            return self._tap
-
-        def done(result: Linked) -> None:
-            if isinstance(result, tuple) and self._tap:
-                result = (result[0], self._tap.protocol)
-            on_done(result)
-
-        return super().create_streaming_connection(
-            tapped, sock, done, ssl_context=ssl_context, server_hostname=server_hostname
-        )
+    def _tapped(self, protocol: AbstractStreamProtocol) -> "Tap":
+        self._tap = Tap(protocol, self._received)
+        return self._tap
 
     def _received(self) -> None:
         if self.failure or not self.on_piece():
             self._loop.stop()
 
 
-class Tap(AbstractStreamProtocol):
+class Tap(between.Between):
     """What the transport takes for the protocol."""
 
     def __init__(self, protocol: AbstractStreamProtocol, received: Callable[[], None]) -> None:
         """`protocol` is pika's; `received` is called after each piece."""
-        self.protocol = protocol
+        super().__init__(protocol)
         self.deliveries = Deliveries(protocol.data_received)
         self.failure: Exception | None = None
         self._received = received
@@ -99,18 +71,6 @@ class Tap(AbstractStreamProtocol):
             self.failure = error
         self._show_life()
         self._received()
-
-    def connection_made(self, transport: AbstractStreamTransport) -> None:
-        """Pass it on."""
-        self.protocol.connection_made(transport)
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        """Pass it on."""
-        self.protocol.connection_lost(error)
-
-    def eof_received(self) -> bool | None:
-        """Pass it on."""
-        return self.protocol.eof_received()
 
     def _show_life(self) -> None:
         # A broker that is busy delivering sends no heartbeats, and pika sees no delivery.
