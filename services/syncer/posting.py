@@ -36,8 +36,12 @@ WITH fresh AS MATERIALIZED (
            k.key COLLATE "C" IS DISTINCT FROM CASE WHEN c.known THEN c.key ELSE b.key END,
            coalesce(CASE WHEN c.known THEN c.balance ELSE b.balance END, 0) + c.amount
       FROM change c
-      LEFT JOIN initial_data p ON p.id = c.provider_id
-     CROSS JOIN LATERAL (SELECT (p.id || '_' || p.provider_name) COLLATE "C" AS key) AS k
+      LEFT JOIN LATERAL (
+           SELECT (id || '_' || provider_name) COLLATE "C" AS key
+             FROM initial_data
+            WHERE id = c.provider_id
+            LIMIT 1 -- looked up one by one, however many the plan was made for
+           ) AS k ON true
       LEFT JOIN LATERAL (
            SELECT key, balance
              FROM balance
