@@ -1,7 +1,8 @@
 """Plans of fold and publish: they look at what is fresh, whatever is kept and whatever is known."""
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,11 +16,12 @@ from shared.settings import PostgresSettings
 from tests.support import servers
 
 PROVIDERS, CHANGED, TICKS, KEPT = 100_000, 100, 1_000, 150_000
-FRESH = 300
+FRESH, FEW = 300, 1_000
 VISITED_MAX = 4 * FRESH
 """Rows that a scan may touch: some times what is fresh, far below what is kept."""
 
 Plan = dict[str, Any]
+Explain = Callable[[dict[str, Any]], Plan]
 
 SIZES = {"providers": PROVIDERS, "changed": CHANGED, "ticks": TICKS, "kept": KEPT, "fresh": FRESH}
 FILL: list[LiteralString] = [
@@ -91,24 +93,30 @@ def explain(conn: psycopg.Connection, query: LiteralString, values: dict[str, An
     return row[0][0]["Plan"]  # type: ignore[no-any-return]
 
 
-def explain_generic(conn: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> Plan:
-    """Return the plan that serves whatever the values, with what it really visited for these."""
+@contextlib.contextmanager
+def planned_once(conn: psycopg.Connection, query: LiteralString) -> Iterator[Explain]:
+    """Prepare a statement as a tick has it prepared: one plan, whatever the values.
+
+    What is yielded returns the plan with what it really visited; nothing that it wrote stays.
+    """
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query)))
     numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", query)
     given = ", ".join(["%s"] * len(names))
-    with conn.transaction(force_rollback=True), psycopg.ClientCursor(conn) as cursor:
-        cursor.execute(store.LOCK)
-        cursor.execute(f"PREPARE explained AS {numbered}".encode())
-        try:
-            cursor.execute(
-                f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({given})".encode(),
-                [values[name] for name in names],
-            )
+
+    def explained(values: dict[str, Any]) -> Plan:
+        with conn.transaction(force_rollback=True), psycopg.ClientCursor(conn) as cursor:
+            cursor.execute(store.LOCK)
+            execute = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({given})"
+            cursor.execute(execute.encode(), [values[name] for name in names])
             row = cursor.fetchone()
-        finally:
-            conn.execute("DEALLOCATE explained")
-    assert row
-    return row[0][0]["Plan"]  # type: ignore[no-any-return]
+        assert row
+        return row[0][0]["Plan"]  # type: ignore[no-any-return]
+
+    conn.execute(f"PREPARE explained AS {numbered}".encode())
+    try:
+        yield explained
+    finally:
+        conn.execute("DEALLOCATE explained")
 
 
 def nodes(plan: Plan) -> Iterator[Plan]:
@@ -153,6 +161,18 @@ def last(conn: psycopg.Connection) -> str:
     return f"400:{row[0]}:"
 
 
+def a_tick(snapshot: str, changed: Iterable[int]) -> dict[str, Any]:
+    """Return the parameters of a tick that holds one transaction of each of these providers."""
+    memory = Memory("before", snapshot)
+    memory.add(snapshot, [(one, 1) for one in changed], CHANGED)
+    return posting.held(memory) | {
+        "epoch": TICKS + 1,
+        "token": "new",
+        "boundary": "2026-01-01T00:00:00Z",
+        "interim": False,
+    }
+
+
 def test_a_fold_reads_what_is_fresh(ours: psycopg.Connection) -> None:
     plan = explain(ours, store.SELECT_FRESH, store.since(last(ours)))
     assert_narrow(plan, "outbox", "tick")
@@ -172,17 +192,30 @@ def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_wha
 def test_a_tick_reads_what_is_fresh_and_of_each_changed_provider_the_newest_balance(
     ours: psycopg.Connection,
 ) -> None:
-    memory = Memory("before", last(ours))
-    memory.add(memory.snapshot, [(one, 1) for one in range(1, CHANGED + 1)], CHANGED)
-    mark = {
-        "epoch": TICKS + 1,
-        "token": "new",
-        "boundary": "2026-01-01T00:00:00Z",
-        "interim": False,
-    }
-    plan = explain_generic(ours, posting.INSERT_TICK, posting.held(memory) | mark)
+    with planned_once(ours, posting.INSERT_TICK) as explained:
+        plan = explained(a_tick(last(ours), range(1, CHANGED + 1)))
     assert_narrow(plan, "outbox", "balance", "initial_data")
     assert {"balance_pkey", "initial_data_pkey"} <= indexes(plan)
+
+
+def test_a_tick_that_was_planned_for_few_providers_reads_no_more_of_many(
+    postgres_server: servers.Postgres,
+) -> None:
+    with (
+        postgres_server.database() as dsn,
+        psycopg.connect(dsn, autocommit=True, options=store.OPTIONS) as conn,
+    ):
+        add = "INSERT INTO initial_data SELECT g, 'p', 1 FROM generate_series(%s::int, %s::int) g"
+        conn.execute(add, [1, FEW])
+        conn.execute(ANALYZE)
+        tick = a_tick(store.newest_tick(conn).snapshot, range(1, PROVIDERS, PROVIDERS // CHANGED))
+        with planned_once(conn, posting.INSERT_TICK) as explained:
+            explained(tick)
+            conn.execute("SET session_replication_role = replica")  # no triggers
+            conn.execute(add, [FEW + 1, PROVIDERS])
+            plan = explained(tick)
+
+    assert_narrow(plan, "initial_data")
 
 
 def test_publishing_reads_what_changed_since_the_tick_that_is_shown(
