@@ -15,11 +15,11 @@ from bench.ground import PROVIDERS, Ground, Site, ground
 FULL_SECONDS = 20
 
 
-def full_speed(site: Site, providers: int = PROVIDERS) -> float:
+def full_speed(site: Site, providers: int = PROVIDERS, **environment: str) -> float:
     """Return messages per second with a publisher that does not hold back."""
     with (
         ground(site, providers=providers) as fresh,
-        ingesting(fresh) as program,
+        ingesting(fresh, **environment) as program,
         publishing(fresh, 10**7, 1e9, providers),
     ):
         time.sleep(FULL_SECONDS / 4)  # both have found their pace
@@ -30,9 +30,9 @@ def full_speed(site: Site, providers: int = PROVIDERS) -> float:
 
 
 @contextlib.contextmanager
-def ingesting(fresh: Ground) -> Iterator[programs.Program]:
+def ingesting(fresh: Ground, **environment: str) -> Iterator[programs.Program]:
     """Run ingest while inside; it consumes already."""
-    with programs.service("ingest").running(fresh) as program:
+    with programs.service("ingest", **environment).running(fresh) as program:
         programs.said(program, '"event": "consuming"')
         yield program
 

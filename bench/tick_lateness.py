@@ -26,6 +26,7 @@ QUESTION = "milliseconds from a boundary to its watermark in KeyDB"
 CHANGING = 1000
 PROVIDERS = CHANGING + 10
 """Ten of which nothing is published: see `ground.ordinary`."""
+EVERY_SECOND = {"TICK_INTERVAL_SECONDS": "1"}
 LOAD_SHARE = 0.5
 WARM_UP_TICKS = 5
 MEDIAN_ABOVE_MS, P99_FACTOR, P99_ABOVE_MS = 15.0, 2.0, 25.0
@@ -49,7 +50,7 @@ SELECT (SELECT sum(i.rows) FROM tick i WHERE i.epoch > before.epoch AND i.epoch 
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Watch `plan.ticks` ticks under load."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS)
+    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     progress.turn(f"{plan.ticks} ticks beside {pace:,.0f} messages/s")
     with ground(site, providers=PROVIDERS) as fresh:
         ticks, nulls, note = _watched(site, fresh, pace, plan.ticks)
@@ -70,9 +71,9 @@ def rows(ticks: Seconds, nulls: Seconds) -> list[Row]:
 def _watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Seconds, Seconds, str]:
     messages = int(pace * (count + 30))
     with (
-        load.ingesting(fresh),
+        load.ingesting(fresh, **EVERY_SECOND),
         programs.service("syncer").running(fresh) as syncer,
-        programs.service("ticker", TICK_INTERVAL_SECONDS="1").running(fresh) as ticker,
+        programs.service("ticker", **EVERY_SECOND).running(fresh) as ticker,
         programs.python_peer("null tick", "null_tick").running(fresh),
         load.publishing(fresh, messages, pace, PROVIDERS),
         site.keydb.client() as client,

@@ -54,12 +54,11 @@ class BodySettings(settings.Settings):
     )
 
 
-class DeploymentSettings(QueueSettings, settings.PostgresSettings, settings.KeydbSettings):
+class DeploymentSettings(
+    QueueSettings, settings.PostgresSettings, settings.KeydbSettings, settings.TickSettings
+):
     """All three servers, and what is to be expected of them."""
 
-    tick_interval_seconds: int = Field(
-        default=60, ge=1, le=86400, description="as the ticker has it"
-    )
     rabbitmq_management_url: Annotated[Secret[str], AfterValidator(_valid_management_url)] = Field(
         default=Secret(""),
         description="the broker's management page, for `ops doctor`; empty: not asked",

@@ -119,6 +119,14 @@ class RabbitmqSettings(Settings):
     rabbitmq_key_file: RabbitmqFile = Field(default="", description=KEY_FILE)
 
 
+class TickSettings(Settings):
+    """When ticks are."""
+
+    tick_interval_seconds: int = Field(
+        default=60, ge=1, le=86400, description="boundaries are its multiples since the epoch"
+    )
+
+
 class KeydbSettings(Settings):
     """Where balances are shown."""
 

@@ -14,6 +14,7 @@ import structlog
 from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store
+from services.ingest.pace import Pace
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
@@ -32,7 +33,10 @@ log = structlog.get_logger()
 
 
 class IngestSettings(
-    settings.PostgresSettings, settings.RabbitmqSettings, settings.ServiceSettings
+    settings.PostgresSettings,
+    settings.RabbitmqSettings,
+    settings.TickSettings,
+    settings.ServiceSettings,
 ):
     """What ingest needs."""
 
@@ -100,7 +104,7 @@ def run(
     )
     connect = partial(doors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
-    writer = kind(connect, intake, health, stop)
+    writer = kind(connect, intake, Pace(chosen.tick_interval_seconds), health, stop)
     promoter = Promoter(connect, health, stop)
     with worker.running("promoter", promoter.live, stop), writer.running():
         connect_broker = partial(doors.to_rabbitmq, chosen, name="ingest")

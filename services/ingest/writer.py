@@ -1,14 +1,11 @@
 """Natural batching: one thread commits a batch while the other receives the next.
 
 When the writer is free it takes whatever has come, up to a limit. At low load a message is
-committed at once, alone; under load batches grow by themselves. There is no linger to tune: only
-that a commit begins 25 ms after the last one began, at the earliest, unless a batch is full. A
-commit costs the same however small it is, and a hundred of them a second would take the processors
-from Postgres, the broker and the next tick.
+committed at once, alone; under load batches grow by themselves. There is no linger to tune, only a
+pace that leaves room for others (`pace.py`).
 """
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +18,7 @@ import structlog
 
 from services.ingest import metrics, received, service, store, traced
 from services.ingest.core import Judged
+from services.ingest.pace import Pace
 from services.ingest.pending import Pending
 from services.ingest.portion import Portion
 from shared import postgres, retry, tracing, worker
@@ -28,7 +26,6 @@ from shared.errors import Unavailable
 from shared.health import Health
 
 IDLE_S = 0.25
-COMMIT_EVERY_S = 0.025
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 
@@ -63,7 +60,12 @@ class Writer:
     """The thread that commits. Its Postgres connection is its own."""
 
     def __init__(
-        self, connect: Connect, intake: service.Intake, health: Health, stop: threading.Event
+        self,
+        connect: Connect,
+        intake: service.Intake,
+        pace: Pace,
+        health: Health,
+        stop: threading.Event,
     ) -> None:
         """`connect` opens a connection for one life of the writer."""
         self.ready = threading.Event()
@@ -77,7 +79,7 @@ class Writer:
         self.inbox: Inbox | None = None
         self._served = threading.Event()
         self.in_hand: InHand | None = None
-        self._begun_at = -math.inf
+        self._pace = pace
         self._portion = Portion(intake.batch_max)
 
     @contextmanager
@@ -99,7 +101,7 @@ class Writer:
         second commit harmless.
         """
         if self.in_hand is None:
-            self._pace()
+            self._wait()
             self.in_hand = self._take()
         else:
             self._top_up(self.in_hand)
@@ -116,10 +118,10 @@ class Writer:
         """Commit a batch. Raises `Unavailable`."""
         return service.store_batch(conn, messages, self.intake, self._check_channel)
 
-    def _pace(self) -> None:
-        early_s = self._begun_at + COMMIT_EVERY_S - time.monotonic()
-        if early_s > 0 and self.inbox and self.inbox.pending.waiting() < self.intake.batch_max:
-            self.stopping.wait(early_s)
+    def _wait(self) -> None:
+        if self.inbox:
+            full = self.inbox.pending.waiting() >= self.intake.batch_max
+            self.stopping.wait(self._pace.wait_s(full=full))
 
     def _take(self) -> InHand | None:
         inbox = self.inbox
@@ -142,7 +144,8 @@ class Writer:
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
         part = batch.messages[: self._portion.size]
         if batch.inbox.pending.open:  # otherwise the broker delivers it again
-            started = self._begun_at = time.monotonic()
+            started = time.monotonic()
+            self._pace.begin()
             with contextlib.suppress(ChannelGone), self._portion.storing(len(part)):
                 outcome = (self._trace if tracing.on() else self.store)(conn, part)
                 ended = time.monotonic()

@@ -48,14 +48,11 @@ Connect = Callable[..., AbstractContextManager[ticks.Broker]]
 log = structlog.get_logger()
 
 
-class TickerSettings(settings.RabbitmqSettings, settings.ServiceSettings):
+class TickerSettings(settings.RabbitmqSettings, settings.TickSettings, settings.ServiceSettings):
     """What the ticker needs."""
 
     metrics_port: int = Field(
         default=9102, ge=0, le=65535, description="port of /metrics and /healthz"
-    )
-    tick_interval_seconds: int = Field(
-        default=60, ge=1, le=86400, description="boundaries are its multiples since the epoch"
     )
 
 

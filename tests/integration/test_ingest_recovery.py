@@ -2,13 +2,16 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import psycopg
 import pytest
 
 from services.ingest import metrics
+from services.ingest.pace import COMMIT_EVERY_S, QUIET_AFTER_S, Pace
 from services.ingest.service import store_batch
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
@@ -56,10 +59,29 @@ def all_of(size: int) -> list[tuple[int, int]]:
     return [(1, n) for n in range(1, size + 1)]
 
 
-def writer(ours: psycopg.Connection, inbox: FakeInbox) -> Writer:
+class Waits(threading.Event):
+    """Notes for how long it was waited for, and never waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked.append(timeout or 0.0)
+        return self.is_set()
+
+
+def writer(
+    ours: psycopg.Connection,
+    inbox: FakeInbox,
+    clock: Callable[[], float] = time.time,
+    stop: threading.Event | None = None,
+) -> Writer:
     """Return a writer of which the test is the thread."""
     unused = partial(pytest.fail, "the test brings its own connection")
-    found = Writer(unused, messages.intake(ours), Health(), threading.Event())
+    found = Writer(
+        unused, messages.intake(ours), Pace(60, clock), Health(), stop or threading.Event()
+    )
     found.serve(inbox)
     return found
 
@@ -97,6 +119,18 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     ours_writer.run_once(ours)
     assert (inbox.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
     assert ours_writer.in_hand is None
+
+
+def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
+    stop, inbox, clock = Waits(), FakeInbox(), deque([60.0, 60.5])
+    ours_writer = writer(ours, inbox, clock.popleft, stop)
+    for number in (1, 2):
+        inbox.pending.add(judged(body(1, number), tag=number))
+        ours_writer.run_once(ours)
+    around, later = stop.asked
+    assert around == pytest.approx(QUIET_AFTER_S)
+    assert later <= COMMIT_EVERY_S
+    assert rows(ours) == all_of(2)
 
 
 def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(

@@ -7,6 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
+from services.ingest.pace import Pace
 from services.ingest.promoter import Promoter
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
@@ -41,7 +42,7 @@ def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
     with messages.ingest_connection(dsn) as ours:
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
-        writer = Writer(unused, messages.intake(ours), Health(), threading.Event())
+        writer = Writer(unused, messages.intake(ours), Pace(60), Health(), threading.Event())
         writer.serve(inbox)
         for _ in range(3 * MESSAGES):
             with contextlib.suppress(Unavailable):

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from services.ingest import core, waiting
 from services.ingest.body import Limits
+from services.ingest.pace import Pace
 from services.ingest.writer import Writer
 from services.syncer import traced
 from shared import tracing
@@ -155,6 +156,7 @@ def test_a_batch_is_a_span_that_links_to_its_messages(
         writer = Writer(
             lambda: messages.ingest_connection(dsn),
             messages.intake(ours),
+            Pace(60),
             Health(),
             threading.Event(),
         )

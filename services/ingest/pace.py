@@ -1,0 +1,43 @@
+"""When a commit of ingest may begin: not too soon after the last one, not around a boundary.
+
+A commit costs the same however small it is, and a hundred of them a second would take the
+processors from Postgres, the broker and the next tick.
+
+Around a boundary the tick needs processors and the log of Postgres for some milliseconds, and what
+ingest commits shortly before it is left to the tick itself. So ingest waits, and its next batch is
+the larger: a pause of 90 ms at each boundary, for a tick that is half as late. Nothing else depends
+on it: a clock that is wrong only makes the pause useless.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+COMMIT_EVERY_S = 0.025
+QUIET_BEFORE_S = 0.06
+"""A commit that began before this is over when the syncer last reads before the boundary."""
+QUIET_AFTER_S = 0.03
+"""Until most ticks are in KeyDB."""
+
+
+class Pace:
+    """How long to wait before a commit begins."""
+
+    def __init__(self, tick_interval_s: int, clock: Callable[[], float] = time.time) -> None:
+        """Boundaries are multiples of the interval; `clock` returns Unix seconds and may step."""
+        self._interval_s = tick_interval_s
+        self._clock = clock
+        self._begun_at = -math.inf
+
+    def begin(self) -> None:
+        """Say that a commit begins now."""
+        self._begun_at = time.monotonic()
+
+    def wait_s(self, *, full: bool) -> float:
+        """Return the seconds to wait; a `full` batch waits for boundaries only."""
+        early_s = self._begun_at + COMMIT_EVERY_S - time.monotonic()
+        return max(0.0 if full else early_s, self._quiet_s(), 0.0)
+
+    def _quiet_s(self) -> float:
+        since_s = (self._clock() + QUIET_BEFORE_S) % self._interval_s
+        return max(0.0, QUIET_BEFORE_S + QUIET_AFTER_S - since_s)

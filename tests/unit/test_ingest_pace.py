@@ -1,0 +1,46 @@
+"""When a commit of ingest may begin: apart from the last one, and not around a boundary."""
+
+import pytest
+
+from services.ingest.pace import COMMIT_EVERY_S, QUIET_AFTER_S, QUIET_BEFORE_S, Pace
+
+MIDNIGHT = 1_764_288_000
+
+
+@pytest.mark.parametrize("interval_s", [1, 2, 60, 3600])
+@pytest.mark.parametrize(
+    ("after_s", "wait_s"),
+    [
+        (-QUIET_BEFORE_S - 0.001, 0),
+        (-QUIET_BEFORE_S + 0.001, QUIET_BEFORE_S + QUIET_AFTER_S - 0.001),
+        (-0.001, QUIET_AFTER_S + 0.001),
+        (0, QUIET_AFTER_S),
+        (QUIET_AFTER_S - 0.001, 0.001),
+        (QUIET_AFTER_S + 0.001, 0),
+        (0.5, 0),
+    ],
+)
+@pytest.mark.parametrize("full", [True, False])
+def test_around_a_boundary_it_waits_until_the_tick_is_done(
+    interval_s: int, after_s: float, wait_s: float, *, full: bool
+) -> None:
+    pace = Pace(interval_s, clock=lambda: MIDNIGHT + after_s)
+    assert pace.wait_s(full=full) == pytest.approx(wait_s, abs=1e-6)
+
+
+def test_within_an_interval_of_a_minute_seconds_are_no_boundaries() -> None:
+    assert Pace(60, clock=lambda: MIDNIGHT + 1.0).wait_s(full=False) == 0
+
+
+def test_commits_begin_apart_unless_a_batch_is_full() -> None:
+    pace = Pace(60, clock=lambda: MIDNIGHT + 30.0)
+    assert pace.wait_s(full=False) == 0
+    pace.begin()
+    assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S
+    assert pace.wait_s(full=True) == 0
+
+
+def test_of_both_reasons_to_wait_the_longer_holds() -> None:
+    pace = Pace(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
+    pace.begin()
+    assert pace.wait_s(full=False) > COMMIT_EVERY_S / 2
