@@ -5,7 +5,7 @@
 #   RABBITMQ_USER, RABBITMQ_PASSWORD  an administrator; producers publish by it, too
 #   RABBITMQ_INGEST_PASSWORD          of user ingest, who reads INGEST_QUEUE and publishes nothing
 #   RABBITMQ_TICKER_PASSWORD          of user ticker, who publishes to exchange ticks only
-#   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks
+#   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks and copies of it
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
 #   INGEST_QUEUE, INGEST_STREAM       the queue whose messages must never be dropped; a stream
 #
@@ -96,14 +96,14 @@ tag_of() {
 # writes to its exchange, a bind writes to the queue and reads the exchange. The default exchange, by
 # which queues are reached by name, is amq.default.
 permission_of() {
-  local sources ticks queue
+  local sources ticks queues
   sources=$(exactly "$INGEST_QUEUE" ${INGEST_STREAM:+"$INGEST_STREAM"})
   ticks=$(exactly ticks)
-  queue=$(exactly syncer.ticks)
+  queues="$(exactly syncer.ticks)|^$(regex_literal syncer.ticks.copy-)"
   case $1 in
     ingest) permission ingest "$sources" "" "$sources" ;;
     ticker) permission ticker "$ticks" "$ticks" "" ;;
-    syncer) permission syncer "$(exactly ticks syncer.ticks)" "$queue" "$(exactly ticks syncer.ticks)" ;;
+    syncer) permission syncer "$ticks|$queues" "$queues" "$ticks|$queues" ;;
     ops) permission ops "" "$(exactly amq.default)" "" ;;
   esac
 }

@@ -6,13 +6,15 @@ is thrown away, never repaired.
 """
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator
 
 import pika
+import structlog
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from shared.amqp.link import BLOCKED, parameters, translating
+from shared.amqp.link import BLOCKED, REFUSED, parameters, translating
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -25,7 +27,13 @@ QUEUE_ARGUMENTS = {
     "x-overflow": "drop-head",
 }
 
+COPIES_PREFIX = f"{QUEUE}.copy-"
+COPIES_ARGUMENTS = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "drop-head"}
+
 OnTick = Callable[[int, bytes], None]
+OnCopy = Callable[[bytes], None]
+
+log = structlog.get_logger()
 
 
 @contextlib.contextmanager
@@ -47,6 +55,7 @@ class Broker:
         """Take over an open connection."""
         self._connection = connection
         self._channel = connection.channel()
+        self._copies: BlockingChannel | None = None
         self._cancelled = False
 
     def declare_exchange(self) -> None:
@@ -100,6 +109,30 @@ class Broker:
 
         self._channel.basic_consume(QUEUE, deliver, auto_ack=False)
 
+    def overhear(self, on_copy: OnCopy) -> None:
+        """Have `on_copy(body)` told of each tick as soon as the broker has it, from `poll`.
+
+        A quorum queue hands a tick on once most of its nodes have it on their disks: that is safe,
+        and a third of the way to KeyDB. These copies come by a queue of this connection alone, in
+        memory. They go to every connection that asks for them, whichever is the active consumer,
+        and are lost with it.
+
+        Without the right to make such a queue there are none, which is logged.
+        """
+        channel = self._connection.channel()
+        queue = f"{COPIES_PREFIX}{uuid.uuid4()}"
+        try:
+            channel.queue_declare(queue, exclusive=True, arguments=COPIES_ARGUMENTS)
+            channel.queue_bind(queue, EXCHANGE)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != REFUSED:
+                raise
+            log.warning("no_copies_of_ticks", queue=f"{COPIES_PREFIX}*", detail=error.reply_text)
+            return
+        channel.add_on_cancel_callback(self._on_cancelled)
+        channel.basic_consume(queue, lambda _c, _m, _p, body: on_copy(body), auto_ack=True)
+        self._copies = channel
+
     def poll(self, timeout_s: float) -> None:
         """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
 
@@ -109,7 +142,7 @@ class Broker:
             self._connection.process_data_events(time_limit=timeout_s)
         if self._cancelled:
             raise Unavailable("rabbitmq", "the broker cancelled the consumer (queue deleted?)")
-        if not self._channel.is_open:
+        if not (self._channel.is_open and (self._copies is None or self._copies.is_open)):
             raise Unavailable("rabbitmq", "the broker closed the channel")
 
     def ack(self, tag: int) -> None:
