@@ -8,12 +8,13 @@ its word that the last acknowledgement is out and its connection is closed.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pika
 import psycopg
 
+from bench import cores
 from bench.ground import QUEUE, Ground
 from bench.peers.broker import SETTLED
 from bench.programs import Contender, Program
@@ -38,6 +39,8 @@ class Drain:
     seconds: float
     cpu_s: float
     """CPU of the programs alone, neither Postgres's nor the broker's."""
+    others_s: Mapping[str, float]
+    """CPU of the servers, and what was left idle (`bench.cores`)."""
 
     @property
     def per_s(self) -> float:
@@ -89,13 +92,14 @@ def drained(
 
         deadline = time.monotonic() + TIMEOUT_S
         started, cpu_before = time.monotonic(), sum(program.cpu_s() for program in programs)
+        others_before = cores.spent_s()
         full = True
         if release:
             release()
         while full or ready() > 0 or not settled():
             now, cpu_now = time.monotonic(), sum(program.cpu_s() for program in programs)
             if full and ready() >= messages:
-                started, cpu_before = now, cpu_now
+                started, cpu_before, others_before = now, cpu_now, cores.spent_s()
             else:
                 full = False
             if now > deadline:
@@ -104,8 +108,10 @@ def drained(
                 program.log()
             connection.sleep(LOOK_EVERY_S)
         ended = time.monotonic()
+        others = cores.spent_s()
     cpu_s = sum(program.cpu_s() for program in programs) - cpu_before
-    return Drain(messages, ended - started, cpu_s)
+    others_s = {name: others[name] - before for name, before in others_before.items()}
+    return Drain(messages, ended - started, cpu_s, others_s)
 
 
 def drain_with(contender: Contender, ground: Ground, messages: int) -> Drain:

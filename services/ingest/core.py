@@ -77,9 +77,8 @@ def judge(message: Received, limits: Limits, identity_source: str) -> Judged:
     identity = message.spare_identity
     try:
         provider_id, value, fields = decode(message.body, limits)
-        identity = identify(
-            identity_source, message.properties, partial(_fields, fields, message.body), identity
-        )
+        asked = dict if identity_source == "property" else partial(_fields, fields, message.body)
+        identity = identify(identity_source, message.properties, asked, identity)
     except Unfit as unfit:
         return _unfit(message, unfit, identity_source)
     return Transaction(message, identity, provider_id, value)

@@ -32,9 +32,11 @@ def identify(
     `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`).
     """
     try:
-        found = _find(source, properties, fields)
+        found = properties.message_id if source == "property" else _find(source, properties, fields)
     except Garbled as error:
         raise Unfit("bad_identity", f"the properties are garbled: {error}") from error
+    if isinstance(found, str) and _is_plain(found):
+        return found
     if found is None or found in ("", b""):
         return spare
     if isinstance(found, int) and not isinstance(found, bool):
@@ -46,12 +48,15 @@ def identify(
 
 
 def _find(source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]]) -> object:
-    if source == "property":
-        return properties.message_id
     kind, _, name = source.partition(":")
     if kind == "header":
         return (properties.headers or {}).get(name)
     return fields().get(name)
+
+
+def _is_plain(identity: str) -> bool:
+    """Say whether an identity is beyond all doubt, as most are: this is asked of each message."""
+    return identity.isascii() and 0 < len(identity) <= IDENTITY_BYTES_MAX and "\0" not in identity
 
 
 def _check_identity(identity: str) -> None:

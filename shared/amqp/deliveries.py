@@ -27,6 +27,8 @@ PROPERTIES_AT = BODY_SIZE_AT + BODY_SIZE.size
 HEADER_END = PROPERTIES_AT + FLAGS.size
 TAG_SIZE = TAG.size
 PAYLOAD_AT = FRAME.size
+METHOD_START = struct.Struct(">BHI4sB")
+HEADER_START = struct.Struct(">BHI4xQ")
 
 
 class Deliveries:
@@ -87,6 +89,9 @@ class Deliveries:
         at, end = 0, len(buffer)
         self._need = OVERHEAD
         while end - at >= OVERHEAD:
+            if self._delivery is None and (after := self._whole(buffer, at, end)):
+                at = after
+                continue
             kind, channel, size = FRAME.unpack_from(buffer, at)
             after = at + OVERHEAD + size
             if kind not in KINDS:
@@ -100,6 +105,40 @@ class Deliveries:
                 self._on_rest(buffer[at:after])
             at = after
         return at
+
+    def _whole(self, buffer: bytes, at: int, end: int) -> int:
+        """Take a delivery whose three frames are all there, one after the other, as most are.
+
+        Returns where it ends; 0 if it is anything else, to be looked at frame by frame.
+        """
+        try:
+            kind, channel, size, method, tag_size = METHOD_START.unpack_from(buffer, at)
+            header_at = at + OVERHEAD + size
+            header, header_channel, header_size, whole = HEADER_START.unpack_from(buffer, header_at)
+            body_at = header_at + OVERHEAD + header_size
+            body, body_channel, body_size = FRAME.unpack_from(buffer, body_at)
+            tag_at = at + METHOD_START.size + tag_size
+            tag, redelivered = TAG.unpack_from(buffer, tag_at)
+        except struct.error:
+            return 0
+        after: int = body_at + OVERHEAD + body_size
+        if (
+            method == DELIVER
+            and kind == METHOD
+            and header == HEADER
+            and body == BODY
+            and channel == header_channel == body_channel == self._channel
+            and body_size == whole > 0  # an empty body has no frame
+            and header_size >= HEADER_END - PAYLOAD_AT
+            and tag_at + TAG_SIZE < header_at
+            and after <= end
+            and buffer[header_at - 1] == buffer[body_at - 1] == buffer[after - 1] == FRAME_END
+        ):
+            properties = Properties(buffer[header_at + PROPERTIES_AT : body_at - 1])
+            payload = buffer[body_at + PAYLOAD_AT : after - 1]
+            self._on_message(tag, redelivered != 0, properties, payload)
+            return after
+        return 0
 
     def _give_up(self, buffer: bytes, at: int) -> int:
         # Not AMQP, or not in step any more: the library says so better than we could.

@@ -154,6 +154,66 @@ def test_a_delivery_that_is_not_what_its_frames_say_ends_the_connection(broken: 
         fed(whole + broken + whole, [])
 
 
+def on(channel: int, one: bytes) -> bytes:
+    return one[:1] + struct.pack(">H", channel) + one[3:]
+
+
+def unended(one: bytes) -> bytes:
+    return one[:-1] + b"\x00"
+
+
+def alike(*first: bytes) -> st.SearchStrategy[bytes]:
+    """Return frames that could be taken for the first, which is the most likely one."""
+    others = [*first[1:], on(OTHERS, first[0]), unended(first[0])]
+    return st.one_of(st.just(first[0]), st.just(first[0]), st.sampled_from(others))
+
+
+METHODS = alike(
+    METHOD,
+    frame.Method(OURS, spec.Basic.Return(312, "no route", "e", "k")).marshal(),
+    framed(1, b"\x00\x3c\x00\x3c\x01c" + b"\0" * 8),
+    framed(1, b"\x00\x3c\x00\x3c\xffc" + b"\0" * 9),
+    framed(2, METHOD[7:-1]),
+)
+HEADERS = alike(
+    HEADER,
+    frame.Header(OURS, 2, pika.BasicProperties()).marshal(),
+    frame.Header(OURS, 0, pika.BasicProperties()).marshal(),
+    framed(2, HEADER[7:-3]),
+    framed(3, HEADER[7:-1]),
+)
+BODIES = alike(
+    BODY,
+    frame.Body(OURS, b"so").marshal(),
+    frame.Body(OURS, b"").marshal(),
+    framed(2, b"some"),
+    HEARTBEAT,
+)
+
+
+@given(st.lists(st.tuples(METHODS, HEADERS, BODIES), max_size=4))
+def test_frames_that_come_together_are_understood_as_one_by_one(
+    deliveries: list[tuple[bytes, bytes, bytes]],
+) -> None:
+    frames = [one for delivery in deliveries for one in delivery]
+    together, apart = Seen(), Seen()
+    ends = [outcome(together, [b"".join(frames)]), outcome(apart, frames)]
+    assert ends[0] == ends[1]
+    assert together.messages == apart.messages
+    assert b"".join(together.rest) == b"".join(apart.rest) or ends == [True, True]
+
+
+def outcome(seen: Seen, pieces: list[bytes]) -> bool:
+    """Feed the pieces; say whether that ended the connection."""
+    deliveries = seen.deliveries()
+    try:
+        for piece in pieces:
+            deliveries.feed(piece)
+    except Unavailable:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     "strange",
     [
