@@ -5,8 +5,9 @@ processors from Postgres, the broker and the next tick.
 
 Around a boundary the tick needs processors and the log of Postgres for some milliseconds, and what
 ingest commits shortly before it is left to the tick itself. So ingest waits, and its next batch is
-the larger: a pause of 90 ms at each boundary, for a tick that is half as late. Nothing else depends
-on it: a clock that is wrong only makes the pause useless.
+the larger: a pause of 90 ms at each boundary, for a tick that is a third less late beside half of
+ingest's full speed, its p99 nearly half. Nothing else depends on it: a clock that is wrong only
+makes the pause useless.
 """
 
 import math
@@ -35,9 +36,11 @@ class Pace:
 
     def wait_s(self, *, full: bool) -> float:
         """Return the seconds to wait; a `full` batch waits for boundaries only."""
-        early_s = self._begun_at + COMMIT_EVERY_S - time.monotonic()
-        return max(0.0 if full else early_s, self._quiet_s(), 0.0)
+        early_s = 0.0 if full else self._begun_at + COMMIT_EVERY_S - time.monotonic()
+        early_s = max(0.0, early_s)
+        return early_s + self._quiet_s(self._clock() + early_s)
 
-    def _quiet_s(self) -> float:
-        since_s = (self._clock() + QUIET_BEFORE_S) % self._interval_s
+    def _quiet_s(self, at: float) -> float:
+        """Return how long the quiet lasts at `at`; nothing if it is none."""
+        since_s = (at + QUIET_BEFORE_S) % self._interval_s
         return max(0.0, QUIET_BEFORE_S + QUIET_AFTER_S - since_s)

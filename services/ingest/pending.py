@@ -57,14 +57,16 @@ class Pending:
             with self._changed:
                 self._changed.notify_all()
 
-    def take(self, most: int, wait_s: float) -> tuple[list[Judged], float]:
-        """Return up to `most` messages, and when the oldest came (monotonic seconds).
+    def wait_for_any(self, wait_s: float) -> bool:
+        """Wait until there is a message to take; false if none came in time."""
+        if not self._messages:
+            with self._changed:
+                if not self._messages:
+                    self._changed.wait(wait_s)
+        return bool(self._messages)
 
-        Waits up to `wait_s` for the first; the list is empty if none came.
-        """
-        with self._changed:
-            if not self._messages:
-                self._changed.wait(wait_s)
+    def take(self, most: int) -> tuple[list[Judged], float]:
+        """Return up to `most` messages, and when the oldest came (monotonic seconds)."""
         batch = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
         return batch, self._oldest_at(len(batch))
 

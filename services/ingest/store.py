@@ -13,7 +13,6 @@ from shared import tracing
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
 OPTIONS = "-c minutebook.writer=ingest"
 
-# In the end it says how many were stored and, only if that is not all of them, which.
 # The conflict target is named: without one, a clash of primary keys (a sequence behind ids that
 # were loaded explicitly) would pass for a duplicate, and the money would be gone.
 INSERT_TRANSACTIONS: LiteralString = """
@@ -34,9 +33,8 @@ WITH batch AS (
     SELECT id, provider_id, transaction_value, 'added'
       FROM stored
 )
-SELECT counted.rows, stored.message_id
-  FROM (SELECT count(*) AS rows FROM stored) AS counted
-  LEFT JOIN stored ON counted.rows < cardinality(%(identities)b::text[])
+SELECT message_id
+  FROM stored
 """
 
 SELECT_OUTCOMES: LiteralString = """
@@ -107,9 +105,7 @@ def insert_transactions(conn: psycopg.Connection, batch: Sequence[Transaction]) 
         rows = traced.insert(conn, batch, arrays(batch))
     else:
         rows = conn.execute(INSERT_TRANSACTIONS, arrays(batch), binary=True).fetchall()
-    if rows[0][0] == len(batch):
-        return {one.identity for one in batch}
-    return {identity for _, identity in rows if identity is not None}
+    return {identity for (identity,) in rows}
 
 
 def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:

@@ -101,7 +101,6 @@ class Writer:
         second commit harmless.
         """
         if self.in_hand is None:
-            self._wait()
             self.in_hand = self._take()
         else:
             self._top_up(self.in_hand)
@@ -118,11 +117,6 @@ class Writer:
         """Commit a batch. Raises `Unavailable`."""
         return service.store_batch(conn, messages, self.intake, self._check_channel)
 
-    def _wait(self) -> None:
-        if self.inbox:
-            full = self.inbox.pending.waiting() >= self.intake.batch_max
-            self.stopping.wait(self._pace.wait_s(full=full))
-
     def _take(self) -> InHand | None:
         inbox = self.inbox
         if inbox is None:
@@ -130,7 +124,11 @@ class Writer:
             if self.inbox is None:
                 self._served.wait(IDLE_S)
             return None
-        messages, oldest_at = inbox.pending.take(self.intake.batch_max, IDLE_S)
+        if not inbox.pending.wait_for_any(IDLE_S):
+            return None
+        full = inbox.pending.waiting() >= self.intake.batch_max
+        self.stopping.wait(self._pace.wait_s(full=full))
+        messages, oldest_at = inbox.pending.take(self.intake.batch_max)
         return InHand(messages, inbox, oldest_at) if messages else None
 
     def _top_up(self, batch: InHand) -> None:
@@ -138,7 +136,7 @@ class Writer:
         # that Postgres will never take can be told from a Postgres that takes nothing.
         room = self.intake.batch_max - len(batch.messages)
         if room > 0:
-            messages, _ = batch.inbox.pending.take(room, 0)
+            messages, _ = batch.inbox.pending.take(room)
             batch.messages += messages
 
     def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:

@@ -28,7 +28,6 @@ EXPECTED_LATER_S = 0.001
 """By how much the time at which ticks are expected follows those that come later than expected."""
 
 Turn = Literal["tick", "stood by", "fold"]
-"""A tick that came twice, as a copy and by the queue, is one turn `tick`, and one `fold`."""
 
 log = structlog.get_logger()
 
@@ -53,7 +52,7 @@ class Loop:
         self._ticks: deque[tuple[int, bytes]] = deque()
         self._copies: deque[bytes] = deque(maxlen=1)
         self._active = False
-        self._handled: bytes | None = None
+        self._handled: datetime | None = None
         self._behind = False
         self._watching = False
         self._expected_at = -math.inf
@@ -71,17 +70,16 @@ class Loop:
 
     def run_once(self) -> Turn:
         """Handle one tick, or fold once; say what it was. Raises `Unavailable`."""
-        self._broker.poll(self._pause_s())
+        self._broker.poll(0.0 if self._ticks else self._pause_s())
         if self._copies and self._overheard(self._copies.popleft()):
             return "tick"
         if self._ticks:
             tag, body = self._ticks.popleft()
-            known = self._active and body == self._handled
-            self._active = True
-            if not known:
+            overheard, self._active = self._active and self._is_handled(body), True
+            if not overheard:
                 self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
-            return "fold" if known else "tick"
+            return "fold" if overheard else "tick"
         if 0 < self._prepared < len(BEFORE_TICK_S):
             self._prepare()  # which reads what has come since
             return "fold"
@@ -103,10 +101,17 @@ class Loop:
         A queue keeps to its single active consumer for as long as the connection lasts; should it
         not, two syncers are at work, which the lock and KeyDB's watermark make safe.
         """
-        if not self._active or body == self._handled:
+        if not self._active or self._is_handled(body):
             return False
         self._handle(body)
         return True
+
+    def _is_handled(self, body: bytes) -> bool:
+        """Say whether it was the last tick that counted, by whichever way or ticker it came."""
+        try:
+            return tick.decode(body).boundary == self._handled
+        except tick.MalformedTick:
+            return False
 
     def _prepare(self) -> None:
         self._prepared += 1  # at every tick anew: a ticker that stays away leads to no more of it
@@ -114,6 +119,7 @@ class Loop:
 
     def _stand_by(self) -> None:
         """Another syncer is at work: learn from its tick, and look until KeyDB shows that."""
+        self._active = False
         if interval_s := self._syncer.interval_s():
             self._expect(interval_s)
         self._health.progress("tick")
@@ -134,19 +140,20 @@ class Loop:
         return self._expected_at - before_s - time.monotonic()
 
     def _handle(self, body: bytes) -> None:
-        self._handled = body
         try:
             received = tick.decode(body)
         except tick.MalformedTick as error:
             log.error("malformed_tick", error=str(error))
             return
-        self._expected_at = self._came_at(received.interval_s) + received.interval_s
+        came_at = self._came_at(received.interval_s)
         self._interval_s = received.interval_s
-        self._prepared = 0
         self._watching = False
         self._expect(received.interval_s)
         published = self._tick(received.boundary)
         if published.current:
+            self._handled = received.boundary
+            self._expected_at = came_at + received.interval_s
+            self._prepared = 0
             self._health.progress("tick")
         self._report(published)
 

@@ -19,7 +19,7 @@ from shared.settings import RabbitmqSettings
 
 HEARTBEAT_S = 5
 CONNECT_TIMEOUT_S = 5.0
-NOT_FOUND, REFUSED = 404, 403
+NOT_FOUND = 404
 BLOCKED = "takes nothing while its alarm lasts"
 """Said of a broker that is short of memory or disk: it stops whoever publishes."""
 

@@ -14,7 +14,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from shared.amqp.link import BLOCKED, REFUSED, parameters, translating
+from shared.amqp.link import BLOCKED, parameters, translating
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -117,20 +117,18 @@ class Broker:
         memory. They go to every connection that asks for them, whichever is the active consumer,
         and are lost with it.
 
-        Without the right to make such a queue there are none, which is logged.
+        Where the broker refuses such a queue there are none, which is logged.
         """
         channel = self._connection.channel()
         queue = f"{COPIES_PREFIX}{uuid.uuid4()}"
         try:
             channel.queue_declare(queue, exclusive=True, arguments=COPIES_ARGUMENTS)
             channel.queue_bind(queue, EXCHANGE)
+            channel.basic_consume(queue, lambda _c, _m, _p, body: on_copy(body), auto_ack=True)
         except ChannelClosedByBroker as error:
-            if error.reply_code != REFUSED:
-                raise
             log.warning("no_copies_of_ticks", queue=f"{COPIES_PREFIX}*", detail=error.reply_text)
             return
         channel.add_on_cancel_callback(self._on_cancelled)
-        channel.basic_consume(queue, lambda _c, _m, _p, body: on_copy(body), auto_ack=True)
         self._copies = channel
 
     def poll(self, timeout_s: float) -> None:

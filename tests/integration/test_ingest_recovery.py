@@ -124,6 +124,8 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
 def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
     stop, inbox, clock = Waits(), FakeInbox(), deque([60.0, 60.5])
     ours_writer = writer(ours, inbox, clock.popleft, stop)
+    ours_writer.run_once(ours)
+    assert stop.asked == [], "whatever comes then is to wait, too"
     for number in (1, 2):
         inbox.pending.add(judged(body(1, number), tag=number))
         ours_writer.run_once(ours)

@@ -23,7 +23,7 @@ from shared.settings import RabbitmqSettings
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
 
-WITHOUT_COPIES = dict.fromkeys(("configure", "write", "read"), r"^(ticks|syncer\.ticks)$")
+NARROW, WIDE = r"^(ticks|syncer\.ticks)$", r"^(ticks|syncer\.ticks.*)$"
 
 
 @contextlib.contextmanager
@@ -69,9 +69,9 @@ def standby(active: Loop, dsn: str, amqp_url: str, keydb_server: servers.Keydb) 
         yield loop
 
 
-def send(ticker: BlockingChannel, number: int) -> datetime:
+def send(ticker: BlockingChannel, number: int, name: str = "test") -> datetime:
     boundary = ledger.minute(number)
-    ticker.basic_publish(EXCHANGE, "", tick.encode(tick.Tick(boundary, 60, "test")))
+    ticker.basic_publish(EXCHANGE, "", tick.encode(tick.Tick(boundary, 60, name)))
     return boundary
 
 
@@ -105,6 +105,15 @@ def test_a_tick_that_comes_as_a_copy_and_by_the_queue_is_one(
     assert waiting(ticker) == 0, "the queue's are acknowledged, too"
 
 
+def test_ticks_of_two_tickers_for_one_boundary_are_one(
+    active: Loop, conn: psycopg.Connection, ticker: BlockingChannel
+) -> None:
+    sent = [send(ticker, 3, name) for name in ("one", "another")]
+    assert turns(active).count("tick") == 1
+    assert boundaries(conn)[-1:] == sent[:1]
+    assert waiting(ticker) == 0
+
+
 def test_the_active_syncer_need_not_wait_for_the_queue(
     active: Loop, conn: psycopg.Connection, ticker: BlockingChannel
 ) -> None:
@@ -124,11 +133,16 @@ def test_who_stands_by_leaves_ticks_to_the_active_one(
     assert sent in boundaries(conn)
 
 
-def test_without_the_right_to_make_such_a_queue_ticks_come_by_the_other_alone(
-    rabbitmq_server: servers.Rabbitmq, amqp_url: str, ticker: BlockingChannel
+@pytest.mark.parametrize("rights", [(NARROW, NARROW, NARROW), (WIDE, WIDE, NARROW)])
+def test_where_such_a_queue_is_refused_ticks_come_by_the_other_alone(
+    rabbitmq_server: servers.Rabbitmq,
+    amqp_url: str,
+    ticker: BlockingChannel,
+    rights: tuple[str, str, str],
 ) -> None:
     vhost = amqp_url.rpartition("/")[2]
-    rabbitmq_server.manage("PUT", f"permissions/{vhost}/syncer", WITHOUT_COPIES)
+    given = dict(zip(("configure", "write", "read"), rights, strict=True))
+    rabbitmq_server.manage("PUT", f"permissions/{vhost}/syncer", given)
     heard: list[bytes] = []
     with (
         connected(amqp_url.replace("//user:", "//syncer:")) as broker,

@@ -40,7 +40,16 @@ def test_commits_begin_apart_unless_a_batch_is_full() -> None:
     assert pace.wait_s(full=True) == 0
 
 
-def test_of_both_reasons_to_wait_the_longer_holds() -> None:
+def test_a_wait_that_would_end_in_the_quiet_lasts_until_its_end() -> None:
+    pace = Pace(60, clock=lambda: MIDNIGHT - QUIET_BEFORE_S - COMMIT_EVERY_S / 4)
+    assert pace.wait_s(full=False) == 0
+    pace.begin()
+    whole = COMMIT_EVERY_S / 4 + QUIET_BEFORE_S + QUIET_AFTER_S
+    assert pace.wait_s(full=False) == pytest.approx(whole, abs=1e-6)
+    assert pace.wait_s(full=True) == 0
+
+
+def test_a_wait_that_ends_after_the_quiet_is_no_longer_for_it() -> None:
     pace = Pace(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
     pace.begin()
-    assert pace.wait_s(full=False) > COMMIT_EVERY_S / 2
+    assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S
