@@ -119,7 +119,9 @@ def test_rebuilds_beside_a_syncer_at_work_leave_the_newest_tick(
 
     def rebuild() -> None:
         for _ in range(4):
-            assert ops("rebuild").code == 0
+            done = ops("rebuild")
+            # With no pause between ticks it may come too late each time: that is no fault.
+            assert done.code == 0 or "syncers were faster each time" in done.stderr
         ended.set()
 
     with ledger.syncing(dsn, ops.settings["KEYDB_URL"]) as syncer:

@@ -117,8 +117,11 @@ def works(program: programs.Program) -> bool:
 
 
 def boundaries(conn: psycopg.Connection) -> list[int]:
-    query = "SELECT extract(epoch FROM boundary)::bigint FROM tick WHERE epoch > 0 ORDER BY epoch"
-    return [second for (second,) in conn.execute(query)]
+    found = conn.execute(
+        "SELECT extract(epoch FROM boundary)::bigint"
+        "  FROM tick WHERE epoch > 0 AND NOT interim ORDER BY epoch"
+    )
+    return [second for (second,) in found]
 
 
 def test_while_no_syncer_runs_its_queue_holds_the_newest_tick_only(
@@ -194,8 +197,9 @@ def test_a_malformed_tick_is_dropped_and_reported(
         publish(channel)
         eventually(lambda: boundaries(conn))
         assert syncer.stop() == 0
-        state = channel.queue_declare(ticks.QUEUE, passive=True)
-        assert state.method.message_count == 0
+        # The good one may be there: overheard, and not yet acknowledged when the syncer stopped.
+        *_, left = next(channel.consume(ticks.QUEUE, inactivity_timeout=1))
+        assert left != body
 
 
 def test_ticks_that_are_refused_do_not_make_it_well(
