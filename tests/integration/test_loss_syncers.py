@@ -50,7 +50,13 @@ def take_place_away(server: servers.Rabbitmq, amqp_url: str) -> None:
 
 
 def both_wait(server: servers.Rabbitmq, amqp_url: str) -> None:
-    eventually(lambda: len(consumers(server, amqp_url)) == 2, 20)
+    """Wait until the broker knows both, and by which connections: it collects these every 5 s."""
+
+    def known() -> bool:
+        found = consumers(server, amqp_url)
+        return len(found) == 2 and all(one["channel_details"] for one in found)
+
+    eventually(known, 20)
 
 
 def freeze_at(proxy: Proxy, sleeper: programs.Program) -> None:
