@@ -1,5 +1,6 @@
 """`python -m services.ingest`: settings, connections, the two threads, the order of stopping."""
 
+import contextlib
 import gc
 import sys
 import threading
@@ -14,6 +15,7 @@ import structlog
 from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store
+from services.ingest.helper import Helper
 from services.ingest.pace import Pace
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
@@ -55,13 +57,13 @@ class IngestSettings(
         description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
     )
     ingest_batch_max: int = Field(
-        default=4000, ge=1, le=10_000, description="messages in one commit, at most"
+        default=3000, ge=1, le=10_000, description="messages in one commit, at most"
     )
     ingest_prefetch: int = Field(
-        default=8_000,
+        default=9_000,
         ge=1,
         le=65535,
-        description="messages in hand at most; twice a batch or more",
+        description="messages in hand at most; three times a batch or more",
     )
     ingest_body_max_bytes: int = Field(
         default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"
@@ -91,8 +93,8 @@ def run(
     """Store what comes until `stop`; start anew whenever a server was lost."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    if chosen.ingest_prefetch < 2 * chosen.ingest_batch_max:
-        log.warning("prefetch_small", hint="below twice INGEST_BATCH_MAX the writer waits")
+    if chosen.ingest_prefetch < 3 * chosen.ingest_batch_max:
+        log.warning("prefetch_small", hint="below three times INGEST_BATCH_MAX a writer waits")
     health.problem("receiver", "not connected yet")
     health.problem("writer", "not connected yet")
     intake = service.Intake(
@@ -106,7 +108,11 @@ def run(
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, Pace(chosen.tick_interval_seconds), health, stop)
     promoter = Promoter(connect, health, stop)
-    with worker.running("promoter", promoter.live, stop), writer.running():
+    with contextlib.ExitStack() as threads:
+        threads.enter_context(worker.running("promoter", promoter.live, stop))
+        threads.enter_context(writer.running())
+        if not chosen.ingest_stream:  # a stream is stored in the order of its offsets
+            threads.enter_context(Helper(writer).running())
         connect_broker = partial(doors.to_rabbitmq, chosen, name="ingest")
         retry.living(stop, partial(_live, chosen, connect_broker, writer))
 

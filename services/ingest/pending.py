@@ -1,25 +1,33 @@
-"""Messages of one channel between the receiving and the writing thread, in order of arrival."""
+"""Messages of one channel between the receiving and the writing threads, in order of arrival."""
 
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from services.ingest.core import Judged
+from services.ingest.turns import Batch, Turns
 
 BYTES_MAX = 16 * 2**20
 """Above this the receiver stops reading: the broker's TCP window fills instead of our memory."""
 
 
 class Pending:
-    """A queue with one producer and one consumer that is bounded in bytes.
+    """A queue with one producer and a few consumers that is bounded in bytes.
 
-    A deque's own operations are atomic, so a message costs no lock; only waiting takes one.
+    A deque's own operations are atomic, so a message costs no lock; only waiting takes one, and a
+    batch.
     """
 
     def __init__(self) -> None:
         """Begin empty and open."""
+        self.turns = Turns()
         self._messages: deque[Judged] = deque()
         self._changed = threading.Condition()
+        self._taking = threading.Lock()
+        self._many = sys.maxsize
+        self._are_many = threading.Event()
         self._arrivals: deque[tuple[int, float]] = deque()
         self._messages_in = 0
         self._messages_announced = 0
@@ -49,13 +57,15 @@ class Pending:
         return len(self._messages)
 
     def announce(self) -> None:
-        """Note when what was added came, and wake the writer if there is anything for it."""
+        """Note when what was added came, and wake a writer if there is anything for it."""
         if self._messages_in > self._messages_announced:
             self._messages_announced = self._messages_in
             self._arrivals.append((self._messages_in, time.monotonic()))
         if self._messages:
             with self._changed:
                 self._changed.notify_all()
+        if len(self._messages) >= self._many:
+            self._are_many.set()
 
     def wait_for_any(self, wait_s: float) -> bool:
         """Wait until there is a message to take; false if none came in time."""
@@ -65,10 +75,40 @@ class Pending:
                     self._changed.wait(wait_s)
         return bool(self._messages)
 
-    def take(self, most: int) -> tuple[list[Judged], float]:
-        """Return up to `most` messages, and when the oldest came (monotonic seconds)."""
-        batch = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
-        return batch, self._oldest_at(len(batch))
+    def wait_for_many(self, many: int, wait_s: float) -> bool:
+        """Wait until there are `many` to take; false if not so many came in time. For one thread.
+
+        Unlike `wait_for_any` it is not woken by each message.
+        """
+        self._many = many
+        self._are_many.clear()
+        if len(self._messages) < many:
+            self._are_many.wait(wait_s)
+        return len(self._messages) >= many
+
+    def take(self, most: int) -> Batch | None:
+        """Return up to `most` messages, none if there are none; they are in hand from now on."""
+        with self._taking:
+            messages = self._pop(most)
+            if not messages:
+                return None
+            batch = Batch(messages, self._oldest_at(len(messages)))
+            self.turns.begin(batch)
+            return batch
+
+    def top_up(self, batch: Batch, most: int) -> None:
+        """Take as many more into `batch` as make it `most`, if nothing else is in hand.
+
+        Otherwise it would have older messages than the others, and younger ones.
+        """
+        with self._taking:
+            if self.turns.alone(batch):
+                messages = self._pop(most - len(batch.messages))
+                self._oldest_at(len(messages))
+                batch.messages += messages
+
+    def _pop(self, most: int) -> list[Judged]:
+        return [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
 
     def _oldest_at(self, taken: int) -> float:
         """Return when the oldest of the next `taken` messages came; what is not announced, now."""
@@ -77,11 +117,22 @@ class Pending:
         self._messages_taken += taken
         return self._arrivals[0][1] if self._arrivals else time.monotonic()
 
-    def finished(self, batch: list[Judged]) -> None:
-        """Say that a batch is out of hand, and let the receiver go on."""
-        self._messages_out += len(batch)
-        self._bytes_out += sum(len(message.message.body) for message in batch)
+    def stored(self, batch: Batch, count: int, acknowledge: Callable[[int], None]) -> None:
+        """Say that the first `count` messages of a batch are committed: see `Turns.stored`."""
+        size = _bytes(batch, count)
+        self.turns.stored(batch, count, acknowledge)
+        self._out(count, size)
+
+    def let_go(self, batch: Batch, count: int) -> None:
+        """Say that the first `count` messages of a batch are the broker's: see `Turns.let_go`."""
+        size = _bytes(batch, count)
+        self.turns.let_go(batch, count)
+        self._out(count, size)
+
+    def _out(self, count: int, size: int) -> None:
         with self._changed:
+            self._messages_out += count
+            self._bytes_out += size
             self._changed.notify_all()
 
     def wait_for_room(self, wait_s: float) -> bool:
@@ -94,3 +145,7 @@ class Pending:
     def has_room(self) -> bool:
         """Say whether the bodies in hand are below the limit."""
         return self._bytes_in - self._bytes_out <= BYTES_MAX
+
+
+def _bytes(batch: Batch, count: int) -> int:
+    return sum(len(one.message.body) for one in batch.messages[:count])

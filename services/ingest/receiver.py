@@ -107,4 +107,4 @@ class Receiver:
         self.broker.poll(0.05)
 
     def _put_away(self) -> bool:
-        return self.pending.settled() or self.writer.ended.is_set()
+        return self.pending.settled() or self.writer.ended()

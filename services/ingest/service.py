@@ -41,11 +41,15 @@ class Intake:
 
 @dataclass(slots=True)
 class Outcome:
-    """How the messages of a batch ended, by number; `dead` by reason."""
+    """How the messages of a batch ended, by number; `dead` by reason.
+
+    `deadlocks` is how often another transaction had to be let pass before.
+    """
 
     inserted: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
+    deadlocks: int = 0
 
     def messages(self) -> int:
         """Return how many messages are accounted for."""
@@ -81,7 +85,7 @@ def store_batch(
     """
     ready = core.sort(batch)
     bury = bury or partial(store.insert_dead_letters, queue=intake.queue)
-    again = ""
+    again, deadlocks = "", 0
     with postgres.translating():
         for _ in range(ATTEMPTS_MAX):
             try:
@@ -93,8 +97,9 @@ def store_batch(
                 ready.settle(returned.identities)
                 again = "settled before, and their rows are gone"
             except errors.DeadlockDetected as error:
-                # Two replicas hold the same messages, in another order. One of us goes on now.
+                # Two writers hold the same rows, in another order. One of us goes on now.
                 again = blame.words(error)
+                deadlocks += 1
             else:
                 break
             log.warning("batch_again", reason=again)
@@ -102,6 +107,7 @@ def store_batch(
             raise Unavailable("postgres", f"{again}, again and again")
     if outcome.messages() != len(batch):
         raise Miscount(f"{outcome.messages()} outcomes for {len(batch)} messages")
+    outcome.deadlocks = deadlocks
     return outcome
 
 

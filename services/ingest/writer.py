@@ -2,10 +2,11 @@
 
 When the writer is free it takes whatever has come, up to a limit. At low load a message is
 committed at once, alone; under load batches grow by themselves. There is no linger to tune, only a
-pace that leaves room for others (`pace.py`).
+pace that leaves room for others (`pace.py`). A second writer takes a full batch where one waits
+while the first is at work (`helper.py`).
 """
 
-import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ import psycopg
 import structlog
 
 from services.ingest import metrics, received, service, store, traced
-from services.ingest.core import Judged
+from services.ingest.core import DeadLetter, Judged
 from services.ingest.pace import Pace
 from services.ingest.pending import Pending
 from services.ingest.portion import Portion
+from services.ingest.turns import Batch
 from shared import postgres, retry, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
@@ -28,6 +30,8 @@ from shared.health import Health
 IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
+TURN_WAIT_S = 1.0
+"""A batch may wait for its turn inside its transaction, holding locks that others need."""
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 
@@ -43,21 +47,27 @@ class Inbox(Protocol):
         """Acknowledge all deliveries up to `tag`. Called from the writer's thread."""
 
 
-@dataclass(slots=True)
-class InHand:
-    """A batch from its taking to its acknowledgement; kept over lost connections to Postgres."""
-
-    messages: list[Judged]
-    inbox: Inbox
-    oldest_at: float
-
-
 class ChannelGone(Exception):
     """The broker will deliver the batch again, so it must not be committed now."""
 
 
+class NotYet(Exception):
+    """An older batch is still in hand, and this one must not be committed before it."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A batch and the channel it came by."""
+
+    batch: Batch
+    inbox: Inbox
+
+
 class Writer:
-    """The thread that commits. Its Postgres connection is its own."""
+    """A thread that commits. Its Postgres connection is its own."""
+
+    part = "writer"
+    """What health calls it."""
 
     def __init__(
         self,
@@ -70,24 +80,31 @@ class Writer:
         """`connect` opens a connection for one life of the writer."""
         self.ready = threading.Event()
         """Set while there is a connection to Postgres."""
-        self.ended = threading.Event()
-        """Set when the thread has put away the batch it had in hand and is gone."""
-        self._connect = connect
+        self.threads: list[threading.Event] = []
+        """Set when a thread has put away the batch it had in hand and is gone; a helper's, too."""
+        self.connect = connect
         self.intake = intake
         self.health = health
         self.stopping = stop
         self.inbox: Inbox | None = None
         self._served = threading.Event()
         self.in_hand: InHand | None = None
-        self._pace = pace
+        self.pace = pace
+        self.clashed_at = -math.inf
+        """When a deadlock was last met (monotonic seconds)."""
         self._portion = Portion(intake.batch_max)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes the batch in hand."""
-        self.health.expect("writer", within_s=STUCK_S)
-        with worker.running("writer", self.live, self.stopping) as self.ended:
+        self.health.expect(self.part, within_s=STUCK_S)
+        with worker.running(self.part, self.live, self.stopping) as ended:
+            self.threads.append(ended)
             yield
+
+    def ended(self) -> bool:
+        """Say whether every thread that stores what is received is gone."""
+        return all(thread.is_set() for thread in self.threads)
 
     def serve(self, inbox: Inbox) -> None:
         """From now on messages come from `inbox`; an older one's are the broker's again."""
@@ -101,23 +118,26 @@ class Writer:
         second commit harmless.
         """
         if self.in_hand is None:
-            self.in_hand = self._take()
+            self.in_hand = self.take()
         else:
-            self._top_up(self.in_hand)
+            # What is tried again goes with what has come since: beside others that go through, one
+            # that Postgres will never take can be told from a Postgres that takes nothing.
+            self.in_hand.inbox.pending.top_up(self.in_hand.batch, self.intake.batch_max)
         if self.in_hand is not None:
             self._settle(conn, self.in_hand)
-            if not self.in_hand.messages:
+            if not self.in_hand.batch.messages:
                 self.in_hand = None
-        self.health.progress("writer")
+        self.health.progress(self.part)
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Make ready for one life of `conn`; a batch in hand from the last one is kept."""
 
     def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`."""
-        return service.store_batch(conn, messages, self.intake, self._check_channel)
+        return service.store_batch(conn, messages, self.intake, self._check_channel, self._bury)
 
-    def _take(self) -> InHand | None:
+    def take(self) -> InHand | None:
+        """Wait for messages and take what has come; none if nothing came in time."""
         inbox = self.inbox
         if inbox is None:
             self._served.clear()
@@ -126,36 +146,40 @@ class Writer:
             return None
         if not inbox.pending.wait_for_any(IDLE_S):
             return None
+        return self.take_from(inbox)
+
+    def take_from(self, inbox: Inbox) -> InHand | None:
+        """Take a batch in hand when it is time; none if there is nothing left by then."""
         full = inbox.pending.waiting() >= self.intake.batch_max
-        self.stopping.wait(self._pace.wait_s(full=full))
-        messages, oldest_at = inbox.pending.take(self.intake.batch_max)
-        return InHand(messages, inbox, oldest_at) if messages else None
+        self.stopping.wait(self.pace.wait_s(full=full))
+        batch = inbox.pending.take(self.intake.batch_max)
+        return InHand(batch, inbox) if batch else None
 
-    def _top_up(self, batch: InHand) -> None:
-        # What is tried again goes with what has come since: beside others that go through, one
-        # that Postgres will never take can be told from a Postgres that takes nothing.
-        room = self.intake.batch_max - len(batch.messages)
-        if room > 0:
-            messages, _ = batch.inbox.pending.take(room)
-            batch.messages += messages
-
-    def _settle(self, conn: psycopg.Connection, batch: InHand) -> None:
+    def _settle(self, conn: psycopg.Connection, in_hand: InHand) -> None:
+        batch, inbox = in_hand.batch, in_hand.inbox
         part = batch.messages[: self._portion.size]
-        if batch.inbox.pending.open:  # otherwise the broker delivers it again
+        try:
+            self._check_channel()
+            self._check_turn(needed=batch.shares)
             started = time.monotonic()
-            self._pace.begin()
-            with contextlib.suppress(ChannelGone), self._portion.storing(len(part)):
+            self.pace.begin()
+            with self._portion.storing(len(part)):
                 outcome = (self._trace if tracing.on() else self.store)(conn, part)
-                ended = time.monotonic()
-                batch.inbox.settled(part[-1].message.tag)
-                metrics.stored(
-                    outcome,
-                    redelivered=sum(one.message.redelivered for one in part),
-                    commit_s=ended - started,
-                    latency_s=ended - batch.oldest_at,
-                )
-        batch.inbox.pending.finished(part)
-        del batch.messages[: len(part)]
+        except ChannelGone:
+            inbox.pending.let_go(batch, len(part))
+        except NotYet:
+            return
+        else:
+            ended = time.monotonic()
+            if outcome.deadlocks:
+                self.clashed_at = ended
+            inbox.pending.stored(batch, len(part), inbox.settled)
+            metrics.stored(
+                outcome,
+                redelivered=sum(one.message.redelivered for one in part),
+                commit_s=ended - started,
+                latency_s=ended - batch.oldest_at,
+            )
 
     def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:
@@ -167,9 +191,19 @@ class Writer:
         if self.in_hand is not None and not self.in_hand.inbox.pending.open:
             raise ChannelGone
 
+    def _check_turn(self, *, needed: bool) -> None:
+        if needed and self.in_hand is not None:
+            turns = self.in_hand.inbox.pending.turns
+            if not turns.wait(self.in_hand.batch, TURN_WAIT_S):
+                raise NotYet
+
+    def _bury(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> int:
+        self._check_turn(needed=bool(letters))
+        return store.insert_dead_letters(conn, letters, queue=self.intake.queue)
+
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
-        with self.health.reporting("writer"), self._connect() as conn:
+        with self.health.reporting(self.part), self.connect() as conn:
             postgres.check_schema(conn)
             self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
             self.intake.rewritten = received.are_rewritten(conn)
@@ -180,5 +214,5 @@ class Writer:
                     self.run_once(conn)
             except Unavailable as error:
                 self.ready.clear()
-                self.health.problem("writer", str(error))
+                self.health.problem(self.part, str(error))
                 retry.lost(error)

@@ -7,9 +7,21 @@ from hypothesis import strategies as st
 
 from services.ingest.core import Judged
 from services.ingest.pending import BYTES_MAX, Pending
+from services.ingest.turns import Batch
 from tests.support.messages import judged
 
+SMALL = judged(b"x")
 HALF = judged(b"x" * (BYTES_MAX // 2))
+
+
+def tags(batch: Batch) -> list[int]:
+    return [message.message.tag for message in batch.messages]
+
+
+def one_taken(pending: Pending, most: int = 10) -> Batch:
+    batch = pending.take(most)
+    assert batch
+    return batch
 
 
 def added(pending: Pending, *messages: Judged) -> None:
@@ -27,11 +39,11 @@ def test_messages_come_out_in_the_order_in_which_they_came_and_at_most_so_many(
     for size in polls:
         added(pending, *(judged(b"", tag=number) for number in range(tag + 1, tag + size + 1)))
         tag += size
-        batch, _ = pending.take(most)
-        assert len(batch) <= most
-        taken += [message.message.tag for message in batch]
-    while batch := pending.take(most)[0]:
-        taken += [message.message.tag for message in batch]
+        if batch := pending.take(most):
+            assert len(batch.messages) <= most
+            taken += tags(batch)
+    while batch := pending.take(most):
+        taken += tags(batch)
     assert taken == list(range(1, tag + 1))
 
 
@@ -41,9 +53,9 @@ def test_there_is_no_room_while_too_many_bytes_are_in_hand_even_after_they_were_
     assert pending.wait_for_room(0)
     added(pending, judged(b"x"))
     assert not pending.wait_for_room(0)
-    batch, _ = pending.take(10)
+    batch = one_taken(pending)
     assert not pending.wait_for_room(0)
-    pending.finished(batch)
+    pending.let_go(batch, 1)
     assert pending.wait_for_room(0)
 
 
@@ -52,7 +64,7 @@ def test_whoever_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     added(pending, HALF, HALF, HALF)
     thread = threading.Thread(target=lambda: found.append(pending.wait_for_room(20)))
     thread.start()
-    pending.finished(pending.take(10)[0])
+    pending.let_go(one_taken(pending), 3)
     thread.join(5)
     assert found == [True]
 
@@ -64,29 +76,51 @@ def test_whoever_waits_for_messages_goes_on_as_soon_as_they_are_announced() -> N
     added(pending, HALF)
     thread.join(5)
     assert found == [True]
-    assert pending.take(10)[0] == [HALF]
+    assert one_taken(pending).messages == [HALF]
 
 
 def test_nothing_comes_of_waiting_in_vain() -> None:
     assert not Pending().wait_for_any(0)
-    assert Pending().take(10)[0] == []
+    assert not Pending().wait_for_many(1, 0)
+    assert Pending().take(10) is None
 
 
 def test_the_age_of_a_batch_is_that_of_its_oldest_message() -> None:
     pending = Pending()
     added(pending, HALF)
-    _, first = pending.take(10)
+    first = one_taken(pending)
     added(pending, HALF)
     added(pending, HALF)
-    _, second = pending.take(10)
-    assert 0 < first <= second
+    assert 0 < first.oldest_at <= one_taken(pending).oldest_at
 
 
 def test_a_message_left_behind_by_a_full_batch_keeps_its_age() -> None:
     pending = Pending()
     added(pending, HALF, HALF)
-    _, first = pending.take(1)
+    first = one_taken(pending, 1)
     added(pending, HALF)
-    _, left_behind = pending.take(1)
-    _, later = pending.take(1)
-    assert first == left_behind < later
+    left_behind, later = one_taken(pending, 1), one_taken(pending, 1)
+    assert first.oldest_at == left_behind.oldest_at < later.oldest_at
+
+
+def test_whoever_waits_for_many_is_not_woken_by_a_few() -> None:
+    pending, found = Pending(), []
+    thread = threading.Thread(target=lambda: found.append(pending.wait_for_many(3, 20)))
+    thread.start()
+    added(pending, SMALL, SMALL)
+    thread.join(0.05)
+    assert thread.is_alive()
+    added(pending, SMALL)
+    thread.join(5)
+    assert found == [True]
+
+
+def test_a_batch_is_topped_up_only_while_it_is_the_only_one_in_hand() -> None:
+    pending = Pending()
+    added(pending, *(judged(b"", tag=tag) for tag in range(1, 7)))
+    first, second = one_taken(pending, 1), one_taken(pending, 2)
+    pending.top_up(first, 3)
+    assert (tags(first), pending.waiting()) == ([1], 3)
+    pending.let_go(second, 2)
+    pending.top_up(first, 3)
+    assert (tags(first), pending.waiting()) == ([1, 4, 5], 1)
