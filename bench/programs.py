@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
 NODE_FOLDER = ROOT / "build" / "bench" / "node"
 BATCH_MAX, PREFETCH = 4000, 8_000
-"""Ingest's defaults, given to the peer of the same design."""
+"""The best for the peer in Node of three pairs tried; ingest has its own defaults."""
 
 STARTED_TIMEOUT_S = 30.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -24,6 +24,9 @@ BEFORE_TICK_SHARE_MAX = 0.5
 """How long before a tick is expected it is prepared: what has come until then is read and written,
 so that little is left. Twice, as the first time takes long enough for much to come meanwhile; the
 longer, the more providers have changed. At most this share of the interval is spent on it."""
+MANY_CHANGED = 50_000
+"""So many providers are written as soon as they are read, once between two ticks: one that comes
+when nobody expects it would take a second for them."""
 EXPECTED_LATER_S = 0.001
 """By how much the time at which ticks are expected follows those that come later than expected."""
 
@@ -58,6 +61,7 @@ class Loop:
         self._expected_at = -math.inf
         self._interval_s = 0.0
         self._prepared = len(BEFORE_TICK_S)
+        self._eased = False
 
     def prepare(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
@@ -93,6 +97,9 @@ class Loop:
             self._report(self._syncer.publish())
         if self._prepared == 0 and self._left_s() <= 0:
             self._prepare()
+        elif self._active and not self._eased and self._syncer.changed >= MANY_CHANGED:
+            self._eased = True
+            self._syncer.prepare()
         return "stood by" if moved else "fold"
 
     def _overheard(self, body: bytes) -> bool:
@@ -153,7 +160,7 @@ class Loop:
         if published.current:
             self._handled = received.boundary
             self._expected_at = came_at + received.interval_s
-            self._prepared = 0
+            self._prepared, self._eased = 0, False
             self._health.progress("tick")
         self._report(published)
 

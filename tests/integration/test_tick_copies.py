@@ -1,46 +1,31 @@
 """Ticks are overheard before the queue hands them on, and nothing depends on it."""
 
-import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 
-import pika
 import psycopg
 import pytest
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
-from pydantic import Secret
 
-from services.syncer.loop import Loop, Turn
+from services.syncer.loop import Loop
 from services.syncer.service import Syncer
-from shared import tick
-from shared.amqp import ticks
-from shared.amqp.ticks import COPIES_PREFIX, EXCHANGE, QUEUE, Broker
+from shared.amqp.ticks import COPIES_PREFIX, EXCHANGE, QUEUE
 from shared.health import Health
-from shared.settings import RabbitmqSettings
-from tests.support import ledger, servers
+from tests.support import ledger, loops, servers
 from tests.support.eventually import eventually
+from tests.support.loops import connected, send, turns
 
 NARROW, WIDE = r"^(ticks|syncer\.ticks)$", r"^(ticks|syncer\.ticks.*)$"
-
-
-@contextlib.contextmanager
-def connected(url: str) -> Iterator[Broker]:
-    with ticks.connection(RabbitmqSettings(rabbitmq_url=Secret(url)), name="test") as broker:
-        yield broker
 
 
 @pytest.fixture
 def ticker(amqp_url: str) -> Iterator[BlockingChannel]:
     """Whoever publishes ticks, and may do anything."""
-    with (
-        connected(amqp_url) as broker,
-        contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection,
-    ):
-        broker.declare_queue()
-        yield connection.channel()
+    with loops.ticker(amqp_url) as channel:
+        yield channel
 
 
 @pytest.fixture
@@ -48,11 +33,7 @@ def active(
     conn: psycopg.Connection, syncer: Syncer, amqp_url: str, ticker: BlockingChannel
 ) -> Iterator[Loop]:
     """A syncer to which the queue has given a tick already."""
-    with connected(amqp_url) as broker:
-        loop = Loop(conn, syncer, broker, Health(), 0.05)
-        loop.prepare()
-        send(ticker, 2)
-        assert turns(loop).count("tick") == 1
+    with loops.active(conn, syncer, amqp_url, ticker) as loop:
         yield loop
 
 
@@ -67,17 +48,6 @@ def standby(active: Loop, dsn: str, amqp_url: str, keydb_server: servers.Keydb) 
         loop = Loop(conn, syncer, broker, Health(), 0.05)
         loop.prepare()
         yield loop
-
-
-def send(ticker: BlockingChannel, number: int, name: str = "test") -> datetime:
-    boundary = ledger.minute(number)
-    ticker.basic_publish(EXCHANGE, "", tick.encode(tick.Tick(boundary, 60, name)))
-    return boundary
-
-
-def turns(loop: Loop) -> list[Turn]:
-    """Return what a loop does until nothing comes any more."""
-    return [loop.run_once() for _ in range(8)]
 
 
 def boundaries(conn: psycopg.Connection) -> list[datetime]:
