@@ -25,7 +25,6 @@ class Pending:
         self.turns = Turns()
         self._messages: deque[Judged] = deque()
         self._changed = threading.Condition()
-        self._taking = threading.Lock()
         self._many = sys.maxsize
         self._are_many = threading.Event()
         self._arrivals: deque[tuple[int, float]] = deque()
@@ -54,7 +53,7 @@ class Pending:
 
     def waiting(self) -> int:
         """Return how many messages could be taken."""
-        return len(self._messages)
+        return len(self._messages) + self.turns.returned()
 
     def announce(self) -> None:
         """Note when what was added came, and wake a writer if there is anything for it."""
@@ -69,11 +68,11 @@ class Pending:
 
     def wait_for_any(self, wait_s: float) -> bool:
         """Wait until there is a message to take; false if none came in time."""
-        if not self._messages:
+        if not self.waiting():
             with self._changed:
-                if not self._messages:
+                if not self.waiting():
                     self._changed.wait(wait_s)
-        return bool(self._messages)
+        return self.waiting() > 0
 
     def wait_for_many(self, many: int, wait_s: float) -> bool:
         """Wait until there are `many` to take; false if not so many came in time. For one thread.
@@ -87,28 +86,12 @@ class Pending:
         return len(self._messages) >= many
 
     def take(self, most: int) -> Batch | None:
-        """Return up to `most` messages, none if there are none; they are in hand from now on."""
-        with self._taking:
-            messages = self._pop(most)
-            if not messages:
-                return None
-            batch = Batch(messages, self._oldest_at(len(messages)))
-            self.turns.begin(batch)
-            return batch
+        """Take up to `most` messages in hand, none if there are none (`Turns.begin`)."""
+        return self.turns.begin(most, self._pop)
 
-    def top_up(self, batch: Batch, most: int) -> None:
-        """Take as many more into `batch` as make it `most`, if nothing else is in hand.
-
-        Otherwise it would have older messages than the others, and younger ones.
-        """
-        with self._taking:
-            if self.turns.alone(batch):
-                messages = self._pop(most - len(batch.messages))
-                self._oldest_at(len(messages))
-                batch.messages += messages
-
-    def _pop(self, most: int) -> list[Judged]:
-        return [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+    def _pop(self, most: int) -> tuple[list[Judged], float]:
+        messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+        return messages, self._oldest_at(len(messages))
 
     def _oldest_at(self, taken: int) -> float:
         """Return when the oldest of the next `taken` messages came; what is not announced, now."""
@@ -118,13 +101,13 @@ class Pending:
         return self._arrivals[0][1] if self._arrivals else time.monotonic()
 
     def stored(self, batch: Batch, count: int, acknowledge: Callable[[int], None]) -> None:
-        """Say that the first `count` messages of a batch are committed: see `Turns.stored`."""
+        """Say that the first `count` messages of a batch are committed (`Turns.stored`)."""
         size = _bytes(batch, count)
         self.turns.stored(batch, count, acknowledge)
         self._out(count, size)
 
     def let_go(self, batch: Batch, count: int) -> None:
-        """Say that the first `count` messages of a batch are the broker's: see `Turns.let_go`."""
+        """Say that the first `count` messages of a batch are the broker's (`Turns.let_go`)."""
         size = _bytes(batch, count)
         self.turns.let_go(batch, count)
         self._out(count, size)

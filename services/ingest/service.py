@@ -43,13 +43,13 @@ class Intake:
 class Outcome:
     """How the messages of a batch ended, by number; `dead` by reason.
 
-    `deadlocks` is how often another transaction had to be let pass before.
+    `clashes` is how often all of it was tried in vain before, mostly because of others.
     """
 
     inserted: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
-    deadlocks: int = 0
+    clashes: int = 0
 
     def messages(self) -> int:
         """Return how many messages are accounted for."""
@@ -85,9 +85,9 @@ def store_batch(
     """
     ready = core.sort(batch)
     bury = bury or partial(store.insert_dead_letters, queue=intake.queue)
-    again, deadlocks = "", 0
+    again = ""
     with postgres.translating():
-        for _ in range(ATTEMPTS_MAX):
+        for clashes in range(ATTEMPTS_MAX):
             try:
                 outcome = _commit(conn, ready, bury, in_commit, rewritten=intake.rewritten)
             except blame.SequenceBehind:
@@ -99,15 +99,14 @@ def store_batch(
             except errors.DeadlockDetected as error:
                 # Two writers hold the same rows, in another order. One of us goes on now.
                 again = blame.words(error)
-                deadlocks += 1
             else:
+                outcome.clashes = clashes
                 break
             log.warning("batch_again", reason=again)
         else:
             raise Unavailable("postgres", f"{again}, again and again")
     if outcome.messages() != len(batch):
         raise Miscount(f"{outcome.messages()} outcomes for {len(batch)} messages")
-    outcome.deadlocks = deadlocks
     return outcome
 
 

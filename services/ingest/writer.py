@@ -22,7 +22,7 @@ from services.ingest.core import DeadLetter, Judged
 from services.ingest.pace import Pace
 from services.ingest.pending import Pending
 from services.ingest.portion import Portion
-from services.ingest.turns import Batch
+from services.ingest.turns import Batch, NotYet
 from shared import postgres, retry, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
@@ -31,7 +31,13 @@ IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 TURN_WAIT_S = 1.0
-"""A batch may wait for its turn inside its transaction, holding locks that others need."""
+"""How long a batch waits for its turn inside its transaction, holding locks that others need."""
+REST_S = 60.0
+"""For so long there is one writer at a time once two were in each other's way.
+
+Their batches have no identity in common, yet a trigger of the user's may change rows that both
+need, and to see a deadlock takes Postgres a second each time.
+"""
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 
@@ -49,10 +55,6 @@ class Inbox(Protocol):
 
 class ChannelGone(Exception):
     """The broker will deliver the batch again, so it must not be committed now."""
-
-
-class NotYet(Exception):
-    """An older batch is still in hand, and this one must not be committed before it."""
 
 
 @dataclass(slots=True)
@@ -90,8 +92,8 @@ class Writer:
         self._served = threading.Event()
         self.in_hand: InHand | None = None
         self.pace = pace
-        self.clashed_at = -math.inf
-        """When a deadlock was last met (monotonic seconds)."""
+        self.alone_until = -math.inf
+        """Until then (monotonic seconds) there is one writer at a time."""
         self._portion = Portion(intake.batch_max)
 
     @contextmanager
@@ -114,27 +116,39 @@ class Writer:
     def run_once(self, conn: psycopg.Connection) -> None:
         """Commit one batch if there is any, or as much of it as there is time for.
 
-        Raises `Unavailable`; then the batch stays in hand and is tried again: identities make a
-        second commit harmless.
+        Raises `Unavailable`; then the batch is given back, to be taken and tried again: identities
+        make a second commit harmless.
         """
         if self.in_hand is None:
             self.in_hand = self.take()
-        else:
-            # What is tried again goes with what has come since: beside others that go through, one
-            # that Postgres will never take can be told from a Postgres that takes nothing.
-            self.in_hand.inbox.pending.top_up(self.in_hand.batch, self.intake.batch_max)
         if self.in_hand is not None:
-            self._settle(conn, self.in_hand)
-            if not self.in_hand.batch.messages:
+            batch, inbox = self.in_hand.batch, self.in_hand.inbox
+            try:
+                self._settle(conn, batch, inbox)
+            except NotYet as error:
+                self._give_back(in_each_others_way=error.late)
+                return  # no progress
+            except Unavailable:
+                self._give_back(in_each_others_way=not conn.closed)
+                raise
+            if not batch.messages:
                 self.in_hand = None
         self.health.progress(self.part)
 
+    def rest(self) -> None:
+        """Have one writer at a time for a while, as two were in each other's way."""
+        self.alone_until = time.monotonic() + REST_S
+
+    def is_resting(self) -> bool:
+        """Say whether there is to be one writer at a time."""
+        return time.monotonic() < self.alone_until
+
     def begin(self, conn: psycopg.Connection) -> None:
-        """Make ready for one life of `conn`; a batch in hand from the last one is kept."""
+        """Make ready for one life of `conn`."""
 
     def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`."""
-        return service.store_batch(conn, messages, self.intake, self._check_channel, self._bury)
+        return service.store_batch(conn, messages, self.intake, self._in_commit, self._bury)
 
     def take(self) -> InHand | None:
         """Wait for messages and take what has come; none if nothing came in time."""
@@ -143,6 +157,9 @@ class Writer:
             self._served.clear()
             if self.inbox is None:
                 self._served.wait(IDLE_S)
+            return None
+        turns = inbox.pending.turns
+        if (turns.in_trouble or self.is_resting()) and not turns.wait_for_none(IDLE_S):
             return None
         if not inbox.pending.wait_for_any(IDLE_S):
             return None
@@ -155,25 +172,23 @@ class Writer:
         batch = inbox.pending.take(self.intake.batch_max)
         return InHand(batch, inbox) if batch else None
 
-    def _settle(self, conn: psycopg.Connection, in_hand: InHand) -> None:
-        batch, inbox = in_hand.batch, in_hand.inbox
+    def _settle(self, conn: psycopg.Connection, batch: Batch, inbox: Inbox) -> None:
         part = batch.messages[: self._portion.size]
         try:
             self._check_channel()
-            self._check_turn(needed=batch.shares)
+            if batch.shares:
+                self._check_turn()
             started = time.monotonic()
             self.pace.begin()
             with self._portion.storing(len(part)):
                 outcome = (self._trace if tracing.on() else self.store)(conn, part)
         except ChannelGone:
             inbox.pending.let_go(batch, len(part))
-        except NotYet:
-            return
         else:
             ended = time.monotonic()
-            if outcome.deadlocks:
-                self.clashed_at = ended
             inbox.pending.stored(batch, len(part), inbox.settled)
+            if outcome.clashes:
+                self.rest()
             metrics.stored(
                 outcome,
                 redelivered=sum(one.message.redelivered for one in part),
@@ -181,33 +196,41 @@ class Writer:
                 latency_s=ended - batch.oldest_at,
             )
 
+    def _give_back(self, *, in_each_others_way: bool) -> None:
+        if self.in_hand is not None:
+            turns = self.in_hand.inbox.pending.turns
+            turns.give_back(self.in_hand.batch)
+            self.in_hand = None
+            if in_each_others_way and not turns.wait_for_none(0):
+                self.rest()
+
     def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:
             tracing.link(span, map(traced.traceparent, messages))
             return self.store(conn, messages)
 
-    def _check_channel(self) -> None:
+    def _in_commit(self) -> None:
         # The last look before COMMIT, after whatever the statements waited for.
-        if self.in_hand is not None and not self.in_hand.inbox.pending.open:
-            raise ChannelGone
-
-    def _check_turn(self, *, needed: bool) -> None:
-        if needed and self.in_hand is not None:
-            turns = self.in_hand.inbox.pending.turns
-            if not turns.wait(self.in_hand.batch, TURN_WAIT_S):
-                raise NotYet
+        self._check_turn()
+        self._check_channel()
 
     def _bury(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> int:
-        self._check_turn(needed=bool(letters))
+        if letters:  # their ids say in which order they become rows when their provider comes
+            self._check_turn()
         return store.insert_dead_letters(conn, letters, queue=self.intake.queue)
+
+    def _check_turn(self) -> None:
+        if self.in_hand is not None:
+            self.in_hand.inbox.pending.turns.wait(self.in_hand.batch, TURN_WAIT_S)
+
+    def _check_channel(self) -> None:
+        if self.in_hand is not None and not self.in_hand.inbox.pending.open:
+            raise ChannelGone
 
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
         with self.health.reporting(self.part), self.connect() as conn:
-            postgres.check_schema(conn)
-            self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
-            self.intake.rewritten = received.are_rewritten(conn)
-            self.begin(conn)
+            self.prepare(conn)
             self.ready.set()
             try:
                 while not self.stopping.is_set():
@@ -216,3 +239,10 @@ class Writer:
                 self.ready.clear()
                 self.health.problem(self.part, str(error))
                 retry.lost(error)
+
+    def prepare(self, conn: psycopg.Connection) -> None:
+        """Look at what is new at each connection. Raises `Refusal` for a schema not known."""
+        postgres.check_schema(conn)
+        self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
+        self.intake.rewritten = received.are_rewritten(conn)
+        self.begin(conn)

@@ -9,9 +9,12 @@ from functools import partial
 import psycopg
 import pytest
 
+from services.ingest import helper as helping
 from services.ingest.helper import Helper
 from services.ingest.pace import Pace
 from services.ingest.writer import TURN_WAIT_S, Writer
+from shared import postgres
+from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
@@ -65,7 +68,7 @@ class Pair:
     def __init__(self, dsn: str, conn: psycopg.Connection) -> None:
         intake = messages.intake(conn)
         intake.batch_max = MANY
-        self.dsn, self.connections = dsn, 0
+        self.dsn, self.connections, self.open, self.open_most = dsn, 0, 0, 2
         self.inbox = FakeInbox()
         self.health = Health()
         self.first = Writer(self.connect, intake, Pace(60), self.health, threading.Event())
@@ -75,8 +78,14 @@ class Pair:
     @contextlib.contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:
         self.connections += 1
-        with messages.ingest_connection(self.dsn) as conn:
-            yield conn
+        if self.open == self.open_most:
+            raise Unavailable("postgres", "too many connections")
+        self.open += 1
+        try:
+            with messages.ingest_connection(self.dsn) as conn, postgres.translating():
+                yield conn
+        finally:
+            self.open -= 1
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -91,6 +100,9 @@ class Pair:
             identity = (identities or {}).get(place, f"m{self._tag}")
             self.inbox.pending.add(judged(text, identity, tag=self._tag))
         self.inbox.pending.announce()
+
+    def both_at_work(self) -> bool:
+        return self.first.in_hand is not None and self.helper.in_hand is not None
 
     def acknowledged(self) -> int:
         return (self.inbox.acknowledged or [0])[-1]
@@ -123,6 +135,16 @@ def waiting_at_gates(conn: psycopg.Connection) -> int:
     return found[0] if found else 0
 
 
+def is_anybody_in_a_transaction_and_idle(conn: psycopg.Connection) -> bool:
+    query = """
+    SELECT count(*) > 0
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND state = 'idle in transaction' AND xact_start < now()
+       AND query LIKE '%received_message%'
+    """
+    return conn.execute(query).fetchone() == (True,)
+
+
 def some(start: int, count: int = MANY, provider: int = 1) -> list[bytes]:
     return [body(provider, value) for value in range(start, start + count)]
 
@@ -131,17 +153,38 @@ def values(conn: psycopg.Connection) -> list[int]:
     return sorted(value for _, value in rows(conn))
 
 
-def test_a_full_batch_is_stored_beside_the_first_and_acknowledged_only_after_it(
+def pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def test_a_full_batch_is_stored_beside_the_first_and_committed_after_it(
     pair: Pair, dsn: str, conn: psycopg.Connection
 ) -> None:
     with gate_closed(dsn):
         pair.receive(*some(GATED, 2 * MANY))
-        eventually(lambda: values(conn) == list(range(MANY + 1, 2 * MANY + 1)))
-        assert pair.inbox.acknowledged == []
+        eventually(lambda: is_anybody_in_a_transaction_and_idle(conn))
+        assert (rows(conn), pair.inbox.acknowledged) == ([], [])
     eventually(lambda: pair.acknowledged() == 2 * MANY)
-    assert pair.inbox.acknowledged == [2 * MANY]
+    assert pair.inbox.acknowledged == [MANY, 2 * MANY]
     assert values(conn) == list(range(1, 2 * MANY + 1))
     assert counted(conn) == truth(conn)
+
+
+def test_while_the_older_batch_is_stuck_the_younger_is_given_back_and_nothing_is_stored(
+    pair: Pair, dsn: str, conn: psycopg.Connection
+) -> None:
+    # What was committed and could not be acknowledged would be stored again after a crash, if it
+    # has no identity.
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 2 * MANY))
+        eventually(pair.both_at_work)
+        eventually(lambda: pair.helper.in_hand is None)
+        pause(TURN_WAIT_S)
+        assert pair.helper.in_hand is None, "not again and again"
+        assert (rows(conn), pair.inbox.acknowledged) == ([], [])
+    eventually(lambda: pair.acknowledged() == 2 * MANY)
+    assert rows(conn) == [(1, value) for value in range(1, 2 * MANY + 1)]
+    assert pair.first.is_resting()
 
 
 def test_less_than_a_full_batch_is_left_to_the_first_and_no_second_connection_is_made(
@@ -151,7 +194,7 @@ def test_less_than_a_full_batch_is_left_to_the_first_and_no_second_connection_is
         pair.receive(*some(GATED, 1))
         messages.lock_awaited(conn)
         pair.receive(*some(2, MANY - 1))
-        threading.Event().wait(0.5)
+        pause(0.5)
         assert (rows(conn), pair.helper.in_hand) == ([], None)
     eventually(lambda: pair.acknowledged() == MANY)
     assert pair.connections == 1
@@ -164,56 +207,63 @@ def test_of_two_messages_with_one_identity_the_first_that_came_is_the_transactio
         pair.receive(*some(GATED), identities={MANY - 1: "twice"})
         messages.lock_awaited(conn)
         pair.receive(*some(100), identities={0: "twice"})
-        eventually(lambda: pair.helper.in_hand is not None)
-        threading.Event().wait(TURN_WAIT_S * 1.5)
-        assert rows(conn) == []
+        eventually(pair.both_at_work)
+        pause(0.2)
     eventually(lambda: pair.acknowledged() == 2 * MANY)
     assert values(conn) == [*range(1, MANY + 1), *range(101, 100 + MANY)]
     assert [reason for reason, *_ in dead_letters(conn)] == ["id_conflict"]
+    assert not pair.first.is_resting(), "they did not wait for each other's rows"
 
 
-@pytest.mark.parametrize("wait_s", [0.2, TURN_WAIT_S * 1.5], ids=["soon", "late"])
 def test_letters_that_wait_for_a_provider_keep_the_order_in_which_they_came(
-    pair: Pair, dsn: str, conn: psycopg.Connection, wait_s: float
+    pair: Pair, dsn: str, conn: psycopg.Connection
 ) -> None:
     with gate_closed(dsn):
         pair.receive(*some(GATED, 1), *some(11, MANY - 1, provider=9))
         messages.lock_awaited(conn)
         pair.receive(*some(21, MANY, provider=9))
-        eventually(lambda: pair.helper.in_hand is not None)
-        threading.Event().wait(wait_s)
-        assert dead_letters(conn) == []
+        eventually(pair.both_at_work)
+        pause(0.2)
     eventually(lambda: pair.acknowledged() == 2 * MANY)
     expected = some(11, MANY - 1, provider=9) + some(21, MANY, provider=9)
     assert [text for _, _, text in dead_letters(conn)] == expected
 
 
-def test_when_the_channel_is_lost_nothing_more_is_acknowledged_and_nobody_waits(
+def test_when_the_channel_is_lost_both_batches_are_left_to_the_broker(
     pair: Pair, dsn: str, conn: psycopg.Connection
 ) -> None:
     with gate_closed(dsn):
         pair.receive(*some(GATED, 2 * MANY))
-        eventually(lambda: len(rows(conn)) == MANY)
+        eventually(pair.both_at_work)
         pair.inbox.pending.open = False
     eventually(pair.inbox.pending.settled)
-    assert pair.inbox.acknowledged == []
-    assert values(conn) == list(range(MANY + 1, 2 * MANY + 1))
+    assert (rows(conn), pair.inbox.acknowledged) == ([], [])
 
 
-def test_while_the_first_is_in_trouble_what_comes_is_its_company(
-    pair: Pair, conn: psycopg.Connection
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_one_that_is_refused_alone_gets_company_from_the_younger_batch(
+    pair: Pair, dsn: str, conn: psycopg.Connection, comes: str
 ) -> None:
     # Alone it cannot be told from a Postgres that refuses everything.
     messages.refuse_rows(conn, "P0002", where="NEW.transaction_value = 1")
-    pair.receive(*some(GATED, 1))
-    eventually(lambda: "writer" in pair.health.problems())
-    pair.receive(*some(2, 3 * MANY))
-    eventually(lambda: pair.acknowledged() == 1 + 3 * MANY, 30)
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 1))
+        messages.lock_awaited(conn)
+        if comes == "before":
+            pair.receive(b"{", *some(2, 3 * MANY))
+            eventually(pair.both_at_work)
+    if comes == "after":
+        eventually(lambda: "writer" in pair.health.problems())
+        pair.receive(b"{", *some(2, 3 * MANY))
+    eventually(lambda: pair.acknowledged() == 2 + 3 * MANY, 30)
     assert values(conn) == list(range(2, 2 + 3 * MANY))
-    assert [reason for reason, *_ in dead_letters(conn)] == ["refused_by_database"]
+    assert sorted(reason for reason, *_ in dead_letters(conn)) == [
+        "not_json",
+        "refused_by_database",
+    ]
 
 
-def test_after_a_deadlock_there_is_one_writer_for_a_while(
+def test_after_two_were_in_each_others_way_there_is_one_writer_for_a_while(
     pair: Pair, dsn: str, conn: psycopg.Connection
 ) -> None:
     conn.execute(TALLY)
@@ -221,23 +271,47 @@ def test_after_a_deadlock_there_is_one_writer_for_a_while(
         pair.receive(body(1, 100), body(1, GATED), *some(201, MANY - 2, provider=2))
         messages.lock_awaited(conn)
         pair.receive(*some(301, MANY - 1, provider=2), body(1, 101))
-        eventually(lambda: pair.helper.in_hand is not None)
-        threading.Event().wait(0.3)  # until it waits for the first
+        eventually(pair.both_at_work)
+        pause(0.3)  # until it waits for the first
     eventually(lambda: pair.acknowledged() == 2 * MANY, 20)
     assert len(rows(conn)) == 2 * MANY
-    assert max(pair.first.clashed_at, pair.helper.clashed_at) > 0
+    assert pair.first.is_resting()
     with gate_closed(dsn):
         pair.receive(body(1, GATED), *some(401, 2 * MANY - 1))
         messages.lock_awaited(conn)
-        threading.Event().wait(0.5)
-        assert len(rows(conn)) == 2 * MANY
+        pause(0.5)
+        assert pair.helper.in_hand is None
     eventually(lambda: pair.acknowledged() == 4 * MANY, 20)
     assert counted(conn) == truth(conn)
 
 
-@pytest.mark.parametrize("first_opened", [GATED, GATED_TOO])
-def test_sigterm_waits_for_both_batches_in_hand_and_acknowledges_them(
-    dsn: str, conn: psycopg.Connection, amqp_url: str, first_opened: int
+def test_where_no_second_connection_is_to_be_had_the_first_does_it_all_and_is_well(
+    pair: Pair, dsn: str
+) -> None:
+    pair.open_most = 1
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 3 * MANY))
+        eventually(lambda: pair.connections == 2)
+        pause(0.5)
+        assert pair.health.problems() == {}
+    eventually(lambda: pair.acknowledged() == 3 * MANY)
+    assert pair.connections == 2, "not again and again"
+
+
+def test_the_second_connection_is_closed_when_it_is_not_needed(
+    pair: Pair, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helping, "HANG_UP_S", 0.1)
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 2 * MANY))
+        eventually(pair.both_at_work)
+    eventually(lambda: pair.acknowledged() == 2 * MANY)
+    eventually(lambda: (pair.connections, pair.open) == (2, 1))
+
+
+@pytest.mark.parametrize(("first_opened", "stored"), [(GATED, 2 * MANY), (GATED_TOO, MANY)])
+def test_at_sigterm_what_is_in_hand_is_stored_and_acknowledged_or_neither(
+    dsn: str, conn: psycopg.Connection, amqp_url: str, first_opened: int, stored: int
 ) -> None:
     # Without identities: what is stored and not acknowledged would be stored again.
     texts = [body(1, GATED), *some(11, MANY - 1), body(1, GATED_TOO), *some(21, 3 * MANY)]
@@ -259,7 +333,7 @@ def test_sigterm_waits_for_both_batches_in_hand_and_acknowledges_them(
         for opened in gates if first_opened == GATED else gates[::-1]:
             assert program.process.poll() is None
             opened.rollback()
-            threading.Event().wait(1)
+            pause(1.5 * TURN_WAIT_S)  # the younger batch waits for no longer
         assert program.process.wait(10) == 0
-    assert len(rows(conn)) == 2 * MANY
-    assert messages.waiting_in_queue(amqp_url) == len(texts) - 2 * MANY
+    assert len(rows(conn)) == stored
+    assert messages.waiting_in_queue(amqp_url) == len(texts) - stored

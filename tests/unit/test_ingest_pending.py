@@ -115,12 +115,19 @@ def test_whoever_waits_for_many_is_not_woken_by_a_few() -> None:
     assert found == [True]
 
 
-def test_a_batch_is_topped_up_only_while_it_is_the_only_one_in_hand() -> None:
+def test_what_was_given_back_comes_first_and_with_it_what_came_since() -> None:
     pending = Pending()
-    added(pending, *(judged(b"", tag=tag) for tag in range(1, 7)))
-    first, second = one_taken(pending, 1), one_taken(pending, 2)
-    pending.top_up(first, 3)
-    assert (tags(first), pending.waiting()) == ([1], 3)
-    pending.let_go(second, 2)
-    pending.top_up(first, 3)
-    assert (tags(first), pending.waiting()) == ([1, 4, 5], 1)
+    added(pending, *(judged(b"", tag=tag) for tag in range(1, 5)))
+    oldest, younger = one_taken(pending, 1), one_taken(pending, 2)
+    added(pending, judged(b"", tag=5))
+    pending.turns.give_back(oldest)
+    oldest = one_taken(pending, 10)
+    assert tags(oldest) == [1], "not what comes behind the other one in hand"
+    pending.turns.give_back(younger)
+    pending.turns.give_back(oldest)
+    assert pending.waiting() == 5
+    assert pending.wait_for_any(0)
+    again = one_taken(pending, 2)
+    assert (tags(again), again.oldest_at) == ([1, 2], oldest.oldest_at)
+    assert tags(one_taken(pending, 10)) == [3, 4, 5]
+    assert not pending.settled()
