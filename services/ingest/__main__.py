@@ -1,4 +1,4 @@
-"""`python -m services.ingest`: settings, connections, the two threads, the order of stopping."""
+"""`python -m services.ingest`: settings, connections, threads, the order of stopping."""
 
 import contextlib
 import gc

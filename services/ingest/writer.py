@@ -1,4 +1,4 @@
-"""Natural batching: one thread commits a batch while the other receives the next.
+"""Natural batching: one thread commits a batch while another receives the next.
 
 When the writer is free it takes whatever has come, up to a limit. At low load a message is
 committed at once, alone; under load batches grow by themselves. There is no linger to tune, only a
