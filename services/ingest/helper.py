@@ -9,66 +9,80 @@ way. The second one's connection is opened when it is needed, and closed when it
 
 import time
 
-from services.ingest.writer import IDLE_S, InHand, Writer
+from services.ingest.writer import IDLE_S, REST_S, InHand, Writer
 from shared import retry
 from shared.errors import Unavailable
 
 FIRST_IS_FREE_S = 0.005
 HANG_UP_S = 60.0
 """The connection is closed when it was not needed for so long."""
+LOST_REST_S = 2.0
+"""After a connection was lost or not to be had; twice as long each time, up to a minute."""
 
 
 class Helper(Writer):
     """Stores what the first writer receives, each batch in its turn (`turns.py`)."""
 
-    part = "second writer"
+    name = "second writer"
 
     def __init__(self, first: Writer) -> None:
         """Share all with `first` but the connection."""
         super().__init__(first.connect, first.intake, first.pace, first.health, first.stopping)
         self._first = first
-        self.threads = first.threads
         self._needed_at = 0.0
-
-    def rest(self) -> None:
-        """Leave all to the first writer for a while."""
-        self._first.rest()
+        self._connect_at = 0.0
+        self._lost_rest_s = LOST_REST_S
 
     def live(self) -> None:
         """Connect once there is work; then commit until there is none or the connection is lost.
 
-        Its trouble is nobody's: what it had in hand the first writer takes.
+        Its trouble is nobody's: what it had in hand the first writer takes. What is to be known of
+        the schema, the first has looked at.
         """
         while not self._is_needed():
-            self.health.progress(self.part)
             if self.stopping.is_set():
                 return
-        is_connected = False
+        began_at = time.monotonic()
         try:
             with self.connect() as conn:
-                is_connected = True
-                self.prepare(conn)
                 while self._goes_on():
                     self.run_once(conn)
+                self.give_back()
         except Unavailable as error:
-            if not is_connected:
-                self.rest()  # there may be no more connections to be had
+            if time.monotonic() - began_at > REST_S:
+                self._lost_rest_s = LOST_REST_S
+            self._connect_at = time.monotonic() + self._lost_rest_s
+            self._lost_rest_s = min(2 * self._lost_rest_s, REST_S)
             retry.lost(error)
+
+    def rest(self) -> None:
+        """Leave all to the first writer for a while."""
+        self._first.rest()
 
     def take(self) -> InHand | None:
         """Take a full batch, if one waits and the first writer is at work."""
         inbox = self._first.inbox
         return self.take_from(inbox) if inbox and self._is_needed() else None
 
+    def idle(self) -> None:
+        """Say nothing: it is the first one's part to be there."""
+
+    def progress(self) -> None:
+        """Say that messages are being stored, unless the first one has to say why it cannot."""
+        if self._first.ready.is_set():
+            super().progress()
+
     def _goes_on(self) -> bool:
+        if self.stopping.is_set():
+            return False
         if self.in_hand is not None:
             self._needed_at = time.monotonic()
-        idle_s = time.monotonic() - self._needed_at
-        return not self.stopping.is_set() and idle_s < HANG_UP_S
+        # The first one may need the connection that we do not.
+        return self._first.ready.is_set() and time.monotonic() - self._needed_at < HANG_UP_S
 
     def _is_needed(self) -> bool:
         inbox = self._first.inbox
-        if inbox is None or inbox.pending.turns.in_trouble or self._first.is_resting():
+        if inbox is None or inbox.pending.turns.in_trouble or self._is_to_rest():
             self.stopping.wait(IDLE_S)
             return False
         if not inbox.pending.wait_for_many(self.intake.batch_max, IDLE_S):
@@ -78,3 +92,7 @@ class Helper(Writer):
             return False
         self._needed_at = time.monotonic()
         return True
+
+    def _is_to_rest(self) -> bool:
+        is_lost = time.monotonic() < self._connect_at
+        return is_lost or self._first.is_resting() or not self._first.is_quick()

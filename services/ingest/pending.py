@@ -112,6 +112,12 @@ class Pending:
         self.turns.let_go(batch, count)
         self._out(count, size)
 
+    def give_back(self, batch: Batch) -> None:
+        """Have what is left of a batch taken again before all that waits (`Turns.give_back`)."""
+        self.turns.give_back(batch)
+        with self._changed:
+            self._changed.notify_all()
+
     def _out(self, count: int, size: int) -> None:
         with self._changed:
             self._messages_out += count

@@ -107,4 +107,5 @@ class Receiver:
         self.broker.poll(0.05)
 
     def _put_away(self) -> bool:
-        return self.pending.settled() or self.writer.ended()
+        nothing_in_hand = self.pending.turns.wait_for_none(0)
+        return self.pending.settled() or (self.writer.ended.is_set() and nothing_in_hand)

@@ -88,16 +88,13 @@ class Turns:
     def wait(self, batch: Batch, wait_s: float) -> None:
         """Wait for the turn of `batch`: nothing older is left. Raises `NotYet`."""
 
-        def is_decided() -> bool:
-            return is_behind(self._given_back) or not is_behind(self._in_hand)
-
         def is_behind(others: list[Batch]) -> bool:
             return any(_first_tag(one) < _first_tag(batch) for one in others)
 
         with self._changed:
-            decided = self._changed.wait_for(is_decided, wait_s)
-            if not decided or is_behind(self._given_back):
-                raise NotYet(late=not decided)
+            late = not self._changed.wait_for(lambda: not is_behind(self._in_hand), wait_s)
+            if late or is_behind(self._given_back):
+                raise NotYet(late=late)
 
     def wait_for_none(self, wait_s: float) -> bool:
         """Wait until nothing is in hand; false if that took too long."""

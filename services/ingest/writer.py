@@ -27,6 +27,8 @@ from shared import postgres, retry, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
 
+PART = "writer"
+"""What health calls all that stores what is received."""
 IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
@@ -68,8 +70,7 @@ class InHand:
 class Writer:
     """A thread that commits. Its Postgres connection is its own."""
 
-    part = "writer"
-    """What health calls it."""
+    name = "writer"
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class Writer:
         """`connect` opens a connection for one life of the writer."""
         self.ready = threading.Event()
         """Set while there is a connection to Postgres."""
-        self.threads: list[threading.Event] = []
-        """Set when a thread has put away the batch it had in hand and is gone; a helper's, too."""
+        self.ended = threading.Event()
+        """Set when the thread has put away the batch it had in hand and is gone."""
         self.connect = connect
         self.intake = intake
         self.health = health
@@ -95,18 +96,14 @@ class Writer:
         self.alone_until = -math.inf
         """Until then (monotonic seconds) there is one writer at a time."""
         self._portion = Portion(intake.batch_max)
+        self._took_s = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes the batch in hand."""
-        self.health.expect(self.part, within_s=STUCK_S)
-        with worker.running(self.part, self.live, self.stopping) as ended:
-            self.threads.append(ended)
+        self.health.expect(PART, within_s=STUCK_S)
+        with worker.running(self.name, self.live, self.stopping) as self.ended:
             yield
-
-    def ended(self) -> bool:
-        """Say whether every thread that stores what is received is gone."""
-        return all(thread.is_set() for thread in self.threads)
 
     def serve(self, inbox: Inbox) -> None:
         """From now on messages come from `inbox`; an older one's are the broker's again."""
@@ -119,21 +116,44 @@ class Writer:
         Raises `Unavailable`; then the batch is given back, to be taken and tried again: identities
         make a second commit harmless.
         """
+        self.in_hand = self.in_hand or self.take()
         if self.in_hand is None:
-            self.in_hand = self.take()
-        if self.in_hand is not None:
-            batch, inbox = self.in_hand.batch, self.in_hand.inbox
-            try:
-                self._settle(conn, batch, inbox)
-            except NotYet as error:
-                self._give_back(in_each_others_way=error.late)
-                return  # no progress
-            except Unavailable:
-                self._give_back(in_each_others_way=not conn.closed)
-                raise
+            self.idle()
+            return
+        batch, inbox = self.in_hand.batch, self.in_hand.inbox
+        try:
+            self._settle(conn, batch, inbox)
+        except NotYet as error:
+            self.give_back(in_each_others_way=error.late)
+        except Unavailable:
+            self.give_back(in_each_others_way=not conn.closed)
+            raise
+        else:
+            self.progress()
             if not batch.messages:
                 self.in_hand = None
-        self.health.progress(self.part)
+
+    def idle(self) -> None:
+        """Be well with nothing to do, unless another writer is stuck with something."""
+        if self.inbox is None or self.inbox.pending.turns.wait_for_none(0):
+            self.progress()
+
+    def progress(self) -> None:
+        """Say that what is received is being stored."""
+        self.health.progress(PART)
+
+    def give_back(self, *, in_each_others_way: bool = False) -> None:
+        """Have nothing in hand: what is left of the batch is taken by whoever is next."""
+        if self.in_hand is not None:
+            pending = self.in_hand.inbox.pending
+            pending.give_back(self.in_hand.batch)
+            self.in_hand = None
+            if in_each_others_way and not pending.turns.wait_for_none(0):
+                self.rest()
+
+    def is_quick(self) -> bool:
+        """Say whether a full batch is stored at once, and before another one loses patience."""
+        return self._portion.size == self.intake.batch_max and self._took_s < TURN_WAIT_S
 
     def rest(self) -> None:
         """Have one writer at a time for a while, as two were in each other's way."""
@@ -180,29 +200,24 @@ class Writer:
                 self._check_turn()
             started = time.monotonic()
             self.pace.begin()
-            with self._portion.storing(len(part)):
-                outcome = (self._trace if tracing.on() else self.store)(conn, part)
+            try:
+                with self._portion.storing(len(part)):
+                    outcome = (self._trace if tracing.on() else self.store)(conn, part)
+            finally:
+                ended = time.monotonic()
+                self._took_s = ended - started
         except ChannelGone:
             inbox.pending.let_go(batch, len(part))
         else:
-            ended = time.monotonic()
             inbox.pending.stored(batch, len(part), inbox.settled)
             if outcome.clashes:
                 self.rest()
             metrics.stored(
                 outcome,
                 redelivered=sum(one.message.redelivered for one in part),
-                commit_s=ended - started,
+                commit_s=self._took_s,
                 latency_s=ended - batch.oldest_at,
             )
-
-    def _give_back(self, *, in_each_others_way: bool) -> None:
-        if self.in_hand is not None:
-            turns = self.in_hand.inbox.pending.turns
-            turns.give_back(self.in_hand.batch)
-            self.in_hand = None
-            if in_each_others_way and not turns.wait_for_none(0):
-                self.rest()
 
     def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:
@@ -229,15 +244,16 @@ class Writer:
 
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
-        with self.health.reporting(self.part), self.connect() as conn:
+        with self.health.reporting(PART), self.connect() as conn:
             self.prepare(conn)
             self.ready.set()
             try:
                 while not self.stopping.is_set():
                     self.run_once(conn)
+                self.give_back()
             except Unavailable as error:
                 self.ready.clear()
-                self.health.problem(self.part, str(error))
+                self.health.problem(PART, str(error))
                 retry.lost(error)
 
     def prepare(self, conn: psycopg.Connection) -> None:

@@ -69,6 +69,7 @@ class Pair:
         intake = messages.intake(conn)
         intake.batch_max = MANY
         self.dsn, self.connections, self.open, self.open_most = dsn, 0, 0, 2
+        self.backends: list[int] = []
         self.inbox = FakeInbox()
         self.health = Health()
         self.first = Writer(self.connect, intake, Pace(60), self.health, threading.Event())
@@ -83,6 +84,7 @@ class Pair:
         self.open += 1
         try:
             with messages.ingest_connection(self.dsn) as conn, postgres.translating():
+                self.backends.append(conn.info.backend_pid)
                 yield conn
         finally:
             self.open -= 1
@@ -285,6 +287,35 @@ def test_after_two_were_in_each_others_way_there_is_one_writer_for_a_while(
     assert counted(conn) == truth(conn)
 
 
+def test_a_first_writer_that_is_slow_has_no_second_one_beside_it(
+    pair: Pair, dsn: str, conn: psycopg.Connection
+) -> None:
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 1))
+        messages.lock_awaited(conn)
+        pause(1.2 * TURN_WAIT_S)
+    eventually(lambda: pair.acknowledged() == 1)
+    with gate_closed(dsn):
+        pair.receive(body(1, GATED), *some(11, 2 * MANY - 1))
+        messages.lock_awaited(conn)
+        pause(0.5)
+        assert (pair.helper.in_hand, pair.first.is_resting()) == (None, False)
+    eventually(lambda: pair.acknowledged() == 1 + 2 * MANY)
+
+
+def test_a_first_writer_that_lost_its_connection_gets_that_of_an_idle_second_one(
+    pair: Pair, dsn: str, conn: psycopg.Connection
+) -> None:
+    with gate_closed(dsn):
+        pair.receive(*some(GATED, 2 * MANY))
+        eventually(pair.both_at_work)
+    eventually(lambda: pair.acknowledged() == 2 * MANY)
+    pair.open_most = 1
+    conn.execute("SELECT pg_terminate_backend(%s)", [pair.backends[0]])
+    pair.receive(*some(101, 1))
+    eventually(lambda: pair.acknowledged() == 2 * MANY + 1, 20)
+
+
 def test_where_no_second_connection_is_to_be_had_the_first_does_it_all_and_is_well(
     pair: Pair, dsn: str
 ) -> None:
@@ -307,6 +338,28 @@ def test_the_second_connection_is_closed_when_it_is_not_needed(
         eventually(pair.both_at_work)
     eventually(lambda: pair.acknowledged() == 2 * MANY)
     eventually(lambda: (pair.connections, pair.open) == (2, 1))
+
+
+def test_in_trouble_one_batch_at_a_time_is_in_hand(dsn: str, conn: psycopg.Connection) -> None:
+    pair = Pair(dsn, conn)  # whose threads are not running
+    pair.first.serve(pair.inbox)
+    pair.receive(*some(3, 4 * MANY))
+    pair.first.in_hand = pair.first.take()
+    pair.helper.in_hand = pair.helper.take()
+    assert pair.both_at_work()
+    assert pair.first.in_hand
+    assert pair.helper.in_hand
+    older, younger = pair.first.in_hand.batch, pair.helper.in_hand.batch
+    pending = pair.inbox.pending
+    pending.turns.give_back(younger)
+    assert pair.helper.take() is None, "that is for the first to take"
+    assert pair.first.take() is None, "once the older one is done"
+    pending.turns.give_back(older)
+    taken = pair.first.take()
+    assert taken
+    assert (taken.batch.messages[0].message.tag, pair.helper.take()) == (1, None)
+    pending.stored(taken.batch, MANY, pair.inbox.settled)
+    assert pair.helper.take(), "the trouble is over"
 
 
 @pytest.mark.parametrize(("first_opened", "stored"), [(GATED, 2 * MANY), (GATED_TOO, MANY)])
