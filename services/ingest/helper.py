@@ -9,7 +9,8 @@ way. The second one's connection is opened when it is needed, and closed when it
 
 import time
 
-from services.ingest.writer import IDLE_S, REST_S, InHand, Writer
+from services.ingest.inbox import InHand
+from services.ingest.writer import IDLE_S, REST_S, Writer
 from shared import retry
 from shared.errors import Unavailable
 

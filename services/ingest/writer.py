@@ -11,16 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 import psycopg
-import structlog
 
 from services.ingest import metrics, received, service, store, traced
 from services.ingest.core import DeadLetter, Judged
+from services.ingest.inbox import Inbox, InHand
 from services.ingest.pace import Pace
-from services.ingest.pending import Pending
 from services.ingest.portion import Portion
 from services.ingest.turns import Batch, NotYet
 from shared import postgres, retry, tracing, worker
@@ -43,28 +40,9 @@ need, and to see a deadlock takes Postgres a second each time.
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 
-log = structlog.get_logger()
-
-
-class Inbox(Protocol):
-    """One channel: where deliveries come from and acknowledgements go to."""
-
-    pending: Pending
-
-    def settled(self, tag: int) -> None:
-        """Acknowledge all deliveries up to `tag`. Called from the writer's thread."""
-
 
 class ChannelGone(Exception):
     """The broker will deliver the batch again, so it must not be committed now."""
-
-
-@dataclass(slots=True)
-class InHand:
-    """A batch and the channel it came by."""
-
-    batch: Batch
-    inbox: Inbox
 
 
 class Writer:

@@ -1,0 +1,24 @@
+"""One channel as a writer sees it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.ingest.pending import Pending
+from services.ingest.turns import Batch
+
+
+class Inbox(Protocol):
+    """One channel: where deliveries come from and acknowledgements go to."""
+
+    pending: Pending
+
+    def settled(self, tag: int) -> None:
+        """Acknowledge all deliveries up to `tag`. Called from the writer's thread."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A batch and the channel it came by."""
+
+    batch: Batch
+    inbox: Inbox
