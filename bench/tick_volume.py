@@ -4,7 +4,7 @@ Measured: the syncer as a process as it ships; the tick is published here, at th
 reader waits for the watermark in KeyDB (`bench.reader`). Before each tick one transaction changes
 what the case says; `waiting` sets the interval of folds to a minute, so that the whole million is
 left to the tick, as it is for a syncer that has just started or was away. Ticks come as soon as the
-changes are made, so the syncer cannot prepare for them; where `every_s` is set they come that many
+changes are made, which the syncer does not expect; where `every_s` is set they come that many
 seconds apart, as a ticker sends them.
 
 Beside it, in the same run: the null probe, seen by the same reader.
@@ -59,7 +59,7 @@ CASES = (
     Case("100 of 100 providers", 100, 100, 1000),
     Case("100 of 1,000,000 providers", 1_000_000, 100, 1000),
     Case("100,000 providers", 100_000, 100_000, 100_000, 1000.0, every_s=12),
-    Case("100,000 providers, unforeseen", 100_000, 100_000, 100_000),
+    Case("100,000 providers, unforeseen", 100_000, 100_000, 100_000, 1000.0),
     Case("1,000,000 rows waiting", 1000, 1000, 1_000_000, 600.0, 60.0),
 )
 
