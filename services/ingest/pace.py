@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 COMMIT_EVERY_S = 0.025
 QUIET_BEFORE_S = 0.06
-"""A commit that began before this is over when the syncer last reads before the boundary."""
+"""Below full speed a commit that began before this is over at the last read before the tick."""
 QUIET_AFTER_S = 0.03
 """Until most ticks are in KeyDB."""
 
