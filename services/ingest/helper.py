@@ -9,10 +9,14 @@ way. The second one's connection is opened when it is needed, and closed when it
 
 import time
 
+import structlog
+
 from services.ingest.inbox import InHand
 from services.ingest.writer import IDLE_S, REST_S, Writer
 from shared import retry
 from shared.errors import Unavailable
+
+log = structlog.get_logger()
 
 FIRST_IS_FREE_S = 0.005
 HANG_UP_S = 60.0
@@ -46,6 +50,7 @@ class Helper(Writer):
         began_at = time.monotonic()
         try:
             with self.connect() as conn:
+                log.info("second_writer_connected")
                 while self._goes_on():
                     self.run_once(conn)
                 self.give_back()
