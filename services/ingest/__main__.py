@@ -93,7 +93,7 @@ def run(
     """Store what comes until `stop`; start anew whenever a server was lost."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    if chosen.ingest_prefetch < 3 * chosen.ingest_batch_max:
+    if not chosen.ingest_stream and chosen.ingest_prefetch < 3 * chosen.ingest_batch_max:
         log.warning("prefetch_small", hint="below three times INGEST_BATCH_MAX a writer waits")
     health.problem("receiver", "not connected yet")
     health.problem("writer", "not connected yet")

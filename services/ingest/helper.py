@@ -13,16 +13,17 @@ import structlog
 
 from services.ingest.inbox import InHand
 from services.ingest.writer import IDLE_S, REST_S, Writer
-from shared import retry
 from shared.errors import Unavailable
 
 log = structlog.get_logger()
 
 FIRST_IS_FREE_S = 0.005
+"""The pause until the first writer is looked at again that is about to take what waits."""
 HANG_UP_S = 60.0
 """The connection is closed when it was not needed for so long."""
 LOST_REST_S = 2.0
-"""After a connection was lost or not to be had; twice as long each time, up to a minute."""
+"""Seconds without a second writer after its connection was lost or refused; doubled each time, up
+to `REST_S`."""
 
 
 class Helper(Writer):
@@ -41,8 +42,8 @@ class Helper(Writer):
     def live(self) -> None:
         """Connect once there is work; then commit until there is none or the connection is lost.
 
-        Its trouble is nobody's: what it had in hand the first writer takes. What is to be known of
-        the schema, the first has looked at.
+        Its failures do not make ingest unwell: the first writer takes what it had in hand. The
+        schema is the one that the first has looked at.
         """
         while not self._is_needed():
             if self.stopping.is_set():
@@ -59,7 +60,7 @@ class Helper(Writer):
                 self._lost_rest_s = LOST_REST_S
             self._connect_at = time.monotonic() + self._lost_rest_s
             self._lost_rest_s = min(2 * self._lost_rest_s, REST_S)
-            retry.lost(error)
+            log.info("second_writer_lost", error=str(error))
 
     def rest(self) -> None:
         """Leave all to the first writer for a while."""

@@ -13,7 +13,7 @@ class Inbox(Protocol):
     pending: Pending
 
     def settled(self, tag: int) -> None:
-        """Acknowledge all deliveries up to `tag`. Called from the writer's thread."""
+        """Acknowledge all up to `tag`. Called while nobody else has a turn: no wait, no error."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 COMMIT_EVERY_S = 0.025
 QUIET_BEFORE_S = 0.06
-"""Below full speed a commit that began before this is over at the last read before the tick."""
+"""While no full batches wait, a commit begun before this is over when the tick is prepared last."""
 QUIET_AFTER_S = 0.03
 """Until most ticks are in KeyDB."""
 

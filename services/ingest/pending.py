@@ -75,7 +75,7 @@ class Pending:
         return self.waiting() > 0
 
     def wait_for_many(self, many: int, wait_s: float) -> bool:
-        """Wait until there are `many` to take; false if not so many came in time. For one thread.
+        """Wait until `many` wait that were never taken; false if they are fewer. For one thread.
 
         Unlike `wait_for_any` it is not woken by each message.
         """

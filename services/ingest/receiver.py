@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Receiver:
-    """One life of the broker connection; the writer's `Inbox`."""
+    """One life of the broker connection; the writers' `Inbox`."""
 
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
@@ -80,7 +80,7 @@ class Receiver:
         self.take(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
 
     def take(self, message: Received) -> None:
-        """Judge a message and hand it to the writer."""
+        """Judge a message and hand it to the writers."""
         intake = self.writer.intake
         self.pending.add(judge(message, intake.limits, intake.identity_source))
 
@@ -99,7 +99,7 @@ class Receiver:
             self.check()
 
     def _finish(self) -> None:
-        """Stop deliveries, let the batch in hand be committed, acknowledge it."""
+        """Stop deliveries, let the batches in hand be committed, acknowledge them."""
         self.broker.cancel()
         deadline = time.monotonic() + STOP_WAIT_S
         while not self._put_away() and time.monotonic() < deadline:

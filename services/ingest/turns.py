@@ -104,7 +104,8 @@ class Turns:
     def stored(self, batch: Batch, count: int, acknowledge: Callable[[int], None]) -> None:
         """Say that the first `count` messages of `batch`, whose turn it is, are committed.
 
-        `acknowledge` is called with the last one's tag before anybody else has a turn.
+        `acknowledge` is called with the last one's tag before anybody else has a turn; it must not
+        raise.
         """
         with self._changed:
             self.in_trouble = False

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import psycopg
+import structlog
 
 from services.ingest import metrics, received, service, store, traced
 from services.ingest.core import DeadLetter, Judged
@@ -30,15 +31,18 @@ IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 TURN_WAIT_S = 1.0
-"""How long a batch waits for its turn inside its transaction, holding locks that others need."""
+"""Seconds at most for each wait for a turn; within a transaction it holds locks others need."""
 REST_S = 60.0
-"""For so long there is one writer at a time once two were in each other's way.
+"""Seconds with one writer at a time after a batch waited too long for an older one, or had to be
+tried again.
 
-Their batches have no identity in common, yet a trigger of the user's may change rows that both
-need, and to see a deadlock takes Postgres a second each time.
+Two batches have no identity in common, yet a trigger of the user's may change rows that both need,
+and to see a deadlock takes Postgres a second each time.
 """
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
+
+log = structlog.get_logger()
 
 
 class ChannelGone(Exception):
@@ -91,8 +95,8 @@ class Writer:
     def run_once(self, conn: psycopg.Connection) -> None:
         """Commit one batch if there is any, or as much of it as there is time for.
 
-        Raises `Unavailable`; then the batch is given back, to be taken and tried again: identities
-        make a second commit harmless.
+        If its turn does not come, or Postgres is in trouble, the batch is given back to be taken
+        again: identities make a second commit harmless. Raises `Unavailable` in the second case.
         """
         self.in_hand = self.in_hand or self.take()
         if self.in_hand is None:
@@ -135,6 +139,8 @@ class Writer:
 
     def rest(self) -> None:
         """Have one writer at a time for a while, as two were in each other's way."""
+        if not self.is_resting():
+            log.info("one_writer_for_now", seconds=REST_S)
         self.alone_until = time.monotonic() + REST_S
 
     def is_resting(self) -> bool:
@@ -145,7 +151,7 @@ class Writer:
         """Make ready for one life of `conn`."""
 
     def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
-        """Commit a batch. Raises `Unavailable`."""
+        """Commit a batch. Raises `Unavailable`; `NotYet` or `ChannelGone` in place of a commit."""
         return service.store_batch(conn, messages, self.intake, self._in_commit, self._bury)
 
     def take(self) -> InHand | None:

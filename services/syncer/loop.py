@@ -25,8 +25,8 @@ BEFORE_TICK_SHARE_MAX = 0.5
 so that little is left. Twice, as the first time takes long enough for much to come meanwhile; the
 longer, the more providers have changed. At most this share of the interval is spent on it."""
 MANY_CHANGED = 50_000
-"""So many providers are written as soon as they are read, once between two ticks: one that comes
-when nobody expects it would take a second for them."""
+"""From so many changed providers on, what was read is written as an interim tick at once, however
+far off the next tick is, once between two ticks: an unexpected one would take over a second."""
 EXPECTED_LATER_S = 0.001
 """By how much the time at which ticks are expected follows those that come later than expected."""
 
