@@ -1,30 +1,17 @@
 """Whatever is killed or cut off, every message ends exactly once, and work resumes by itself."""
 
 import signal
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
 from functools import partial
 
 import psycopg
 import pytest
 
-from services.ingest import metrics
-from services.ingest.pace import COMMIT_EVERY_S, QUIET_AFTER_S, Pace
-from services.ingest.service import store_batch
-from services.ingest.writer import Writer
-from shared.errors import Unavailable
-from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import (
     QUEUE,
-    FakeInbox,
     body,
     counted,
-    dead_letters,
-    judged,
     rows,
     truth,
     waiting_in_queue,
@@ -43,12 +30,6 @@ def providers(conn: psycopg.Connection) -> None:
     messages.add_providers(conn)
 
 
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        yield conn
-
-
 def some_of(size: int) -> tuple[list[bytes], list[str]]:
     """Return bodies of values 1 to `size`, and an identity for each."""
     return [body(1, n) for n in range(1, size + 1)], [f"m{n}" for n in range(1, size + 1)]
@@ -57,107 +38,6 @@ def some_of(size: int) -> tuple[list[bytes], list[str]]:
 def all_of(size: int) -> list[tuple[int, int]]:
     """Return the rows that come of `some_of(size)`, each once."""
     return [(1, n) for n in range(1, size + 1)]
-
-
-class Waits(threading.Event):
-    """Notes for how long it was waited for, and never waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.asked.append(timeout or 0.0)
-        return self.is_set()
-
-
-def writer(
-    ours: psycopg.Connection,
-    inbox: FakeInbox,
-    clock: Callable[[], float] = time.time,
-    stop: threading.Event | None = None,
-) -> Writer:
-    """Return a writer of which the test is the thread."""
-    unused = partial(pytest.fail, "the test brings its own connection")
-    found = Writer(
-        unused, messages.intake(ours), Pace(60, clock), Health(), stop or threading.Event()
-    )
-    found.serve(inbox)
-    return found
-
-
-def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_again(
-    ours: psycopg.Connection,
-) -> None:
-    before = metrics.DUPLICATES._value.get()  # noqa: SLF001 - there is no public reading
-    for _ in range(2):  # an inbox whose channel died with its acknowledgements
-        inbox = FakeInbox()
-        inbox.pending.add(judged(body(1, 600), "m1", tag=1))
-        inbox.pending.add(judged(b"{", "m2", tag=2))
-        writer(ours, inbox).run_once(ours)
-        assert inbox.acknowledged == [2]
-    assert metrics.DUPLICATES._value.get() == before + 1  # noqa: SLF001
-    assert rows(ours) == [(1, 600)]
-    assert len(dead_letters(ours)) == 1
-    assert counted(ours) == truth(ours)
-
-
-def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_then(
-    ours: psycopg.Connection,
-) -> None:
-    inbox = FakeInbox()
-    inbox.pending.add(judged(body(1, 1), tag=1))
-    ours_writer = writer(ours, inbox)
-    messages.refuse_rows(ours, "53100")
-    for number in (1, 2):
-        with pytest.raises(Unavailable):
-            ours_writer.run_once(ours)
-        assert (ours_writer.in_hand, inbox.pending.in_hand()) == (None, number)
-        inbox.pending.add(judged(body(1, 2), tag=2))
-    assert inbox.acknowledged == []
-    messages.refuse_no_more(ours)
-    ours_writer.run_once(ours)
-    assert (inbox.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
-    assert ours_writer.in_hand is None
-
-
-def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
-    stop, inbox, clock = Waits(), FakeInbox(), deque([60.0, 60.5])
-    ours_writer = writer(ours, inbox, clock.popleft, stop)
-    ours_writer.run_once(ours)
-    assert stop.asked == [], "whatever comes then is to wait, too"
-    for number in (1, 2):
-        inbox.pending.add(judged(body(1, number), tag=number))
-        ours_writer.run_once(ours)
-    around, later = stop.asked
-    assert around == pytest.approx(QUIET_AFTER_S)
-    assert later <= COMMIT_EVERY_S
-    assert rows(ours) == all_of(2)
-
-
-def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
-    ours: psycopg.Connection,
-) -> None:
-    batch = [judged(body(1, 1), "m1"), judged(b"{", "m2")]
-    # `in_commit` has the last word, after all was written.
-    with pytest.raises(pytest.fail.Exception):
-        store_batch(ours, batch, messages.intake(ours), in_commit=partial(pytest.fail, "no"))
-    assert (rows(ours), dead_letters(ours)) == ([], [])
-    ours.execute("ALTER TABLE dead_letter RENAME TO out_of_reach")
-    with pytest.raises(psycopg.errors.UndefinedTable):
-        store_batch(ours, batch, messages.intake(ours))
-    ours.execute("ALTER TABLE out_of_reach RENAME TO dead_letter")
-    assert (rows(ours), dead_letters(ours)) == ([], [])
-
-
-def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
-    ours: psycopg.Connection,
-) -> None:
-    inbox = FakeInbox()
-    inbox.pending.add(judged(body(1, 1), tag=1))
-    inbox.pending.open = False
-    writer(ours, inbox).run_once(ours)
-    assert (inbox.acknowledged, rows(ours)) == ([], [])
 
 
 def test_killed_in_the_middle_of_its_work_it_stores_every_message_exactly_once(
