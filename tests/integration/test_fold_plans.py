@@ -1,8 +1,6 @@
 """Plans of fold and publish: they look at what is fresh, whatever is kept and whatever is known."""
 
-import contextlib
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, LiteralString
 
 import psycopg
@@ -14,14 +12,12 @@ from services.syncer.core import Memory
 from shared import postgres
 from shared.settings import PostgresSettings
 from tests.support import servers
+from tests.support.plans import Plan, explain, indexes, planned_once, scans, visited
 
 PROVIDERS, CHANGED, TICKS, KEPT = 100_000, 100, 1_000, 150_000
 FRESH, FEW = 300, 1_000
 VISITED_MAX = 4 * FRESH
 """Rows that a scan may touch: some times what is fresh, far below what is kept."""
-
-Plan = dict[str, Any]
-Explain = Callable[[dict[str, Any]], Plan]
 
 SIZES = {"providers": PROVIDERS, "changed": CHANGED, "ticks": TICKS, "kept": KEPT, "fresh": FRESH}
 FILL: list[LiteralString] = [
@@ -83,65 +79,6 @@ def fill(conn: psycopg.Connection, statistics: str) -> None:
         conn.execute(statement, SIZES)
     if statistics == "analyzed":
         conn.execute(ANALYZE)
-
-
-def explain(conn: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> Plan:
-    """Return the plan with what it really visited; nothing that it wrote stays."""
-    with conn.transaction(force_rollback=True):
-        row = conn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", values).fetchone()
-    assert row
-    return row[0][0]["Plan"]  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def planned_once(conn: psycopg.Connection, query: LiteralString) -> Iterator[Explain]:
-    """Prepare a statement as a tick has it prepared: one plan, whatever the values.
-
-    What is yielded returns the plan with what it really visited; nothing that it wrote stays.
-    """
-    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query)))
-    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", query)
-    given = ", ".join(["%s"] * len(names))
-
-    def explained(values: dict[str, Any]) -> Plan:
-        with conn.transaction(force_rollback=True), psycopg.ClientCursor(conn) as cursor:
-            cursor.execute(store.LOCK)
-            execute = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({given})"
-            cursor.execute(execute.encode(), [values[name] for name in names])
-            row = cursor.fetchone()
-        assert row
-        return row[0][0]["Plan"]  # type: ignore[no-any-return]
-
-    conn.execute(f"PREPARE explained AS {numbered}".encode())
-    try:
-        yield explained
-    finally:
-        conn.execute("DEALLOCATE explained")
-
-
-def nodes(plan: Plan) -> Iterator[Plan]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes(child)
-
-
-def visited(node: Plan) -> float:
-    """Return how many rows a scan has touched in all its loops."""
-    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    rows = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
-    return float(rows * node["Actual Loops"])
-
-
-def scans(plan: Plan, table: str) -> list[Plan]:
-    return [
-        node
-        for node in nodes(plan)
-        if str(node.get("Relation Name", "")).startswith(table) and "Scan" in node["Node Type"]
-    ]
-
-
-def indexes(plan: Plan) -> set[str]:
-    return {str(node["Index Name"]) for node in nodes(plan) if "Index Name" in node}
 
 
 def assert_narrow(plan: Plan, *tables: str) -> None:

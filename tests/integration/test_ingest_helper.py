@@ -9,11 +9,10 @@ import pytest
 
 from services.ingest import helper as helping
 from services.ingest.writer import TURN_WAIT_S
-from tests.support import messages
+from tests.support import messages, two_writers
 from tests.support.eventually import eventually
 from tests.support.messages import QUEUE, body, counted, dead_letters, rows, truth
 from tests.support.two_writers import (
-    GATE,
     GATED,
     GATED_TOO,
     MANY,
@@ -27,16 +26,9 @@ from tests.support.two_writers import (
 SMALL = {"INGEST_BATCH_MAX": str(MANY), "INGEST_PREFETCH": str(3 * MANY)}
 
 
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-    conn.execute(GATE)
-
-
 @pytest.fixture
 def pair(dsn: str, conn: psycopg.Connection) -> Iterator[Pair]:
-    pair = Pair(dsn, conn)
-    with pair.running():
+    with two_writers.pair_at_work(dsn, conn) as pair:
         yield pair
 
 
@@ -131,6 +123,7 @@ def test_the_second_connection_is_closed_when_it_is_not_needed(
 def test_at_sigterm_what_is_in_hand_is_stored_and_acknowledged_or_neither(
     dsn: str, conn: psycopg.Connection, amqp_url: str, first_opened: int, stored: int
 ) -> None:
+    two_writers.prepare(conn)
     # Without identities: what is stored and not acknowledged would be stored again.
     texts = [body(1, GATED), *some(11, MANY - 1), body(1, GATED_TOO), *some(21, 3 * MANY)]
     with messages.channel(amqp_url) as producer:  # only a classic queue forgets a consumer at once

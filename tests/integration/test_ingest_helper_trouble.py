@@ -6,10 +6,10 @@ import psycopg
 import pytest
 
 from services.ingest.writer import TURN_WAIT_S
-from tests.support import messages
+from tests.support import messages, two_writers
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
-from tests.support.two_writers import GATE, GATED, MANY, Pair, gate_closed, pause, some, values
+from tests.support.two_writers import GATED, MANY, Pair, gate_closed, pause, some, values
 
 TALLY = """
 CREATE TABLE their_tally (provider_id int PRIMARY KEY, n int NOT NULL);
@@ -24,16 +24,9 @@ CREATE TRIGGER their_tally BEFORE INSERT ON historical_transactions
 """
 
 
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-    conn.execute(GATE)
-
-
 @pytest.fixture
 def pair(dsn: str, conn: psycopg.Connection) -> Iterator[Pair]:
-    pair = Pair(dsn, conn)
-    with pair.running():
+    with two_writers.pair_at_work(dsn, conn) as pair:
         yield pair
 
 
@@ -153,6 +146,7 @@ def test_where_no_second_connection_is_to_be_had_the_first_does_it_all_and_is_we
 
 
 def test_in_trouble_one_batch_at_a_time_is_in_hand(dsn: str, conn: psycopg.Connection) -> None:
+    two_writers.prepare(conn)
     pair = Pair(dsn, conn)  # whose threads are not running
     pair.first.serve(pair.inbox)
     pair.receive(*some(3, 4 * MANY))

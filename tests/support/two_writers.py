@@ -79,6 +79,21 @@ class Pair:
 
 
 @contextlib.contextmanager
+def pair_at_work(dsn: str, conn: psycopg.Connection) -> Iterator[Pair]:
+    """Run both writers while inside, on a database with providers and gates."""
+    prepare(conn)
+    pair = Pair(dsn, conn)
+    with pair.running():
+        yield pair
+
+
+def prepare(conn: psycopg.Connection) -> None:
+    """Load the providers of the worked example, and make the gates."""
+    messages.add_providers(conn)
+    conn.execute(GATE)
+
+
+@contextlib.contextmanager
 def gate_closed(dsn: str, gate: int = GATED) -> Iterator[psycopg.Connection]:
     """Keep a gate closed while inside, or until what is yielded is rolled back."""
     with psycopg.connect(dsn) as user:
