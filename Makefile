@@ -94,6 +94,19 @@ unit: venv ## Unit tests (no Docker)
 integration: venv engine ## Integration tests: one real server at a time
 	@$(PYTEST) tests/integration $(PYTEST_ARGS)
 
+# What may be given: make versions SUITE=forky OTHERS="POSTGRES RABBITMQ KEYDB REDIS"
+SUITE = bookworm
+OTHERS = POSTGRES REDIS
+
+.PHONY: versions
+versions: IMAGES_ARGS = --tests
+versions: venv engine ## Integration tests on the servers of another Debian (as root on Debian)
+	@for one in $(OTHERS); do \
+		name=$$(echo $$one | tr A-Z a-z); image=minutebook-standin/$$name:$(SUITE); \
+		DEBIAN_SUITE=$(SUITE) ./deploy/airgap/build.sh $$name $$image || exit; \
+		export $${one}_IMAGE=$$image; \
+	done; $(PYTEST) tests/integration $(PYTEST_ARGS)
+
 .PHONY: acceptance
 acceptance: venv engine ## Acceptance tests: the whole stack from outside
 	@$(PYTEST) tests/acceptance $(PYTEST_ARGS)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 from rich.console import Console
 
 from bench import (
@@ -101,7 +101,7 @@ def main() -> int:
             results = [_ask(servers, name, plan, screen) for name in names]
             used = versions.of(servers)
     except DockerException as error:
-        console.print(f"bench: no Docker engine answers ({type(error).__name__}): 'make engine'")
+        console.print(f"bench: {reason(error)}")
         return EXIT_UNREACHABLE
     finally:
         screen.quiet()
@@ -109,6 +109,15 @@ def main() -> int:
     _write(chosen.json, plan, results, used)
     console.print(f"figures: {chosen.json}")
     return 0
+
+
+def reason(error: DockerException) -> str:
+    """Return why the servers could not be started: what Docker says, if it answered at all."""
+    if isinstance(error, ImageNotFound):
+        return f"{error.explanation}: 'make engine' brings the images"
+    if isinstance(error, APIError):
+        return f"Docker refuses: {error.explanation or error}"
+    return f"no Docker engine answers ({type(error).__name__}): 'make engine'"
 
 
 def _ask(servers: Site, name: str, plan: Plan, screen: Screen) -> Result:

@@ -4,7 +4,7 @@
 # The mirror is the one that this machine's own apt is configured to use, so
 # that no file here names a host and a machine behind a mirror just works.
 
-DEBIAN_SUITE=trixie
+DEBIAN_SUITE=${DEBIAN_SUITE:-trixie}
 DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }

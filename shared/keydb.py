@@ -5,7 +5,7 @@ before it sets: sent twice, it answers *done* the second time.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
@@ -18,6 +18,8 @@ from shared import tls
 from shared.errors import Refusal, Unavailable
 from shared.settings import KeydbSettings
 
+VERSION_MIN = (6, 2)
+NEEDED = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
 TIMEOUT_S = 1.0
 RETRIES = 1
 WRONG_TYPE = "WRONGTYPE"
@@ -74,12 +76,18 @@ def _encryption(settings: KeydbSettings) -> dict[str, Any]:
 
 
 def check_server(keydb: Client) -> None:
-    """Refuse a KeyDB that would lose or merge what we write; warn about one without persistence.
+    """Refuse a KeyDB that is too old, or would lose or merge what we write.
+
+    Warns about one without persistence.
 
     Raises `Refusal`, or `Unavailable` when it does not answer.
     """
     with translating():
         info: dict[str, Any] = keydb.info()
+    if version(info) < VERSION_MIN:
+        raise Refusal(
+            f"KeyDB is version {info['redis_version']}; Minutebook needs {NEEDED}, or newer"
+        )
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise Refusal(f"KeyDB evicts keys (maxmemory-policy {policy}): set it to noeviction")
@@ -89,6 +97,11 @@ def check_server(keydb: Client) -> None:
         log.warning(
             "keydb_not_persistent", hint="set appendonly yes; until then a restart empties it"
         )
+
+
+def version(info: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the release of Redis that a server of its family is like, first two numbers."""
+    return tuple(map(int, str(info["redis_version"]).split(".")[:2]))
 
 
 def wrong_type(error: Unavailable) -> bool:

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from shared.errors import Refusal, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
+SERVER_VERSION_MIN = 150_000
 SCHEMA_NEEDED = 11
 SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 
@@ -63,7 +64,8 @@ def connection(
 ) -> Iterator[psycopg.Connection]:
     """Open a connection in autocommit mode and close it at the end; never repaired, never shared.
 
-    `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside.
+    `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside, and
+    `Refusal` for a server that is too old.
     """
     with (
         translating(),
@@ -71,8 +73,16 @@ def connection(
             _conninfo(settings, application, options), autocommit=True, prepare_threshold=2
         ) as conn,
     ):
+        check_version(conn.info.server_version)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         yield conn
+
+
+def check_version(number: int) -> None:
+    """Raise `Refusal` unless a server's version, as `server_version_num` has it, is new enough."""
+    if number < SERVER_VERSION_MIN:
+        found, needed = number // 10_000, SERVER_VERSION_MIN // 10_000
+        raise Refusal(f"Postgres is version {found}; Minutebook needs {needed} or newer")
 
 
 def check_schema(conn: psycopg.Connection) -> None:

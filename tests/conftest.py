@@ -1,10 +1,16 @@
-"""Markers by directory."""
+"""Markers by directory, and signals as a person's shell has them."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
+
+# A shell starts what it puts into the background with SIGINT ignored, which children inherit: tests
+# that interrupt a program would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -36,6 +36,7 @@ main() {
 # Everything that decides what comes out, apart from the archive's own state.
 recipe_hash() {
   {
+    echo "$DEBIAN_SUITE"
     find "$here/$1" "$here/build.sh" -type f | LC_ALL=C sort | while read -r file; do
       echo "${file#"$here/"}"
       cat "$file"
@@ -88,7 +89,7 @@ debootstrap_tar() {
   for path in "${EXCLUDED[@]}"; do
     options+=(--dpkgopt="path-exclude=$path")
   done
-  apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries)' >"$dir/apt.conf" || true
+  apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|Check-Valid-Until)' >"$dir/apt.conf" || true
   # The hooks' $1 is the new root; $OVERLAY is ours.
   # shellcheck disable=SC2016
   OVERLAY=$dir/rootfs mmdebstrap --mode=root --variant=essential --format=tar \

@@ -24,6 +24,12 @@ def look(client: keydb.Client) -> Iterator[Check]:
 def judge(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[Check]:
     """Judge configuration (None where it may not be read) and what the server says of itself."""
     say = partial(core.check, SERVER)
+    yield say(
+        "version",
+        info["redis_version"],
+        fail=keydb.version(info) < keydb.VERSION_MIN,
+        advice=f"upgrade to {keydb.NEEDED}: the syncer refuses to start",
+    )
     if named is None:
         yield core.skipped(SERVER, "CONFIG GET", "not permitted here: judged by INFO alone")
         named = {}

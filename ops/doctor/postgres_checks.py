@@ -9,10 +9,9 @@ from ops.doctor import core, postgres_store, rights_checks
 from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
-from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED
+from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN
 
 SERVER = "postgres"
-VERSION_MIN = 150_000
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20
 USED_WARN, USED_FAIL = 0.75, 0.95
 OPEN_WARN_S = 300.0
@@ -56,7 +55,7 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
     yield say(
         "version",
         named["server_version_num"],
-        fail=int(named["server_version_num"]) < VERSION_MIN,
+        fail=int(named["server_version_num"]) < SERVER_VERSION_MIN,
         advice="upgrade to Postgres 15 or newer",
     )
     yield say(

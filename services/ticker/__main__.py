@@ -31,7 +31,10 @@ FINAL_SLEEP_S = 0.05
 """The last stretch is slept, not polled: a sleep ends closer to the boundary."""
 
 PUBLISHED = Counter("minutebook_ticks_published_total", "Boundaries published and confirmed.")
-MISSED = Counter("minutebook_ticks_missed_total", "Boundaries that passed unpublished.")
+MISSED = Counter(
+    "minutebook_ticks_missed_total",
+    "Boundaries that passed without a confirmed tick; one whose confirm was lost may have come.",
+)
 BOUNDARY = Gauge(
     "minutebook_tick_boundary_seconds",
     "Newest boundary published, in Unix seconds; until there is one, the last before the start.",

@@ -4,7 +4,7 @@ import psycopg
 import redis
 
 from tests.support import loss, servers
-from tests.support.active_replica import active_replica
+from tests.support.active_replica import OLD, active_replica
 from tests.support.eventually import eventually
 from tests.support.loss import said
 
@@ -27,6 +27,16 @@ def test_the_syncer_ends_before_an_active_replica_and_says_why(dsn: str, amqp_ur
     with active_replica() as url, loss.syncer(dsn, amqp_url, url) as syncer:
         assert syncer.process.wait(20) == 1
         reason = "KeyDB is in active-replica mode, which merges writers: turn it off"
+        assert said(syncer, "refused", reason=reason)
+
+
+def test_the_syncer_ends_before_a_server_that_is_too_old_and_says_why(
+    dsn: str, amqp_url: str
+) -> None:
+    with active_replica(OLD) as url, loss.syncer(dsn, amqp_url, url) as syncer:
+        assert syncer.process.wait(20) == 1
+        needed = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
+        reason = f"KeyDB is version 6.0.16; Minutebook needs {needed}, or newer"
         assert said(syncer, "refused", reason=reason)
 
 

@@ -1,6 +1,6 @@
-"""A server that says of itself what a KeyDB 6.3 in active-replica mode says; it can nothing else.
+"""Servers that say of themselves what a KeyDB says that is not at hand here; they can nothing else.
 
-Neither of the servers under test has that mode.
+Neither of the servers under test has an active-replica mode, or is too old.
 """
 
 import contextlib
@@ -16,11 +16,20 @@ INFO = (
 )
 
 
+OLD = INFO.replace(b"6.3.4", b"6.0.16").replace(b"active-replica", b"master")
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    info = INFO
+
+
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
+        info = cast("_Server", self.server).info
         while request := _request(cast("BinaryIO", self.rfile)):
             if request[0].upper() == b"INFO":
-                self.wfile.write(b"$%d\r\n%s\r\n" % (len(INFO), INFO))
+                self.wfile.write(b"$%d\r\n%s\r\n" % (len(info), info))
             else:
                 self.wfile.write(b"+OK\r\n")
 
@@ -35,10 +44,10 @@ def _request(stream: BinaryIO) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def active_replica() -> Iterator[str]:
-    """Serve while inside; yields the URL."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
+def active_replica(info: bytes = INFO) -> Iterator[str]:
+    """Serve while inside; yields the URL. `info` is what it answers to INFO."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.info = info
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

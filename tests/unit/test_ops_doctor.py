@@ -23,7 +23,9 @@ DURABLE = {
     "max_connections": "100",
 }
 CALM = Load(10, 0.0, 0.0, 0, 1000, 0, partition_ahead=True)
-STORE = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "role": "master"}
+STORE = {
+    "redis_version": "6.3.4", "maxmemory_policy": "noeviction", "aof_enabled": 1, "role": "master",
+}  # fmt: skip
 CONFIG = {
     "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec",
     "active-replica": "no",
@@ -118,6 +120,16 @@ def test_a_full_or_dependent_keydb_is_found() -> None:
 
     assert unwell(keydb_checks.judge(CONFIG, full)) == [("maxmemory", "fail")]
     assert unwell(keydb_checks.judge(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("version", "verdicts"),
+    [("6.0.16", [("version", "fail")]), ("6.2.0", []), ("6.3.4", []), ("10.0.1", [])],
+)
+def test_a_keydb_is_judged_by_the_release_that_it_is_like(
+    version: str, verdicts: list[tuple[str, str]]
+) -> None:
+    assert unwell(keydb_checks.judge(CONFIG, STORE | {"redis_version": version})) == verdicts
 
 
 @pytest.mark.parametrize(
