@@ -10,7 +10,7 @@ from pydantic import Field, Secret
 
 from migrations import adoption, rights, runner
 from shared import logs, postgres, program, retry, settings
-from shared.errors import Refusal, Unavailable
+from shared.errors import Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
 
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refusal as refusal:
         log.error("refused", reason=str(refusal))
         return program.EXIT_FINDING
+    except StatementFailed as failed:
+        # Nothing has changed: each migration is one transaction.
+        log.error("refused", reason=failed.detail, hint=failed.hint)
+        return program.EXIT_FINDING
     except Unavailable:
         return program.EXIT_UNREACHABLE
-    except psycopg.Error as error:
-        # Nothing has changed: each migration is one transaction.
-        log.error("refused", reason=error.diag.message_primary, hint=error.diag.message_hint)
-        return program.EXIT_FINDING
     return program.EXIT_UNREACHABLE
 
 

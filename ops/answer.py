@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 import msgspec
-import psycopg
 import structlog
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from shared import logs, settings
-from shared.errors import Refusal, Unavailable
+from shared.errors import Refusal, StatementFailed, Unavailable
 from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_UNREACHABLE
 
 WIDTH_UNWATCHED = 120
@@ -71,10 +70,10 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
         return command()
     except Refusal as error:
         return _failure("refused", str(error), EXIT_FINDING)
+    except StatementFailed as error:
+        return _failure("refused by postgres", error.detail, EXIT_FINDING)
     except Unavailable as error:
         return _failure(f"{error.server} cannot be reached", error.detail, EXIT_UNREACHABLE)
-    except psycopg.Error as error:  # the first message only: the others may quote a row
-        return _failure("refused by postgres", str(error.diag.message_primary), EXIT_FINDING)
     except (click.ClickException, click.Abort):
         raise
     except Exception as error:

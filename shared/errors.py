@@ -19,5 +19,17 @@ class TooSlow(Unavailable):
     """The server gave a statement up when its time was over; a smaller one may succeed."""
 
 
+class StatementFailed(Unavailable):
+    """The server answered a statement with an error of the database as it is now.
+
+    Services wait until somebody has changed that; a tool says so and ends.
+    """
+
+    def __init__(self, server: Server, detail: str, hint: str | None = None) -> None:
+        """`hint` is the server's own advice."""
+        super().__init__(server, detail)
+        self.hint = hint
+
+
 class Refusal(Exception):
     """We decline to run here (schema too old, server that evicts): a person has to act."""

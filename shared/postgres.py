@@ -1,6 +1,6 @@
 """Connections to Postgres: read-write, READ COMMITTED, with a limit on every kind of waiting.
 
-Library errors are translated here: what the server or the network did becomes `Unavailable`.
+Library errors are translated here: what the server sent, or the network did, becomes `Unavailable`.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import psycopg
 from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from shared.errors import Refusal, TooSlow, Unavailable
+from shared.errors import Refusal, StatementFailed, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
@@ -39,6 +39,8 @@ TROUBLE = (
     errors.ReadOnlySqlTransaction,
     errors.IdleInTransactionSessionTimeout,
 )
+"""The server or the network is in trouble, whatever the statement was."""
+OUT_OF_TIME = (errors.QueryCanceled, errors.TransactionTimeout)
 
 SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
 SELECT_SCHEMA_VERSION: LiteralString = """
@@ -49,13 +51,28 @@ SELECT coalesce(max(version), 0)
 
 @contextlib.contextmanager
 def translating() -> Iterator[None]:
-    """Turn what is the server's or the network's trouble into `Unavailable`; let the rest pass."""
+    """Turn all that the server sends, and trouble on the way to it, into `Unavailable`.
+
+    `TooSlow` where time ran out, `StatementFailed` for any error that is not the server's own
+    trouble. An error that psycopg raised by itself is a bug of ours and passes.
+    """
     try:
         yield
-    except errors.QueryCanceled as e:
-        raise TooSlow("postgres", _detail(e)) from e
+    except OUT_OF_TIME as e:
+        raise TooSlow("postgres", detail(e)) from e
     except TROUBLE as e:
-        raise Unavailable("postgres", _detail(e)) from e
+        raise Unavailable("postgres", detail(e)) from e
+    except psycopg.Error as e:
+        if e.sqlstate is None:
+            raise
+        raise StatementFailed("postgres", detail(e), e.diag.message_hint) from e
+
+
+def detail(error: psycopg.Error) -> str:
+    """Return the SQLSTATE and the server's own sentence."""
+    # The first line only: the others may quote a statement with its values.
+    text = (error.diag.message_primary or str(error)).strip().splitlines()
+    return f"{error.sqlstate or type(error).__name__}: {text[0] if text else ''}"
 
 
 @contextlib.contextmanager
@@ -126,9 +143,3 @@ def _conninfo(settings: PostgresSettings, application: str, options: str) -> str
     return make_conninfo(
         **{key: str(value) for key, value in (ours | given).items()}, options=joined
     )
-
-
-def _detail(error: psycopg.Error) -> str:
-    # The first line only: the others may quote a statement with its values.
-    text = str(error).strip().splitlines()
-    return f"{error.sqlstate or type(error).__name__}: {text[0] if text else ''}"

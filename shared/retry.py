@@ -8,7 +8,7 @@ from collections.abc import Callable
 import tenacity
 
 from shared import metrics
-from shared.errors import Unavailable
+from shared.errors import StatementFailed, Unavailable
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -21,9 +21,12 @@ def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> t
     Opening a connection changes nothing on the server, so it may be repeated. Full jitter
     (Brooker, "Exponential Backoff and Jitter", 2015) keeps replicas from returning in step.
     Raises the last `Unavailable` once `stop` is set or the time is over; services never give up.
+    Who does is not waiting for somebody to mend the database: `StatementFailed` ends it at once.
     """
+    hopeless = StatementFailed if math.isfinite(give_up_after_s) else ()
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Unavailable),
+        retry=tenacity.retry_if_exception_type(Unavailable)
+        & tenacity.retry_if_not_exception_type(hopeless),
         wait=tenacity.wait_random_exponential(multiplier=BACKOFF_FIRST_S, max=BACKOFF_MAX_S),
         stop=tenacity.stop_when_event_set(stop) | tenacity.stop_after_delay(give_up_after_s),
         sleep=tenacity.sleep_using_event(stop),

@@ -8,17 +8,18 @@ import structlog
 
 from shared import retry
 from shared.errors import Unavailable
+from shared.health import Health
 
 log = structlog.get_logger()
 
 
 @contextlib.contextmanager
 def running(
-    name: str, live: Callable[[], None], stop: threading.Event
+    name: str, live: Callable[[], None], stop: threading.Event, health: Health
 ) -> Iterator[threading.Event]:
     """Run `live`, life after life, in a thread until `stop`; yields an event set at its end.
 
-    A failure sets `stop`, too, and is raised on the way out.
+    A failure sets `stop`, too, makes the service unhealthy, and is raised on the way out.
     """
     failures: list[BaseException] = []
     ended = threading.Event()
@@ -30,6 +31,8 @@ def running(
             log.info("worker_stopped", worker=name, server=error.server)
         except BaseException as failure:  # noqa: BLE001 - raised again by the one who started it
             failures.append(failure)
+            # Under a name that nobody reports progress for: this is not mended in this process.
+            health.problem(f"thread {name}", f"ended: {type(failure).__name__}")
             stop.set()
         finally:
             ended.set()

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import psycopg
-
 from ops.deployment import DeploymentSettings
 from ops.status import replicas, store
 from ops.status.seen import Down, Ledger, Queues, Seen, Shown
@@ -53,8 +51,6 @@ def _or_down(look: Callable[[], T]) -> T | Down:
         return look()
     except Unavailable as error:
         return Down(error.detail)
-    except psycopg.Error as error:  # a right that is missing, a table that is not ours
-        return Down(f"{error.sqlstate}: {error.diag.message_primary}")
 
 
 def _postgres(

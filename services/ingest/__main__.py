@@ -109,7 +109,7 @@ def run(
     writer = kind(connect, intake, Pace(chosen.tick_interval_seconds), health, stop)
     promoter = Promoter(connect, health, stop)
     with contextlib.ExitStack() as threads:
-        threads.enter_context(worker.running("promoter", promoter.live, stop))
+        threads.enter_context(worker.running("promoter", promoter.live, stop, health))
         threads.enter_context(writer.running())
         if not chosen.ingest_stream:  # a stream is stored in the order of its offsets
             threads.enter_context(Helper(writer).running())

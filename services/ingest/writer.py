@@ -84,7 +84,7 @@ class Writer:
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes the batch in hand."""
         self.health.expect(PART, within_s=STUCK_S)
-        with worker.running(self.name, self.live, self.stopping) as self.ended:
+        with worker.running(self.name, self.live, self.stopping, self.health) as self.ended:
             yield
 
     def serve(self, inbox: Inbox) -> None:

@@ -90,7 +90,7 @@ def run(
         stop,
     )
     connect = partial(_connected, chosen, doors, Lineage())
-    with worker.running("reconciler", reconciler.live, stop):
+    with worker.running("reconciler", reconciler.live, stop, health):
         retry.living(stop, partial(_live, chosen, connect, health, stop, reconciler))
 
 

@@ -12,6 +12,7 @@ from pydantic import Secret
 
 from services.syncer.reconciler import LINES_MAX, Reconciler
 from shared import postgres, worker
+from shared.health import Health
 from shared.settings import PostgresSettings
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
@@ -124,7 +125,7 @@ def test_a_reconciliation_in_hand_is_cancelled_when_all_is_to_stop(
 ) -> None:
     with (
         psycopg.connect(dsn) as holder,
-        worker.running("reconciler", reconciler.live, stop) as ended,
+        worker.running("reconciler", reconciler.live, stop, Health()) as ended,
     ):
         holder.execute("LOCK TABLE historical_transactions IN ACCESS EXCLUSIVE MODE")
         reconciler.ticked()
@@ -193,7 +194,7 @@ def test_it_is_due_every_so_many_ticks(
 ) -> None:
     connect = partial(psycopg.connect, dsn)
     counting = Counting(connect, lambda: ledger.projecting(keydb_server.url()), every, stop)
-    with worker.running("reconciler", counting.live, stop):
+    with worker.running("reconciler", counting.live, stop, Health()):
         for number in range(1, 7):
             counting.ticked()
             if every and number % every == 0:
@@ -206,7 +207,7 @@ def test_who_takes_over_looks_at_its_first_tick_and_then_as_ever(
 ) -> None:
     connect = partial(psycopg.connect, dsn)
     counting = Counting(connect, lambda: ledger.projecting(keydb_server.url()), 3, stop)
-    with worker.running("reconciler", counting.live, stop):
+    with worker.running("reconciler", counting.live, stop, Health()):
         counting.stood_by()
         counting.ticked()
         eventually(partial(counting.has_run, 1))
