@@ -8,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.ground import QUEUE, Ground
+from shared import direct_http
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
@@ -62,7 +62,7 @@ class Program:
         if not port:
             return ""
         url = f"http://127.0.0.1:{port[1]}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with direct_http.ask(url, timeout_s=10) as answer:
             return str(answer.read().decode())
 
     def metric(self, name: str) -> float:

@@ -11,34 +11,29 @@ import psycopg
 from pydantic import AfterValidator, Field, Secret
 
 from services.syncer.core import Unanswerable
-from shared import postgres, settings
+from shared import addresses, postgres, settings
 from shared.errors import Refusal
 
 
 def _valid_addresses(text: str) -> str:
     for one in text.split():
-        name, _, port = one.rpartition(":")
-        if not name or not port.isdigit():
-            message = "not of the form NAME:PORT, separated by spaces"
-            raise ValueError(message)
+        addresses.host_and_port(one)
     return text
 
 
 def _valid_management_url(secret: Secret[str]) -> Secret[str]:
-    url = secret.get_secret_value()
-    if url and not url.startswith(("http://", "https://")):
-        message = "not a URL of the form http://user:password@host:15672"
-        raise ValueError(message)
+    if url := secret.get_secret_value():
+        addresses.check_http_url(url)
     return secret
 
 
 class QueueSettings(settings.RabbitmqSettings):
     """Where messages go to and ingest takes them from."""
 
-    ingest_queue: str = Field(
-        default="incoming_transactions", min_length=1, max_length=255, description="the queue"
+    ingest_queue: settings.QueueName = Field(
+        default="incoming_transactions", min_length=1, description="the queue"
     )
-    ingest_stream: str = Field(default="", max_length=255, description="or the stream")
+    ingest_stream: settings.QueueName = Field(default="", description="or the stream")
 
     @property
     def source(self) -> str:
@@ -71,8 +66,7 @@ class DeploymentSettings(
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Where our services can be asked how they are: names and ports."""
-        pairs = (one.rpartition(":") for one in self.ops_services.split())
-        return [(name, int(port)) for name, _, port in pairs]
+        return [addresses.host_and_port(one) for one in self.ops_services.split()]
 
 
 class OperatorSettings(settings.Settings):

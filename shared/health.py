@@ -5,25 +5,28 @@ the process is alive. `python -m shared.health` asks the service beside it (for 
 """
 
 import contextlib
+import errno
 import json
-import os
+import socket
 import socketserver
 import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import make_wsgi_app
 
+from shared import direct_http, settings
 from shared.errors import Refusal, Unavailable
 from shared.metrics import HEALTHY
 
 PROBE_TIMEOUT_S = 3.0
 STOP_POLL_S = 0.05
+LOOPBACKS = {settings.ANY_ADDRESS: "127.0.0.1", "::": "::1"}
+"""Where a service that listens on all addresses is asked from beside it."""
 START = "start"
 """The part that is unwell until the service has said what it lacks, its first words."""
 
@@ -87,6 +90,15 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """Take `::` for all addresses of both kinds, whatever the machine's own rule is."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing: a probe every few seconds is no event."""
@@ -96,7 +108,7 @@ class _Quiet(WSGIRequestHandler):
 def serving(health: Health, host: str, port: int) -> Iterator[int]:
     """Serve `/metrics` and `/healthz` (200 or 503, JSON) while inside; yields the port in use.
 
-    Raises `Refusal` when the port is taken.
+    Raises `Refusal` when the port is taken, or the address is none of this machine's.
     """
     HEALTHY.set_function(lambda: not health.problems())
     with _listening(health, host, port) as server:
@@ -112,9 +124,12 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
 
 def _listening(health: Health, host: str, port: int) -> WSGIServer:
     try:
-        return make_server(host, port, _app(health), server_class=_Server, handler_class=_Quiet)
+        server = _Server6 if ":" in host else _Server
+        return make_server(host, port, _app(health), server_class=server, handler_class=_Quiet)
     except OSError as error:
-        raise Refusal(f"METRICS_PORT {port} cannot be opened: {error.strerror}") from error
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        blamed = f"METRICS_PORT {port}" if taken else f"METRICS_HOST {host}"
+        raise Refusal(f"{blamed} cannot be opened: {error.strerror}") from error
 
 
 def _app(health: Health) -> WSGIApplication:
@@ -136,16 +151,19 @@ def _app(health: Health) -> WSGIApplication:
 
 
 def main() -> int:
-    """Ask the service on `METRICS_PORT` of this host how it is; exit 0 when well, else 1."""
-    url = f"http://127.0.0.1:{os.environ['METRICS_PORT']}/healthz"
+    """Ask the service on `METRICS_HOST` and `METRICS_PORT` how it is; exit 0 when well, else 1."""
+    chosen = settings.load(settings.ProbeSettings)
+    host = LOOPBACKS.get(chosen.metrics_host, chosen.metrics_host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{chosen.metrics_port}/healthz"
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
+        with direct_http.ask(url, timeout_s=PROBE_TIMEOUT_S) as answer:
             sys.stdout.write(f"{answer.read().decode()}\n")
     except urllib.error.HTTPError as error:
-        sys.stdout.write(f"{error.read().decode()}\n")
+        with error:
+            sys.stdout.write(f"{error.read().decode()}\n")
         return 1
     except OSError as error:
-        sys.stdout.write(f"{type(error).__name__}: {error}\n")
+        sys.stdout.write(f"{url}: {type(error).__name__}: {error}\n")
         return 1
     return 0
 

@@ -6,72 +6,48 @@ appears in `repr`, in a log or in a validation error.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, Secret, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import addresses
+
 EXIT_USAGE = 2
+AMQP_NAME_BYTES_MAX = 255
 
 S = TypeVar("S", bound="Settings")
 
 
-UNVERIFIED_MODES = ("require", "verify-ca")
-"""Modes of libpq that encrypt and do not check who answers."""
-
-
-def _valid_dsn(secret: Secret[str]) -> Secret[str]:
-    mode = ""
-    try:
-        given = conninfo_to_dict(secret.get_secret_value())
-        fits = "@" not in str(given.get("host", ""))
-        mode = str(given.get("sslmode", ""))
-    except ProgrammingError:  # libpq's message quotes the DSN, password and all
-        fits = False
-    if not fits:  # an @ in the host is half a password, and later errors would show it
-        message = "not a PostgreSQL connection string or URL (are all characters encoded?)"
-        raise ValueError(message) from None
-    if mode in UNVERIFIED_MODES:
-        message = f"sslmode={mode} does not check who answers: verify-full, and sslrootcert"
-        raise ValueError(message)
-    return secret
-
-
-def _valid_url(*schemes: str) -> AfterValidator:
-    def check(secret: Secret[str]) -> Secret[str]:
-        try:
-            parts = urlsplit(secret.get_secret_value())
-            fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-            # Half a login makes pika fail where nobody would look for it.
-            fits = fits and (not parts.username or parts.password is not None)
-        except ValueError:  # its message quotes the URL, password and all
-            fits = False
-        if not fits:
-            message = f"not a URL of the form {schemes[0]}://host (are all characters encoded?)"
-            raise ValueError(message) from None
-        if _speaks_of_tls(secret.get_secret_value()):
-            raise ValueError("says how to do TLS: that is for the settings _CA_FILE and its like")
+def _secret(check: Callable[[str], object]) -> AfterValidator:
+    def checked(secret: Secret[str]) -> Secret[str]:
+        check(secret.get_secret_value())
         return secret
 
-    return AfterValidator(check)
-
-
-def _speaks_of_tls(url: str) -> bool:
-    given = parse_qsl(urlsplit(url).query, keep_blank_values=True)
-    return any(name.startswith("ssl") for name, _ in given)
+    return AfterValidator(checked)
 
 
 def _readable(path: str) -> str:
-    try:
-        if path:
-            Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if path:
+        addresses.check_readable(path)
     return path
+
+
+def _host(text: str) -> str:
+    if not addresses.is_host(text):
+        message = "not an address or a name of a host (IPv6 without brackets)"
+        raise ValueError(message)
+    return text
+
+
+def _amqp_name(text: str) -> str:
+    if len(text.encode()) > AMQP_NAME_BYTES_MAX:
+        message = f"longer than {AMQP_NAME_BYTES_MAX} bytes in UTF-8"
+        raise ValueError(message)
+    return text
 
 
 def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
@@ -86,11 +62,14 @@ def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-PostgresDsn = Annotated[Secret[str], AfterValidator(_valid_dsn)]
-RabbitmqUrl = Annotated[Secret[str], _valid_url("amqp", "amqps")]
-KeydbUrl = Annotated[Secret[str], _valid_url("redis", "rediss")]
+PostgresDsn = Annotated[Secret[str], _secret(addresses.check_dsn)]
+RabbitmqUrl = Annotated[Secret[str], _secret(addresses.check_amqp_url)]
+KeydbUrl = Annotated[Secret[str], _secret(addresses.check_redis_url)]
+QueueName = Annotated[str, AfterValidator(_amqp_name)]
 RabbitmqFile = Annotated[str, AfterValidator(_readable), _only_with("rabbitmq_url", ("amqps",))]
 KeydbFile = Annotated[str, AfterValidator(_readable), _only_with("keydb_url", ("rediss",))]
+MetricsHost = Annotated[str, AfterValidator(_host)]
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it
 CA_FILE = "PEM file of the authorities to trust for {}, instead of the system's"
 CERT_FILE = "PEM file of a certificate to show to {}, if it asks for one"
 KEY_FILE = "PEM file of that certificate's key"
@@ -158,8 +137,18 @@ class TracingSettings(Settings):
 class ServiceSettings(LogSettings, TracingSettings):
     """What every service has: its voice and its port."""
 
-    metrics_host: str = Field(default="0.0.0.0", description="address of /metrics and /healthz")  # noqa: S104 - in a container the published port decides who reaches it
+    metrics_host: MetricsHost = Field(
+        default=ANY_ADDRESS,
+        description="address of /metrics and /healthz, which may be IPv6; :: is all of both kinds",
+    )
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz")
+
+
+class ProbeSettings(Settings):
+    """Where the service beside the probe can be asked how it is."""
+
+    metrics_host: MetricsHost = ANY_ADDRESS
+    metrics_port: int = Field(ge=1, le=addresses.PORT_MAX)
 
 
 def load(cls: type[S]) -> S:

@@ -1,11 +1,14 @@
 """Markers by directory, and signals as a person's shell has them."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
+for _name in ("no_proxy", "NO_PROXY"):  # what tests ask is on this machine
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
 
 # A shell starts what it puts into the background with SIGINT ignored, which children inherit: tests
 # that interrupt a program would wait for ever.

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
+from shared import direct_http
 from shared.amqp import queue_look, ticks
 from shared.errors import Unavailable
 
@@ -80,7 +81,7 @@ class Page:
             f"{self._base}/api/{path}", headers={"Authorization": f"Basic {self._login}"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
+            with direct_http.ask(request, timeout_s=ASK_TIMEOUT_S) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise Unavailable("rabbitmq", f"it answers {error.code} to {path}") from error

@@ -3,12 +3,12 @@
 import json
 import socket
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ops.status.seen import ABSENT, CLOSED, SILENT, Service
+from shared import direct_http
 
 TIMEOUT_S = 3.0
 ASKED_AT_ONCE_MAX = 16
@@ -38,7 +38,7 @@ def _ask(name: str, address: str, port: int) -> Service:
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{port}/healthz"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with direct_http.ask(url, timeout_s=TIMEOUT_S) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         with error:

@@ -45,15 +45,13 @@ class IngestSettings(
     metrics_port: int = Field(
         default=9101, ge=0, le=65535, description="port of /metrics and /healthz"
     )
-    ingest_queue: str = Field(
+    ingest_queue: settings.QueueName = Field(
         default="incoming_transactions",
         min_length=1,
-        max_length=255,
         description="queue to consume",
     )
-    ingest_stream: str = Field(
+    ingest_stream: settings.QueueName = Field(
         default="",
-        max_length=255,
         description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
     )
     ingest_batch_max: int = Field(

@@ -1,0 +1,152 @@
+"""Addresses that people give: URLs of servers, DSNs, names and ports. Pure; each error says why.
+
+Client libraries find out late, in their own words and with the address in them, or not at all: what
+they would take for something else, or ignore, is refused here. No message quotes what was given.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+PORT_MAX = 65535
+NAME = re.compile(r"^(?!-)[A-Za-z0-9_.-]{1,253}$")
+UNVERIFIED_MODES = ("require", "verify-ca")
+"""Modes of libpq that encrypt and do not check who answers."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "verify-full"),
+    "target_session_attrs": (
+        "any", "read-write", "read-only", "primary", "standby", "prefer-standby",
+    ),
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
+}  # fmt: skip
+"""Options of libpq that have few values; it looks at them when it connects."""
+NUMBERS = (
+    "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout",
+)  # fmt: skip
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+ENCODE = "(are all characters encoded?)"
+
+
+def check_url(url: str, *schemes: str) -> SplitResult:
+    """Return the parts of a URL of one of `schemes`. Raises `ValueError` unless it is one."""
+    message = f"not a URL of the form {schemes[0]}://host {ENCODE}"
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        # Half a login makes pika fail where nobody would look for it.
+        fits = fits and (not parts.username or parts.password is not None)
+    except ValueError:  # its message quotes the URL, password and all
+        raise ValueError(message) from None
+    if not fits or parts.fragment or not is_host(unquote(parts.hostname or "")):
+        raise ValueError(message)
+    return parts
+
+
+def check_amqp_url(url: str) -> None:
+    """Raise `ValueError` unless pika takes `url` for what it says."""
+    parts = check_url(url, "amqp", "amqps")
+    _check_options(parts, (), "timeouts and heartbeats are Minutebook's own")
+    if "/" in parts.path[1:]:
+        raise ValueError("has a / in its virtual host: write %2F there")
+
+
+def check_redis_url(url: str) -> None:
+    """Raise `ValueError` unless redis-py takes `url` for what it says."""
+    parts = check_url(url, "redis", "rediss")
+    given = _check_options(parts, ("db",), "timeouts and the like are Minutebook's own")
+    for database in (given.get("db", "0"), unquote(parts.path)[1:] or "0"):
+        if not (database.isascii() and database.isdigit()):
+            raise ValueError("its database is no number: redis://host:6379/0")
+
+
+def check_http_url(url: str) -> None:
+    """Raise `ValueError` unless `url` is a page's address, with a login or without."""
+    try:
+        parts = check_url(url, "http", "https")
+    except ValueError:
+        parts = None
+    if parts is None or parts.query:
+        raise ValueError("not a URL of the form http://user:password@host:15672")
+
+
+def check_dsn(dsn: str) -> None:
+    """Raise `ValueError` unless libpq takes `dsn` for what it says."""
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+    except ProgrammingError:  # libpq's message quotes the DSN, password and all
+        given = {"host": "@"}
+    if "@" in given.get("host", ""):  # half a password, and later errors would show it
+        raise ValueError(f"not a PostgreSQL connection string or URL {ENCODE}")
+    mode = given.get("sslmode", "")
+    if mode in UNVERIFIED_MODES:
+        raise ValueError(f"sslmode={mode} does not check who answers: verify-full, and sslrootcert")
+    _check_libpq(given)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return what `NAME:PORT` or `[IPv6]:PORT` says. Raises `ValueError`."""
+    name, _, port = text.rpartition(":")
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+        fits = ":" in name and is_host(name)
+    else:
+        fits = ":" not in name and is_host(name)
+    if not (fits and is_port(port)):
+        raise ValueError("not of the form NAME:PORT, separated by spaces")
+    return name, int(port)
+
+
+def is_host(text: str) -> bool:
+    """Say whether `text` can be a host's name or address, an IPv6 one without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return bool(NAME.match(text))
+    return True
+
+
+def is_port(text: str) -> bool:
+    """Say whether `text` is a port that somebody can listen on."""
+    return text.isascii() and text.isdigit() and 0 < int(text[:6]) <= PORT_MAX
+
+
+def _check_options(parts: SplitResult, known: Collection[str], why: str) -> dict[str, str]:
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if any(name.startswith("ssl") for name in given):
+        raise ValueError("says how to do TLS: that is for the settings _CA_FILE and its like")
+    if unknown := sorted(given.keys() - set(known)):
+        # Behind a ? in a password that was not encoded there is an @, and no option.
+        shown = ", ".join(unknown) if "@" not in parts.query else "..."
+        raise ValueError(f"has options that are not taken ({shown[:100]}): {why}")
+    return given
+
+
+def _check_libpq(given: Mapping[str, str]) -> None:
+    for name, values in CHOICES.items():
+        if name in given and given[name] not in values:
+            raise ValueError(f"{name} is none of {', '.join(values)}")
+    for name in NUMBERS:
+        if name in given and not re.fullmatch(r"-?[0-9]{1,9}", given[name]):
+            raise ValueError(f"{name} is not a whole number")
+    if not all(is_port(one) for one in given.get("port", "5432").split(",") if one):
+        raise ValueError(f"its port is not a number from 1 to {PORT_MAX}")
+    for name in FILES:
+        if given.get(name) and given[name] != "system":
+            check_readable(given[name], f"{name} ")
+
+
+def check_readable(path: str, what: str = "") -> None:
+    """Raise `ValueError` unless a file can be read; `what` begins the message."""
+    try:
+        Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such path"
+        raise ValueError(f"{what}cannot be read: {reason}") from None
