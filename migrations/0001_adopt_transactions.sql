@@ -138,33 +138,66 @@ $$;
 ALTER TABLE historical_transactions ADD COLUMN IF NOT EXISTS created_at timestamptz;
 ALTER TABLE historical_transactions ALTER COLUMN created_at SET DEFAULT now();
 
--- Ids loaded explicitly leave the sequence behind, and the next insert would clash with them. Also
--- called by ingest when that happens later. Never moves a sequence back.
-CREATE FUNCTION minutebook_advance_sequence() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE
-    sequence regclass := minutebook_transactions_sequence();
-    used     bigint;
-BEGIN
-    EXECUTE format('SELECT last_value FROM %s', sequence) INTO used;
-    PERFORM setval(sequence, greatest(used, h.newest))
-       FROM (SELECT max(id) AS newest FROM historical_transactions) h
-      WHERE h.newest IS NOT NULL;
-END
-$$;
-
--- Identity columns, serials, and defaults that call nextval on a sequence nobody owns.
-CREATE FUNCTION minutebook_transactions_sequence() RETURNS regclass
+-- The sequence that a table's ids come from: that of its default (a serial, or a sequence that
+-- nobody owns), or of an identity column.
+CREATE FUNCTION minutebook_id_sequence(relation text) RETURNS regclass
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 SELECT coalesce(
-           pg_get_serial_sequence('historical_transactions', 'id')::regclass,
            (SELECT d.refobjid::regclass
               FROM pg_attrdef f
               JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
               JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
               JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'S'
-             WHERE f.adrelid = 'historical_transactions'::regclass
-               AND a.attname = 'id'))
+             WHERE f.adrelid = relation::regclass
+               AND a.attname = 'id'
+             LIMIT 1),
+           pg_get_serial_sequence(relation, 'id')::regclass)
+$$;
+
+CREATE FUNCTION minutebook_transactions_sequence() RETURNS regclass
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+SELECT minutebook_id_sequence('historical_transactions')
+$$;
+
+-- Ids loaded explicitly leave the sequence behind, and the next insert would clash with them. Also
+-- called by the services when that happens later. Never moves a sequence back; one that counts in
+-- twos, or down, goes on in its own steps. Ids that it cannot reach are not in its way.
+CREATE FUNCTION minutebook_advance_sequence(relation text DEFAULT 'historical_transactions')
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    sequence regclass;
+    found    record;
+    steps    numeric;
+BEGIN
+    IF relation NOT IN ('historical_transactions', 'initial_data', 'dead_letter', 'operator_action')
+    THEN
+        RAISE EXCEPTION 'the ids of % are not ours to give', relation;
+    END IF;
+    sequence := minutebook_id_sequence(relation);
+    IF sequence IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format(
+        'SELECT s.seqincrement::numeric AS step, s.seqmin AS first, s.seqmax AS last,
+                v.last_value - CASE WHEN v.is_called THEN 0 ELSE s.seqincrement::numeric END
+                AS given,
+                (SELECT CASE WHEN s.seqincrement > 0 THEN max(id) ELSE min(id) END
+                   FROM %I
+                  WHERE id BETWEEN s.seqmin AND s.seqmax) AS reached
+           FROM pg_sequence s, %s v
+          WHERE s.seqrelid = $1', relation, sequence)
+       INTO found
+      USING sequence;
+    steps := ceil((found.reached - found.given) / found.step);
+    IF steps > 0 THEN
+        PERFORM setval(sequence,
+                       greatest(found.first,
+                                least(found.last, found.given + steps * found.step))::bigint);
+    END IF;
+    -- What this session took from a sequence with a cache may be behind, too.
+    DISCARD SEQUENCES;
+END
 $$;
 
 DO $$

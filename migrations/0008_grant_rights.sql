@@ -64,7 +64,7 @@ BEGIN
             ('ingest', 'INSERT (provider_id, transaction_value, message_id)', 'TABLE',
              'historical_transactions', ''),
             ('ingest', 'USAGE', 'SEQUENCE', minutebook_transactions_sequence()::text, ''),
-            ('ingest', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence()', ''),
+            ('ingest', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence(text)', ''),
             ('ingest', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,reason,created_at'),
             ('ingest', 'SELECT, DELETE', 'TABLE', 'dead_letter', ''),
             ('ingest', 'INSERT (%s)', 'TABLE', 'dead_letter', 'id,body_sha256,received_at'),
@@ -91,15 +91,18 @@ BEGIN
             ('ops', 'INSERT (provider_id, transaction_value, message_id)', 'TABLE',
              'historical_transactions', ''),
             ('ops', 'USAGE, SELECT', 'SEQUENCE', minutebook_transactions_sequence()::text, ''),
-            ('ops', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence(),
-             minutebook_transactions_sequence(), minutebook_repair_default()', ''),
+            ('ops', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence(text),
+             minutebook_id_sequence(text), minutebook_transactions_sequence(),
+             minutebook_repair_default()', ''),
             ('ops', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,created_at'),
             ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'dead_letter', ''),
             ('ops', 'INSERT (%s)', 'TABLE', 'operator_action', 'id,database_user,created_at'),
             ('ops', 'SELECT', 'TABLE', 'outbox, outbox_default, outbox_dropped, tick, balance,
              stream_offset, operator_action, schema_migration', ''),
+            ('ops', 'USAGE, SELECT', 'SEQUENCE', minutebook_id_sequence('initial_data')::text, ''),
             ('ops', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('outbox', 'id'), ''),
             ('ops', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('dead_letter', 'id'), ''),
+            ('ops', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('operator_action', 'id'), ''),
 
             ('reader', 'USAGE', 'SCHEMA', quote_ident(current_schema()), ''),
             ('reader', 'SELECT (id, provider_name, initial_value)', 'TABLE', 'initial_data', ''),
@@ -109,13 +112,16 @@ BEGIN
             ('reader', 'SELECT', 'TABLE', 'outbox, outbox_default, outbox_dropped, tick, balance,
              stream_offset, schema_migration', ''),
             ('reader', 'SELECT', 'SEQUENCE', minutebook_transactions_sequence()::text, ''),
+            ('reader', 'SELECT', 'SEQUENCE', minutebook_id_sequence('initial_data')::text, ''),
             ('reader', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('outbox', 'id'), ''),
             ('reader', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('dead_letter', 'id'), ''),
-            ('reader', 'EXECUTE', 'FUNCTION', 'minutebook_transactions_sequence()', '')
+            ('reader', 'EXECUTE', 'FUNCTION', 'minutebook_id_sequence(text),
+             minutebook_transactions_sequence()', '')
         )
         SELECT 'minutebook_' || role AS role, may, kind, object, string_to_array(but, ',') AS but
           FROM one
          WHERE to_regrole('minutebook_' || role) IS NOT NULL
+           AND object IS NOT NULL -- providers' ids may have no sequence
     LOOP
         columns := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
                       FROM pg_attribute

@@ -42,6 +42,15 @@ SELECT atttypid::regtype::text
  WHERE attrelid = %(relation)s::regclass
    AND attname = %(name)s
 """
+# What a serial or a CREATE SEQUENCE AS got from a narrower type; a limit of the user's own stays.
+SELECT_NARROW_SEQUENCE: LiteralString = """
+SELECT n.nspname, c.relname, s.seqmax IN (32767, 2147483647)
+  FROM pg_sequence s
+  JOIN pg_class c ON c.oid = s.seqrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = minutebook_id_sequence(%(relation)s)
+   AND (s.seqtypid <> 'bigint'::regtype OR s.seqmax IN (32767, 2147483647))
+"""
 
 log = structlog.get_logger()
 
@@ -61,9 +70,10 @@ def report(conn: psycopg.Connection) -> dict[str, int]:
 def widen(conn: psycopg.Connection) -> list[str]:
     """Turn every narrower integer column of the user's tables into bigint; return their names.
 
+    The sequences that their ids come from go along: a serial's would still end where it did.
     Rewrites each table concerned, and its readers and writers wait meanwhile.
     """
-    widened = []
+    widened: list[str] = []
     with conn.transaction():
         for relation, name in WIDENABLE:
             row = conn.execute(SELECT_TYPE, {"relation": relation, "name": name}).fetchone()
@@ -77,4 +87,18 @@ def widen(conn: psycopg.Connection) -> list[str]:
                     )
                 )
                 widened.append(f"{relation}.{name}")
+        for relation in ("initial_data", "historical_transactions"):
+            widened += _widen_sequence(conn, relation)
     return widened
+
+
+def _widen_sequence(conn: psycopg.Connection, relation: str) -> list[str]:
+    row = conn.execute(SELECT_NARROW_SEQUENCE, {"relation": relation}).fetchone()
+    if row is None:
+        return []
+    schema, name, ends_early = row
+    end: LiteralString = "MAXVALUE 9223372036854775807" if ends_early else ""
+    change = sql.SQL("ALTER SEQUENCE {} AS bigint {}")
+    conn.execute(change.format(sql.Identifier(schema, name), sql.SQL(end)))
+    log.warning("sequence_widened", sequence=name)
+    return [name]

@@ -6,6 +6,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
+from ops import ids
+from shared.errors import Refusal
+
 INSERT_ACTION: LiteralString = """
 INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
 VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s)
@@ -13,7 +16,18 @@ VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s
 
 
 def note(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> None:
-    """Write who did what; each with the columns of `operator_action`. Never commits."""
+    """Write who did what; each with the columns of `operator_action`. Never commits.
+
+    Raises `Refusal` if the table did not take them all: what nobody can look up is not done.
+    """
+    if not actions:
+        return
     given = [{"body": None, **one, "detail": Jsonb(one.get("detail", {}))} for one in actions]
+    if ids.inserting(conn, "operator_action", lambda: _insert(conn, given)) != len(given):
+        raise Refusal("nothing was done: a rule or trigger on operator_action keeps no record")
+
+
+def _insert(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> int:
     with conn.cursor() as cursor:
-        cursor.executemany(INSERT_ACTION, given)
+        cursor.executemany(INSERT_ACTION, actions)
+        return cursor.rowcount

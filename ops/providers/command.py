@@ -30,7 +30,7 @@ def provider() -> None:
 
 
 @provider.command(context_settings=NEGATIVE, short_help="Add a provider.")
-@click.option("--id", "provider_id", type=int, help="Its id; else the next free one.")
+@click.option("--id", "provider_id", type=int, help="Its id; else the column's next.")
 @click.argument("name")
 @click.argument("initial", type=int)
 @answering
@@ -41,7 +41,8 @@ def add(*, provider_id: int | None, name: str, initial: int) -> Answer:
     """
     with _at_work() as (conn, operator):
         made = store.add(conn, provider_id, _name(name), initial, operator=operator)
-    return _answer(made, f"added; {NEXT_BOUNDARY}")
+    as_asked = (made.provider_name, made.initial_value) == (name, initial)
+    return _answer(made, f"added; {NEXT_BOUNDARY}", as_asked=as_asked)
 
 
 @provider.command(short_help="Give a provider another name.")
@@ -52,7 +53,7 @@ def rename(*, provider_id: int, name: str) -> Answer:
     """Give the provider ID another NAME: its old key goes as the new one comes."""
     with _at_work() as (conn, operator):
         done = store.rename(conn, provider_id, _name(name), operator=operator)
-    return _answer(done, f"renamed; {NEXT_BOUNDARY}")
+    return _answer(done, f"renamed; {NEXT_BOUNDARY}", as_asked=done.provider_name == name)
 
 
 @provider.command(
@@ -65,7 +66,7 @@ def set_initial(*, provider_id: int, initial: int) -> Answer:
     """Set the value that the provider ID began with (minor units): its balance moves with it."""
     with _at_work() as (conn, operator):
         done = store.set_initial(conn, provider_id, initial, operator=operator)
-    return _answer(done, f"changed; {NEXT_BOUNDARY}")
+    return _answer(done, f"changed; {NEXT_BOUNDARY}", as_asked=done.initial_value == initial)
 
 
 @provider.command(short_help="Remove a provider without transactions.")
@@ -91,6 +92,8 @@ def _name(name: str) -> str:
     return name
 
 
-def _answer(about: Provider, says: str) -> Answer:
+def _answer(about: Provider, says: str, *, as_asked: bool = True) -> Answer:
     text = f"provider {about.id} {visible(about.provider_name)} ({about.initial_value}) {says}"
-    return Answer({"provider": about}, Text(text))
+    if not as_asked:
+        text += "; NOT as you asked: a trigger on initial_data made this of it"
+    return Answer({"provider": about, "as_asked": as_asked}, Text(text))

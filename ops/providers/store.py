@@ -1,22 +1,32 @@
 """Changes of `initial_data`. The triggers count them; KeyDB follows at the next boundary.
 
-Every function is one transaction, refuses with the reason in words, and notes who did it.
+Every function is one transaction, refuses with the reason in words, and notes who did it. What it
+returns and notes is what then stands in the table: rules and triggers of the user's may have made
+something else of it, or nothing, which is a refusal.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors
-from psycopg.types.json import Jsonb
 
+from ops import action, ids
 from shared import postgres
 from shared.errors import Refusal
 
+# The id may be GENERATED ALWAYS.
 INSERT_PROVIDER: LiteralString = """
-INSERT INTO initial_data (id, provider_name, initial_value)
+INSERT INTO initial_data (id, provider_name, initial_value) OVERRIDING SYSTEM VALUE
 VALUES (%(id)s, %(name)s, %(initial)s)
+RETURNING id
 """
+INSERT_PROVIDER_BY_DEFAULT: LiteralString = """
+INSERT INTO initial_data (provider_name, initial_value)
+VALUES (%(name)s, %(initial)s)
+RETURNING id
+"""
+# For a column without a default; locked, so that two people do not take the same id.
 INSERT_NEXT_PROVIDER: LiteralString = """
 INSERT INTO initial_data (id, provider_name, initial_value)
 SELECT coalesce(max(id), 0) + 1, %(name)s, %(initial)s
@@ -24,12 +34,20 @@ SELECT coalesce(max(id), 0) + 1, %(name)s, %(initial)s
 RETURNING id
 """
 LOCK_PROVIDERS: LiteralString = "LOCK TABLE initial_data IN SHARE ROW EXCLUSIVE MODE"
+SELECT_HAS_DEFAULT: LiteralString = """
+SELECT atthasdef OR attidentity <> ''
+  FROM pg_attribute
+ WHERE attrelid = 'initial_data'::regclass
+   AND attname = 'id'
+"""
 SELECT_PROVIDER: LiteralString = """
-SELECT id, provider_name, initial_value
+SELECT id, provider_name::text, initial_value
   FROM initial_data
  WHERE id = %(id)s
    FOR UPDATE
 """
+# Constraint triggers, too, have their say before it is looked at what stands.
+FIRE_TRIGGERS: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 UPDATE_NAME: LiteralString = """
 UPDATE initial_data
    SET provider_name = %(name)s
@@ -47,10 +65,6 @@ DELETE_PROVIDER: LiteralString = """
 DELETE FROM initial_data
  WHERE id = %(id)s
 """
-INSERT_ACTION: LiteralString = """
-INSERT INTO operator_action (action, subject, outcome, operator, detail)
-VALUES (%(action)s, %(subject)s, 'done', %(operator)s, %(detail)s)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +79,25 @@ class Provider:
 def add(
     conn: psycopg.Connection, provider_id: int | None, name: str, initial: int, *, operator: str
 ) -> Provider:
-    """Insert a provider, with the next free id if none is given. Raises `Refusal`."""
+    """Insert a provider; without an id it gets what the column's default gives. Raises `Refusal`.
+
+    With an id the column's sequence is moved on past it.
+    """
     with postgres.translating(), conn.transaction():
         given = {"id": provider_id, "name": name, "initial": initial}
         try:
-            if provider_id is None:
-                conn.execute(LOCK_PROVIDERS)  # so that two people do not take the same id
-                row = conn.execute(INSERT_NEXT_PROVIDER, given).fetchone()
-                provider_id = row[0] if row else 0
-            else:
-                conn.execute(INSERT_PROVIDER, given)
+            made = _standing(conn, _insert(conn, given))
         except errors.UniqueViolation as error:
-            raise Refusal(f"there is a provider {provider_id} already") from error
+            if provider_id is not None and _standing(conn, provider_id):
+                raise Refusal(f"there is a provider {provider_id} already") from error
+            raise
         except errors.NumericValueOutOfRange as error:
             raise Refusal("id or initial value is beyond the range of its column") from error
-        made = Provider(provider_id, name, initial)
-        _note(conn, "provider_added", made, operator, {"name": name, "initial_value": initial})
+        if made is None:
+            raise Refusal("nothing was added: a rule or trigger on initial_data let no row come")
+        stands = {"name": made.provider_name, "initial_value": made.initial_value}
+        asked = {"name": name, "initial_value": initial}
+        _note(conn, "provider_added", made, operator, _with_asked(stands, asked))
         return made
 
 
@@ -88,10 +105,13 @@ def rename(conn: psycopg.Connection, provider_id: int, name: str, *, operator: s
     """Give a provider another name: its old key goes as the new one comes. Raises `Refusal`."""
     with postgres.translating(), conn.transaction():
         before = _found(conn, provider_id)
+        if before.provider_name == name:
+            raise Refusal(f"nothing to change: provider {provider_id} has this name already")
         conn.execute(UPDATE_NAME, {"id": provider_id, "name": name})
-        changed = {"from": before.provider_name, "to": name}
-        _note(conn, "provider_renamed", before, operator, changed)
-        return Provider(provider_id, name, before.initial_value)
+        after = _changed(conn, before, "provider_name")
+        changed = {"from": before.provider_name, "to": after.provider_name}
+        _note(conn, "provider_renamed", after, operator, _with_asked(changed, {"to": name}))
+        return after
 
 
 def set_initial(
@@ -100,13 +120,16 @@ def set_initial(
     """Change the value that a provider began with. Raises `Refusal`."""
     with postgres.translating(), conn.transaction():
         before = _found(conn, provider_id)
+        if before.initial_value == initial:
+            raise Refusal(f"nothing to change: provider {provider_id} began with {initial} already")
         try:
             conn.execute(UPDATE_INITIAL, {"id": provider_id, "initial": initial})
         except errors.NumericValueOutOfRange as error:
             raise Refusal(f"{initial} is beyond the range of the column") from error
-        changed = {"from": before.initial_value, "to": initial}
-        _note(conn, "provider_initial_set", before, operator, changed)
-        return Provider(provider_id, before.provider_name, initial)
+        after = _changed(conn, before, "initial_value")
+        changed = {"from": before.initial_value, "to": after.initial_value}
+        _note(conn, "provider_initial_set", after, operator, _with_asked(changed, {"to": initial}))
+        return after
 
 
 def remove(conn: psycopg.Connection, provider_id: int, *, operator: str) -> Provider:
@@ -118,29 +141,66 @@ def remove(conn: psycopg.Connection, provider_id: int, *, operator: str) -> Prov
             raise Refusal(f"provider {provider_id} has transactions and cannot be removed")
         try:
             conn.execute(DELETE_PROVIDER, {"id": provider_id})
+            conn.execute(FIRE_TRIGGERS)
         except errors.ForeignKeyViolation as error:
             raise Refusal(f"provider {provider_id} is still referred to") from error
+        if _standing(conn, provider_id):
+            raise Refusal("nothing was removed: a rule or trigger on initial_data keeps the row")
         changed = {"name": before.provider_name, "initial_value": before.initial_value}
         _note(conn, "provider_removed", before, operator, changed)
         return before
 
 
+def _insert(conn: psycopg.Connection, given: dict[str, Any]) -> int | None:
+    """Return the id of the row that was made, if one was; constraint triggers have fired."""
+
+    def insert(query: LiteralString) -> int | None:
+        row = conn.execute(query, given).fetchone()
+        conn.execute(FIRE_TRIGGERS)
+        return row[0] if row else None
+
+    has_default = conn.execute(SELECT_HAS_DEFAULT).fetchone() == (True,)
+    if given["id"] is not None:
+        with conn.transaction():
+            made = insert(INSERT_PROVIDER)
+        ids.advance(conn, "initial_data")
+        return made
+    if has_default:
+        return ids.inserting(conn, "initial_data", lambda: insert(INSERT_PROVIDER_BY_DEFAULT))
+    conn.execute(LOCK_PROVIDERS)
+    return insert(INSERT_NEXT_PROVIDER)
+
+
 def _found(conn: psycopg.Connection, provider_id: int) -> Provider:
-    row = conn.execute(SELECT_PROVIDER, {"id": provider_id}).fetchone()
-    if row is None:
+    found = _standing(conn, provider_id)
+    if found is None:
         raise Refusal(f"there is no provider {provider_id}")
-    return Provider(*row)
+    return found
+
+
+def _standing(conn: psycopg.Connection, provider_id: int | None) -> Provider | None:
+    row = conn.execute(SELECT_PROVIDER, {"id": provider_id}).fetchone()
+    return Provider(*row) if row else None
+
+
+def _changed(conn: psycopg.Connection, before: Provider, column: str) -> Provider:
+    """Return what stands now. Raises `Refusal` if `column` says what it said before."""
+    conn.execute(FIRE_TRIGGERS)
+    after = _standing(conn, before.id)
+    if after is None or asdict(after)[column] == asdict(before)[column]:
+        raise Refusal(
+            f"nothing was changed: a rule or trigger on initial_data let {column} stay as it was"
+        )
+    return after
+
+
+def _with_asked(stands: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what to note: what stands and, where it is something else, what was asked for."""
+    return stands if stands | asked == stands else stands | {"asked": asked}
 
 
 def _note(
-    conn: psycopg.Connection, action: str, about: Provider, operator: str, detail: dict[str, Any]
+    conn: psycopg.Connection, what: str, about: Provider, operator: str, detail: dict[str, Any]
 ) -> None:
-    conn.execute(
-        INSERT_ACTION,
-        {
-            "action": action,
-            "subject": str(about.id),
-            "operator": operator,
-            "detail": Jsonb(detail),
-        },
-    )
+    done = {"action": what, "subject": str(about.id), "outcome": "done", "operator": operator}
+    action.note(conn, [done | {"detail": detail}])

@@ -188,11 +188,68 @@ def test_a_column_of_theirs_under_a_name_of_ours_and_of_another_type_is_refused_
 def test_widening_turns_every_narrow_column_into_bigint_and_is_done_once(
     theirs: psycopg.Connection,
 ) -> None:
-    create(theirs)
+    create(theirs, provider_id="serial PRIMARY KEY")
     migrate(theirs)
+    columns = [".".join(column) for column in adoption.WIDENABLE]
+    sequences = ["initial_data_id_seq", "historical_transactions_id_seq"]
     with ingest_connection(theirs.info.dsn + " password=password") as conn:
         assert store_batch(conn, [received(body(1, 2**40))]).dead == {"out_of_range": 1}
-        assert adoption.widen(theirs) == [".".join(column) for column in adoption.WIDENABLE]
+        assert adoption.widen(theirs) == columns + sequences
         assert adoption.widen(theirs) == []
         assert store_batch(conn, [received(body(1, 2**40), "later")]).inserted == 1
     assert counted(theirs) == truth(theirs) == {1: 1300 + 2**40, 2: 1800}
+
+
+@pytest.mark.parametrize(
+    ("ids", "before"),
+    [
+        *((ids, "") for ids in SHAPES.values()),
+        (SHAPES["own sequence"], "ALTER SEQUENCE their_sequence AS integer"),
+        (SHAPES["own sequence"], "ALTER SEQUENCE their_sequence MAXVALUE 2147483647"),
+        # As an earlier --widen left it.
+        ("id serial", "ALTER TABLE historical_transactions ALTER COLUMN id TYPE bigint"),
+    ],
+)
+def test_widened_ids_go_on_beyond_where_the_sequence_of_a_narrower_column_ended(
+    ids: str, before: str, theirs: psycopg.Connection
+) -> None:
+    create(theirs, ids=ids)
+    theirs.execute(before.encode())
+    migrate(theirs)
+
+    adoption.widen(theirs)
+
+    theirs.execute("SELECT setval(minutebook_transactions_sequence(), 2147483647)")
+    with ingest_connection(theirs.info.dsn + " password=password") as conn:
+        assert store_batch(conn, [received(body())]).inserted == 1
+    newest = theirs.execute("SELECT max(id) FROM historical_transactions").fetchone()
+    assert newest == (2**31,)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "loaded", "then"),
+    [
+        ("SELECT setval('s', 1, false)", 900, 901),
+        ("SELECT setval('s', 1, false)", 1, 2),
+        ("SELECT setval('s', 5000)", 900, 5001),
+        # Another server gives the even ones.
+        ("ALTER SEQUENCE s INCREMENT 2", 900, 903),
+        ("DROP SEQUENCE s; CREATE SEQUENCE s INCREMENT -1", -900, -901),
+        ("ALTER SEQUENCE s MAXVALUE 1000", 2**40, 1),
+        ("ALTER SEQUENCE s CACHE 50; SELECT nextval('s')", 900, 901),
+    ],
+)
+def test_a_sequence_goes_on_after_ids_loaded_explicitly_in_its_own_steps(
+    sequence: str, loaded: int, then: int, theirs: psycopg.Connection
+) -> None:
+    theirs.execute("CREATE SEQUENCE s; CREATE TABLE initial_data (id bigint PRIMARY KEY,"
+                   " provider_name text, initial_value bigint)")  # fmt: skip
+    migrate(theirs)
+    theirs.execute(sequence.encode())
+    theirs.execute("ALTER TABLE initial_data ALTER COLUMN id SET DEFAULT nextval('s')")
+    theirs.execute("INSERT INTO initial_data VALUES (%s, 'Visa', 0)", [loaded])
+
+    for _ in range(2):  # the second time there is nothing to do
+        theirs.execute("SELECT minutebook_advance_sequence('initial_data')")
+
+    assert theirs.execute("SELECT nextval('s')").fetchone() == (then,)

@@ -38,7 +38,7 @@ RIGHTS: Rights = {
             "INSERT (body_sha256, generation, previous, reached, stream)",
             "DELETE",
         },
-        "minutebook_advance_sequence()": {"EXECUTE"},
+        "minutebook_advance_sequence(text)": {"EXECUTE"},
     },
     "minutebook_syncer": EVERYWHERE
     | {
@@ -61,6 +61,8 @@ RIGHTS: Rights = {
             f"INSERT ({TRANSACTION})",
         },
         "historical_transactions_id_seq": {"SELECT", "USAGE"},
+        "initial_data_id_seq": {"SELECT", "USAGE"},
+        "operator_action_id_seq": {"SELECT"},
         "outbox": {
             "SELECT",
             "INSERT (amount, operation, provider_id, reason, traceparent, transaction_id)",
@@ -78,7 +80,8 @@ RIGHTS: Rights = {
             "INSERT (action, body, detail, operator, outcome, subject)",
         },
         "stream_offset": {"SELECT"},
-        "minutebook_advance_sequence()": {"EXECUTE"},
+        "minutebook_advance_sequence(text)": {"EXECUTE"},
+        "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
         "minutebook_repair_default()": {"EXECUTE"},
         "role pg_read_all_stats": {"MEMBER"},
@@ -88,6 +91,7 @@ RIGHTS: Rights = {
         "initial_data": {"SELECT (id, initial_value, provider_name)"},
         "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION})"},
         "historical_transactions_id_seq": {"SELECT"},
+        "initial_data_id_seq": {"SELECT"},
         "outbox": {"SELECT"},
         "outbox_id_seq": {"SELECT"},
         "outbox_default": {"SELECT"},
@@ -97,6 +101,7 @@ RIGHTS: Rights = {
         "dead_letter": {f"SELECT (body_sha256, id, message_id, {STATE}, received_at, state)"},
         "dead_letter_id_seq": {"SELECT"},
         "stream_offset": {"SELECT"},
+        "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
         "role pg_read_all_stats": {"MEMBER"},
     },
