@@ -9,7 +9,8 @@ from ops.providers.command import provider
 from ops.reconcile.command import reconcile_
 from ops.repair.command import audit_, outbox_, rebuild_
 from ops.status.command import status
-from ops.traffic.command import load, send
+from ops.traffic.command import send
+from ops.traffic.load import load
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
 

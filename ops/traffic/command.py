@@ -1,224 +1,176 @@
-"""`ops send` and `ops load`."""
+"""`ops send`."""
 
-import io
-import itertools
-import random
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import chain
+from typing import Any
 
 import click
-from rich.text import Text
 
 from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
-from ops.traffic import core, store
-from ops.traffic.core import Draft, Invalid
-from ops.traffic.sender import Sender
-from ops.wording import count
+from ops.traffic import source, unconfirmed, view
+from ops.traffic.batch import NAME_BYTES_MAX
+from ops.traffic.record import Record
+from ops.traffic.rows import NEEDED
+from ops.traffic.sender import GIVE_UP_AFTER_S, Sender
+from ops.traffic.source import Rules, Source
 from services.ingest.body import Limits
 from shared import program, settings
 from shared.amqp import consumer
 from shared.amqp.producer import Fate, Outgoing
-from shared.errors import Refusal
 
-PROVIDERS_MAX = 10_000
-INVALID_SHOWN = 10
-IDENTITIES = {"random": core.random_identity, "content": core.content_identity}
+EXAMPLES = """
+\b
+Examples:
+  ops send 1=600 2=-50
+  ops send --file payments.csv
+  ops send --file payments.csv --batch payments-2026-11-20 --ignore-columns note
+  ops send --file - --batch card-fees-november < fees.jsonl
+"""
 
 
 class SendSettings(deployment.QueueSettings, deployment.BodySettings):
     """Where to send to, and what ingest takes."""
 
 
-@click.command()
+class BatchName(click.ParamType[str]):
+    """A name with room behind it for the number of a line."""
+
+    name = "name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return it; ends with a usage error otherwise."""
+        text = str(value)
+        if not text or not text.isprintable() or len(text.encode()) > NAME_BYTES_MAX:
+            self.fail(f"a name is up to {NAME_BYTES_MAX} bytes of printable text", param, ctx)
+        return text
+
+
+@click.command(epilog=EXAMPLES, short_help="Send transactions, each confirmed.")
 @click.argument("transactions", metavar="[PROVIDER=VALUE | JSON]...", nargs=-1)
-@click.option("--file", type=click.File("rb"), help="Read this instead; - is standard input.")
 @click.option(
-    "--format", "kind", type=click.Choice(["auto", "jsonl", "csv"]), default="auto",
-    help="Of --file: JSON lines, or CSV with a header (id, value, message_id). By its name: auto.",
+    "--file", "files", type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    multiple=True, help="Read this; - is standard input. May be given several times.",
 )  # fmt: skip
 @click.option(
-    "--ids", type=click.Choice(list(IDENTITIES)), default="random", show_default=True,
-    help="message_id where none is given; content: the same for the same line, harmless twice.",
+    "--format", "kind", type=click.Choice(["auto", "jsonl", "csv"]), default="auto",
+    help="JSON lines, or CSV with a header (id, value, message_id). By the content: auto.",
+)  # fmt: skip
+@click.option("--ignore-columns", multiple=True, help="Columns or fields to leave out: a,b.")
+@click.option(
+    "--batch", type=BatchName(),
+    help="Name of these lines: one without message_id becomes NAME:LINE. Else made of the file's"
+    " name and content.",
+)  # fmt: skip
+@click.option("--again", is_flag=True, help="Send a batch that was confirmed whole once more.")
+@click.option("--not-a-copy", is_flag=True, help="Other transactions than an alike earlier file's.")
+@click.option("--all-or-nothing", is_flag=True, help="Send nothing if any line cannot be sent.")
+@click.option(
+    "--unconfirmed", metavar="FILE",
+    help="Write what was not confirmed, with its identities, to a new FILE that --file takes.",
 )  # fmt: skip
 @click.option("--message-id", help="The identity of the only transaction.")
 @click.option("--rate", type=click.FloatRange(min=0.01), help="Messages per second at most.")
+@click.option(
+    "--give-up-after", type=click.FloatRange(min=0), default=GIVE_UP_AFTER_S, show_default=True,
+    help="Seconds without a broker.",
+)  # fmt: skip
 @click.option("--declare", is_flag=True, help="Make the queue, durable, where there is none yet.")
 @click.option("--unchecked", is_flag=True, help="Send also what ingest will make dead letters of.")
 @answering
 def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
-    """Send transactions, persistent and confirmed. Exit 1 unless every one was confirmed."""
+    """Send transactions, persistent and confirmed. Exit 1 unless every one was confirmed.
+
+    All is read and checked first. A file of which a part cannot be understood is refused whole; a
+    bad line is named and the others go. The same file sent twice counts once.
+    """
     chosen = settings.load(SendSettings)
-    source = core.messages(
-        _drafts(given),
-        IDENTITIES[given["ids"]],
+    with ExitStack() as stack:
+        sources = _sources(given, chosen, stack)
+        held_back = given["all_or_nothing"] and any(one.invalid_lines for one in sources)
+        record = Record([] if held_back else [one.batch for one in sources])
+        record.begin(again=given["again"], not_a_copy=given["not_a_copy"])
+        if given["declare"]:
+            _declare(chosen)
+        sender, found = _sent(given, chosen, [] if held_back else sources)
+    whole = sender.complete and not found["not_sent"]
+    record.end(whole=whole)
+    if not whole:
+        flags = ["--unchecked"] if given["unchecked"] else []
+        found["advice"] = view.advice(sources, found["unconfirmed_file"], flags)
+    return view.answer(sender, {**found, **view.of_sources(sources, record)}, chosen.source)
+
+
+def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> list[Source]:
+    """Return what is to be sent, all of it read and checked."""
+    transactions: Sequence[str] = given["transactions"]
+    files: Sequence[str] = given["files"]
+    if bool(transactions) == bool(files):
+        raise click.UsageError("give either transactions or --file (- is standard input)")
+    if given["message_id"] is not None and (len(transactions) != 1 or not given["message_id"]):
+        raise click.UsageError("--message-id is for exactly one transaction, and not empty")
+    if given["batch"] is not None and len(files) > 1:
+        raise click.UsageError("--batch names the lines of one file: send one after another")
+    rules = Rules(
         Limits(chosen.ingest_body_max_bytes),
         checked=not given["unchecked"],
+        kind=given["kind"],
+        ignored=_ignored(given["ignore_columns"]),
     )
-    if given["declare"]:
-        _declare(chosen)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is sent yet: simply end
+    if transactions:
+        sources = [source.typed(transactions, given["batch"], given["message_id"], rules)]
+    else:
+        sources = [source.opened(one, given["batch"], rules, stack) for one in files]
+    with bar("checked", None) as progress:
+        for one in sources:
+            one.check(progress)
+    return sources
+
+
+def _ignored(options: Sequence[str]) -> frozenset[str]:
+    names = frozenset(one for option in options for one in option.split(","))
+    if needed := names.intersection(NEEDED):
+        raise click.UsageError(f"--ignore-columns cannot leave out {', '.join(sorted(needed))}")
+    return names
+
+
+def _sent(
+    given: dict[str, Any], chosen: SendSettings, sources: Sequence[Source]
+) -> tuple[Sender, dict[str, Any]]:
+    """Send until all is decided or a person says stop; say what became of it."""
     stop = program.stop_on_signals()
-    total = len(given["transactions"]) or None
-    with bar("confirmed", total) as progress:
-        sender = Sender(
-            chosen, stop, rate_per_s=given["rate"], on_fate=lambda _message, _fate: progress(1)
-        )
-        sender.run(source)
-    return _answer(sender, chosen, {"stopped": stop.is_set()})
-
-
-@click.command(short_help="Send made-up transactions at a rate.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0.01), default=100, show_default=True,
-    help="Messages per second.",
-)  # fmt: skip
-@click.option("--provider", type=int, multiple=True, help="For these; else all that Postgres has.")
-@click.option("--least", type=int, default=-1000, show_default=True, help="The least amount.")
-@click.option("--most", type=int, default=1000, show_default=True, help="The largest amount.")
-@click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Seconds; else until Ctrl-C.")
-@click.option("--seed", type=int, help="The same amounts again.")
-@answering
-def load(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
-    """Send made-up transactions at a rate until stopped; say what was confirmed, per provider.
-
-    They are real to Minutebook: balances change by exactly what is said at the end.
-    """
-    if given["least"] > given["most"]:
-        raise click.UsageError("--least is above --most")
-    chosen = settings.load(deployment.QueueSettings)
-    providers = given["provider"] or _all_providers()
-    confirmed = Confirmed()
-    with bar("confirmed", None) as progress:
+    total = sum(one.batch.lines for one in sources)
+    messages = chain.from_iterable(one.messages() for one in sources)
+    with unconfirmed.kept(given["unconfirmed"]) as rest, bar("confirmed", total) as progress:
 
         def on_fate(message: Outgoing, fate: Fate) -> None:
             progress(1)
-            if fate == "confirmed":
-                confirmed.add(message)
+            if fate != "confirmed":
+                rest.add(message)
 
-        sender = Sender(
-            chosen, program.stop_on_signals(), rate_per_s=given["rate"], on_fate=on_fate
-        )
-        sender.run(_made_up(given, providers))
-    return _answer(sender, chosen, {"providers": confirmed.as_rows()})
-
-
-class Confirmed:
-    """What the broker has taken, per provider."""
-
-    def __init__(self) -> None:
-        self._messages: dict[int, int] = {}
-        self._amounts: dict[int, int] = {}
-
-    def add(self, message: Outgoing) -> None:
-        """Count one message of ours: its identity ends in provider and amount."""
-        _, provider, amount = message.message_id.rsplit(":", 2)
-        key = int(provider)
-        self._messages[key] = self._messages.get(key, 0) + 1
-        self._amounts[key] = self._amounts.get(key, 0) + int(amount)
-
-    def as_rows(self) -> list[dict[str, int]]:
-        """Return messages and amount by provider."""
-        return [
-            {"provider": one, "messages": self._messages[one], "amount": self._amounts[one]}
-            for one in sorted(self._messages)
-        ]
+        how = {"rate_per_s": given["rate"], "give_up_after_s": given["give_up_after"]}
+        sender = Sender(chosen, stop, on_fate=on_fate, **how)
+        if total:
+            sender.run(messages)
+        if given["unconfirmed"]:
+            for message in chain(sender.undecided, messages):
+                rest.add(message)
+    found = view.document(sender)
+    return sender, {
+        **found,
+        "not_sent": total - sender.fates.total() - len(sender.undecided),
+        "stopped": stop.is_set(),
+        "unconfirmed_file": given["unconfirmed"] if rest.lines else "",
+        "unconfirmed_lines": rest.lines,
+    }
 
 
 def _declare(chosen: SendSettings) -> None:
     with consumer.connection(chosen, name="ops") as broker:
         broker.declare(chosen.source, kind="stream" if chosen.ingest_stream else None)
-
-
-def _drafts(given: dict[str, Any]) -> Iterator[Draft | Invalid]:
-    transactions: Sequence[str] = given["transactions"]
-    if bool(transactions) == bool(given["file"]):
-        raise click.UsageError("give either transactions or --file (- is standard input)")
-    if given["message_id"] is not None:
-        if len(transactions) != 1:
-            raise click.UsageError("--message-id is for exactly one transaction")
-        return (
-            one if isinstance(one, Invalid) else one._replace(message_id=given["message_id"])
-            for one in core.from_arguments(transactions)
-        )
-    if transactions:
-        return core.from_arguments(transactions)
-    return _read(given["file"], given["kind"])
-
-
-def _read(file: BinaryIO, kind: str) -> Iterator[Draft | Invalid]:
-    if kind == "csv" or (kind == "auto" and file.name.endswith(".csv")):
-        return core.from_csv(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-    return core.from_lines(file)
-
-
-def _all_providers() -> list[int]:
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        found = store.providers(conn, PROVIDERS_MAX)
-    if not found:
-        raise Refusal("there is no provider to send for: ops provider add NAME INITIAL")
-    return found
-
-
-def _made_up(given: dict[str, Any], providers: Sequence[int]) -> Iterator[Outgoing]:
-    chance = random.Random(given["seed"])  # noqa: S311 - traffic, no secret
-    run = uuid.uuid4().hex
-    ends = time.monotonic() + given["for_s"] if given["for_s"] else None
-    for number in itertools.count():
-        if ends is not None and time.monotonic() > ends:
-            return
-        provider = chance.choice(providers)
-        amount = chance.randint(given["least"], given["most"])
-        identity = f"load:{run}:{number}:{provider}:{amount}"
-        yield Outgoing(core.body_of(provider, amount), identity)
-
-
-def _answer(sender: Sender, chosen: deployment.QueueSettings, further: dict[str, Any]) -> Answer:
-    seconds = sender.seconds
-    document = {
-        "confirmed": sender.confirmed,
-        "unroutable": sender.fates["unroutable"],
-        "refused": sender.fates["refused"],
-        "undecided": sender.undecided,
-        "invalid": sender.invalid_lines,
-        "invalid_lines": [{"line": one.line, "why": one.why} for one in sender.invalid],
-        "seconds": round(seconds, 3),
-        "per_second": round(sender.confirmed / seconds, 1) if seconds else 0.0,
-        **further,
-    }
-    if sender.failure is not None:
-        document["error"] = {"kind": "rabbitmq cannot be reached", "detail": sender.failure.detail}
-    view = Text("\n".join(_says(document, chosen.source)))
-    return Answer(document, view, _code(sender, document))
-
-
-def _code(sender: Sender, document: dict[str, Any]) -> int:
-    if sender.failure is not None:
-        return program.EXIT_UNREACHABLE
-    return 0 if sender.complete and not document.get("stopped") else program.EXIT_FINDING
-
-
-def _says(document: dict[str, Any], queue: str) -> Iterator[str]:
-    yield (
-        f"{count(document['confirmed'], 'message')} confirmed in {document['seconds']} s"
-        f" ({document['per_second']:,}/s)"
-    )
-    if document["unroutable"]:
-        back = f"{document['unroutable']:,} came back: there is no queue {queue}"
-        yield f"{back} (start ingest, or send them with --declare)"
-    if document["refused"]:
-        yield f"{document['refused']:,} refused by the broker: send them again"
-    if document["undecided"]:
-        yield f"{document['undecided']:,} may or may not have arrived: send them again"
-    for one in document["invalid_lines"][:INVALID_SHOWN]:
-        yield f"line {one['line']} was not sent: {one['why']}"
-    if document["invalid"] > INVALID_SHOWN:
-        yield f"and {document['invalid'] - INVALID_SHOWN:,} more lines"
-    if document.get("stopped"):
-        yield "stopped before the end"
-    if "error" in document:
-        yield f"gave up: {document['error']['detail']}"
-    for one in document.get("providers", ()):
-        yield f"provider {one['provider']}: {one['messages']:,} messages, {one['amount']:+,}"

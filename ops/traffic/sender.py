@@ -9,17 +9,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from ops.deployment import QueueSettings
-from ops.traffic.core import Invalid, delay_s
+from ops.traffic.core import delay_s
 from shared import retry
 from shared.amqp.producer import Fate, Outgoing, producing
 from shared.errors import Unavailable
 
 GIVE_UP_AFTER_S = 30.0
+CONNECTIONS_IN_VAIN_MAX = 5
+"""So many connections in a row that broke before anything was decided, and it gives up."""
+PAUSE_S = 1.0
 FLUSH_S = 1.0
 LAST_CONFIRMS_S = 5.0
 """How long confirms are awaited once a person said stop."""
 SLEEP_MIN_S = 0.005
-INVALID_KEPT_MAX = 1000
 
 OnFate = Callable[[Outgoing, Fate], object]
 
@@ -33,21 +35,20 @@ class Sender:
         stop: threading.Event,
         *,
         rate_per_s: float | None = None,
+        give_up_after_s: float = GIVE_UP_AFTER_S,
         on_fate: OnFate = lambda _message, _fate: None,
     ) -> None:
         """`on_fate` is called in another thread, once for each message that was decided."""
         self.fates: Counter[str] = Counter()
-        self.invalid: list[Invalid] = []
-        """The first of those that were not sent; `invalid_lines` counts all."""
-        self.invalid_lines = 0
         self.failure: Unavailable | None = None
         """Why it gave up, if it did."""
-        self.undecided = 0
+        self.undecided: deque[Outgoing] = deque()
+        """What was handed to a connection, or taken for it, and neither confirmed nor returned."""
         self._chosen = chosen
         self._stop = stop
         self._rate_per_s = rate_per_s
+        self._give_up_after_s = give_up_after_s
         self._on_fate = on_fate
-        self._again: deque[Outgoing] = deque()
         self._begun = time.monotonic()
 
     @property
@@ -57,47 +58,54 @@ class Sender:
 
     @property
     def complete(self) -> bool:
-        """Whether everything given was confirmed."""
-        lost = self.invalid_lines + self.undecided + self.fates.total() - self.confirmed
-        return not (lost or self.failure)
+        """Whether everything taken was confirmed."""
+        return not (self.undecided or self.failure or self.fates.total() - self.confirmed)
 
     @property
     def confirmed(self) -> int:
         """How many messages the broker has taken."""
         return self.fates["confirmed"]
 
-    def run(self, source: Iterator[Outgoing | Invalid]) -> None:
-        """Send all of `source`, or what came before `stop`; give up when the broker stays away."""
-        done = False
+    def run(self, source: Iterator[Outgoing]) -> None:
+        """Send all of `source`, or what came before `stop`; give up when nothing gets through."""
+        in_vain, decided = 0, 0
         try:
-            while not done:
-                for attempt in retry.connecting(self._stop, give_up_after_s=GIVE_UP_AFTER_S):
-                    with attempt:
-                        done = self._live(source)
+            while (lost := self._connected(source)) and not self._stop.is_set():
+                in_vain = 0 if self.fates.total() > decided else in_vain + 1
+                decided = self.fates.total()
+                if in_vain == CONNECTIONS_IN_VAIN_MAX:
+                    raise lost
+                if in_vain:
+                    self._stop.wait(PAUSE_S)
         except Unavailable as error:
             self.failure = error
 
-    def _live(self, source: Iterator[Outgoing | Invalid]) -> bool:
+    def _connected(self, source: Iterator[Outgoing]) -> Unavailable | None:
+        for attempt in retry.connecting(self._stop, give_up_after_s=self._give_up_after_s):
+            with attempt:
+                return self._live(source)
+        return None
+
+    def _live(self, source: Iterator[Outgoing]) -> Unavailable | None:
+        """Send over one connection; return how it was lost, if it was."""
+        lost: Unavailable | None = None
         with producing(self._chosen, self._chosen.source, self._decided, name="ops") as producer:
-            resent, self._again = self._again, deque()
+            resent, self.undecided = self.undecided, deque()
             try:
                 for message in self._due(resent, source):
-                    self._again.append(message)
+                    self.undecided.append(message)
                     if not producer.put(message, self._stop):
                         break
-                    self._again.pop()
+                    self.undecided.pop()
                 self._flush(producer.flush)
             except Unavailable as error:
                 retry.lost(error)
-                self._again = deque([*producer.undecided(), *self._again, *resent])
-                self.undecided = len(self._again)
-                return self._stop.is_set()
-            self.undecided = len(producer.undecided()) + len(resent)
-            return True
+                lost = error
+        # Only now that it is closed: until then confirms may come.
+        self.undecided = deque([*producer.undecided(), *self.undecided, *resent])
+        return lost
 
-    def _due(
-        self, resent: deque[Outgoing], source: Iterator[Outgoing | Invalid]
-    ) -> Iterator[Outgoing]:
+    def _due(self, resent: deque[Outgoing], source: Iterator[Outgoing]) -> Iterator[Outgoing]:
         while resent and not self._stop.is_set():
             yield resent.popleft()
         begun, sent = time.monotonic(), 0  # of this life: an outage is not made up for
@@ -108,13 +116,8 @@ class Sender:
             message = next(source, None)
             if message is None:
                 return
-            if isinstance(message, Invalid):
-                self.invalid_lines += 1
-                if len(self.invalid) < INVALID_KEPT_MAX:
-                    self.invalid.append(message)
-            else:
-                sent += 1
-                yield message
+            sent += 1
+            yield message
 
     def _flush(self, flush: Callable[[float], bool]) -> None:
         deadline: float | None = None

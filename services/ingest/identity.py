@@ -43,7 +43,7 @@ def identify(
         found = str(found)
     if not isinstance(found, str):
         raise Unfit("bad_identity", f"the identity is {a_kind(found)}, not text in UTF-8")
-    _check_identity(found)
+    check_identity(found)
     return found
 
 
@@ -59,7 +59,8 @@ def _is_plain(identity: str) -> bool:
     return identity.isascii() and 0 < len(identity) <= IDENTITY_BYTES_MAX and "\0" not in identity
 
 
-def _check_identity(identity: str) -> None:
+def check_identity(identity: str) -> None:
+    """Raise `Unfit` (`bad_identity`) unless it is UTF-8 of a length that AMQP and Postgres take."""
     try:
         size = len(identity.encode())
     except UnicodeEncodeError as error:

@@ -4,6 +4,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pika
 from pika.adapters.utils.connection_workflow import (
@@ -70,6 +71,19 @@ def translating() -> Iterator[None]:
         if not isinstance(error.__context__, OSError):
             raise
         raise Unavailable("rabbitmq", type(error.__context__).__name__) from error
+
+
+def translated(error: BaseException) -> BaseException:
+    """Return what `translating` makes of an error that a callback was handed."""
+
+    def fail() -> NoReturn:
+        raise error
+
+    try:
+        with translating():
+            fail()
+    except BaseException as found:  # noqa: BLE001 - whoever waits for an answer raises it
+        return found
 
 
 def _detail(error: Exception) -> str:

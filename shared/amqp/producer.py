@@ -18,7 +18,7 @@ import structlog
 from pika.channel import Channel
 
 from shared.amqp import gather
-from shared.amqp.link import parameters
+from shared.amqp.link import parameters, translated
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -27,6 +27,8 @@ CLOSE_TIMEOUT_S = 5.0
 WINDOW_MAX = 2000
 """Messages on their way at once, at most."""
 LOOK_AGAIN_S = 0.2
+IDENTITY_BYTES_MAX = 255
+"""AMQP's own limit of a `message_id`."""
 
 Fate = Literal["confirmed", "unroutable", "refused"]
 
@@ -74,7 +76,8 @@ class Producer:
         self._published = 0
         self._woken = False
         self._closing = False
-        self._failure: Unavailable | None = None
+        self._closed = False
+        self._failure: BaseException | None = None
         self._channel: Channel | None = None
         self._connection = pika.SelectConnection(
             how,
@@ -100,8 +103,11 @@ class Producer:
     def put(self, message: Outgoing, stop: threading.Event) -> bool:
         """Hand a message over, waiting for room in the window; False if `stop` came first.
 
-        Raises `Unavailable` once the connection is lost; then the message was not taken.
+        Raises `Unavailable` once the connection is lost; then the message was not taken. Raises
+        `ValueError` for an identity that AMQP cannot carry: to pika that would end the connection.
         """
+        if len(message.message_id.encode()) > IDENTITY_BYTES_MAX:
+            raise ValueError(f"an identity of more than {IDENTITY_BYTES_MAX} bytes")
         with self._changed:
             while len(self._waiting) + len(self._in_flight) >= WINDOW_MAX and not self._failure:
                 if stop.is_set():
@@ -137,11 +143,13 @@ class Producer:
             with contextlib.suppress(Exception):  # the loop may end at this very moment
                 self._connection.ioloop.add_callback_threadsafe(self._hang_up)
             self._thread.join(CLOSE_TIMEOUT_S)
+        with self._changed:
+            self._closed = True  # a broker that stood still may answer after all: too late
 
     def _run(self) -> None:
         try:
             self._connection.ioloop.start()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for a confirm
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
             self._fail(error)
 
     def _hang_up(self) -> None:
@@ -193,6 +201,8 @@ class Producer:
         tag = frame.method.delivery_tag or 0
         acknowledged = isinstance(frame.method, pika.spec.Basic.Ack)
         with self._changed:
+            if self._closed:
+                return
             for one in self._settled_by(tag, multiple=frame.method.multiple):
                 message = self._in_flight.pop(one)
                 self._on_fate(message, self._fate(message, acknowledged=acknowledged))
@@ -216,5 +226,5 @@ class Producer:
     def _fail(self, error: BaseException) -> None:
         with self._changed:
             if self._failure is None and not self._closing:
-                self._failure = Unavailable("rabbitmq", type(error).__name__)
+                self._failure = translated(error)
             self._changed.notify_all()

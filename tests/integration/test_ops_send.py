@@ -48,6 +48,7 @@ def test_arguments_arrive_persistent_each_with_an_identity(ops: Tool) -> None:
 def test_the_identity_of_one_transaction_can_be_given(ops: Tool) -> None:
     assert ops("send", "1=600", "--message-id", "payment-4711").code == 0
     assert ops("send", "1=1", "1=2", "--message-id", "both").code == 2
+    assert ops("send", "1=1", "--message-id", "").code == 2
 
     assert [name for _, name, _ in taken(ops)] == ["payment-4711"]
 
@@ -155,16 +156,3 @@ def test_a_rate_is_not_exceeded(ops: Tool) -> None:
     done = ops.json("load", "--rate", "100", "--provider", "1", "--for", "1")
 
     assert 0 < done["confirmed"] <= 101
-
-
-def test_content_identities_make_a_file_sent_twice_count_once(
-    ops: Tool, dsn: str, amqp_url: str
-) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        messages.add_providers(conn)
-        for _ in range(2):
-            assert ops("send", "1=600", "1=600", "--ids", "content").code == 0
-        with messages.ingest(dsn, amqp_url) as program:
-            eventually(lambda: program.metric("minutebook_ingest_duplicates_total") == 2)
-
-        assert messages.rows(conn) == [(1, 600), (1, 600)]

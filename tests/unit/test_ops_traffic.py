@@ -1,98 +1,130 @@
-"""What is typed or piped in becomes messages, line by line, or is held back with a reason."""
+"""Each transaction becomes one message with an identity that stays, or is held back; batches."""
 
-import base64
-import json
+from datetime import UTC, datetime
 
 import pytest
 
-from ops.traffic.core import (
-    Draft,
-    Invalid,
-    content_identity,
-    delay_s,
-    from_arguments,
-    from_csv,
-    from_lines,
-    messages,
-    random_identity,
-)
+from ops.traffic.batch import Batch, Earlier, Runs, default_name, objection
+from ops.traffic.core import delay_s, message
+from ops.traffic.rows import Draft, Invalid
 from services.ingest.body import Limits
 from shared.amqp.producer import Outgoing
 
 LIMITS = Limits(100)
+BODY = b'{"id": 1, "value": 600}'
+AT = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+NEW = Batch("a.csv:22", "a.csv", "22", lines=1, made_up=1)
 
 
-def test_arguments_are_pairs_or_whole_bodies() -> None:
-    assert list(from_arguments(["1=600", "2=-50", '{"id": 3, "value": 1}'])) == [
-        Draft(1, b'{"id":1,"value":600}'),
-        Draft(2, b'{"id":2,"value":-50}'),
-        Draft(3, b'{"id": 3, "value": 1}'),
-    ]
+def earlier(
+    name: str, file: str, sha256: str, *, whole: bool = True, alike: int = 0, runs: int = 0
+) -> Earlier:
+    return Earlier(name, file, sha256, AT, "night shift", whole, alike, runs)
 
 
-@pytest.mark.parametrize("text", ["1", "1=", "=1", "one=1", "1=6.5"])
-def test_an_argument_that_is_no_pair_is_said_to_be_none(text: str) -> None:
-    (found,) = from_arguments([text])
-
-    assert isinstance(found, Invalid)
+def refused(batch: Batch, *found: Earlier, again: bool = False, not_a_copy: bool = False) -> str:
+    return objection(batch, found, again=again, not_a_copy=not_a_copy) or ""
 
 
-def test_json_lines_are_sent_as_they_are_with_their_own_identity() -> None:
-    lines = [b'{"id": 1, "value": 600}\n', b"\n", b' {"message_id": "m", "id": 2, "value": 1} ']
-
-    assert list(from_lines(lines)) == [
-        Draft(1, b'{"id": 1, "value": 600}'),
-        Draft(3, b'{"message_id": "m", "id": 2, "value": 1}', "m"),
-    ]
-
-
-def test_an_exported_letter_is_sent_with_the_body_it_had() -> None:
-    line = {"message_id": "m", "body_base64": base64.b64encode(b"\xff").decode(), "reason": "x"}
-
-    assert list(from_lines([json.dumps(line).encode()])) == [Draft(1, b"\xff", "m")]
-    (bad,) = from_lines([b'{"body_base64": "?"}'])
-    assert isinstance(bad, Invalid)
-
-
-def test_csv_needs_a_header_and_may_name_identities() -> None:
-    assert list(from_csv(["value,id,message_id\n", "600,1,m\n", "-5,2,\n"])) == [
-        Draft(2, b'{"id":1,"value":600}', "m"),
-        Draft(3, b'{"id":2,"value":-5}'),
-    ]
-    assert [type(one) for one in from_csv(["1,600\n"])] == [Invalid]
-    assert [type(one) for one in from_csv([])] == [Invalid]
-
-
-def test_a_line_of_csv_without_numbers_does_not_hold_back_the_others() -> None:
-    found = list(from_csv(["id,value\n", "1,x\n", "1\n", "2,7\n"]))
-
-    assert [type(one) for one in found] == [Invalid, Invalid, Draft]
-    assert [one.line for one in found] == [2, 3, 4]
+def test_a_line_without_an_identity_is_known_by_its_batch_and_place() -> None:
+    assert message(Draft(7, BODY), "b", LIMITS) == Outgoing(BODY, "b:7")
+    assert message(Draft(7, BODY, "m"), "b", LIMITS) == Outgoing(BODY, "m")
 
 
 def test_what_ingest_would_bury_is_held_back_unless_told_otherwise() -> None:
-    drafts = [Draft(1, b'{"id": 1, "value": 600}', "m"), Draft(2, b"no", "n")]
+    bad = Draft(2, b"no", "n")
 
-    assert list(messages(drafts, random_identity, LIMITS)) == [
-        Outgoing(b'{"id": 1, "value": 600}', "m"),
-        Invalid(2, "not_json: not JSON: JSONDecodeError"),
-    ]
-    assert list(messages(drafts, random_identity, LIMITS, checked=False))[1] == Outgoing(b"no", "n")
+    assert message(bad, "b", LIMITS) == Invalid(2, "not_json: not JSON: JSONDecodeError")
+    assert message(bad, "b", LIMITS, checked=False) == Outgoing(b"no", "n")
 
 
-def test_content_identities_are_the_same_for_the_same_file_and_differ_by_line() -> None:
-    twice = [list(messages(from_arguments(["1=6", "1=6"]), content_identity, LIMITS))] * 2
+@pytest.mark.parametrize("identity", ["x" * 300, "é" * 128, "\udcff", "a\0b"])
+@pytest.mark.parametrize("checked", [True, False])
+def test_an_identity_that_cannot_be_sent_is_its_own_lines_fault(
+    identity: str, *, checked: bool
+) -> None:
+    found = message(Draft(3, BODY, identity), "b", LIMITS, checked=checked)
 
-    assert twice[0] == twice[1]
-    first, second = (one.message_id for one in twice[0] if isinstance(one, Outgoing))
-    assert first != second
-
-
-def test_random_identities_are_never_the_same() -> None:
-    assert random_identity(1, b"") != random_identity(1, b"")
+    assert isinstance(found, Invalid)
+    assert (found.line, found.why.partition(":")[0]) == (3, "bad_identity")
 
 
 def test_a_rate_is_kept_on_the_whole_and_none_waits_for_nothing() -> None:
     assert delay_s(10, 0.05, 100.0) == pytest.approx(0.05)
     assert delay_s(10, 5.0, 100.0) == 0.0
     assert delay_s(10**9, 0.0, None) == 0.0
+
+
+def test_a_batch_is_named_by_its_file_and_what_is_in_it() -> None:
+    assert default_name("a.csv", "0123456789abcdef" * 4) == "a.csv:0123456789abcdef"
+    assert default_name("", "0123456789abcdef" * 4) == "stdin:0123456789abcdef"
+    assert len(default_name("é\n" * 200, "0" * 64)) < 200
+
+
+def test_a_batch_that_nothing_is_known_of_is_sent() -> None:
+    assert refused(NEW) == ""
+    assert refused(NEW, earlier("b.csv:33", "b.csv", "33")) == ""
+
+
+def test_a_batch_that_was_not_confirmed_whole_may_be_sent_again_and_a_whole_one_when_told() -> None:
+    assert refused(NEW, earlier("a.csv:22", "a.csv", "22", whole=False)) == ""
+    assert "nothing is left to send" in refused(NEW, earlier("a.csv:22", "a.csv", "22"))
+    assert refused(NEW, earlier("a.csv:22", "a.csv", "22"), again=True) == ""
+
+
+def test_a_name_never_stands_for_other_lines() -> None:
+    named = Batch("day", "a.csv", "22", named=True)
+
+    why = refused(named, earlier("day", "b.csv", "33", whole=False), again=True, not_a_copy=True)
+
+    assert "batch day (2026-11-20T10:00:00Z, night shift) had other lines" in why
+
+
+def test_the_same_lines_under_another_name_are_pointed_out() -> None:
+    renamed = Batch("c.csv:22", "c.csv", "22")
+    why = refused(renamed, earlier("a.csv:22", "a.csv", "22"))
+
+    assert "the same lines were sent as batch a.csv:22" in why
+    assert "--batch 'a.csv:22'" in why
+    assert refused(renamed, earlier("a.csv:22", "a.csv", "22"), not_a_copy=True) == ""
+
+
+def test_other_lines_under_a_files_name_are_pointed_out_until_they_are_named() -> None:
+    before = earlier("a.csv:11", "a.csv", "11")
+
+    assert "with other lines was sent" in refused(NEW, before)
+    assert refused(Batch("day2", "a.csv", "22", named=True), before) == ""
+    assert refused(Batch("stdin:22", "", "22"), earlier("stdin:11", "", "11")) == ""
+
+
+def test_most_of_the_same_lines_under_another_name_are_pointed_out() -> None:
+    new = Batch("c", "c.csv", "22", named=True, runs=["1"] * 64)
+
+    assert "many of the same lines" in refused(new, earlier("a", "a.csv", "1", alike=8, runs=64))
+    assert refused(new, earlier("a", "a.csv", "1", alike=7, runs=64)) == ""
+    assert refused(new, earlier("a", "a.csv", "1", alike=64, runs=64), not_a_copy=True) == ""
+
+
+def test_the_same_typed_twice_is_meant_twice() -> None:
+    typed = Batch("send-1", "", "22", typed=True)
+
+    assert refused(typed, earlier("send-0", "", "22")) == ""
+    assert "had other lines" in refused(typed, earlier("send-1", "", "33"))
+
+
+def runs_of(lines: range) -> set[str]:
+    runs = Runs()
+    for one in lines:
+        runs.add(b"%d" % one)
+    return set(runs.kept())
+
+
+def test_files_that_share_most_lines_share_most_of_the_runs_that_are_kept() -> None:
+    whole = runs_of(range(10_000))
+
+    assert len(whole) == 64
+    assert len(whole & runs_of(range(1, 10_000))) >= 63
+    assert len(whole & runs_of(range(20_000))) > 8
+    assert not whole & runs_of(range(10_000, 20_000))
+    assert runs_of(range(9)) > runs_of(range(1, 9)) != set()
+    assert runs_of(range(7)) == set()

@@ -1,0 +1,101 @@
+"""`ops load`: made-up transactions at a rate."""
+
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from ops import deployment
+from ops.answer import Answer, answering
+from ops.progress import bar
+from ops.traffic import store, view
+from ops.traffic.rows import body_of
+from ops.traffic.sender import Sender
+from shared import program, settings
+from shared.amqp.producer import Fate, Outgoing
+from shared.errors import Refusal
+
+PROVIDERS_MAX = 10_000
+
+
+@click.command(short_help="Send made-up transactions at a rate.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0.01), default=100, show_default=True,
+    help="Messages per second.",
+)  # fmt: skip
+@click.option("--provider", type=int, multiple=True, help="For these; else all that Postgres has.")
+@click.option("--least", type=int, default=-1000, show_default=True, help="The least amount.")
+@click.option("--most", type=int, default=1000, show_default=True, help="The largest amount.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Seconds; else until Ctrl-C.")
+@click.option("--seed", type=int, help="The same amounts again.")
+@answering
+def load(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
+    """Send made-up transactions at a rate until stopped; say what was confirmed, per provider.
+
+    They are real to Minutebook: balances change by exactly what is said at the end.
+    """
+    if given["least"] > given["most"]:
+        raise click.UsageError("--least is above --most")
+    chosen = settings.load(deployment.QueueSettings)
+    providers = given["provider"] or _all_providers()
+    confirmed = Confirmed()
+    with bar("confirmed", None) as progress:
+
+        def on_fate(message: Outgoing, fate: Fate) -> None:
+            progress(1)
+            if fate == "confirmed":
+                confirmed.add(message)
+
+        sender = Sender(
+            chosen, program.stop_on_signals(), rate_per_s=given["rate"], on_fate=on_fate
+        )
+        sender.run(_made_up(given, providers))
+    document = view.document(sender) | {"providers": confirmed.as_rows()}
+    return view.answer(sender, document, chosen.source)
+
+
+class Confirmed:
+    """What the broker has taken, per provider."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, int] = {}
+        self._amounts: dict[int, int] = {}
+
+    def add(self, message: Outgoing) -> None:
+        """Count one message of ours: its identity ends in provider and amount."""
+        _, provider, amount = message.message_id.rsplit(":", 2)
+        key = int(provider)
+        self._messages[key] = self._messages.get(key, 0) + 1
+        self._amounts[key] = self._amounts.get(key, 0) + int(amount)
+
+    def as_rows(self) -> list[dict[str, int]]:
+        """Return messages and amount by provider."""
+        return [
+            {"provider": one, "messages": self._messages[one], "amount": self._amounts[one]}
+            for one in sorted(self._messages)
+        ]
+
+
+def _all_providers() -> list[int]:
+    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+        found = store.providers(conn, PROVIDERS_MAX)
+    if not found:
+        raise Refusal("there is no provider to send for: ops provider add NAME INITIAL")
+    return found
+
+
+def _made_up(given: dict[str, Any], providers: Sequence[int]) -> Iterator[Outgoing]:
+    chance = random.Random(given["seed"])  # noqa: S311 - traffic, no secret
+    run = uuid.uuid4().hex
+    ends = time.monotonic() + given["for_s"] if given["for_s"] else None
+    for number in itertools.count():
+        if ends is not None and time.monotonic() > ends:
+            return
+        provider = chance.choice(providers)
+        amount = chance.randint(given["least"], given["most"])
+        identity = f"load:{run}:{number}:{provider}:{amount}"
+        yield Outgoing(body_of(provider, amount), identity)

@@ -1,0 +1,83 @@
+"""The record of batches in `operator_action`: looked up before a batch is sent, and kept.
+
+Sending needs no Postgres: without one copies cannot be noticed, and the answer says so.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import psycopg
+from pydantic import Field, Secret
+
+from ops import deployment
+from ops.traffic import store
+from ops.traffic.batch import Batch, objection
+from ops.wording import visible
+from shared import settings
+from shared.errors import Refusal, Unavailable
+
+Work = Callable[[psycopg.Connection, str], str | None]
+
+
+class GivenSettings(settings.Settings):
+    """Whether there is a place for the record."""
+
+    postgres_dsn: Secret[str] = Field(default=Secret(""), description="as of the services, or none")
+
+
+class RecordSettings(settings.PostgresSettings, deployment.OperatorSettings):
+    """Where the record is, and who is at work."""
+
+
+class Record:
+    """The record of one command's batches; `trouble` says why it could not be kept."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        """Batches whose lines all have identities of their own need none."""
+        self.batches = [one for one in batches if one.made_up]
+        self.trouble = ""
+
+    def begin(self, *, again: bool, not_a_copy: bool) -> None:
+        """Note what is about to be sent. Raises `Refusal` if that may have been sent before."""
+
+        def work(conn: psycopg.Connection, operator: str) -> str | None:
+            store.lock(conn)
+            for one in self.batches:
+                found = store.earlier(conn, one)
+                if why := objection(one, found, again=again, not_a_copy=not_a_copy):
+                    return why
+            store.note(conn, self.batches, store.BEGUN, operator)
+            return None
+
+        for one, other in combinations(self.batches, 2):
+            if one.name == other.name or (one.sha256 == other.sha256 and not not_a_copy):
+                files = f"{visible(one.file) or '-'} and {visible(other.file) or '-'}"
+                raise Refusal(f"nothing was sent: {files} have the same lines")
+        if why := self._kept(work):
+            raise Refusal(f"nothing was sent: {why}")
+
+    def end(self, *, whole: bool) -> None:
+        """Note whether all was confirmed."""
+
+        def work(conn: psycopg.Connection, operator: str) -> None:
+            outcome = store.WHOLE if whole else store.INCOMPLETE
+            store.note(conn, self.batches, outcome, operator)
+
+        if not self.trouble:
+            self._kept(work)
+
+    def _kept(self, work: Work) -> str | None:
+        if not self.batches:
+            return None
+        if not settings.load(GivenSettings).postgres_dsn.get_secret_value():
+            self.trouble = "POSTGRES_DSN is not set"
+            return None
+        chosen = settings.load(RecordSettings)
+        try:
+            with deployment.ledger(chosen) as conn, conn.transaction():
+                return work(conn, chosen.operator)
+        except (Unavailable, Refusal) as error:
+            self.trouble = str(error)
+        except psycopg.Error as error:  # the first message only: the others may quote a row
+            self.trouble = f"postgres: {error.diag.message_primary}"
+        return None

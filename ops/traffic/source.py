@@ -1,0 +1,142 @@
+"""What is to be sent: read and checked to its end before any of it goes.
+
+A file, or standard input, is copied first (to memory, above 8 MiB to TMPDIR): what is sent is what
+was checked, whoever writes to the file meanwhile, and no input has to fit in memory.
+"""
+
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ops.traffic import core, rows
+from ops.traffic.batch import Batch, Runs, default_name
+from ops.traffic.rows import Draft, Format, Invalid
+from ops.wording import visible
+from services.ingest.body import Limits
+from shared.amqp.producer import Outgoing
+from shared.errors import Refusal
+
+IN_MEMORY_BYTES_MAX = 2**23
+CHUNK_BYTES = 2**16
+INVALID_KEPT_MAX = 1000
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How input is read, and what of it may be sent."""
+
+    limits: Limits
+    checked: bool = True
+    kind: Format = "auto"
+    ignored: Collection[str] = ()
+
+
+class Source:
+    """One batch: lines to be sent, and what was found when they were checked."""
+
+    def __init__(
+        self, batch: Batch, drafts: Callable[[], Iterator[Draft | Invalid]], rules: Rules
+    ) -> None:
+        """`drafts` begins anew at each call."""
+        self.batch = batch
+        self.invalid: list[Invalid] = []
+        """The first of the lines that are not sent; `invalid_lines` counts all."""
+        self.invalid_lines = 0
+        self._drafts = drafts
+        self._rules = rules
+
+    def check(self, progress: Progress) -> None:
+        """Look at every line. Raises `Refusal` if the file as a whole cannot be understood."""
+        runs, lines, made_up = Runs(), 0, 0
+        try:
+            for draft in self._drafts():
+                found = self._message(draft)
+                if isinstance(found, Invalid):
+                    self._hold_back(found)
+                else:
+                    lines += 1
+                    if not cast("Draft", draft).message_id:
+                        made_up += 1
+                        runs.add(found.body)
+                progress(1)
+        except rows.Unreadable as error:
+            raise Refusal(f"nothing was sent: {visible(self.batch.file)}, {error}") from error
+        self.batch = replace(self.batch, lines=lines, made_up=made_up, runs=runs.kept())
+
+    def messages(self) -> Iterator[Outgoing]:
+        """Yield what can be sent, in order."""
+        for draft in self._drafts():
+            found = self._message(draft)
+            if isinstance(found, Outgoing):
+                yield found
+
+    def _message(self, draft: Draft | Invalid) -> Outgoing | Invalid:
+        if isinstance(draft, Invalid):
+            return draft
+        limits, checked = self._rules.limits, self._rules.checked
+        return core.message(draft, self.batch.name, limits, checked=checked)
+
+    def _hold_back(self, line: Invalid) -> None:
+        self.invalid_lines += 1
+        if len(self.invalid) < INVALID_KEPT_MAX:
+            self.invalid.append(line._replace(file=self.batch.file))
+
+
+def typed(texts: Sequence[str], batch: str | None, message_id: str | None, rules: Rules) -> Source:
+    """Return the transactions of a command line: unless named, each time a batch of their own."""
+
+    def drafts() -> Iterator[Draft | Invalid]:
+        for one in rows.from_arguments(texts):
+            if message_id is None or isinstance(one, Invalid):
+                yield one
+            else:
+                yield one._replace(message_id=message_id)
+
+    name = batch or f"send-{uuid.uuid4().hex}"
+    digest = hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()
+    return Source(Batch(name, "", digest, typed=True), drafts, rules)
+
+
+def opened(path: str, batch: str | None, rules: Rules, stack: ExitStack) -> Source:
+    """Return the lines of a file, `-` for standard input; its copy goes with `stack`.
+
+    Raises `Refusal` where it cannot be read or copied.
+    """
+    spool = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES_MAX))  # noqa: SIM115
+    try:
+        if path == "-":
+            digest, regular = _copy(sys.stdin.buffer, spool), False
+        else:
+            with Path(path).open("rb") as file:
+                digest = _copy(file, spool)
+                regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except OSError as error:
+        where = f"{path} cannot be read, or copied to {tempfile.gettempdir()}"
+        raise Refusal(f"nothing was sent: {visible(where)}: {error.strerror}") from error
+    # A pipe has no name by which it could be known again.
+    file_name = os.fsencode(Path(path).name).decode(errors="backslashreplace") if regular else ""
+    name = batch or default_name(file_name, digest)
+    return Source(
+        Batch(name, file_name, digest, named=batch is not None),
+        lambda: rows.read(cast("BinaryIO", spool), rules.kind, rules.ignored),
+        rules,
+    )
+
+
+def _copy(file: BinaryIO, spool: "tempfile.SpooledTemporaryFile[bytes]") -> str:
+    """Return the SHA-256 of what was copied."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+        spool.write(chunk)
+    return digest.hexdigest()
