@@ -78,6 +78,4 @@ class Record:
                 return work(conn, chosen.operator)
         except (Unavailable, Refusal) as error:
             self.trouble = str(error)
-        except psycopg.Error as error:  # the first message only: the others may quote a row
-            self.trouble = f"postgres: {error.diag.message_primary}"
         return None
