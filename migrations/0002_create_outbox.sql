@@ -92,9 +92,26 @@ CREATE CONSTRAINT TRIGGER tick_refuse_own_rows
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION minutebook_refuse_own_rows();
 
--- Makes the hour's partition of the outbox that begins at `first`, if it is not there. LIKE and
--- ATTACH instead of PARTITION OF: that would lock out the writers of all the others.
-CREATE FUNCTION minutebook_make_partition(first timestamptz) RETURNS boolean
+-- A name for the partition that begins then. Whatever somebody else gave that name to stays.
+CREATE FUNCTION minutebook_partition_name(begins timestamptz) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    wanted text    := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    name   text    := wanted;
+    next   integer := 2;
+BEGIN
+    WHILE to_regclass(name) IS NOT NULL OR to_regtype(name) IS NOT NULL LOOP
+        name := wanted || '_' || next;
+        next := next + 1;
+    END LOOP;
+    RETURN name;
+END
+$$;
+
+-- Makes the partition of the outbox that begins at `first`, if it is not there. LIKE and ATTACH
+-- instead of PARTITION OF: that would lock out the writers of all the others.
+CREATE FUNCTION minutebook_make_partition(
+    first timestamptz, span interval DEFAULT interval '1 hour') RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     name text := 'outbox_' || to_char(first AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
@@ -106,7 +123,7 @@ BEGIN
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)', name);
     EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                   name, first, first + interval '1 hour');
+                   name, first, first + span);
     RETURN true;
 END
 $$;

@@ -21,6 +21,7 @@ DECLARE
     seen         pg_snapshot;
     hour         timestamptz;
     hours        timestamptz[] := '{}';
+    names        text[] := '{}';
     name         text;
     copied       bigint;
     moved        bigint := 0;
@@ -56,14 +57,16 @@ BEGIN
                FROM outbox_default
               WHERE %s', condition) USING seen
         LOOP
-            name := 'outbox_' || to_char(hour AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
-            IF hour <> ALL (hours) THEN
+            name := names[array_position(hours, hour)];
+            IF name IS NULL THEN
+                name := minutebook_partition_name(hour);
                 -- The check spares ATTACH from reading the rows again.
                 EXECUTE format(
                     'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY,
                      CONSTRAINT outbox_hour_check CHECK (created_at >= %L AND created_at < %L))',
                     name, hour, hour + interval '1 hour');
                 hours := hours || hour;
+                names := names || name;
             END IF;
             EXECUTE format(
                 'INSERT INTO %1$I (%2$s)
@@ -77,8 +80,7 @@ BEGIN
         END LOOP;
     END LOOP;
     TRUNCATE outbox_default;
-    FOREACH hour IN ARRAY hours LOOP
-        name := 'outbox_' || to_char(hour AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    FOR hour, name IN SELECT * FROM unnest(hours, names) LOOP
         EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                        name, hour, hour + interval '1 hour');
         EXECUTE format('ALTER TABLE %I DROP CONSTRAINT outbox_hour_check', name);

@@ -80,7 +80,7 @@ BEGIN
             ('syncer', 'SELECT', 'TABLE', 'outbox, outbox_default, schema_migration', ''),
             ('syncer', 'SELECT, INSERT, DELETE', 'TABLE', 'tick, balance', ''),
             ('syncer', 'UPDATE (boundary, published_at)', 'TABLE', 'tick', ''),
-            ('syncer', 'EXECUTE', 'FUNCTION', 'minutebook_make_partition(timestamptz),
+            ('syncer', 'EXECUTE', 'FUNCTION', 'minutebook_make_partition(timestamptz, interval),
              minutebook_drop_partition(text),
              minutebook_take_baseline(bigint, text, timestamptz)', ''),
 

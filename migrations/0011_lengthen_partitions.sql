@@ -2,12 +2,12 @@
 -- index of each, so what it costs grows with their number. Those that are there stay as they are.
 --
 -- Makes the partition that `first` lies in, if there is none. LIKE and ATTACH instead of PARTITION
--- OF: that would lock out the writers of all the others. Beside hourly ones (an earlier release's, a
--- repair's) it takes the gap that they leave.
-CREATE OR REPLACE FUNCTION minutebook_make_partition(first timestamptz) RETURNS boolean
+-- OF: that would lock out the writers of all the others. Beside those of another span (a repair's,
+-- or of another OUTBOX_RETENTION_HOURS) it takes the gap that they leave.
+CREATE OR REPLACE FUNCTION minutebook_make_partition(
+    first timestamptz, span interval DEFAULT interval '4 hours') RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
-    span      constant interval := interval '4 hours';
     begins    timestamptz := date_bin(span, first, timestamptz '1970-01-01 00:00:00+00');
     ends      timestamptz := begins + span;
     neighbour record;
@@ -33,7 +33,7 @@ BEGIN
             ends := least(ends, neighbour.begins);
         END IF;
     END LOOP;
-    name := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    name := minutebook_partition_name(begins);
     EXECUTE format('CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)', name);
     EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    name, begins, ends);
@@ -45,7 +45,7 @@ $$;
 DO $$
 BEGIN
     EXECUTE format(
-        'ALTER FUNCTION minutebook_make_partition(timestamptz) SET search_path = %I, pg_temp',
+        'ALTER FUNCTION minutebook_make_partition(timestamptz, interval) SET search_path = %I, pg_temp',
         current_schema());
 END
 $$;

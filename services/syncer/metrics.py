@@ -7,12 +7,16 @@ syncers only the one at work looks after the outbox and reconciles.
 import math
 import time
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.syncer.core import Cause
 from shared.metrics import LATENESS_BUCKETS_S
+
+Task = Literal["make_partitions", "drop_partitions", "prune_history", "prune_messages", "measure"]
+"""What upkeep does; the three in the middle remove what is kept no longer."""
+REMOVING: tuple[Task, ...] = ("drop_partitions", "prune_history", "prune_messages")
 
 LATENESS = Histogram(
     "minutebook_tick_lateness_seconds",
@@ -55,6 +59,20 @@ REFUSED_BOUNDARIES = Counter(
 DEFAULT_PARTITION_ROWS = Gauge(
     "minutebook_default_partition_rows",
     "Outbox rows that no partition was made for in time; NaN where another syncer is at work.",
+)
+RETENTION_FAILURES = Counter(
+    "minutebook_retention_failures_total", "Rounds of upkeep in which a task failed.", ["task"]
+)
+for _task in get_args(Task):
+    RETENTION_FAILURES.labels(_task)
+RETENTION_OVERDUE = Gauge(
+    "minutebook_retention_overdue_seconds",
+    "For how long the oldest of what is kept should have been removed, 0 if nothing; NaN where"
+    " another syncer is at work.",
+    ["task"],
+)
+TICK_FAILURES = Counter(
+    "minutebook_tick_failures_total", "Ticks that Postgres did not let us write; tried again."
 )
 DRIFT_PROVIDERS = Gauge(
     "minutebook_drift_providers",
@@ -115,6 +133,13 @@ def standing_by() -> None:
     """Note that another syncer is at work: what it finds out is not known here."""
     DEFAULT_PARTITION_ROWS.set(math.nan)
     DRIFT_PROVIDERS.set(math.nan)
+    for task in REMOVING:
+        RETENTION_OVERDUE.labels(task).set(math.nan)
+
+
+def overdue(task: Task, age_s: float) -> None:
+    """Note by how much the oldest of what `task` removes is older than it should become."""
+    RETENTION_OVERDUE.labels(task).set(max(0.0, age_s))
 
 
 def published(boundary: str, cause: Cause, lateness_s: float) -> None:

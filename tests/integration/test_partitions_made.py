@@ -6,9 +6,9 @@ from itertools import pairwise
 import psycopg
 import pytest
 
-from services.syncer import upkeep
+from services.syncer import partitions, upkeep
 from tests.support import ledger
-from tests.support.partitions import drop_made, made
+from tests.support.partitions import drop_made, in_default, made
 
 
 def spans(conn: psycopg.Connection) -> list[tuple[datetime, datetime]]:
@@ -58,3 +58,59 @@ def test_beside_hourly_partitions_they_take_the_gaps(
     assert found[-1][1] > now + timedelta(hours=4)
     assert all(ends == begins for (_, ends), (begins, _) in pairwise(found)), "no gap"
     assert all(ends - begins <= timedelta(hours=4) for begins, ends in found)
+
+
+def test_of_a_long_retention_each_takes_longer_and_beside_others_the_gaps(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    drop_made(conn)
+    day = 24
+    conn.execute("SELECT minutebook_make_partition(now() + make_interval(hours => 2 * %s))", [day])
+    upkeep.run_once(ours, outbox_h=365 * day, history_d=30)
+    assert upkeep.run_once(ours, outbox_h=day, history_d=30).made == 0
+    conn.execute("SELECT minutebook_make_partition(now() + make_interval(hours => 4 * %s))", [day])
+    found = spans(conn)
+    lengths = [ends - begins for begins, ends in found]
+    now = datetime.now(UTC)
+    assert found[0][0] <= now
+    assert found[0][1] > now + timedelta(hours=5)
+    assert max(lengths) > timedelta(hours=8)
+    assert all(ends <= begins for (_, ends), (begins, _) in pairwise(found)), "none overlaps"
+
+
+def test_where_ticks_are_rare_there_are_enough_until_after_the_next_one(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    upkeep.run_once(ours, outbox_h=24, history_d=30, interval_s=86_400)
+    assert spans(conn)[-1][1] > datetime.now(UTC) + timedelta(hours=48)
+
+
+def test_what_has_the_name_of_the_next_one_is_left_alone_and_in_nobodys_way(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    drop_made(conn)
+    upkeep.run_once(ours, outbox_h=24, history_d=30)
+    names = made(conn)
+    drop_made(conn)
+    for name in names:
+        conn.execute(f"CREATE TABLE {name} (x int)")
+    assert upkeep.run_once(ours, outbox_h=24, history_d=30).made == len(names)
+    assert made(conn) == [f"{name}_2" for name in names]
+    ledger.add_provider(conn, "Visa")
+    ledger.count_all(conn)
+    assert in_default(conn) == 0
+    assert upkeep.run_once(ours, outbox_h=-48, history_d=30).dropped == len(names)
+
+
+def test_a_repair_goes_round_what_has_the_name_of_a_partition(
+    conn: psycopg.Connection, stray_visa: int
+) -> None:
+    ledger.add(conn, stray_visa, 7)
+    conn.execute(
+        "DO $$ BEGIN EXECUTE format('CREATE TABLE outbox_%s (x int)',"
+        " to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD_HH24')); END $$"
+    )
+    assert partitions.repair_default(conn) == 2
+    (name,) = made(conn)
+    assert name.endswith("_2")
+    assert in_default(conn) == 0

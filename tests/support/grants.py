@@ -49,7 +49,7 @@ RIGHTS: Rights = {
         "tick": {"SELECT", "INSERT", "UPDATE (boundary, published_at)", "DELETE"},
         "balance": {"SELECT", "INSERT", "DELETE"},
         "received_message": {"SELECT", "DELETE"},
-        "minutebook_make_partition(timestamp with time zone)": {"EXECUTE"},
+        "minutebook_make_partition(timestamp with time zone,interval)": {"EXECUTE"},
         "minutebook_drop_partition(text)": {"EXECUTE"},
         "minutebook_take_baseline(bigint,text,timestamp with time zone)": {"EXECUTE"},
     },

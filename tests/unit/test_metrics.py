@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from services.ingest.body import Reason
 from services.syncer.core import Cause
+from services.syncer.metrics import REMOVING, Task
 from shared.errors import Server
 from shared.metrics import LATENESS_BUCKETS_S
 from tests.support.containers import ROOT
@@ -36,6 +37,8 @@ LABELS = {
     "minutebook_reconnects_total": set(get_args(Server)),
     "minutebook_republished_total": set(get_args(Cause)) - {"next"},
     "minutebook_reconciliations_total": {"clean", "drift", "failed"},
+    "minutebook_retention_failures_total": set(get_args(Task)),
+    "minutebook_retention_overdue_seconds": set(REMOVING),
 }
 """The values of the one label that each of these has; no other metric has any."""
 NOT_OURS = {"up", "process_start_time_seconds", "process_resident_memory_bytes", "ALERTS"}

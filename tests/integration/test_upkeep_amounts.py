@@ -1,0 +1,92 @@
+"""However much has expired, it goes: in slices, in bounded rounds, and what is left is reported."""
+
+import time
+
+import psycopg
+from prometheus_client import REGISTRY
+
+from services.syncer import upkeep
+from services.syncer.upkeep import Done
+
+MESSAGES, TICKS = 20_000, 250
+
+
+def run(conn: psycopg.Connection, interval_s: float = 60.0) -> Done:
+    return upkeep.run_once(conn, outbox_h=24, history_d=30, interval_s=interval_s)
+
+
+def expire(conn: psycopg.Connection) -> None:
+    """Have messages that should have gone an hour ago, and ticks that should a day ago."""
+    conn.execute(
+        "INSERT INTO received_message (message_id, provider_id, value, noted_at)"
+        " SELECT 'm-' || n, 1, n, now() - interval '25 hours' FROM generate_series(1, %s) n",
+        [MESSAGES],
+    )
+    conn.execute("UPDATE tick SET folded_at = now() - interval '31 days'")
+    conn.execute(
+        "INSERT INTO tick"
+        " SELECT n, 'token-' || n, to_timestamp(60 * n), snapshot, system_identifier, 0, 0,"
+        " CASE WHEN n > %(ticks)s THEN now() ELSE now() - interval '31 days' END"
+        " FROM tick, generate_series(1, %(ticks)s + 1) n",
+        {"ticks": TICKS},
+    )
+    conn.execute(
+        "INSERT INTO balance SELECT p, n, p || '_p', n = 0, 0"
+        " FROM generate_series(1, 20) p, generate_series(0, %s + 1) n",
+        [TICKS],
+    )
+
+
+def left(conn: psycopg.Connection) -> tuple[int, ...]:
+    row = conn.execute(
+        "SELECT (SELECT count(*) FROM received_message), (SELECT count(*) FROM tick),"
+        " (SELECT count(*) FROM balance)"
+    ).fetchone()
+    assert row
+    return row
+
+
+def overdue_s(task: str) -> float | None:
+    return REGISTRY.get_sample_value("minutebook_retention_overdue_seconds", {"task": task})
+
+
+def test_more_than_one_slice_of_each_goes_in_one_round(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    expire(conn)
+    done = run(ours, interval_s=3600)
+    assert (done.pruned, done.finished) == (MESSAGES + TICKS + 1, True)
+    assert left(conn) == (0, 1, 20)
+    assert [overdue_s(task) for task in ("prune_history", "prune_messages")] == [0, 0]
+
+
+def test_a_round_is_short_where_ticks_are_and_says_what_it_has_left_for_the_next(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    expire(conn)
+    began = time.monotonic()
+    rounds = [run(ours, interval_s=0.1)]
+    assert time.monotonic() - began < 1
+    assert (overdue_s("prune_messages") or 0) // 60 == 60
+    while not rounds[-1].finished:
+        rounds.append(run(ours, interval_s=1))
+    assert len(rounds) > 1
+    assert sum(done.pruned for done in rounds) == MESSAGES + TICKS + 1
+    assert left(conn) == (0, 1, 20)
+    assert overdue_s("prune_messages") == 0
+
+
+def test_many_expired_partitions_go_in_bounded_rounds(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        "SELECT minutebook_make_partition('2020-01-01 00:00Z'::timestamptz + n * interval '4 h')"
+        " FROM generate_series(1, 30) n"
+    )
+    rounds = [run(ours, interval_s=0.1)]
+    assert (overdue_s("drop_partitions") or 0) > 86_400
+    while not rounds[-1].finished:
+        rounds.append(run(ours, interval_s=1))
+    assert len(rounds) > 1
+    assert sum(done.dropped for done in rounds) == 30
+    assert overdue_s("drop_partitions") == 0
