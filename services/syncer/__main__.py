@@ -3,7 +3,6 @@
 import contextlib
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from functools import partial
 import psycopg
 from pydantic import Field
 
-from services.syncer import metrics, store, upkeep
+from services.syncer import metrics, store
 from services.syncer.lineage import Lineage
 from services.syncer.loop import Loop
 from services.syncer.projection import Projection
 from services.syncer.reconciler import Reconciler
 from services.syncer.service import Syncer
+from services.syncer.upkeep import Upkeep
 from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
@@ -27,8 +27,8 @@ ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 # Hardly slower, and leaves the processors to the ticks.
 ALONE = "-c max_parallel_workers_per_gather=0"
 
-Connected = tuple[psycopg.Connection, Projection, ticks.Broker]
-"""The connections of one life."""
+Connected = tuple[psycopg.Connection, Loop]
+"""What works in one life, and its connection to Postgres."""
 
 
 class SyncerSettings(
@@ -89,13 +89,16 @@ def run(
         chosen.reconcile_every_ticks,
         stop,
     )
-    connect = partial(_connected, chosen, doors, Lineage())
+    upkeep = Upkeep(outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days)
+    connect = partial(_connected, chosen, doors, Lineage(), health)
     with worker.running("reconciler", reconciler.live, stop, health):
-        retry.living(stop, partial(_live, chosen, connect, health, stop, reconciler))
+        retry.living(stop, partial(_live, connect, health, stop, reconciler, upkeep))
 
 
 @contextlib.contextmanager
-def _connected(chosen: SyncerSettings, doors: Doors, lineage: Lineage) -> Iterator[Connected]:
+def _connected(
+    chosen: SyncerSettings, doors: Doors, lineage: Lineage, health: Health
+) -> Iterator[Connected]:
     with (
         doors.to_postgres(chosen, application="syncer", options=store.OPTIONS) as conn,
         doors.to_keydb(chosen, name="syncer") as shown,
@@ -103,40 +106,35 @@ def _connected(chosen: SyncerSettings, doors: Doors, lineage: Lineage) -> Iterat
     ):
         postgres.check_schema(conn)
         lineage.follow(conn)
-        yield conn, shown, broker
+        fold_s = chosen.sync_fold_interval_seconds
+        yield conn, Loop(conn, Syncer(conn, shown), broker, health, fold_s)
 
 
 def _live(
-    chosen: SyncerSettings,
     connect: Callable[[], AbstractContextManager[Connected]],
     health: Health,
     stop: threading.Event,
     reconciler: Reconciler,
+    upkeep: Upkeep,
 ) -> None:
-    with health.reporting("syncer"), connect() as (conn, shown, broker):
-        loop = Loop(conn, Syncer(conn, shown), broker, health, chosen.sync_fold_interval_seconds)
-        loop.prepare()
-        try:
-            upkeep_at = 0.0
+    ticked = False
+    try:
+        with health.reporting("syncer"), connect() as (conn, loop):
+            loop.prepare()
             while not stop.is_set():
                 turn = loop.run_once()
+                health.progress("syncer")
                 if turn == "stood by":
                     reconciler.stood_by()
-                if turn != "tick":
-                    continue
-                reconciler.ticked()
-                if time.monotonic() >= upkeep_at:
-                    # Right after a tick, when the next one is furthest away.
-                    upkeep_at = time.monotonic() + upkeep.EVERY_S
-                    upkeep.run_once(
-                        conn,
-                        outbox_h=chosen.outbox_retention_hours,
-                        history_d=chosen.history_retention_days,
-                    )
-        except Unavailable as error:
-            health.problem("syncer", str(error))
-            metrics.forgotten()
-            retry.lost(error)
+                if turn == "tick":
+                    ticked = True
+                    reconciler.ticked()
+                    upkeep.after_tick(conn, loop.interval_s)
+    except Unavailable as error:
+        metrics.forgotten()
+        if not ticked:
+            raise  # what fails again and again is tried again ever less often
+        retry.lost(error)
 
 
 PROGRAM = program.Program("syncer", ABOUT, SyncerSettings, run)

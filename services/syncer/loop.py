@@ -9,11 +9,12 @@ from typing import Literal
 import psycopg
 import structlog
 
-from services.syncer import metrics, traced
+from services.syncer import core, metrics, traced
 from services.syncer.publisher import Published
 from services.syncer.service import Syncer
 from shared import tick, tracing
 from shared.amqp import ticks
+from shared.errors import Unavailable
 from shared.health import Health
 
 INTERVAL_UNTIL_TOLD_S = 60
@@ -70,7 +71,11 @@ class Loop:
         self._broker.overhear(self._copies.append)
         self._expect(INTERVAL_UNTIL_TOLD_S)
         self._report(self._syncer.publish())
-        self._health.progress("syncer")
+
+    @property
+    def interval_s(self) -> float:
+        """Return the seconds from one tick to the next, as the last one said."""
+        return self._interval_s
 
     def run_once(self) -> Turn:
         """Handle one tick, or fold once; say what it was. Raises `Unavailable`."""
@@ -172,9 +177,15 @@ class Loop:
         return min(now, self._expected_at + EXPECTED_LATER_S)
 
     def _tick(self, boundary: datetime) -> Published:
-        if tracing.on():
-            return traced.tick(self._conn, self._syncer, boundary)
-        return self._syncer.tick(boundary)
+        try:
+            if tracing.on():
+                return traced.tick(self._conn, self._syncer, boundary)
+            return self._syncer.tick(boundary)
+        except Unavailable as error:
+            metrics.TICK_FAILURES.inc()
+            log.warning("tick_failed", boundary=core.rfc3339(boundary), detail=str(error))
+            self._health.problem("tick", str(error))  # until a tick is written
+            raise
 
     def _report(self, published: Published) -> None:
         self._behind = published.behind

@@ -15,6 +15,7 @@ import psycopg
 
 from services.syncer import store
 from services.syncer.core import Before, Memory, Watermark
+from shared.errors import Unavailable
 
 INSERT_TICK: LiteralString = """
 WITH fresh AS MATERIALIZED (
@@ -59,6 +60,7 @@ SELECT %(epoch)s, %(token)s, %(boundary)s, %(interim)s, pg_current_snapshot(),
        %(held_rows)s + coalesce((SELECT sum(rows) FROM fresh), 0),
        coalesce((SELECT sum(amount) FROM change), 0)
   FROM (SELECT system_identifier FROM tick ORDER BY epoch DESC LIMIT 1) AS last
+ WHERE (SELECT count(*) FROM written) = (SELECT count(*) FROM change) -- else a trigger took some
 RETURNING rows, amount::text, snapshot::text,
           (SELECT count(*) FROM change),
           (SELECT coalesce(bool_or(key_changed), false) FROM written),
@@ -77,6 +79,8 @@ SELECT c.provider_id, b.key, coalesce(b.balance, 0)::text
         LIMIT 1
        ) AS b ON true
 """
+
+SWALLOWED = "a trigger or rule on tick or balance keeps our rows from being written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,8 @@ def insert_tick(
 
     The caller holds the lock, and has seen that the newest tick is of this cluster.
 
-    What is returned says what was written; asked only after the transaction, it lets a pipeline
-    send the statement and the commit together.
+    What is returned says what was written; it is best asked after the commit. Raises `Unavailable`
+    where a trigger or rule of somebody's keeps rows from being written.
     """
     tick = {
         "epoch": mark.epoch,
@@ -132,7 +136,10 @@ def insert_tick(
         "boundary": boundary,
         "interim": boundary is None,
     }
-    return partial(_written, conn.execute(INSERT_TICK, held(memory) | tick))
+    cursor = conn.execute(INSERT_TICK, held(memory) | tick)
+    if cursor.rowcount != 1:
+        raise Unavailable("postgres", SWALLOWED)
+    return partial(_written, cursor)
 
 
 def _array(elements: Iterable[str]) -> str:

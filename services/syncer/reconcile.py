@@ -117,6 +117,8 @@ def hold_ledger(conn: psycopg.Connection) -> LedgerLeg:
     with conn.transaction():
         conn.execute(FOR_THE_WHOLE_HISTORY)
         rows = conn.execute(SELECT_LEDGER, {"drifts_max": DRIFTS_MAX}).fetchall()
+    if not rows:
+        raise Unanswerable(store.EMPTY)
     epoch, same_cluster, providers, transactions, drifting = rows[0][:5]
     if not same_cluster:
         raise Unanswerable("the database moved to another cluster: the next tick counts all anew")

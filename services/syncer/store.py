@@ -13,6 +13,7 @@ import psycopg
 
 from services.syncer.balances import NEWEST_BALANCES
 from services.syncer.core import NewestTick, Watermark
+from shared.errors import Unavailable
 
 # Plans must not depend on how the tables looked at the fifth execution (the tick's own: see LOCK).
 # A backlog, however large, must be countable in one statement.
@@ -137,6 +138,8 @@ UPDATE tick
    AND published_at IS NULL
 """
 
+EMPTY = "table tick is empty, and nothing says what was counted: bring its rows back"
+
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
@@ -158,16 +161,18 @@ def lock_ticks(conn: psycopg.Connection) -> None:
 
 
 def newest_tick(conn: psycopg.Connection) -> NewestTick:
-    """Return the newest tick, and the one to be shown; there is always one, the baseline."""
+    """Return the newest tick, and the one to be shown. Raises `Unavailable` if there is none."""
     row = conn.execute(SELECT_NEWEST).fetchone()
     if row is None:
-        raise LookupError("no baseline: the tick table is empty")
+        raise Unavailable("postgres", EMPTY)
     return NewestTick(*row)
 
 
 def read_fresh(conn: psycopg.Connection, last: str) -> Fresh:
-    """Return what became visible since the snapshot `last`. Reads only; writes nothing."""
+    """Return what became visible since the snapshot `last`. Reads only; raises as `newest_tick`."""
     rows = conn.execute(SELECT_FRESH, since(last)).fetchall()
+    if not rows:
+        raise Unavailable("postgres", EMPTY)
     found = [row for row in rows if row[2] is not None]
     return Fresh(
         snapshot=rows[0][0],
