@@ -30,6 +30,8 @@ from bench import (
 )
 from bench.ground import Site, site
 from bench.result import Plan, Progress, Result
+from ops import tables
+from shared import output
 
 ABOUT = """\
 Measures Minutebook beside peers, on servers of its own in containers that are gone afterwards.
@@ -76,7 +78,8 @@ class Screen(Progress):
     def answer(self, result: Result) -> None:
         """Show the table."""
         self.quiet()
-        self._console.print(result.as_table())
+        table = result.as_table()
+        Console(highlight=False, width=tables.width(self._console, table)).print(table)
 
     def quiet(self) -> None:
         """Stop moving."""
@@ -85,11 +88,17 @@ class Screen(Progress):
 
 def main() -> int:
     """Answer the questions asked for; return the exit status."""
+    output.protect()
     parser = _parser()
     chosen = parser.parse_args()
     names = [name for name in QUESTIONS if name.startswith(chosen.only)]
     if not names:
         parser.error(f"--only {chosen.only}: no such question; there are {', '.join(QUESTIONS)}")
+    try:  # now, not after hours of measuring
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.touch()
+    except OSError as error:
+        parser.error(f"--json {chosen.json} cannot be written: {error.strerror}")
     plan = Plan(chosen.messages, chosen.runs, chosen.large_bodies, chosen.ticks, chosen.retained)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     console = Console(highlight=False)
@@ -128,7 +137,6 @@ def _ask(servers: Site, name: str, plan: Plan, screen: Screen) -> Result:
 
 
 def _write(path: Path, plan: Plan, results: list[Result], used: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": asdict(plan),

@@ -27,7 +27,10 @@ class Result:
         columns = list(self.rows[0]) if self.rows else []
         table = Table(title=f"{self.name}: {self.question}", caption="\n".join(self.notes))
         for column in columns:
-            table.add_column(column, justify="left" if column == columns[0] else "right")
+            number = column != columns[0]
+            table.add_column(
+                column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+            )
         for row in self.rows:
             table.add_row(*(_text(row.get(column)) for column in columns))
         return table

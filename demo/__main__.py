@@ -10,6 +10,7 @@ from pika.exceptions import AMQPError
 from demo import scenario
 from demo.failure import EXIT_INTERRUPTED, EXIT_UNREACHABLE, DemoFailed
 from demo.screen import Screen
+from shared import output
 
 ABOUT = """\
 Shows the main job from nothing: starts the stack of compose.yaml, loads the worked example's rows
@@ -23,6 +24,7 @@ say), 2 usage or settings, 3 something cannot be reached, 130 interrupted."""
 
 def main() -> int:
     """Run the demo; return the exit status."""
+    output.protect()
     argparse.ArgumentParser(
         prog="python -m demo",
         description=ABOUT,

@@ -16,6 +16,7 @@ from rich.text import Text
 from demo.example import Balances, Row, Shown
 from demo.failure import DemoFailed
 from demo.stack import Container
+from ops import tables
 
 DETAIL_LINES_MAX = 80
 STYLES = {"healthy": "green", "running": "green", "done": "green", "starting": "yellow"}
@@ -121,14 +122,18 @@ class Screen:
         self._console.print(f"[bold green]==>[/] {escape(text)}")
 
     def _print(self, table: Table) -> None:
-        self._console.print(table, soft_wrap=False)
+        screen = Console(highlight=False, width=tables.width(self._console, table))
+        screen.print(table)
         self._console.print()
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("", "key") else "right")
+        number = column not in ("", "key")
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     return table
 
 

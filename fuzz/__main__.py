@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fuzz.targets import TARGETS, Target
+from shared import output
 
 ABOUT = """\
 Fuzzes what reads foreign bytes, guided by coverage (atheris, libFuzzer). What is found is kept in
@@ -42,6 +43,7 @@ class Run:
 
 def main() -> int:
     """Fuzz what was asked for; return the exit status."""
+    output.protect()
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=ABOUT)
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--only", default="", help="targets whose names begin so")

@@ -9,7 +9,7 @@ import structlog
 from pydantic import Field, Secret
 
 from migrations import adoption, rights, runner
-from shared import logs, postgres, program, retry, settings
+from shared import logs, output, postgres, program, retry, settings
 from shared.errors import Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
@@ -50,6 +50,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Wait for Postgres, apply what is missing, report; return the exit code."""
+    output.protect()
     parser = program.parser("migrations", ABOUT, MigrationSettings)
     parser.add_argument(
         "--widen",

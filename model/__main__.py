@@ -15,6 +15,7 @@ from rich.table import Table
 from model import spin
 from model.checks import INTACT, MUTANTS, PROPERTIES, Check
 from model.spin import SpinFailed, Verdict
+from shared import output
 
 ABOUT = """\
 Checks the protocol: every state of the intact models must keep every property, and every mutant,
@@ -26,6 +27,7 @@ PLAIN_WIDTH = 150
 
 def main() -> int:
     """Search what was asked for; return the exit status."""
+    output.protect()
     chosen = _parser().parse_args()
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -11,12 +11,14 @@ from ops.repair.command import audit_, outbox_, rebuild_
 from ops.status.command import status
 from ops.traffic.command import send
 from ops.traffic.load import load
+from shared import output
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
 
 The servers are those of the services: POSTGRES_DSN, RABBITMQ_URL and KEYDB_URL, from the
 environment or from files in SECRETS_DIR. Exit codes: 0 fine, 1 a finding, 2 usage or settings,
-3 a server cannot be reached, 70 a bug.
+3 a server cannot be reached, 70 a bug, 130 interrupted. They say what was done, whether or not
+the answer could be shown.
 """
 
 
@@ -33,5 +35,11 @@ for command in COMMANDS:
     main.add_command(command)
 
 
+def run(name: str | None = None) -> None:
+    """Do what the command line says; `name` is what the help calls this program."""
+    output.protect()
+    main(prog_name=name)
+
+
 if __name__ == "__main__":
-    main(prog_name="python -m ops")
+    run("python -m ops")

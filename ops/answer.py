@@ -1,6 +1,10 @@
-"""How every command answers: a table for people or one JSON document, and an exit code."""
+"""How every command answers: a table for people or one JSON document, and an exit code.
+
+The exit code says what was done, whether or not the answer could be shown.
+"""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +16,10 @@ import structlog
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from shared import logs, settings
+from ops import tables
+from shared import logs, output, settings
 from shared.errors import Refusal, StatementFailed, Unavailable
-from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_UNREACHABLE
+from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_INTERRUPTED, EXIT_UNREACHABLE
 
 WIDTH_UNWATCHED = 120
 """Columns where nobody's terminal says how many there are."""
@@ -26,7 +31,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found: the same as a `document` with stable keys and as a `view`."""
+    """What a command found: the same as a `document` with stable keys and as a `view`.
+
+    Without one of them, nothing is left to be said in that way.
+    """
 
     document: Any
     view: RenderableType | None
@@ -38,7 +46,8 @@ class Answer:
 def console(*, stderr: bool = False) -> Console:
     """Return a console that shows text as it is: names and bodies are not markup."""
     file = sys.stderr if stderr else sys.stdout
-    width = None if file.isatty() else WIDTH_UNWATCHED
+    told = file.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    width = None if told else WIDTH_UNWATCHED
     return Console(file=file, width=width, markup=False, emoji=False, highlight=False)
 
 
@@ -51,13 +60,34 @@ def answering(command: Callable[..., Answer]) -> Callable[..., None]:
         click.get_current_context().meta[AS_JSON] = wanted
         logs.configure(settings.load(settings.LogSettings), service="ops")
         answer = _attempt(functools.partial(command, **given))
-        if wanted:
-            click.echo(msgspec.json.encode(answer.document))
-        elif answer.view is not None:
-            console(stderr=answer.failed).print(answer.view)
+        if not wanted:
+            _show(answer)
+        elif answer.document is not None:
+            say(answer.document)
+        _report_unwritten(answer)
         sys.exit(answer.code)
 
     return run
+
+
+def say(document: object) -> None:
+    """Print one JSON document in a line of its own."""
+    click.echo(msgspec.json.encode(document))
+
+
+def _show(answer: Answer) -> None:
+    if answer.view is None:
+        return
+    screen = console(stderr=answer.failed)
+    screen.width = tables.width(screen, answer.view)
+    screen.print(answer.view)
+
+
+def _report_unwritten(answer: Answer) -> None:
+    error = output.failure(sys.stdout)
+    if error is None or answer.failed or output.reader_left(error):
+        return
+    click.echo(f"done, but the answer could not be written: {error.strerror}", err=True)
 
 
 def as_json() -> bool:
@@ -76,6 +106,8 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
         return _failure(f"{error.server} cannot be reached", error.detail, EXIT_UNREACHABLE)
     except (click.ClickException, click.Abort):
         raise
+    except KeyboardInterrupt:
+        return _failure("interrupted", "what was not committed is not done", EXIT_INTERRUPTED)
     except Exception as error:
         log.exception("bug")
         return _failure("bug", type(error).__name__, EXIT_BUG)

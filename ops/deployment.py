@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 import psycopg
 from pydantic import AfterValidator, Field, Secret
@@ -49,8 +49,25 @@ class BodySettings(settings.Settings):
     )
 
 
+class PlaceSettings(settings.Settings):
+    """Where we run ourselves."""
+
+    ops_deployment: Literal["plain", "compose"] = Field(
+        default="plain", description="compose: a container of compose.yaml; advice names its like"
+    )
+
+    @property
+    def in_compose(self) -> bool:
+        """Whether we are a container that compose started, and will be gone."""
+        return self.ops_deployment == "compose"
+
+
 class DeploymentSettings(
-    QueueSettings, settings.PostgresSettings, settings.KeydbSettings, settings.TickSettings
+    PlaceSettings,
+    QueueSettings,
+    settings.PostgresSettings,
+    settings.KeydbSettings,
+    settings.TickSettings,
 ):
     """All three servers, and what is to be expected of them."""
 

@@ -1,5 +1,6 @@
-"""Times as people type them."""
+"""Times and text as people type them."""
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -28,3 +29,18 @@ class Moment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{text!r} is no time: 2026-11-20T23:42, or 15m, 2h, 3d ago", param, ctx)
         return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+class Words(click.ParamType[str]):
+    """Text in UTF-8, as every server has it, whatever encoding the terminal is said to have."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text; ends with a usage error if it is none."""
+        try:
+            return os.fsencode(str(value)).decode()
+        except UnicodeError:
+            self.fail("not UTF-8", param, ctx)

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import make_wsgi_app
 
-from shared import direct_http, settings
+from shared import direct_http, output, settings
 from shared.errors import Refusal, Unavailable
 from shared.metrics import HEALTHY
 
@@ -152,6 +152,7 @@ def _app(health: Health) -> WSGIApplication:
 
 def main() -> int:
     """Ask the service on `METRICS_HOST` and `METRICS_PORT` how it is; exit 0 when well, else 1."""
+    output.protect()
     chosen = settings.load(settings.ProbeSettings)
     host = LOOPBACKS.get(chosen.metrics_host, chosen.metrics_host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{chosen.metrics_port}/healthz"

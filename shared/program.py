@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from shared import health, logs, settings, tracing
+from shared import health, logs, output, settings, tracing
 from shared.errors import Refusal, Unavailable
 
-EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG = 1, 3, 70
+EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG, EXIT_INTERRUPTED = 1, 3, 70, 130
 
 S = TypeVar("S", bound=settings.ServiceSettings)
 
@@ -31,6 +31,7 @@ class Program(Generic[S]):
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run until SIGTERM or SIGINT; return the exit code (DESIGN.md §2)."""
+        output.protect()
         parser(f"services.{self.name}", self.about, self.settings).parse_args(arguments)
         chosen = settings.load(self.settings)
         logs.configure(chosen, service=self.name)

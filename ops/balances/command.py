@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from ops import deployment
+from ops import deployment, tables
 from ops.answer import Answer, answering
 from ops.balances import store
 from ops.balances.store import Balance
@@ -42,8 +41,7 @@ def _past(as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
     with deployment.answerable(), deployment.ledger(chosen, options=OPTIONS) as conn:
         found = history.balances_at(conn, as_of)
-    table = Table("key", box=None)
-    table.add_column("balance", justify="right")
+    table = tables.table("key", "balance", numbers=("balance",))
     for key, balance in found.balances.items():
         table.add_row(visible(key), str(balance))
     document = {
@@ -94,9 +92,8 @@ def _line(one: Balance, shown: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _view(document: dict[str, Any]) -> Group:
-    table = Table("key", box=None)
-    for name in ("balance", "in KeyDB", "since then"):
-        table.add_column(name, justify="right")
+    numbers = ("balance", "in KeyDB", "since then")
+    table = tables.table("key", *numbers, numbers=numbers)
     for one in document["balances"]:
         table.add_row(
             visible(one["key"]),

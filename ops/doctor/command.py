@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import click
 import psycopg
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from ops import tables
 from ops.answer import Answer, answering
 from ops.deployment import DeploymentSettings
 from ops.doctor import clock_checks, keydb_checks, postgres_checks, rabbitmq_checks
@@ -78,7 +78,7 @@ def _keydb(chosen: DeploymentSettings) -> Iterator[Check]:
 
 
 def _view(checks: Sequence[Check]) -> Group:
-    table = Table("", "server", "what", "found", box=None, pad_edge=False)
+    table = tables.table("", "server", "what", "found")
     for one in checks:
         table.add_row(
             Text(one.verdict, style=STYLES[one.verdict]), one.server, one.name, visible(one.found)

@@ -10,15 +10,14 @@ import click
 import msgspec
 import psycopg
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from ops import action, deployment
+from ops import action, deployment, files, tables
 from ops.answer import Answer, answering, as_json
 from ops.letters import store
 from ops.letters.core import Choice, Letter, preview
 from ops.letters.replay import Edit, Order, replay
-from ops.params import Moment
+from ops.params import Moment, Words
 from ops.progress import bar
 from ops.wording import count, moment, visible
 from services.ingest.body import Reason
@@ -39,6 +38,10 @@ class LetterSettings(
     deployment.OperatorSettings,
 ):
     """Where the letters are, and who is at work."""
+
+
+class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
+    """Where the letters are, and where a file would be."""
 
 
 def choosing(command: Callable[..., R]) -> Callable[..., R]:
@@ -72,7 +75,8 @@ def list_(*, choice: Choice, limit: int) -> Answer:
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         counts = _counts(conn, choice)
         letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
-    table = Table("id", "received", "state", "reason", "provider", "message_id", "body", box=None)
+    columns = ("id", "received (UTC)", "state", "reason", "provider", "message_id", "body")
+    table = tables.table(*columns, numbers=("id", "provider"))
     for one in letters:
         table.add_row(
             str(one.id), moment(one.received_at), one.state, one.reason, str(one.provider or "-"),
@@ -103,7 +107,8 @@ def show(*, letter_id: int) -> Answer:
     shown["properties"] = msgspec.json.encode(line["properties"]).decode()
     del shown["body_base64"]
     shown["body"] = preview(found[0].body, len(found[0].body))
-    table = Table(show_header=False, box=None)
+    table = tables.table("", " ")
+    table.show_header = False
     for name, value in shown.items():
         table.add_row(name, visible(None if value is None else str(value)))
     return Answer(line, table)
@@ -112,8 +117,12 @@ def show(*, letter_id: int) -> Answer:
 @dead_letters.command("replay", short_help="Deliver letters once more, perhaps mended.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
-@click.option("--body", help="What to send instead (one ID only); what came is kept on record.")
-@click.option("--message-id", help="The identity to send it under instead (one ID only).")
+@click.option(
+    "--body", type=Words(), help="What to send instead (one ID only); what came is kept on record."
+)
+@click.option(
+    "--message-id", type=Words(), help="The identity to send it under instead (one ID only)."
+)
 @answering
 def replay_(
     *, choice: Choice, everything: bool, body: str | None, message_id: str | None
@@ -154,10 +163,11 @@ def export(*, choice: Choice, output: str) -> Answer:
     """
     if output == "-" and as_json():
         raise click.UsageError("--json needs --output FILE: the lines would be in its way")
+    chosen = settings.load(ExportSettings)
     written = 0
     with (
-        deployment.ledger(settings.load(settings.PostgresSettings)) as conn,
-        click.open_file(output, "wb") as file,
+        deployment.ledger(chosen) as conn,
+        files.writing(output, in_container=chosen.in_compose) as file,
     ):
         for line in _lines(conn, choice):
             file.write(line)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ops import deployment
 from ops.answer import Answer, answering
+from ops.params import Words
 from ops.providers import store
 from ops.providers.store import Provider
 from ops.wording import visible
@@ -31,7 +32,7 @@ def provider() -> None:
 
 @provider.command(context_settings=NEGATIVE, short_help="Add a provider.")
 @click.option("--id", "provider_id", type=int, help="Its id; else the column's next.")
-@click.argument("name")
+@click.argument("name", type=Words())
 @click.argument("initial", type=int)
 @answering
 def add(*, provider_id: int | None, name: str, initial: int) -> Answer:
@@ -47,7 +48,7 @@ def add(*, provider_id: int | None, name: str, initial: int) -> Answer:
 
 @provider.command(short_help="Give a provider another name.")
 @click.argument("provider_id", metavar="ID", type=int)
-@click.argument("name")
+@click.argument("name", type=Words())
 @answering
 def rename(*, provider_id: int, name: str) -> Answer:
     """Give the provider ID another NAME: its old key goes as the new one comes."""

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ops import action, deployment
 from ops.answer import Answer, answering
+from ops.params import Words
 from ops.wording import count, visible
 from services.syncer import reconcile, repair
 from services.syncer.drift import Report
@@ -27,7 +28,7 @@ class StoreSettings(settings.PostgresSettings, settings.KeydbSettings, deploymen
     "reconcile", short_help="Hold your tables, the balances and KeyDB against each other."
 )
 @click.option("--repair", "mend", is_flag=True, help="Put right what differs.")
-@click.option("--reason", default="ops reconcile", help="Kept with each correction.")
+@click.option("--reason", type=Words(), default="ops reconcile", help="Kept with each correction.")
 @answering
 def reconcile_(*, mend: bool, reason: str) -> Answer:
     """Hold your tables, the balances and KeyDB against each other. Exit 1 if they differ.

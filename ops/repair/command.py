@@ -5,10 +5,9 @@ from datetime import datetime
 import click
 import psycopg
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from ops import action, deployment
+from ops import action, deployment, tables
 from ops.answer import Answer, answering
 from ops.params import Moment
 from ops.repair import outbox
@@ -74,7 +73,8 @@ def audit_(*, tick: str) -> Answer:
         "differing": found.differing,
         "differences": found.differences,
     }
-    table = Table("provider", "its rows add up to", "the tick added", box=None)
+    columns = ("provider", "its rows add up to", "the tick added")
+    table = tables.table(*columns, numbers=columns)
     for one in found.differences[:SHOWN_MAX]:
         table.add_row(str(one.provider_id), str(one.counted), str(one.written))
     says = (
@@ -100,7 +100,8 @@ def partitions_() -> Answer:
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         found = outbox.partitions(conn)
     stray = sum(one.rows or 0 for one in found if one.name == DEFAULT)
-    table = Table("partition", "of", "rows, about", "bytes", box=None)
+    numbers = ("rows, about", "bytes")
+    table = tables.table("partition", "of", *numbers, numbers=numbers)
     for one in found:
         rows = "-" if one.rows is None else f"{one.rows:,}"
         table.add_row(one.name, one.bounds, rows, f"{one.bytes:,}")

@@ -31,7 +31,7 @@ def watched(
 
 def _table(seen: Seen) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     for name, says in _lines(seen):
         table.add_row(name, says)

@@ -10,6 +10,7 @@ import click
 
 from ops import deployment
 from ops.answer import Answer, answering
+from ops.params import Words
 from ops.progress import bar
 from ops.traffic import source, unconfirmed, view
 from ops.traffic.batch import NAME_BYTES_MAX
@@ -52,7 +53,7 @@ class BatchName(click.ParamType[str]):
 
 
 @click.command(epilog=EXAMPLES, short_help="Send transactions, each confirmed.")
-@click.argument("transactions", metavar="[PROVIDER=VALUE | JSON]...", nargs=-1)
+@click.argument("transactions", metavar="[PROVIDER=VALUE | JSON]...", nargs=-1, type=Words())
 @click.option(
     "--file", "files", type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     multiple=True, help="Read this; - is standard input. May be given several times.",
@@ -74,7 +75,7 @@ class BatchName(click.ParamType[str]):
     "--unconfirmed", metavar="FILE",
     help="Write what was not confirmed, with its identities, to a new FILE that --file takes.",
 )  # fmt: skip
-@click.option("--message-id", help="The identity of the only transaction.")
+@click.option("--message-id", type=Words(), help="The identity of the only transaction.")
 @click.option("--rate", type=click.FloatRange(min=0.01), help="Messages per second at most.")
 @click.option(
     "--give-up-after", type=click.FloatRange(min=0), default=GIVE_UP_AFTER_S, show_default=True,

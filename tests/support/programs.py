@@ -46,12 +46,7 @@ class Program:
 
     def metric(self, name: str) -> float:
         """Return a metric's value: `name` with its labels, as in the text format."""
-        url = f"http://127.0.0.1:{self.port()}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.rpartition(" ")[2])
-        return 0.0
+        return metric(self.port(), name)
 
     def health(self) -> tuple[int, str]:
         """Return status and body of its /healthz."""
@@ -71,6 +66,16 @@ class Program:
         """Ask it to stop; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
+
+
+def metric(port: int, name: str) -> float:
+    """Return a metric of whatever serves on `port` here; 0 while there is none."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+    return 0.0
 
 
 @contextlib.contextmanager

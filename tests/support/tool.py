@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.support.containers import ROOT
 TIMEOUT_S = 60.0
 NOWHERE = "127.0.0.1:9"
 """A port on which nobody listens."""
+ON_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,32 @@ class Tool:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def shell(self, script: str, **settings: str) -> Done:
+        """Run a script of bash in which `ops` is the tool; its code is that of its last `ops`."""
+        ops = shlex.join(self.command())
+        done = subprocess.run(
+            ["bash", "-c", f'ops() {{ {ops} "$@"; }}; {script}; exit ${{PIPESTATUS[0]}}'],
+            cwd=ROOT,
+            env=self.environment(**settings),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1"))
+
+    def on_terminal(self, *arguments: str, columns: int) -> str:
+        """Run a command on a terminal that is so wide; returns what it shows."""
+        done = subprocess.run(
+            [sys.executable, "-c", ON_TERMINAL, *self.command(*arguments)],
+            cwd=ROOT,
+            env=self.environment(COLUMNS=str(columns), TERM="dumb"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+        return done.stdout.decode().replace("\r\n", "\n")
+
     @contextlib.contextmanager
     def started(self, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
         """Begin a command that goes on until it is stopped; it is gone afterwards."""
@@ -56,6 +84,7 @@ class Tool:
             self.command(*arguments),
             cwd=ROOT,
             env=self.environment(**settings),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as process:
             try:
