@@ -4,7 +4,6 @@ Each ends as a row (or finds that it has one) and is gone, or stays with what is
 unique identity makes a second replay, or a redelivery meanwhile, harmless.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -109,13 +108,12 @@ class _Page:
         received = (self._message(one) for one in self._letters)
         batch = [judge(one, intake.limits, intake.identity_source) for one in received]
         service.store_batch(self._conn, batch, intake, self._settle, self._bury)
-        for letter in self._letters:
-            outcome = self._outcome(letter)
+        for letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"
-            if letter.id in self._dead:
+            if letter_id in self._dead:
                 result.dead[outcome] += 1
-            result.letters.append({"id": letter.id, "outcome": outcome})
+            result.letters.append({"id": letter_id, "outcome": outcome})
 
     def _message(self, letter: Letter) -> Received:
         edit = self._order.edit
@@ -144,9 +142,11 @@ class _Page:
 
     def _settle(self) -> None:
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
-        action.note(self._conn, [self._action(one) for one in self._letters])
+        outcomes = self._outcomes()
+        actions = [self._action(one, outcomes[one.id]) for one in self._letters]
+        action.note(self._conn, actions)
 
-    def _action(self, letter: Letter) -> dict[str, Any]:
+    def _action(self, letter: Letter, outcome: str) -> dict[str, Any]:
         edit = self._order.edit
         detail = {"message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue}
         if edit.message_id is not None:
@@ -154,14 +154,22 @@ class _Page:
         return {
             "action": ACTION,
             "subject": str(letter.id),
-            "outcome": self._outcome(letter),
+            "outcome": outcome,
             "operator": self._order.operator,
             "detail": detail,
             # By it the original is known if the broker delivers it again.
             "body": letter.body if edit != Edit() else None,
         }
 
-    def _outcome(self, letter: Letter) -> str:
-        with contextlib.suppress(KeyError):
-            return self._dead[letter.id].reason
-        return "duplicate" if self._identities[letter.id] in self._had_rows else "row"
+    def _outcomes(self) -> dict[int, str]:
+        """Return what became of each letter: of two with one identity the first made the row."""
+        have_rows = set(self._had_rows)
+        outcomes: dict[int, str] = {}
+        for letter in self._letters:
+            identity = self._identities[letter.id]
+            if letter.id in self._dead:
+                outcomes[letter.id] = self._dead[letter.id].reason
+                continue
+            outcomes[letter.id] = "duplicate" if identity in have_rows else "row"
+            have_rows.add(identity)
+        return outcomes

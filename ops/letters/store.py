@@ -8,6 +8,7 @@ from psycopg.rows import class_row
 
 from ops.letters.core import Choice, Letter
 from services.ingest.core import DeadLetter
+from shared.errors import Refusal
 
 PAGE = 1000
 
@@ -117,8 +118,11 @@ def twin(conn: psycopg.Connection, letter_id: int, identity: str, body: bytes) -
 
 
 def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
-    """Write what is wrong with letters now; each message's tag is its letter's id."""
-    conn.execute(
+    """Write what is wrong with letters now; each message's tag is its letter's id.
+
+    Raises `Refusal` unless all of them were written.
+    """
+    changed = conn.execute(
         KEEP,
         {
             "ids": [one.message.tag for one in letters],
@@ -131,8 +135,17 @@ def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
             "bodies": [one.message.body for one in letters],
         },
     )
+    _need_all(changed.rowcount, len(letters))
 
 
 def delete(conn: psycopg.Connection, ids: Sequence[int]) -> None:
-    """Remove letters: they became rows, or a person said so."""
-    conn.execute(DELETE, {"ids": list(ids)})
+    """Remove letters: they became rows, or a person said so. Raises `Refusal` unless all go."""
+    _need_all(conn.execute(DELETE, {"ids": list(ids)}).rowcount, len(ids))
+
+
+def _need_all(changed: int, wanted: int) -> None:
+    if changed != wanted:
+        raise Refusal(
+            f"nothing was done: a rule or trigger on dead_letter let only {changed} of {wanted}"
+            " letters change"
+        )

@@ -48,6 +48,9 @@ SELECT id, provider_name::text, initial_value
 """
 # Constraint triggers, too, have their say before it is looked at what stands.
 FIRE_TRIGGERS: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
+SELECT_COUNTED: LiteralString = """
+SELECT EXISTS (SELECT FROM outbox WHERE xid = pg_current_xact_id() AND provider_id = %(id)s)
+"""
 UPDATE_NAME: LiteralString = """
 UPDATE initial_data
    SET provider_name = %(name)s
@@ -202,5 +205,8 @@ def _with_asked(stands: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]
 def _note(
     conn: psycopg.Connection, what: str, about: Provider, operator: str, detail: dict[str, Any]
 ) -> None:
+    """Write who did it, if our triggers have seen it: else KeyDB would never follow."""
+    if conn.execute(SELECT_COUNTED, {"id": about.id}).fetchone() == (False,):
+        raise Refusal("nothing was done: no trigger of ours counts it; see triggers in ops doctor")
     done = {"action": what, "subject": str(about.id), "outcome": "done", "operator": operator}
     action.note(conn, [done | {"detail": detail}])

@@ -119,7 +119,8 @@ def repair_() -> Answer:
     with deployment.ledger(chosen) as conn:
 
         def note(moved: int) -> None:
-            _note(conn, chosen, "outbox_repaired", DEFAULT, f"{count(moved, 'row')} moved")
+            if moved:
+                _note(conn, chosen, "outbox_repaired", DEFAULT, f"{count(moved, 'row')} moved")
 
         moved = partitions.repair_default(conn, in_commit=note)
     return Answer({"moved": moved}, Text(f"{count(moved, 'row')} moved"))

@@ -15,7 +15,7 @@ from services.syncer import reconcile
 from services.syncer.drift import KeydbLeg
 from services.syncer.projection import Projection
 from shared import postgres
-from shared.errors import Unavailable
+from shared.errors import Refusal, Unavailable
 
 REASON_LENGTH_MAX = 1000
 ATTEMPTS_MAX = 3
@@ -31,12 +31,18 @@ LIMIT_WAIT: LiteralString = "SET LOCAL lock_timeout = '15min'"
 # nor ticks are in the way. An amount of 0 makes the next tick write the key anew.
 INSERT_CORRECTIONS: LiteralString = (
     reconcile.ACCOUNTS  # noqa: S608 - put together from constants
-    + """
+    + """, appended AS (
 INSERT INTO outbox (provider_id, amount, operation, reason)
 SELECT provider_id, truth - balance - unfolded, 'repaired', %(reason)s
   FROM drift
  WHERE (SELECT same_cluster FROM asked)
-RETURNING provider_id, amount::text
+RETURNING provider_id, amount
+)
+SELECT provider_id, (d.truth - d.balance - d.unfolded)::text,
+       a.amount IS NOT DISTINCT FROM d.truth - d.balance - d.unfolded
+  FROM drift d
+  LEFT JOIN appended a USING (provider_id)
+ WHERE (SELECT same_cluster FROM asked)
 """
 )
 
@@ -89,7 +95,8 @@ def correct_ledger(
 ) -> tuple[Correction, ...]:
     """Append what takes the balances to the user's tables, in one transaction; returns that.
 
-    Raises `ValueError` for a reason that is empty or too long, and `Unavailable`.
+    Raises `ValueError` for a reason that is empty or too long, `Unavailable`, and `Refusal` unless
+    each correction is in the outbox as it should be.
     """
     if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
         raise ValueError(f"a reason has 1 to {REASON_LENGTH_MAX} characters")
@@ -98,7 +105,9 @@ def correct_ledger(
         conn.execute(LIMIT_WAIT)
         conn.execute(LOCK)
         rows = conn.execute(INSERT_CORRECTIONS, {"reason": reason}).fetchall()
-        corrections = tuple(Correction(provider_id, int(amount)) for provider_id, amount in rows)
+        if not all(appended for _, _, appended in rows):
+            raise Refusal("nothing was repaired: a rule or trigger on outbox changes corrections")
+        corrections = tuple(Correction(provider_id, int(amount)) for provider_id, amount, _ in rows)
         in_commit(corrections)
     log.warning("ledger_repaired", providers=len(corrections), reason=reason)
     return corrections

@@ -98,6 +98,26 @@ def test_what_was_not_counted_is_found_and_repaired_with_who_and_why(
     ledger.assert_right(conn, store)
 
 
+@pytest.mark.parametrize("does", ["RETURN NULL", "NEW.amount := 1; RETURN NEW"])
+def test_corrections_that_a_trigger_swallows_or_changes_are_not_said_to_be_made(
+    does: str, ops: Tool, conn: psycopg.Connection
+) -> None:
+    unseen(conn, 1, 600)
+    conn.execute(
+        f"""
+        CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$;
+        CREATE TRIGGER theirs BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION theirs()
+        """.encode()
+    )
+
+    done = ops("reconcile", "--repair", "--json")
+
+    assert done.code == 1
+    assert "nothing was repaired" in done.document["error"]["detail"]
+    assert ops.json("reconcile", code=1)["ledger"]["drifting"] == [1]
+    assert actions(conn) == []
+
+
 def test_a_keydb_that_is_down_ends_reconcile_with_3_and_the_rest_is_still_said(ops: Tool) -> None:
     nowhere = tool.deployment().settings["KEYDB_URL"]
 
