@@ -9,7 +9,7 @@ import structlog
 from pydantic import Field, Secret
 
 from migrations import adoption, rights, runner
-from shared import logs, output, postgres, program, retry, settings
+from shared import logs, output, postgres, program, retry, settings, table_checks
 from shared.errors import Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def migrate(conn: psycopg.Connection, *, widen: bool, passwords: Mapping[str, str]) -> int:
     """Apply what is missing, grant what is not granted, make the logins of `passwords`.
 
-    On the first time also report what the user's tables hold.
+    On the first time also report what the user's tables hold. Raises `Refusal` if the services
+    could not work with the tables as they are.
     """
     applied = runner.apply(conn, runner.read())
     if any(one.version == runner.FIRST_VERSION for one in applied):
@@ -92,6 +93,7 @@ def migrate(conn: psycopg.Connection, *, widen: bool, passwords: Mapping[str, st
         adoption.widen(conn)
     rights.grant(conn)
     rights.ensure_logins(conn, passwords)
+    table_checks.refuse(conn)  # whoever changed what since the last run
     log.info("schema_current", applied=len(applied))
     return 0
 

@@ -1,5 +1,8 @@
 """Applies numbered SQL files, each once, each in one transaction, one runner at a time.
 
+The first ones adopt the user's tables, all in one transaction: it is tried whether what will be
+done to them works, and if it does not, nothing has changed.
+
 What was applied is remembered with a checksum: a file that was edited or is missing is refused,
 because then nobody can say what the database holds.
 """
@@ -13,7 +16,10 @@ from typing import LiteralString
 import psycopg
 import structlog
 
+from migrations import trial
+from shared import table_checks
 from shared.errors import Refusal
+from shared.postgres import SCHEMA_NEEDED
 
 FOLDER = Path(__file__).parent
 OURS = (
@@ -44,6 +50,14 @@ INSERT_APPLIED: LiteralString = """
 INSERT INTO schema_migration (version, name, checksum)
 VALUES (%(version)s, %(name)s, %(checksum)s)
 """
+# From here on nobody changes what is being adopted; the stronger lock is what 0001 needs.
+LOCK_THEIRS: dict[str, LiteralString] = {
+    "initial_data": "LOCK TABLE initial_data IN SHARE ROW EXCLUSIVE MODE",
+    "historical_transactions": "LOCK TABLE historical_transactions IN ACCESS EXCLUSIVE MODE",
+}
+SELECT_EXISTS: LiteralString = "SELECT to_regclass(%(name)s) IS NOT NULL"
+# Else a later file could not change a table whose deferred triggers have yet to run.
+DEFER_NOTHING: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 SELECT_FOREIGN: LiteralString = """
 SELECT name
   FROM unnest(%(names)s::text[]) AS name
@@ -83,8 +97,11 @@ def apply(conn: psycopg.Connection, migrations: Sequence[Migration]) -> list[Mig
     conn.execute(LOCK)
     try:
         missing = pending(conn, migrations)
-        for migration in missing:
-            _apply_one(conn, migration)
+        if missing and missing[0].version == FIRST_VERSION:
+            _adopt(conn, missing)
+        else:
+            for migration in missing:
+                _apply_one(conn, migration)
         return missing
     finally:
         conn.execute(UNLOCK)
@@ -124,6 +141,19 @@ def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -
             )
         if file.checksum != checksum:
             raise Refusal(f"migration {version} ({name}) was edited after it was applied")
+
+
+def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:
+    table_checks.refuse(conn)
+    with conn.transaction():
+        conn.execute(DEFER_NOTHING)
+        for name, lock in LOCK_THEIRS.items():
+            if conn.execute(SELECT_EXISTS, {"name": name}).fetchone() == (True,):
+                conn.execute(lock)
+        for migration in migrations:
+            _apply_one(conn, migration)
+        if migrations[-1].version >= SCHEMA_NEEDED:
+            trial.run(conn)
 
 
 def _apply_one(conn: psycopg.Connection, migration: Migration) -> None:

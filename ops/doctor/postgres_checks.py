@@ -1,6 +1,6 @@
 """Postgres: what it must not forget, what it must not run out of, what must be in place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import psycopg
@@ -10,22 +10,13 @@ from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN
+from shared.table_problems import TOPICS, Problem, problems
 
 SERVER = "postgres"
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20
 USED_WARN, USED_FAIL = 0.75, 0.95
 OPEN_WARN_S = 300.0
 XID_AGE_WARN, XID_AGE_FAIL = 1_000_000_000, 1_900_000_000
-TRIGGERS = {
-    (relation, name)
-    for relation in ("historical_transactions", "initial_data")
-    for name in (
-        "minutebook_inserted",
-        "minutebook_updated",
-        "minutebook_deleted",
-        "minutebook_truncated",
-    )
-} | {("tick", "tick_refuse_own_rows")}
 
 
 def look(conn: psycopg.Connection) -> Iterator[Check]:
@@ -43,7 +34,7 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
     if version < SCHEMA_NEEDED:
         return
     yield from room(postgres_store.load(conn), named)
-    yield triggers(postgres_store.triggers(conn))
+    yield from tables(problems(conn))
     yield rights_checks.look(conn)
     for ids in postgres_store.ids(conn):
         yield exhaustion(*ids)
@@ -154,17 +145,17 @@ def room(load: Load, named: Mapping[str, str]) -> Iterator[Check]:
     )
 
 
-def triggers(found: set[tuple[str, str]]) -> Check:
-    """Judge whether all our triggers are there and at work."""
-    missing = sorted(f"{name} on {relation}" for relation, name in TRIGGERS - found)
-    return core.check(
-        SERVER,
-        "triggers",
-        f"missing or disabled: {', '.join(missing)}" if missing else "enabled",
-        fail=bool(missing),
-        advice="ALTER TABLE … ENABLE TRIGGER …, then ops reconcile: changes meanwhile were not"
-        " counted",
-    )
+def tables(found: Sequence[Problem]) -> Iterator[Check]:
+    """Judge what anybody can have changed of the tables, by topic."""
+    for topic in TOPICS:
+        mine = [one for one in found if one.topic == topic]
+        yield core.check(
+            SERVER,
+            topic,
+            "; ".join(one.what for one in mine) or "as they must be",
+            fail=bool(mine),
+            advice="; ".join(one.advice for one in mine),
+        )
 
 
 def exhaustion(relation: str, length: int, end: int, given: int, newest: int | None) -> Check:

@@ -46,14 +46,6 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
                   AND now() + interval '1 hour' >= b.range[1]::timestamptz
                   AND now() + interval '1 hour' < b.range[2]::timestamptz)
 """
-SELECT_TRIGGERS: LiteralString = """
-SELECT tgrelid::regclass::text, tgname
-  FROM pg_trigger
- WHERE NOT tgisinternal
-   AND tgenabled IN ('O', 'A')
-   AND tgrelid IN ('historical_transactions'::regclass, 'initial_data'::regclass,
-                   'tick'::regclass)
-"""
 # How much of the ids is used: what the sequence has given out, against the narrower of its own end
 # and what the column holds.
 SELECT_IDS: LiteralString = """
@@ -107,11 +99,6 @@ def load(conn: psycopg.Connection) -> Load:
     if row is None:
         raise LookupError(SELECT_LOAD)
     return Load(*row)
-
-
-def triggers(conn: psycopg.Connection) -> set[tuple[str, str]]:
-    """Return the triggers that are there and enabled: table and name."""
-    return {(relation, name) for relation, name in conn.execute(SELECT_TRIGGERS)}
 
 
 def ids(conn: psycopg.Connection) -> list[Ids]:

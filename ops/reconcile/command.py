@@ -10,12 +10,14 @@ from rich.text import Text
 from ops import action, deployment
 from ops.answer import Answer, answering
 from ops.params import Words
+from ops.reconcile import loss
 from ops.wording import count, visible
 from services.syncer import reconcile, repair
 from services.syncer.drift import Report
 from services.syncer.projection import Projection
 from services.syncer.repair import Repaired
 from shared import keydb, program, settings
+from shared.errors import Refusal
 
 SHOWN_MAX = 20
 
@@ -28,13 +30,15 @@ class StoreSettings(settings.PostgresSettings, settings.KeydbSettings, deploymen
     "reconcile", short_help="Hold your tables, the balances and KeyDB against each other."
 )
 @click.option("--repair", "mend", is_flag=True, help="Put right what differs.")
+@click.option("--accept-loss", is_flag=True, help="Also where transactions were lost.")
 @click.option("--reason", type=Words(), default="ops reconcile", help="Kept with each correction.")
 @answering
-def reconcile_(*, mend: bool, reason: str) -> Answer:
+def reconcile_(*, mend: bool, accept_loss: bool, reason: str) -> Answer:
     """Hold your tables, the balances and KeyDB against each other. Exit 1 if they differ.
 
     Reads the whole history once, and nobody waits for it. --repair appends corrections to the
-    outbox, which count at the next tick, and has that tick send KeyDB everything.
+    outbox, which count at the next tick, and has that tick send KeyDB everything. It takes the
+    balances to your tables, so it refuses where those have lost transactions.
     """
     chosen = settings.load(StoreSettings)
     with (
@@ -44,11 +48,14 @@ def reconcile_(*, mend: bool, reason: str) -> Answer:
     ):
         projection = Projection(client)
         report = reconcile.run(conn, projection)
+        lost = loss.look(conn) if report.ledger.drifting else None
         repaired = None
+        if mend and lost and not accept_loss:
+            raise Refusal("\n".join(lost.lines()))
         if mend and report.drifting:
             repaired = _repair(conn, projection, chosen.operator, reason)
-    view = _view(report, repaired, asked=mend)
-    return Answer(_document(report, repaired), view, _code(report, repaired))
+    view = _view(report, lost, repaired, asked=mend)
+    return Answer(_document(report, lost, repaired), view, _code(report, repaired))
 
 
 def _repair(
@@ -77,7 +84,9 @@ def _code(report: Report, repaired: Repaired | None) -> int:
     return program.EXIT_FINDING
 
 
-def _document(report: Report, repaired: Repaired | None) -> dict[str, object]:
+def _document(
+    report: Report, lost: loss.Loss | None, repaired: Repaired | None
+) -> dict[str, object]:
     ledger, store = report.ledger, report.keydb
     return {
         "drifting": report.drifting,
@@ -96,11 +105,14 @@ def _document(report: Report, repaired: Repaired | None) -> dict[str, object]:
             "drifting": sorted(store.drifting),
             "drifts": store.drifts,
         },
+        "lost": lost,
         "repaired": repaired,
     }
 
 
-def _view(report: Report, repaired: Repaired | None, *, asked: bool) -> Group:
+def _view(
+    report: Report, lost: loss.Loss | None, repaired: Repaired | None, *, asked: bool
+) -> Group:
     ledger, store = report.ledger, report.keydb
     lines = _totals(report)
     lines += [
@@ -119,6 +131,8 @@ def _view(report: Report, repaired: Repaired | None, *, asked: bool) -> Group:
         lines.append(
             f"{count(len(repaired.corrections), 'correction')} appended; {_then(repaired)}"
         )
+    elif lost is not None:
+        lines += lost.lines()
     elif report.drifting:
         lines.append("next: ops reconcile --repair --reason '...'")
     elif asked:

@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg
 import structlog
 
-from services.ingest import metrics, received, service, store, traced
+from services.ingest import metrics, received, rehearsal, service, store, traced
 from services.ingest.core import DeadLetter, Judged
 from services.ingest.inbox import Inbox, InHand
 from services.ingest.pace import Pace
 from services.ingest.portion import Portion
 from services.ingest.turns import Batch, NotYet
-from shared import postgres, retry, tracing, worker
+from shared import postgres, retry, table_checks, tracing, worker
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -241,8 +241,9 @@ class Writer:
                 retry.lost(error)
 
     def prepare(self, conn: psycopg.Connection) -> None:
-        """Look at what is new at each connection. Raises `Refusal` for a schema not known."""
+        """Look at what is new at each connection. Raises `Refusal`, or `Unavailable` if unfit."""
         postgres.check_schema(conn)
+        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
         self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
         self.intake.rewritten = received.are_rewritten(conn)
         self.begin(conn)

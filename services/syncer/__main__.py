@@ -11,14 +11,14 @@ from functools import partial
 import psycopg
 from pydantic import Field
 
-from services.syncer import metrics, store
+from services.syncer import metrics, rehearsal, store
 from services.syncer.lineage import Lineage
 from services.syncer.loop import Loop
 from services.syncer.projection import Projection
 from services.syncer.reconciler import Reconciler
 from services.syncer.service import Syncer
 from services.syncer.upkeep import Upkeep
-from shared import keydb, postgres, program, retry, settings, worker
+from shared import keydb, postgres, program, retry, settings, table_checks, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
@@ -105,6 +105,7 @@ def _connected(
         doors.to_rabbitmq(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
+        table_checks.check(conn, rehearsal.STATEMENTS)
         lineage.follow(conn)
         fold_s = chosen.sync_fold_interval_seconds
         yield conn, Loop(conn, Syncer(conn, shown), broker, health, fold_s)

@@ -10,8 +10,8 @@ from typing import cast
 import psycopg
 
 from services.ingest import __main__ as ingest
-from services.ingest import store, waiting
-from shared import postgres
+from services.ingest import waiting
+from shared import postgres, transactions
 from shared.amqp import consumer
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.faults import dying
@@ -19,7 +19,7 @@ from tests.faults.mortal import MortalConnection, MortalConsumer, Statement
 
 DYING = dying.by_settings()
 NAMES = {
-    store.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
+    transactions.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
     waiting.PROMOTE: Statement("promotion", lambda given: len(given["ids"])),
 }
 

@@ -93,6 +93,20 @@ def test_a_trigger_that_is_disabled_or_gone_is_found(ops: Tool, conn: psycopg.Co
     assert "minutebook_truncated on initial_data" in found["found"]
 
 
+def test_tables_that_changed_so_that_they_would_lose_messages_are_found(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
+    conn.execute(
+        "ALTER TABLE historical_transactions DROP CONSTRAINT historical_transactions_message_id_key"
+    )
+    conn.execute("ALTER TABLE outbox ENABLE ROW LEVEL SECURITY")
+
+    assert failing(ops) == {
+        ("postgres", name) for name in ("tables", "message ids", "row-level security")
+    }
+
+
 def test_a_service_with_the_owners_rights_is_found(ops: Tool, dsn: str) -> None:
     what = ("postgres", "services' rights")
     with psycopg.connect(dsn, application_name="minutebook-syncer"):

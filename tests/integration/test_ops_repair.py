@@ -5,6 +5,7 @@ import pytest
 import redis
 
 from tests.support import commands, ledger, messages, servers, tool
+from tests.support.drift import behind_the_triggers
 from tests.support.tool import Tool
 
 
@@ -71,6 +72,50 @@ def test_differences_that_are_not_shown_are_counted(ops: Tool, conn: psycopg.Con
     assert "22 differences" in said
     assert said.count("is missing") == 20
     assert "and 2 more providers" in said
+
+
+@pytest.mark.parametrize(
+    ("persistence", "how"), [("UNLOGGED", "it is UNLOGGED"), ("LOGGED", "TRUNCATE or DELETE while")]
+)
+def test_a_history_that_lost_rows_is_not_repaired_into_the_balances(
+    persistence: str, how: str, ops: Tool, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    ledger.add(conn, 1, 600)
+    tick(ops, 2)
+    conn.execute(f"ALTER TABLE historical_transactions SET {persistence}")
+    kept = conn.execute("SELECT * FROM historical_transactions").fetchall()
+    behind_the_triggers(conn, "TRUNCATE historical_transactions")  # as a crash does
+    ledger.add(conn, 1, 5)
+
+    said = ops("reconcile").stdout
+    assert f"has lost {len(kept)} row that the balances count: {how}" in said
+    assert "next: ops reconcile --repair" not in said
+    refused = ops("reconcile", "--repair")
+    assert (refused.code, "--accept-loss" in refused.stderr) == (1, True)
+
+    conn.execute("ALTER TABLE historical_transactions SET LOGGED")
+    with conn.transaction(), conn.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.executemany(
+            "INSERT INTO historical_transactions OVERRIDING SYSTEM VALUE"
+            " VALUES (%s, %s, %s, %s, %s)",
+            kept,
+        )
+    assert ops.json("reconcile")["drifting"] == 0
+    tick(ops, 3)
+    ledger.assert_right(conn, store)
+
+
+def test_a_loss_that_is_accepted_is_repaired(
+    ops: Tool, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    ledger.add(conn, 1, 600)
+    tick(ops, 2)
+    behind_the_triggers(conn, "DELETE FROM historical_transactions")
+    assert "all rows" in ops("reconcile").stdout
+    ops.json("reconcile", "--repair", "--accept-loss", "--reason", "they were tests")
+    tick(ops, 3)
+    ledger.assert_right(conn, store)
 
 
 def test_what_was_not_counted_is_found_and_repaired_with_who_and_why(

@@ -1,0 +1,154 @@
+"""Tries on made-up rows what will be done to the user's tables, and takes all of it back.
+
+Triggers, constraints and types of theirs can be such that no catalogue tells what comes of it. The
+sequences are rewound with the rest, so that the next id is the one it would have been.
+"""
+
+import uuid
+from typing import LiteralString
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from shared import postgres
+from shared.errors import Refusal
+from shared.transactions import INSERT_TRANSACTIONS
+
+# For these single rows are refused, as they may be: they become dead letters. All rows are where no
+# ids are left, or a column that no message fills.
+FAULT_CLASSES = ("22", "23", "P0")
+FAULT_OF_ALL = ("2200H", "23502")
+
+# A sequence that is restarted is a new one, which is gone when the transaction is undone.
+SELECT_SEQUENCES: LiteralString = """
+SELECT s::text
+  FROM unnest(ARRAY[minutebook_transactions_sequence(),
+                    pg_get_serial_sequence('outbox', 'id')::regclass]) AS s
+"""
+REWIND = """
+DO $$
+DECLARE
+    was record;
+BEGIN
+    SELECT last_value, is_called INTO was FROM {sequence};
+    ALTER SEQUENCE {sequence} RESTART;
+    PERFORM setval({name}, was.last_value, was.is_called);
+END
+$$
+"""
+INSERT_PROVIDER: LiteralString = """
+INSERT INTO initial_data (id, provider_name, initial_value)
+OVERRIDING SYSTEM VALUE VALUES (1, 'Trial', 0)
+"""
+# One like those that are there, if there are any: their constraints let it pass.
+SELECT_LIKE: LiteralString = """
+SELECT p.id, coalesce(h.transaction_value, 1)
+  FROM initial_data p
+  LEFT JOIN historical_transactions h ON h.provider_id = p.id AND h.transaction_value IS NOT NULL
+ LIMIT 1
+"""
+AS_INGEST: LiteralString = "SET LOCAL minutebook.writer = 'ingest'"
+AS_ANYBODY: LiteralString = "SET LOCAL minutebook.writer = ''"
+CHANGES: tuple[LiteralString, ...] = (
+    "UPDATE initial_data SET provider_name = provider_name || '~' WHERE id = %(provider_id)s",
+    """
+    UPDATE historical_transactions SET transaction_value = -transaction_value
+     WHERE message_id = ANY (%(identities)s)
+    """,
+    "DELETE FROM historical_transactions WHERE message_id = ANY (%(identities)s)",
+)
+SELECT_IDS: LiteralString = """
+SELECT id
+  FROM historical_transactions
+ WHERE message_id = ANY (%(identities)s)
+"""
+SELECT_COUNTED: LiteralString = """
+SELECT (SELECT coalesce(sum(amount), 0)
+          FROM outbox
+         WHERE xid = pg_current_xact_id()
+           AND transaction_id = ANY (%(ids)s)),
+       (SELECT coalesce(sum(transaction_value), 0)
+          FROM historical_transactions
+         WHERE message_id = ANY (%(identities)s))
+"""
+
+log = structlog.get_logger()
+
+
+def run(conn: psycopg.Connection) -> None:
+    """Raise `Refusal` if something does not work that will be needed. Nothing stays of it."""
+    with conn.transaction(force_rollback=True):
+        for (sequence,) in conn.execute(SELECT_SEQUENCES).fetchall():
+            rewind = sql.SQL(REWIND).format(sequence=sql.SQL(sequence), name=sql.Literal(sequence))
+            conn.execute(rewind)
+        try:
+            _store_and_change(conn)
+        except psycopg.Error as error:
+            if not _is_fault(error):
+                words = f"storing a transaction was tried and failed: {postgres.detail(error)}"
+                raise Refusal(words) from error
+            log.warning("trial_refused", error=postgres.detail(error))
+
+
+def _store_and_change(conn: psycopg.Connection) -> None:
+    like = conn.execute(SELECT_LIKE).fetchone()
+    if like is None:
+        try:
+            conn.execute(INSERT_PROVIDER)
+        except psycopg.errors.IntegrityError as error:  # columns of theirs that we cannot fill
+            log.warning("trial_refused", error=postgres.detail(error))
+            return
+        like = (1, 1)
+    name = f"minutebook trial {uuid.uuid4()}"
+    try:
+        with conn.transaction():
+            identities = _store(conn, like, [name, name.upper(), f"{name} "])
+    except psycopg.errors.UniqueViolation:  # an index of theirs may allow one only
+        identities = _store(conn, like, [name])
+    if not identities:
+        log.warning("trial_refused", error="a trigger let no row be made")
+        return
+    ids = [one for (one,) in conn.execute(SELECT_IDS, {"identities": identities})]
+    _check_counted(conn, identities, ids)
+    for change in CHANGES:
+        try:
+            with conn.transaction():  # a savepoint: they may forbid changes, as of a history
+                conn.execute(change, {"provider_id": like[0], "identities": identities})
+        except psycopg.Error as error:
+            if not _is_fault(error):
+                raise
+        _check_counted(conn, identities, ids)
+
+
+def _store(conn: psycopg.Connection, like: tuple[int, int], identities: list[str]) -> list[str]:
+    """Store a transaction `like` (provider, value) under each of the identities; return those."""
+    provider_id, value = like
+    batch = {
+        "provider_ids": [provider_id] * len(identities),
+        "values": [value] * len(identities),
+        "identities": identities,
+    }
+    conn.execute(AS_INGEST)
+    stored = [one for (one,) in conn.execute(INSERT_TRANSACTIONS, batch, binary=True)]
+    if stored and set(stored) != set(identities):
+        raise Refusal(
+            f"of the messages {identities} those stored were {stored}: something, a trigger"
+            " perhaps, changes message_id or takes different ones for the same"
+        )
+    if conn.execute(INSERT_TRANSACTIONS, batch, binary=True).fetchall() and stored:
+        raise Refusal("the same messages were stored twice")
+    conn.execute(AS_ANYBODY)
+    return stored
+
+
+def _check_counted(conn: psycopg.Connection, identities: list[str], ids: list[int]) -> None:
+    made = {"identities": identities, "ids": ids}
+    counted, there = conn.execute(SELECT_COUNTED, made).fetchall()[0]
+    if counted != there:
+        raise Refusal(f"a change passes by our triggers: {counted} counted of {there}")
+
+
+def _is_fault(error: psycopg.Error) -> bool:
+    state = error.sqlstate or ""
+    return state[:2] in FAULT_CLASSES and state not in FAULT_OF_ALL

@@ -1,0 +1,62 @@
+"""Whether work can succeed with the tables as they are: asked before it begins.
+
+By `python -m migrations`, before it adopts tables and after every run, and by the services at each
+start, since anybody can change tables later. Takes some milliseconds, and changes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import LiteralString
+
+import psycopg
+import structlog
+
+from shared import postgres
+from shared.errors import Refusal, StatementFailed, Unavailable
+from shared.table_problems import problems
+
+log = structlog.get_logger()
+
+
+def refuse(conn: psycopg.Connection) -> None:
+    """Raise `Refusal` if anything serious is wrong with the tables; log the rest."""
+    if words := _serious(conn):
+        raise Refusal(words)
+
+
+def check(
+    conn: psycopg.Connection, statements: Sequence[LiteralString], *, stores: bool = False
+) -> None:
+    """Find out whether a service can work, with its own rights.
+
+    Raises `Unavailable` with the reason, so that it waits until somebody has mended that: Postgres
+    refuses one of its `statements`; or it `stores` transactions, and something is seriously wrong.
+    All other problems are logged.
+    """
+    with postgres.translating():
+        if words := _serious(conn):
+            if stores:
+                raise Unavailable("postgres", words)
+            log.error("table_problem", problem=words)
+        _rehearse(conn, statements)
+
+
+def _serious(conn: psycopg.Connection) -> str:
+    found = problems(conn)
+    for one in found:
+        if not one.serious:
+            log.warning("table_problem", problem=str(one))
+    return "; ".join(str(one) for one in found if one.serious)
+
+
+def _rehearse(conn: psycopg.Connection, statements: Sequence[LiteralString]) -> None:
+    """Have each planned and not executed: that takes its rights, its columns, its unique index."""
+    nothing: defaultdict[str, object] = defaultdict(lambda: None)
+    for statement in statements:
+        try:
+            conn.execute("EXPLAIN " + statement, nothing, prepare=False)
+        except postgres.TROUBLE:
+            raise
+        except psycopg.Error as error:
+            says = f"refuses what this login has to do: {postgres.detail(error)}"
+            raise StatementFailed("postgres", says, error.diag.message_hint) from error

@@ -1,0 +1,27 @@
+"""How transactions become rows with their outbox rows: ingest's way, tried before it is needed."""
+
+from typing import LiteralString
+
+# The conflict target is named: without one, a clash of primary keys (a sequence behind ids that
+# were loaded explicitly) would pass for a duplicate, and the money would be gone.
+INSERT_TRANSACTIONS: LiteralString = """
+WITH batch AS (
+    SELECT *
+      FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
+           WITH ORDINALITY AS b (provider_id, value, message_id, n)
+), stored AS (
+    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+    SELECT b.provider_id, b.value, b.message_id
+      FROM batch b
+      JOIN initial_data p ON p.id = b.provider_id
+     ORDER BY b.n
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, provider_id, transaction_value, message_id
+), noted AS (
+    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
+    SELECT id, provider_id, transaction_value, 'added'
+      FROM stored
+)
+SELECT message_id
+  FROM stored
+"""

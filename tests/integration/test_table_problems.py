@@ -1,0 +1,190 @@
+"""Tables that would lose transactions, or store none, are refused in words, at any time."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+import pytest
+
+from migrations import runner
+from services.ingest import rehearsal
+from services.syncer import rehearsal as syncers
+from shared import table_checks
+from shared.errors import Refusal, Unavailable
+from tests.support import ledger, messages, roles, servers
+from tests.support.eventually import eventually
+from tests.support.messages import (
+    body,
+    counted,
+    dead_letters,
+    ingest_connection,
+    received,
+    rows,
+    store_batch,
+    truth,
+)
+from tests.support.table_changes import HARMLESS, NOT_ADOPTED, THEIR_TABLES, UNFIT, USELESS
+
+LOGINS = {"ingest": rehearsal.STATEMENTS, "syncer": syncers.STATEMENTS}
+TAKEN_AWAY: dict[str, tuple[str, LiteralString]] = {
+    "ingest": ("ingest", "REVOKE INSERT (amount) ON outbox FROM minutebook_ingest"),
+    "ingest, a function": (
+        "ingest",
+        "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM minutebook_ingest",
+    ),
+    "ingest, by a policy": (
+        "ingest",
+        "ALTER TABLE historical_transactions ENABLE ROW LEVEL SECURITY",
+    ),
+    "syncer": ("syncer", "REVOKE SELECT ON tick FROM minutebook_syncer"),
+    "syncer, by a policy": ("syncer", "ALTER TABLE outbox ENABLE ROW LEVEL SECURITY"),
+}
+
+
+@pytest.fixture
+def theirs(empty_dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute(THEIR_TABLES)
+        yield conn
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: servers.Postgres) -> Iterator[psycopg.Connection]:
+    """An empty database for all that is taken back."""
+    with (
+        postgres_server.database("template0") as dsn,
+        psycopg.connect(dsn, autocommit=True) as conn,
+    ):
+        yield conn
+
+
+@pytest.fixture
+def undone(database: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    with database.transaction(force_rollback=True):
+        database.execute(THEIR_TABLES)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def migrated(postgres_server: servers.Postgres) -> Iterator[psycopg.Connection]:
+    with postgres_server.database() as dsn, psycopg.connect(dsn, autocommit=True) as conn:
+        yield conn
+
+
+def tables(conn: psycopg.Connection) -> list[tuple[str, str]]:
+    columns = (
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute"
+        " WHERE attrelid > 16384 AND attrelid::regclass::text !~ '^pg_toast' ORDER BY 1, 2"
+    )
+    return conn.execute(columns).fetchall()
+
+
+@pytest.mark.parametrize("change", NOT_ADOPTED)
+def test_tables_that_would_lose_or_refuse_transactions_are_not_adopted(
+    change: str, undone: psycopg.Connection
+) -> None:
+    statement, words = NOT_ADOPTED[change]
+    undone.execute(statement)
+    before = tables(undone)
+    with pytest.raises((Refusal, psycopg.errors.RaiseException)) as caught:
+        runner.apply(undone, runner.read())
+    assert words in str(caught.value)
+    assert tables(undone) == before
+
+
+@pytest.mark.parametrize("change", UNFIT)
+def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on(
+    change: str, migrated: psycopg.Connection
+) -> None:
+    statement, words = UNFIT[change]
+    with migrated.transaction(force_rollback=True):
+        migrated.execute(statement)
+        with pytest.raises(Unavailable) as caught:
+            table_checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+        assert words in str(caught.value)
+        table_checks.check(migrated, syncers.STATEMENTS)
+
+
+@pytest.mark.parametrize("what", USELESS)
+def test_beside_a_unique_index_that_is_of_no_use_comes_one_of_ours(
+    what: str, theirs: psycopg.Connection, empty_dsn: str
+) -> None:
+    for statement in USELESS[what]:
+        with contextlib.suppress(psycopg.errors.UniqueViolation):
+            theirs.execute(statement)
+    runner.apply(theirs, runner.read())
+    with ingest_connection(empty_dsn) as conn:
+        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        twice = [received(body(1, 600), "PAY-1"), received(body(2, 5), "pay-1", tag=2)]
+        assert store_batch(conn, twice).inserted == 2
+        assert store_batch(conn, twice).duplicates == 2
+    assert counted(theirs) == truth(theirs) == {1: 1900, 2: 1805}
+    assert dead_letters(theirs) == []
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_is_no_harm_is_adopted_and_the_trial_leaves_no_trace(
+    what: str, theirs: psycopg.Connection, empty_dsn: str
+) -> None:
+    theirs.execute(HARMLESS[what])
+    before = rows(theirs)
+    runner.apply(theirs, runner.read())
+    assert rows(theirs) == before
+    assert theirs.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    with ingest_connection(empty_dsn) as conn:
+        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        assert store_batch(conn, [received(body(1, 600), "PAY-1")]).inserted == 1
+    newest = "SELECT max(h.id), max(o.id) FROM historical_transactions h, outbox o"
+    assert theirs.execute(newest).fetchone() == (4, 1)
+    if "foreign key" in what:
+        theirs.execute("DELETE FROM initial_data WHERE id = 1")
+    assert counted(theirs) == truth(theirs)
+
+
+def test_an_empty_database_is_tried_too_and_begins_with_the_first_ids(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    assert conn.execute("SELECT count(*) FROM initial_data").fetchone() == (0,)
+    assert ledger.add_provider(conn, "Visa", 1000) == 1
+    with ingest_connection(dsn) as ours:
+        store_batch(ours, [received(body(1, 600), "a")])
+    assert conn.execute("SELECT max(id) FROM historical_transactions").fetchone() == (1,)
+
+
+@pytest.fixture
+def logins(conn: psycopg.Connection) -> Iterator[None]:
+    roles.make_logins(conn)
+    yield
+    for login in roles.LOGINS:
+        conn.execute(f'DROP ROLE "{login}"')
+
+
+@pytest.mark.parametrize("what", TAKEN_AWAY)
+def test_a_login_that_may_not_do_its_work_says_so_and_one_that_may_changes_nothing(
+    what: str, dsn: str, conn: psycopg.Connection, logins: None
+) -> None:
+    login, statement = TAKEN_AWAY[what]
+    spent = "SELECT string_agg(coalesce(last_value, 0)::text, ' ') FROM pg_sequences"
+    before = conn.execute(spent).fetchone()
+    options = "-c row_security=off"
+    with psycopg.connect(roles.dsn_of(login, dsn), autocommit=True, options=options) as ours:
+        table_checks.check(ours, LOGINS[login], stores=login == "ingest")
+        conn.execute(statement)
+        with pytest.raises(Unavailable, match="refuses what this login has to do: 42501"):
+            table_checks.check(ours, LOGINS[login], stores=login == "ingest")
+    assert conn.execute(spent).fetchone() == before
+
+
+def test_ingest_waits_with_the_reason_until_the_table_is_mended_and_then_stores(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    messages.add_providers(conn)
+    conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
+    messages.publish(amqp_url, body(1, 600))
+    with messages.ingest(dsn, amqp_url) as ingest:
+        eventually(lambda: "is UNLOGGED: a crash" in ingest.health()[1])
+        assert ingest.health()[0] == 503
+        conn.execute("ALTER TABLE historical_transactions SET LOGGED")
+        eventually(lambda: rows(conn) == [(1, 600)], 15)
+        assert ingest.process.poll() is None
