@@ -11,6 +11,7 @@ import psycopg
 from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from shared import session_settings
 from shared.errors import Refusal, StatementFailed, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
@@ -21,13 +22,12 @@ SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 CONNECT_TIMEOUT_S = 5
 LIMITS = (
     "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
-    " -c default_transaction_isolation=read\\ committed -c client_encoding=UTF8 -c jit=off"
-    # Rows hidden by a policy must be an error, never a wrong balance.
-    " -c row_security=off"
+    " -c idle_session_timeout=0 -c jit=off"
     # The server, too, must notice that a client is gone: it holds locks for us.
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     " -c tcp_user_timeout=15s"
 )
+"""What a DSN may change, and a role or a database may not."""
 KEEPALIVE = {
     "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
@@ -82,7 +82,7 @@ def connection(
     """Open a connection in autocommit mode and close it at the end; never repaired, never shared.
 
     `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside, and
-    `Refusal` for a server that is too old.
+    `Refusal` for a server that is too old, or set so that we would go wrong.
     """
     with (
         translating(),
@@ -92,6 +92,7 @@ def connection(
     ):
         check_version(conn.info.server_version)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
+        session_settings.prepare(conn)
         yield conn
 
 

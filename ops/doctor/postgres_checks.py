@@ -9,6 +9,7 @@ from ops.doctor import core, postgres_store, rights_checks
 from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
+from shared import session_settings
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN
 from shared.table_problems import TOPICS, Problem, problems
 
@@ -20,8 +21,9 @@ XID_AGE_WARN, XID_AGE_FAIL = 1_000_000_000, 1_900_000_000
 
 
 def look(conn: psycopg.Connection) -> Iterator[Check]:
-    """Yield all checks; `conn` has no settings but the server's own."""
+    """Yield all checks; `conn` comes with no settings but the server's own."""
     named = postgres_store.settings(conn)
+    session_settings.pin(conn)  # for our questions, after those about settings
     yield from durable(named)
     version = postgres_store.schema(conn)
     yield core.check(
@@ -77,6 +79,13 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
         fail=named["session_replication_role"] == "replica",
         advice="set it to origin: with replica our triggers do not see changes",
     )
+    for name in ("zero_damaged_pages", "ignore_checksum_failure"):
+        yield say(
+            name,
+            named[name],
+            fail=named[name] == "on",
+            advice="RESET it, for the role and the database too: rows of a damaged page vanish",
+        )
     yield say(
         "transaction_read_only",
         named["transaction_read_only"],

@@ -15,6 +15,8 @@ SETTINGS = (
     "server_encoding",
     "server_version_num",
     "session_replication_role",
+    "zero_damaged_pages",
+    "ignore_checksum_failure",
     "transaction_read_only",
 )
 

@@ -1,5 +1,6 @@
 """The outbox's partitions under test."""
 
+from datetime import datetime
 from typing import LiteralString
 
 import psycopg
@@ -8,6 +9,13 @@ ATTACHED: LiteralString = (
     "SELECT inhrelid::regclass::text FROM pg_inherits"
     " WHERE inhparent = 'outbox'::regclass ORDER BY 1"
 )
+SPANS: LiteralString = r"""
+SELECT relname, b[1]::timestamptz AS begins, b[2]::timestamptz
+  FROM pg_class c, regexp_match(pg_get_expr(relpartbound, oid), '\(''(.+)''\) TO \(''(.+)''\)') AS b
+ WHERE relname ~ '^outbox_2'
+   AND relkind = 'r'
+ ORDER BY begins
+"""
 IN_DEFAULT: LiteralString = "SELECT count(*) FROM ONLY outbox_default"
 
 
@@ -25,3 +33,8 @@ def drop_made(conn: psycopg.Connection) -> None:
     """Leave the outbox with the default partition only, as if the syncer was long away."""
     for name in made(conn):
         conn.execute(f"DROP TABLE {name}")
+
+
+def spans(conn: psycopg.Connection) -> list[tuple[str, datetime, datetime]]:
+    """Return the name of each partition that was made, and what it covers, in order of time."""
+    return conn.execute(SPANS).fetchall()
