@@ -1,9 +1,6 @@
 -- The W3C trace context that a transaction's message came with, if ingest was told to trace: the
 -- tick that counts the row links to it. No default, so nothing is rewritten; existing partitions get
 -- the column with their parent, later ones are made like it.
---
--- It waits for open transactions that wrote to the outbox, and others wait behind it: hence briefly.
-SET LOCAL lock_timeout = '5s';
 ALTER TABLE outbox ADD COLUMN traceparent text;
 
 -- As in 0005, for whatever columns there are: a row that moves keeps all of them.

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
 import structlog
 from pydantic import Field, Secret
 
-from migrations import adoption, rights, runner
+from migrations import adoption, locks, rights, runner
 from shared import logs, output, postgres, program, retry, settings, table_checks
 from shared.errors import Refusal, StatementFailed, Unavailable
 
@@ -34,6 +35,12 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_ingest_password: Secret[str] = _password("ingest")
     postgres_syncer_password: Secret[str] = _password("syncer")
     postgres_ops_password: Secret[str] = _password("ops")
+    migration_lock_wait_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=86_400,
+        description="how long to try for locks that others hold; exit 1 then",
+    )
 
     def passwords(self) -> dict[str, str]:
         """Return the logins to make or renew, with their passwords."""
@@ -64,10 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = program.stop_on_signals()
     try:
         for attempt in retry.connecting(stop, give_up_after_s=GIVE_UP_AFTER_S):
-            with attempt, postgres.connection(configured, application="migrate") as conn:
+            with (
+                attempt,
+                postgres.connection(configured, application="migrate") as conn,
+                postgres.connection(configured, application="migrate-watch") as watch,
+            ):
                 if chosen.status:
                     return status(conn)
-                return migrate(conn, widen=chosen.widen, passwords=configured.passwords())
+                patiently = locks.Patience(
+                    conn, watch, stop, configured.migration_lock_wait_seconds
+                )
+                return migrate(conn, configured.passwords(), patiently, widen=chosen.widen)
     except Refusal as refusal:
         log.error("refused", reason=str(refusal))
         return program.EXIT_FINDING
@@ -80,19 +94,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return program.EXIT_UNREACHABLE
 
 
-def migrate(conn: psycopg.Connection, *, widen: bool, passwords: Mapping[str, str]) -> int:
+def migrate(
+    conn: psycopg.Connection,
+    passwords: Mapping[str, str],
+    patiently: locks.Patiently,
+    *,
+    widen: bool,
+) -> int:
     """Apply what is missing, grant what is not granted, make the logins of `passwords`.
 
     On the first time also report what the user's tables hold. Raises `Refusal` if the services
     could not work with the tables as they are.
     """
-    applied = runner.apply(conn, runner.read())
+    applied = runner.apply(conn, runner.read(), patiently)
     if any(one.version == runner.FIRST_VERSION for one in applied):
         adoption.report(conn)
     if widen:
-        adoption.widen(conn)
-    rights.grant(conn)
-    rights.ensure_logins(conn, passwords)
+        patiently("--widen", partial(adoption.widen, conn))
+    patiently("rights", partial(rights.grant, conn))
+    patiently("logins", partial(rights.ensure_logins, conn, passwords))
     table_checks.refuse(conn)  # whoever changed what since the last run
     log.info("schema_current", applied=len(applied))
     return 0

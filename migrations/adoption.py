@@ -36,6 +36,8 @@ SELECT 'providers_without_initial_value', count(*)
   FROM initial_data
  WHERE initial_value IS NULL
 """
+# All at once and first: a wait that is given up must not undo a rewriting.
+LOCK: LiteralString = "LOCK TABLE initial_data, historical_transactions IN ACCESS EXCLUSIVE MODE"
 SELECT_TYPE: LiteralString = """
 SELECT atttypid::regtype::text
   FROM pg_attribute
@@ -75,21 +77,25 @@ def widen(conn: psycopg.Connection) -> list[str]:
     """
     widened: list[str] = []
     with conn.transaction():
-        for relation, name in WIDENABLE:
-            row = conn.execute(SELECT_TYPE, {"relation": relation, "name": name}).fetchone()
-            if row and row[0] in ("smallint", "integer"):
-                log.warning(
-                    "column_widened", column=f"{relation}.{name}", note="rewrites the table"
+        narrow = [column for column in WIDENABLE if _is_narrow(conn, *column)]
+        if narrow:
+            conn.execute(LOCK)
+        for relation, name in narrow:
+            log.warning("column_widened", column=f"{relation}.{name}", note="rewrites the table")
+            conn.execute(
+                sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE bigint").format(
+                    sql.Identifier(relation), sql.Identifier(name)
                 )
-                conn.execute(
-                    sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE bigint").format(
-                        sql.Identifier(relation), sql.Identifier(name)
-                    )
-                )
-                widened.append(f"{relation}.{name}")
+            )
+            widened.append(f"{relation}.{name}")
         for relation in ("initial_data", "historical_transactions"):
             widened += _widen_sequence(conn, relation)
     return widened
+
+
+def _is_narrow(conn: psycopg.Connection, relation: str, name: str) -> bool:
+    row = conn.execute(SELECT_TYPE, {"relation": relation, "name": name}).fetchone()
+    return row is not None and row[0] in ("smallint", "integer")
 
 
 def _widen_sequence(conn: psycopg.Connection, relation: str) -> list[str]:

@@ -10,13 +10,14 @@ because then nobody can say what the database holds.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
 import structlog
 
-from migrations import trial
+from migrations import locks, trial
 from shared import table_checks
 from shared.errors import Refusal
 from shared.postgres import SCHEMA_NEEDED
@@ -30,7 +31,7 @@ FIRST_VERSION = 1
 
 LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('minutebook:migrate', 0))"
 UNLOCK: LiteralString = "SELECT pg_advisory_unlock(hashtextextended('minutebook:migrate', 0))"
-# A migration waits for writers as long as it takes; a service's limits do not suit it.
+# A migration takes its time, but for the waits that `locks` limits.
 UNLIMITED: LiteralString = "SET statement_timeout = 0; SET lock_timeout = 0"
 CREATE_LEDGER: LiteralString = """
 CREATE TABLE IF NOT EXISTS schema_migration (
@@ -87,21 +88,26 @@ def read(folder: Path = FOLDER) -> list[Migration]:
     return found
 
 
-def apply(conn: psycopg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
+def apply(
+    conn: psycopg.Connection,
+    migrations: Sequence[Migration],
+    patiently: locks.Patiently = locks.at_once,
+) -> list[Migration]:
     """Apply what is missing and return it; an empty list when there was nothing to do.
 
     Raises `Refusal` before anything changes: an edited or missing file, a table of somebody else
     under one of our names, a database that is not in UTF-8.
     """
     conn.execute(UNLIMITED)
-    conn.execute(LOCK)
+    patiently("the lock of another migration", lambda: conn.execute(LOCK))
     try:
         missing = pending(conn, migrations)
         if missing and missing[0].version == FIRST_VERSION:
-            _adopt(conn, missing)
-        else:
-            for migration in missing:
-                _apply_one(conn, migration)
+            patiently("adoption", partial(_adopt, conn, missing))
+            return missing
+        for migration in missing:
+            name = f"migration {migration.version} ({migration.name})"
+            patiently(name, partial(_apply_one, conn, migration))
         return missing
     finally:
         conn.execute(UNLOCK)
