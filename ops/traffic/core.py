@@ -5,6 +5,9 @@ from services.ingest.body import Limits, Unfit, decode
 from services.ingest.identity import check_identity
 from shared.amqp.producer import Outgoing
 
+BODY_BYTES_MAX = 2**24
+"""The most that ingest can be told to take. Above its own limit a broker closes the connection."""
+
 
 def message(
     draft: Draft, batch: str, limits: Limits, *, checked: bool = True
@@ -18,6 +21,8 @@ def message(
         check_identity(identity)
         if checked:
             decode(draft.body, limits)
+        elif len(draft.body) > BODY_BYTES_MAX:
+            raise Unfit("too_large", f"{len(draft.body)} bytes; no more than {BODY_BYTES_MAX} go")
     except Unfit as unfit:
         return Invalid(draft.line, f"{unfit.reason}: {unfit.error}")
     return Outgoing(draft.body, identity)

@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 GIVE_UP_AFTER_S = 30.0
 CONNECTIONS_IN_VAIN_MAX = 5
 """So many connections in a row that broke before anything was decided, and it gives up."""
-PAUSE_S = 1.0
+PAUSE_S = 0.5
 FLUSH_S = 1.0
 LAST_CONFIRMS_S = 5.0
 """How long confirms are awaited once a person said stop."""

@@ -152,6 +152,50 @@ def test_load_stops_when_asked_and_says_what_was_confirmed(ops: Tool, dsn: str) 
     assert sum(map(len, sums.values())) == done["confirmed"]
 
 
+def test_a_broker_that_hangs_up_at_each_message_is_given_up_with_its_words(
+    ops: Tool, rabbitmq_server: servers.Rabbitmq
+) -> None:
+    vhost = urlsplit(ops.settings["RABBITMQ_URL"]).path.strip("/")
+    nothing = {"configure": "", "write": "", "read": ""}
+    rabbitmq_server.manage("PUT", f"permissions/{vhost}/{servers.USER}", nothing)
+
+    done = ops.json("send", "1=600", code=3)
+
+    assert "ACCESS_REFUSED" in done["error"]["detail"]
+    assert (done["undecided"], done["advice"][:30]) == (1, "send the same again with --bat")
+
+
+def test_an_identity_that_amqp_cannot_carry_is_not_taken_for_the_connections_fault(
+    amqp_url: str, ops: Tool
+) -> None:
+    decided: list[str] = []
+    chosen = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
+
+    with producing(chosen, messages.QUEUE, lambda _, fate: decided.append(fate), name="t") as one:
+        for identity in ("x" * 256, "\udcff"):
+            with pytest.raises(ValueError, match="identity|surrogates"):
+                one.put(Outgoing(b"{}", identity), threading.Event())
+        one.put(Outgoing(b"{}", "m" * 255), threading.Event())
+        assert one.flush(10)
+
+    assert decided == ["confirmed"]
+
+
+def test_reading_standard_input_ends_when_asked_and_nothing_is_sent(ops: Tool) -> None:
+    for signal_, codes in ((signal.SIGTERM, {1, 130}), (signal.SIGINT, {1, 130})):
+        reads, writes = os.pipe()
+        with (
+            ops.started("send", "--file", "-", stdin=reads) as process,
+            contextlib.closing(os.fdopen(writes, "wb", buffering=0)) as pipe,
+        ):
+            os.close(reads)
+            pipe.write(b'{"id": 1, "value": 6}\n')
+            eventually(lambda taken=taken_all(pipe): taken())
+            process.send_signal(signal_)
+            assert process.wait(30) in codes
+    assert taken(ops) == []
+
+
 def test_a_rate_is_not_exceeded(ops: Tool) -> None:
     done = ops.json("load", "--rate", "100", "--provider", "1", "--for", "1")
 

@@ -38,6 +38,13 @@ def test_what_ingest_would_bury_is_held_back_unless_told_otherwise() -> None:
     assert message(bad, "b", LIMITS, checked=False) == Outgoing(b"no", "n")
 
 
+def test_a_body_at_which_a_broker_hangs_up_is_held_back_even_unchecked() -> None:
+    found = message(Draft(2, b"x" * (2**24 + 1)), "b", LIMITS, checked=False)
+
+    assert isinstance(found, Invalid)
+    assert found.why.startswith("too_large")
+
+
 @pytest.mark.parametrize("identity", ["x" * 300, "é" * 128, "\udcff", "a\0b"])
 @pytest.mark.parametrize("checked", [True, False])
 def test_an_identity_that_cannot_be_sent_is_its_own_lines_fault(
