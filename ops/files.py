@@ -33,8 +33,11 @@ def writing(path: str, *, in_container: bool = False) -> Iterator[Writer]:
             yield _Standard()
             _Standard.check()
             return
-        if in_container:
-            _refuse_what_would_be_gone(Path(path))
+        if in_container and gone_with_container(Path(path)):
+            raise Refusal(
+                f"{path} would be gone with this container: write to standard output"
+                " (docker compose run --rm -T ops ... > FILE), or mount a folder (run -v)"
+            )
         with Path(path).open("wb") as file:
             yield file
     except BrokenPipeError:
@@ -61,16 +64,12 @@ class _Standard:
             raise error
 
 
-def _refuse_what_would_be_gone(path: Path) -> None:
+def gone_with_container(path: Path) -> bool:
+    """Say whether a file made there by a container of ours is gone with it."""
     if path.exists() and not path.is_file():
-        return  # a terminal, a pipe
+        return False  # a terminal, a pipe
     folder = path.resolve().parent
-    mount = next(one for one in (folder, *folder.parents) if one.is_mount())
-    if mount in GONE_WITH_CONTAINER:
-        raise Refusal(
-            f"{path} would be gone with this container: write to standard output"
-            " (docker compose run --rm -T ops ... > FILE), or mount a folder (run -v)"
-        )
+    return next(one for one in (folder, *folder.parents) if one.is_mount()) in GONE_WITH_CONTAINER
 
 
 def _named(path: str) -> str:

@@ -25,11 +25,17 @@ def table(*columns: str, numbers: Collection[str] = ()) -> Table:
 
 
 def width(console: Console, view: RenderableType) -> int:
-    """Return how wide `view` has to be printed: as the terminal is, but for numbers that need more.
+    """Return how wide `view` has to be printed: as the terminal is, or wider for what is not cut.
 
     The terminal then goes on in its next line, and nothing is lost.
     """
-    return max(console.width, *(_needed(one) for one in _tables(view)), 1)
+    return max(console.width, *(_needed(one) for one in _tables(view)), _whole(view), 1)
+
+
+def _whole(view: RenderableType) -> int:
+    if not isinstance(view, Text) or not view.no_wrap:
+        return 0
+    return max(map(cell_len, view.plain.splitlines()), default=0)
 
 
 def _tables(view: RenderableType) -> Iterator[Table]:

@@ -33,7 +33,7 @@ Examples:
 """
 
 
-class SendSettings(deployment.QueueSettings, deployment.BodySettings):
+class SendSettings(deployment.QueueSettings, deployment.BodySettings, deployment.PlaceSettings):
     """Where to send to, and what ingest takes."""
 
 
@@ -148,7 +148,10 @@ def _sent(
     stop = program.stop_on_signals()
     total = sum(one.batch.lines for one in sources)
     messages = chain.from_iterable(one.messages() for one in sources)
-    with unconfirmed.kept(given["unconfirmed"]) as rest, bar("confirmed", total) as progress:
+    with (
+        unconfirmed.kept(given["unconfirmed"], in_container=chosen.in_compose) as rest,
+        bar("confirmed", total) as progress,
+    ):
 
         def on_fate(message: Outgoing, fate: Fate) -> None:
             progress(1)
@@ -167,8 +170,9 @@ def _sent(
         **found,
         "not_sent": total - sender.fates.total() - len(sender.undecided),
         "stopped": stop.is_set(),
-        "unconfirmed_file": given["unconfirmed"] if rest.lines else "",
+        "unconfirmed_file": given["unconfirmed"] if rest.lines and not rest.trouble else "",
         "unconfirmed_lines": rest.lines,
+        "unconfirmed_trouble": rest.trouble,
     }
 
 

@@ -17,14 +17,14 @@ def message(
     Unless told otherwise what ingest would make a dead letter of is held back.
     """
     identity = draft.message_id or f"{batch}:{draft.line}"
+    if not checked:  # by ingest's limit; still, no broker takes any size
+        limits = Limits(BODY_BYTES_MAX)
     try:
         check_identity(identity)
-        if checked:
-            decode(draft.body, limits)
-        elif len(draft.body) > BODY_BYTES_MAX:
-            raise Unfit("too_large", f"{len(draft.body)} bytes; no more than {BODY_BYTES_MAX} go")
+        decode(draft.body, limits)
     except Unfit as unfit:
-        return Invalid(draft.line, f"{unfit.reason}: {unfit.error}")
+        if checked or unfit.reason in ("bad_identity", "too_large"):
+            return Invalid(draft.line, f"{unfit.reason}: {unfit.error}")
     return Outgoing(draft.body, identity)
 
 

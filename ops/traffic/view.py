@@ -60,7 +60,8 @@ def answer(sender: Sender, found: dict[str, Any], queue: str) -> Answer:
     code = program.EXIT_FINDING if unsent or not sender.complete else 0
     if sender.failure is not None:
         code = program.EXIT_UNREACHABLE
-    return Answer(found, Text("\n".join(_says(found, queue))), code)
+    # Not folded: what is to be typed next is copied from it.
+    return Answer(found, Text("\n".join(_says(found, queue)), no_wrap=True), code)
 
 
 def advice(sources: Sequence[Source], kept: str, flags: Sequence[str]) -> str:
@@ -94,6 +95,8 @@ def _says(found: dict[str, Any], queue: str) -> Iterator[str]:
         yield f"gave up: {found['error']['detail']}"
     if found.get("unconfirmed_file"):
         yield f"{found['unconfirmed_lines']:,} not confirmed are in {found['unconfirmed_file']}"
+    if found.get("unconfirmed_trouble"):
+        yield f"what was not confirmed could not be written: {found['unconfirmed_trouble']}"
     if found.get("advice"):
         yield f"to go on: {found['advice']} (what has arrived already counts once)"
     yield from _of_input(found)

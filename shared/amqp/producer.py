@@ -143,6 +143,8 @@ class Producer:
             with contextlib.suppress(Exception):  # the loop may end at this very moment
                 self._connection.ioloop.add_callback_threadsafe(self._hang_up)
             self._thread.join(CLOSE_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._connection.ioloop.close()
         with self._changed:
             self._closed = True  # a broker that stood still may answer after all: too late
 
