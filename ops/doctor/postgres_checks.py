@@ -5,7 +5,13 @@ from functools import partial
 
 import psycopg
 
-from ops.doctor import core, postgres_store, rights_checks
+from ops.doctor import (
+    collation_checks,
+    core,
+    postgres_store,
+    rights_checks,
+    sequence_checks,
+)
 from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
@@ -15,9 +21,10 @@ from shared.table_problems import TOPICS, Problem, problems
 
 SERVER = "postgres"
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20
-USED_WARN, USED_FAIL = 0.75, 0.95
 OPEN_WARN_S = 300.0
-XID_AGE_WARN, XID_AGE_FAIL = 1_000_000_000, 1_900_000_000
+PARTITIONS_MANY = 100
+"""Any retention needs some thirty at most."""
+ID_AGE_WARN, ID_AGE_FAIL = 1_000_000_000, 1_900_000_000
 
 
 def look(conn: psycopg.Connection) -> Iterator[Check]:
@@ -37,9 +44,9 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
         return
     yield from room(postgres_store.load(conn), named)
     yield from tables(problems(conn))
-    yield rights_checks.look(conn)
-    for ids in postgres_store.ids(conn):
-        yield exhaustion(*ids)
+    yield collation_checks.look(conn)
+    yield from sequence_checks.look(conn)
+    yield from rights_checks.look(conn)
 
 
 def durable(named: Mapping[str, str]) -> Iterator[Check]:
@@ -132,14 +139,15 @@ def room(load: Load, named: Mapping[str, str]) -> Iterator[Check]:
         " xact_start, and pg_prepared_xacts: what it wrote counts only once it"
         " commits, and partitions wait for it",
     )
-    yield say(
-        "transaction ids",
-        f"{load.xid_age:,} old",
-        fail=load.xid_age > XID_AGE_FAIL,
-        warn=load.xid_age > XID_AGE_WARN,
-        advice="VACUUM FREEZE; find what holds it back: old transactions, replication"
-        " slots, prepared transactions",
-    )
+    for name, id_age in (("transaction ids", load.xid_age), ("multixact ids", load.multixact_age)):
+        yield say(
+            name,
+            f"{id_age:,} old",
+            fail=id_age > ID_AGE_FAIL,
+            warn=id_age > ID_AGE_WARN,
+            advice="VACUUM FREEZE; find what holds it back: old transactions, replication"
+            " slots, prepared transactions. At 2,000,000,000 Postgres takes no more writes",
+        )
     yield say(
         "outbox default partition",
         count(load.default_rows, "row"),
@@ -151,6 +159,13 @@ def room(load: Load, named: Mapping[str, str]) -> Iterator[Check]:
         "made ahead" if load.partition_ahead else "none for in an hour",
         warn=not load.partition_ahead,
         advice="is the syncer running? It makes them after a tick",
+    )
+    yield say(
+        "outbox partitions in all",
+        load.partitions,
+        warn=load.partitions > PARTITIONS_MANY,
+        advice="every tick looks into each: what keeps the syncer from dropping them (its log,"
+        " upkeep_failed; open transactions)? Or shorten OUTBOX_RETENTION_HOURS",
     )
 
 
@@ -165,18 +180,3 @@ def tables(found: Sequence[Problem]) -> Iterator[Check]:
             fail=bool(mine),
             advice="; ".join(one.advice for one in mine),
         )
-
-
-def exhaustion(relation: str, length: int, end: int, given: int, newest: int | None) -> Check:
-    """Judge how many ids a table has left; `length` in bytes."""
-    last = min(end, 2 ** (8 * length - 1) - 1)
-    used = max(given, newest or 0) / last
-    return core.check(
-        SERVER,
-        f"ids of {relation}",
-        f"{used:.1%} used",
-        fail=used > USED_FAIL,
-        warn=used > USED_WARN,
-        advice="python -m migrations --widen (rewrites the table: plan for it), or raise the"
-        " sequence's MAXVALUE",
-    )

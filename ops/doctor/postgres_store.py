@@ -37,6 +37,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
                   WHERE database = current_database()), 0),
        (SELECT count(*) FROM pg_stat_replication),
        (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()),
+       (SELECT mxid_age(datminmxid) FROM pg_database WHERE datname = current_database()),
        (SELECT count(*) FROM outbox_default),
        EXISTS (SELECT
                  FROM pg_inherits i
@@ -46,26 +47,9 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
                                           'FROM \(''(.+)''\) TO \(''(.+)''\)') AS range) AS b
                 WHERE i.inhparent = 'outbox'::regclass
                   AND now() + interval '1 hour' >= b.range[1]::timestamptz
-                  AND now() + interval '1 hour' < b.range[2]::timestamptz)
+                  AND now() + interval '1 hour' < b.range[2]::timestamptz),
+       (SELECT count(*) FROM pg_inherits WHERE inhparent = 'outbox'::regclass)
 """
-# How much of the ids is used: what the sequence has given out, against the narrower of its own end
-# and what the column holds.
-SELECT_IDS: LiteralString = """
-SELECT i.relation, a.attlen, s.seqmax, v.last_value, i.newest
-  FROM (SELECT 'historical_transactions' AS relation,
-               minutebook_transactions_sequence() AS sequence,
-               (SELECT max(id) FROM historical_transactions) AS newest
-         UNION ALL
-        SELECT 'outbox', pg_get_serial_sequence('outbox', 'id')::regclass, NULL
-         UNION ALL
-        SELECT 'dead_letter', pg_get_serial_sequence('dead_letter', 'id')::regclass, NULL) AS i
-  JOIN pg_attribute a ON a.attrelid = i.relation::regclass AND a.attname = 'id'
-  JOIN pg_sequence s ON s.seqrelid = i.sequence
- CROSS JOIN LATERAL (SELECT coalesce(pg_sequence_last_value(i.sequence), 0) AS last_value) AS v
-"""
-
-Ids = tuple[str, int, int, int, int | None]
-"""A table, its id column's bytes, its sequence's end, what that gave out, the largest id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +61,10 @@ class Load:
     oldest_prepared_s: float
     standbys: int
     xid_age: int
+    multixact_age: int
     default_rows: int
     partition_ahead: bool
+    partitions: int
 
 
 def settings(conn: psycopg.Connection) -> dict[str, str]:
@@ -101,8 +87,3 @@ def load(conn: psycopg.Connection) -> Load:
     if row is None:
         raise LookupError(SELECT_LOAD)
     return Load(*row)
-
-
-def ids(conn: psycopg.Connection) -> list[Ids]:
-    """Return how much of the ids of each table is used."""
-    return conn.execute(SELECT_IDS).fetchall()

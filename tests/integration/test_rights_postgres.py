@@ -8,8 +8,9 @@ import pytest
 from psycopg import errors, sql
 
 from migrations import rights, runner
+from ops.doctor import grants
 from shared.errors import Refusal
-from tests.support import grants, roles, servers
+from tests.support import roles, servers
 from tests.support.containers import ROOT
 from tests.support.roles import ACTS, LOGINS, Act, dsn_of
 

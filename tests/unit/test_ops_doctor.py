@@ -24,7 +24,7 @@ DURABLE = {
     "idle_in_transaction_session_timeout": "600000",
     "max_connections": "100",
 }
-CALM = Load(10, 0.0, 0.0, 0, 1000, 0, partition_ahead=True)
+CALM = Load(10, 0.0, 0.0, 0, 1000, 1000, 0, partition_ahead=True, partitions=30)
 STORE = {
     "redis_version": "6.3.4", "maxmemory_policy": "noeviction", "aof_enabled": 1, "role": "master",
 }  # fmt: skip
@@ -74,27 +74,15 @@ def test_a_postgres_that_can_lose_what_it_committed_or_takes_nothing_fails(
         (replace(CALM, oldest_prepared_s=301), "open transactions", "warn"),
         (replace(CALM, standbys=1), "synchronous_standby_names", "warn"),
         (replace(CALM, xid_age=2_000_000_000), "transaction ids", "fail"),
+        (replace(CALM, multixact_age=1_000_000_001), "multixact ids", "warn"),
+        (replace(CALM, multixact_age=1_900_000_001), "multixact ids", "fail"),
         (replace(CALM, default_rows=1), "outbox default partition", "warn"),
+        (replace(CALM, partitions=2000), "outbox partitions in all", "warn"),
         (replace(CALM, partition_ahead=False), "outbox partitions", "warn"),
     ],
 )
 def test_what_runs_out_is_told_before_it_does(load: Load, name: str, verdict: str) -> None:
     assert unwell(postgres_checks.room(load, DURABLE)) == [(name, verdict)]
-
-
-@pytest.mark.parametrize(
-    ("length", "end", "given", "newest", "verdict"),
-    [
-        (8, 2**63 - 1, 10**12, None, "ok"),
-        (4, 2**63 - 1, 10, 2**31 - 10, "fail"),  # loaded by hand, ahead of the sequence
-        (4, 2**31 - 1, int(0.8 * 2**31), None, "warn"),
-        (8, 2**31 - 1, 2**31 - 10, None, "fail"),  # a bigint behind a serial's sequence
-    ],
-)
-def test_ids_are_judged_by_the_narrower_of_column_and_sequence(
-    length: int, end: int, given: int, newest: int | None, verdict: str
-) -> None:
-    assert postgres_checks.exhaustion("t", length, end, given, newest).verdict == verdict
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""All the rights there are in a database of ours, and the whole of them read from its catalogue.
+"""All the rights that our roles need in a database, and all that are granted, from its catalogue.
 
 Not what a service was seen to need but what its role has: one right more goes as unnoticed by
 whoever tries things as one less that is needed once a year.
@@ -12,13 +12,13 @@ import psycopg
 Rights = dict[str, dict[str, set[str]]]
 """By role, then by object: `SELECT` of the whole of it, or `SELECT (a, b)` of these columns."""
 
-EVERYWHERE = {"schema public": {"USAGE"}, "schema_migration": {"SELECT"}}
+EVERYWHERE = {"schema": {"USAGE"}, "schema_migration": {"SELECT"}}
 TRANSACTION = "message_id, provider_id, transaction_value"
 STATE = "provider_id, queue, reason"
 
 RIGHTS: Rights = {
     # As Postgres has it of itself; none of our functions is for everybody.
-    "everybody": {"database": {"CONNECT", "TEMPORARY"}, "schema public": {"USAGE"}},
+    "everybody": {"database": {"CONNECT", "TEMPORARY"}, "schema": {"USAGE"}},
     "minutebook_ingest": EVERYWHERE
     | {
         "initial_data": {"SELECT (id)"},
@@ -113,7 +113,10 @@ RIGHTS: Rights = {
 SELECT_GRANTED: LiteralString = r"""
 WITH relation AS (
     SELECT oid, relkind, relowner, relacl,
-           regexp_replace(relname, '^outbox_\d{8}_\d\d$', 'outbox_(hour)') AS name
+           CASE WHEN oid = minutebook_id_sequence('initial_data') THEN 'initial_data_id_seq'
+                WHEN oid = minutebook_transactions_sequence() THEN 'historical_transactions_id_seq'
+                ELSE regexp_replace(relname, '^outbox_\d{8}_\d\d$', 'outbox_(hour)')
+           END AS name
       FROM pg_class
      WHERE relnamespace = current_schema()::regnamespace
        AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -122,7 +125,9 @@ WITH relation AS (
       FROM pg_database
      WHERE datname = current_database()
      UNION ALL
-    SELECT 'schema ' || nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner)), NULL
+    SELECT CASE WHEN oid = current_schema()::regnamespace THEN 'schema'
+                ELSE 'schema ' || nspname
+           END, nspowner, coalesce(nspacl, acldefault('n', nspowner)), NULL
       FROM pg_namespace
      WHERE nspname !~ '^pg_|^information_schema$'
      UNION ALL
