@@ -43,9 +43,14 @@ OVERRIDING SYSTEM VALUE VALUES (1, 'Trial', 0)
 """
 # One like those that are there, if there are any: their constraints let it pass.
 SELECT_LIKE: LiteralString = """
-SELECT p.id, coalesce(h.transaction_value, 1)
-  FROM initial_data p
-  LEFT JOIN historical_transactions h ON h.provider_id = p.id AND h.transaction_value IS NOT NULL
+(SELECT h.provider_id, h.transaction_value
+   FROM historical_transactions h
+   JOIN initial_data p ON p.id = h.provider_id
+  WHERE h.transaction_value IS NOT NULL
+  LIMIT 1)
+ UNION ALL
+SELECT id, 1
+  FROM initial_data
  LIMIT 1
 """
 AS_INGEST: LiteralString = "SET LOCAL minutebook.writer = 'ingest'"

@@ -6,16 +6,39 @@ start, since anybody can change tables later. Takes some milliseconds, and chang
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import psycopg
 import structlog
 
 from shared import postgres
 from shared.errors import Refusal, StatementFailed, Unavailable
-from shared.table_problems import problems
+from shared.table_problems import SELECT_PROBLEMS
+
+TOPICS = ("tables", "message ids", "triggers", "row-level security")
 
 log = structlog.get_logger()
+
+
+class Problem(NamedTuple):
+    """What is wrong with a table, and what to do about it.
+
+    `serious`: transactions stored now could be lost or doubled, or cannot be stored at all.
+    """
+
+    topic: str
+    serious: bool
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Return both, for people."""
+        return f"{self.what}. To do: {self.advice}"
+
+
+def problems(conn: psycopg.Connection) -> list[Problem]:
+    """Return what is wrong now. Raises psycopg's errors as they are."""
+    return [Problem(*row) for row in conn.execute(SELECT_PROBLEMS)]
 
 
 def refuse(conn: psycopg.Connection) -> None:

@@ -3,9 +3,7 @@
 Every login may read that. What is asked of our own tables finds none before the first migration.
 """
 
-from typing import LiteralString, NamedTuple
-
-import psycopg
+from typing import LiteralString
 
 # Unique here: at once, of all rows, on the one column; an index that is being built or whose
 # building failed guards nothing.
@@ -23,15 +21,15 @@ WITH theirs AS (
         OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('outbox'))
 ), migrated AS (
     SELECT EXISTS (SELECT FROM ours) AS done
-), wanted (relation, name, types, written, added) AS (VALUES
-    ('initial_data', 'id', '{smallint,integer,bigint}'::text[], false, false),
-    ('initial_data', 'provider_name', '{character,character varying,text}', false, false),
-    ('initial_data', 'initial_value', '{smallint,integer,bigint}', false, false),
-    ('historical_transactions', 'id', '{smallint,integer,bigint}', false, false),
-    ('historical_transactions', 'provider_id', '{smallint,integer,bigint}', true, false),
-    ('historical_transactions', 'transaction_value', '{smallint,integer,bigint}', true, false),
-    ('historical_transactions', 'message_id', '{text}', true, true),
-    ('historical_transactions', 'created_at', '{timestamp with time zone}', false, true)
+), wanted (relation, name, types, added) AS (VALUES
+    ('initial_data', 'id', '{smallint,integer,bigint}'::text[], false),
+    ('initial_data', 'provider_name', '{character,character varying,text}', false),
+    ('initial_data', 'initial_value', '{smallint,integer,bigint}', false),
+    ('historical_transactions', 'id', '{smallint,integer,bigint}', false),
+    ('historical_transactions', 'provider_id', '{smallint,integer,bigint}', false),
+    ('historical_transactions', 'transaction_value', '{smallint,integer,bigint}', false),
+    ('historical_transactions', 'message_id', '{text}', true),
+    ('historical_transactions', 'created_at', '{timestamp with time zone}', true)
 ), col AS (
     SELECT t.relname, a.*
       FROM theirs t
@@ -53,6 +51,13 @@ WITH theirs AS (
      WHERE tgrelid IN (SELECT oid FROM theirs UNION ALL SELECT oid FROM ours)
 )
 SELECT 'tables' AS topic, true AS serious,
+       format('the tables are found in several schemas: %s',
+              string_agg(DISTINCT relnamespace::regnamespace::text, ', ')),
+       'set the search_path of this login so that it finds ours first'
+  FROM (SELECT * FROM theirs UNION ALL SELECT * FROM ours) AS c
+HAVING count(DISTINCT relnamespace) > 1
+ UNION ALL
+SELECT 'tables', true,
        format('%s is %s, which cannot be adopted', relname,
               CASE relkind WHEN 'p' THEN 'a partitioned table' WHEN 'f' THEN 'a foreign table'
                            WHEN 'v' THEN 'a view' ELSE 'no plain table' END),
@@ -114,16 +119,6 @@ SELECT 'tables', true,
   JOIN col c ON c.relname = w.relation AND c.attname = w.name
  CROSS JOIN migrated
  WHERE c.atttypid::regtype::text <> ALL (w.types)
- UNION ALL
-SELECT 'tables', true,
-       format('column %s.%s is generated and cannot be adopted: ingest writes it',
-              c.relname, c.attname),
-       format('ALTER TABLE %I ALTER COLUMN %I DROP %s', c.relname, c.attname,
-              CASE c.attidentity WHEN 'a' THEN 'IDENTITY' ELSE 'EXPRESSION' END)
-  FROM wanted w
-  JOIN col c ON c.relname = w.relation AND c.attname = w.name
- WHERE w.written
-   AND (c.attgenerated <> '' OR c.attidentity = 'a')
  UNION ALL
 SELECT 'tables', true,
        format('column %s.%s is NOT NULL without a default, and no message fills it',
@@ -240,26 +235,3 @@ SELECT 'tables', false,
                 AND f.pronamespace = (SELECT min(relnamespace) FROM ours)
  WHERE NOT pg_has_role(f.proowner, c.relowner, 'USAGE')
 """
-
-TOPICS = ("tables", "message ids", "triggers", "row-level security")
-
-
-class Problem(NamedTuple):
-    """What is wrong with a table, and what to do about it.
-
-    `serious`: transactions stored now could be lost or doubled, or cannot be stored at all.
-    """
-
-    topic: str
-    serious: bool
-    what: str
-    advice: str
-
-    def __str__(self) -> str:
-        """Return both, for people."""
-        return f"{self.what}. To do: {self.advice}"
-
-
-def problems(conn: psycopg.Connection) -> list[Problem]:
-    """Return what is wrong now. Raises psycopg's errors as they are."""
-    return [Problem(*row) for row in conn.execute(SELECT_PROBLEMS)]

@@ -17,7 +17,7 @@ from ops.doctor.postgres_store import Load
 from ops.wording import age, count
 from shared import session_settings
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN
-from shared.table_problems import TOPICS, Problem, problems
+from shared.table_checks import TOPICS, Problem, problems
 
 SERVER = "postgres"
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20

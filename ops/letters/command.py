@@ -22,7 +22,7 @@ from ops.progress import bar
 from ops.wording import count, moment, visible
 from services.ingest.body import Reason
 from services.ingest.store import OPTIONS
-from shared import program, settings, tracing
+from shared import program, settings, table_checks, tracing
 from shared.errors import Refusal
 
 R = TypeVar("R")
@@ -138,6 +138,7 @@ def replay_(
     chosen = settings.load(LetterSettings)
     tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
+        table_checks.refuse(conn)
         total = sum(number for _, _, number in store.count(conn, choice))
         with bar("replaying", total) as progress:
             done = replay(

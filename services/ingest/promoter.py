@@ -10,10 +10,10 @@ import time
 
 import psycopg
 
-from services.ingest import metrics, waiting
+from services.ingest import metrics, rehearsal, waiting
 from services.ingest.portion import Portion
 from services.ingest.writer import Connect
-from shared import retry
+from shared import retry, table_checks
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -47,6 +47,7 @@ class Promoter:
     def live(self) -> None:
         """Promote over one connection until it is lost or all is to stop."""
         with self._health.reporting("promoter"), self._connect() as conn:
+            table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
             try:
                 while not self._stop.is_set():
                     self.run_once(conn)

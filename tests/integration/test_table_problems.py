@@ -12,7 +12,7 @@ from services.ingest import rehearsal
 from services.syncer import rehearsal as syncers
 from shared import table_checks
 from shared.errors import Refusal, Unavailable
-from tests.support import ledger, messages, roles, servers
+from tests.support import ledger, messages, programs, roles, servers, tool
 from tests.support.eventually import eventually
 from tests.support.messages import (
     body,
@@ -100,10 +100,10 @@ def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on
     statement, words = UNFIT[change]
     with migrated.transaction(force_rollback=True):
         migrated.execute(statement)
+        table_checks.check(migrated, syncers.STATEMENTS)
         with pytest.raises(Unavailable) as caught:
             table_checks.check(migrated, rehearsal.STATEMENTS, stores=True)
         assert words in str(caught.value)
-        table_checks.check(migrated, syncers.STATEMENTS)
 
 
 @pytest.mark.parametrize("what", USELESS)
@@ -176,15 +176,46 @@ def test_a_login_that_may_not_do_its_work_says_so_and_one_that_may_changes_nothi
     assert conn.execute(spent).fetchone() == before
 
 
+def test_a_table_that_a_login_finds_first_in_another_schema_is_not_taken_for_ours(
+    migrated: psycopg.Connection,
+) -> None:
+    with migrated.transaction(force_rollback=True):
+        migrated.execute("CREATE TEMP TABLE historical_transactions (LIKE historical_transactions)")
+        with pytest.raises(Unavailable, match="found in several schemas"):
+            table_checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+
+
+def test_a_migration_that_has_nothing_to_do_still_says_what_is_wrong(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
+    with programs.running("migrations", POSTGRES_DSN=dsn) as job:
+        assert job.process.wait(30) == 1
+        assert "ALTER TABLE historical_transactions SET LOGGED" in job.logs()
+
+
+def test_letters_are_not_replayed_into_tables_that_could_lose_them(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
+    refused = tool.deployment(dsn)("dead-letters", "replay", "--all")
+    assert (refused.code, "is UNLOGGED" in refused.stderr) == (1, True)
+
+
 def test_ingest_waits_with_the_reason_until_the_table_is_mended_and_then_stores(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     messages.add_providers(conn)
+    messages.publish(amqp_url, body(77, 5))
+    with messages.ingest(dsn, amqp_url):
+        eventually(lambda: len(dead_letters(conn)) == 1)
     conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
+    conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
     messages.publish(amqp_url, body(1, 600))
     with messages.ingest(dsn, amqp_url) as ingest:
-        eventually(lambda: "is UNLOGGED: a crash" in ingest.health()[1])
-        assert ingest.health()[0] == 503
+        says = "postgres: historical_transactions is UNLOGGED: a crash"
+        eventually(lambda: ingest.health()[1].count(says) == 2)  # the writer, the promoter
+        assert (ingest.health()[0], rows(conn)) == (503, [])
         conn.execute("ALTER TABLE historical_transactions SET LOGGED")
-        eventually(lambda: rows(conn) == [(1, 600)], 15)
+        eventually(lambda: sorted(rows(conn)) == [(1, 600), (77, 5)], 15)
         assert ingest.process.poll() is None

@@ -84,7 +84,7 @@ UNFIT: dict[str, tuple[LiteralString, str]] = {
         ALTER TABLE historical_transactions
             ALTER provider_id SET NOT NULL, ALTER provider_id ADD GENERATED ALWAYS AS IDENTITY
         """,
-        "provider_id is generated",
+        "428C9: cannot insert a non-DEFAULT value into column",
     ),
     "filled by replication": (
         """
