@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import psycopg
-from pydantic import AfterValidator, Field, Secret
+from pydantic import AfterValidator, Field, Secret, StringConstraints
 
 from services.syncer.core import Unanswerable
 from shared import addresses, postgres, settings
@@ -28,17 +28,37 @@ def _valid_management_url(secret: Secret[str]) -> Secret[str]:
 
 
 class QueueSettings(settings.RabbitmqSettings):
-    """Where messages go to and ingest takes them from."""
+    """Where messages go to and ingest takes them from, and by what it knows them."""
 
     ingest_queue: settings.QueueName = Field(
         default="incoming_transactions", min_length=1, description="the queue"
     )
     ingest_stream: settings.QueueName = Field(default="", description="or the stream")
+    ingest_message_id: Annotated[
+        str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")
+    ] = Field(
+        default="property",
+        description="where the identity is: property (message_id), header:NAME or field:NAME",
+    )
 
     @property
     def source(self) -> str:
         """The queue or stream that ingest reads."""
         return self.ingest_stream or self.ingest_queue
+
+    @property
+    def identity_header(self) -> str:
+        """The header that carries it, if one does."""
+        return self._named("header")
+
+    @property
+    def identity_field(self) -> str:
+        """The field of the body that has it, if one has."""
+        return self._named("field")
+
+    def _named(self, place: str) -> str:
+        kind, _, name = self.ingest_message_id.partition(":")
+        return name if kind == place else ""
 
 
 class BodySettings(settings.Settings):

@@ -161,6 +161,12 @@ def load(cls: type[S]) -> S:
         raise SystemExit(_explain(error)) from None
 
 
+def given(name: str) -> bool:
+    """Say whether a setting is in the environment, and not empty, or in `SECRETS_DIR`."""
+    folder = os.environ.get("SECRETS_DIR")
+    return bool(os.environ.get(name)) or bool(folder and (Path(folder) / name.lower()).is_file())
+
+
 def describe(cls: type[Settings]) -> str:
     """Return one line per setting of `cls`: its name in the environment, default and meaning."""
     lines = []

@@ -33,7 +33,11 @@ Examples:
 """
 
 
-class SendSettings(deployment.QueueSettings, deployment.BodySettings, deployment.PlaceSettings):
+class SendSettings(
+    deployment.QueueSettings,
+    deployment.BodySettings,
+    deployment.PlaceSettings,
+):
     """Where to send to, and what ingest takes."""
 
 
@@ -121,7 +125,8 @@ def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> l
         Limits(chosen.ingest_body_max_bytes),
         checked=not given["unchecked"],
         kind=given["kind"],
-        ignored=_ignored(given["ignore_columns"]),
+        ignored=_ignored(given["ignore_columns"]) | {*filter(None, [chosen.identity_field])},
+        field=chosen.identity_field,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is sent yet: simply end
     if transactions:
@@ -158,8 +163,13 @@ def _sent(
             if fate != "confirmed":
                 rest.add(message)
 
-        how = {"rate_per_s": given["rate"], "give_up_after_s": given["give_up_after"]}
-        sender = Sender(chosen, stop, on_fate=on_fate, **how)
+        sender = Sender(
+            chosen,
+            stop,
+            rate_per_s=given["rate"],
+            give_up_after_s=given["give_up_after"],
+            on_fate=on_fate,
+        )
         if total:
             sender.run(messages)
         if given["unconfirmed"]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import psycopg
-from pydantic import Field, Secret
 
 from ops import deployment
 from ops.traffic import store
@@ -17,12 +16,6 @@ from shared import settings
 from shared.errors import Refusal, Unavailable
 
 Work = Callable[[psycopg.Connection, str], str | None]
-
-
-class GivenSettings(settings.Settings):
-    """Whether there is a place for the record."""
-
-    postgres_dsn: Secret[str] = Field(default=Secret(""), description="as of the services, or none")
 
 
 class RecordSettings(settings.PostgresSettings, deployment.OperatorSettings):
@@ -69,7 +62,7 @@ class Record:
     def _kept(self, work: Work) -> str | None:
         if not self.batches:
             return None
-        if not settings.load(GivenSettings).postgres_dsn.get_secret_value():
+        if not settings.given("POSTGRES_DSN"):
             self.trouble = "POSTGRES_DSN is not set"
             return None
         chosen = settings.load(RecordSettings)

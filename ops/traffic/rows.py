@@ -53,12 +53,14 @@ class Unreadable(Exception):
         super().__init__(f"line {line}: {why}")
 
 
-def from_arguments(texts: Iterable[str]) -> Iterator[Draft | Invalid]:
+def from_arguments(
+    texts: Iterable[str], ignored: Collection[str] = ()
+) -> Iterator[Draft | Invalid]:
     """Read `PROVIDER=VALUE`, or a whole body as JSON."""
     for line, text in enumerate(texts, start=1):
         provider, equals, value = text.partition("=")
         if text.startswith("{"):
-            yield _line(line, text.encode(errors="surrogateescape"), KNOWN)
+            yield _line(line, text.encode(errors="surrogateescape"), {*KNOWN, *ignored})
         elif equals:
             yield _pair(line, provider, value, "")
         else:

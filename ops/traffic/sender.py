@@ -89,7 +89,8 @@ class Sender:
     def _live(self, source: Iterator[Outgoing]) -> Unavailable | None:
         """Send over one connection; return how it was lost, if it was."""
         lost: Unavailable | None = None
-        with producing(self._chosen, self._chosen.source, self._decided, name="ops") as producer:
+        to, header = self._chosen.source, self._chosen.identity_header
+        with producing(self._chosen, to, self._decided, name="ops", header=header) as producer:
             resent, self.undecided = self.undecided, deque()
             try:
                 for message in self._due(resent, source):

@@ -39,6 +39,8 @@ class Rules:
     checked: bool = True
     kind: Format = "auto"
     ignored: Collection[str] = ()
+    field: str = ""
+    """Of the body, where ingest finds the identity; empty: it is the message's `message_id`."""
 
 
 class Source:
@@ -65,7 +67,7 @@ class Source:
                     self._hold_back(found)
                 else:
                     lines += 1
-                    if not cast("Draft", draft).message_id:
+                    if not (cast("Draft", draft).message_id or self._rules.field):
                         made_up += 1
                         runs.add(found.body)
                 progress(1)
@@ -83,8 +85,10 @@ class Source:
     def _message(self, draft: Draft | Invalid) -> Outgoing | Invalid:
         if isinstance(draft, Invalid):
             return draft
-        limits, checked = self._rules.limits, self._rules.checked
-        return core.message(draft, self.batch.name, limits, checked=checked)
+        rules = self._rules
+        return core.message(
+            draft, self.batch.name, rules.limits, checked=rules.checked, field=rules.field
+        )
 
     def _hold_back(self, line: Invalid) -> None:
         self.invalid_lines += 1
@@ -96,7 +100,7 @@ def typed(texts: Sequence[str], batch: str | None, message_id: str | None, rules
     """Return the transactions of a command line: unless named, each time a batch of their own."""
 
     def drafts() -> Iterator[Draft | Invalid]:
-        for one in rows.from_arguments(texts):
+        for one in rows.from_arguments(texts, rules.ignored):
             if message_id is None or isinstance(one, Invalid):
                 yield one
             else:

@@ -48,13 +48,14 @@ OnFate = Callable[[Outgoing, Fate], None]
 
 @contextlib.contextmanager
 def producing(
-    settings: RabbitmqSettings, queue: str, on_fate: OnFate, *, name: str
+    settings: RabbitmqSettings, queue: str, on_fate: OnFate, *, name: str, header: str = ""
 ) -> Iterator["Producer"]:
     """Connect, and close at the end without waiting for anything. Raises `Unavailable`.
 
-    `on_fate` is called in another thread, once for each message that was decided.
+    `on_fate` is called in another thread, once for each message that was decided. `header` names
+    one that is to carry the identity, too.
     """
-    producer = Producer(parameters(settings, name), queue, on_fate)
+    producer = Producer(parameters(settings, name), queue, on_fate, header)
     try:
         producer.start()
         yield producer
@@ -65,10 +66,13 @@ def producing(
 class Producer:
     """One connection in a thread of its own; `put` and `flush` are for one other thread."""
 
-    def __init__(self, how: pika.URLParameters, queue: str, on_fate: OnFate) -> None:
+    def __init__(
+        self, how: pika.URLParameters, queue: str, on_fate: OnFate, header: str = ""
+    ) -> None:
         """Messages go to `queue` by the default exchange, mandatory."""
         self._queue = queue
         self._on_fate = on_fate
+        self._header = header
         self._changed = threading.Condition()
         self._waiting: deque[Outgoing] = deque()
         self._in_flight: dict[int, Outgoing] = {}
@@ -191,6 +195,7 @@ class Producer:
                 content_type="application/json",
                 delivery_mode=2,
                 message_id=message.message_id,
+                headers={self._header: message.message_id} if self._header else None,
             )
             self._channel.basic_publish("", self._queue, message.body, properties, mandatory=True)
 

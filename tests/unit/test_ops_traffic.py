@@ -135,3 +135,13 @@ def test_files_that_share_most_lines_share_most_of_the_runs_that_are_kept() -> N
     assert not whole & runs_of(range(10_000, 20_000))
     assert runs_of(range(9)) > runs_of(range(1, 9)) != set()
     assert runs_of(range(7)) == set()
+
+
+def test_an_identity_that_ingest_looks_for_in_the_body_must_be_there() -> None:
+    there = message(Draft(1, b'{"id": 1, "value": 6, "ref": "r"}', "m"), "b", LIMITS, field="ref")
+    number = message(Draft(2, b'{"id": 1, "value": 6, "ref": 7}'), "b", LIMITS, field="ref")
+    missing = message(Draft(3, BODY, "m"), "b", LIMITS, field="ref")
+
+    assert [one.message_id for one in (there, number) if isinstance(one, Outgoing)] == ["r", "7"]
+    assert isinstance(missing, Invalid)
+    assert "no text in ref, where INGEST_MESSAGE_ID has identities" in missing.why
