@@ -11,7 +11,7 @@ from pydantic import Field, Secret
 
 from migrations import adoption, locks, rights, runner
 from shared import logs, output, postgres, program, retry, settings, table_checks
-from shared.errors import Refusal, StatementFailed, Unavailable
+from shared.errors import Denied, Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
 
@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Nothing has changed: each migration is one transaction.
         log.error("refused", reason=failed.detail, hint=failed.hint)
         return program.EXIT_FINDING
-    except Unavailable:
+    except Unavailable as failed:
+        if isinstance(failed, Denied):  # else each attempt has said it
+            log.error("refused", reason=failed.detail)
         return program.EXIT_UNREACHABLE
     return program.EXIT_UNREACHABLE
 

@@ -103,7 +103,7 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
     except StatementFailed as error:
         return _failure("refused by postgres", error.detail, EXIT_FINDING)
     except Unavailable as error:
-        return _failure(f"{error.server} cannot be reached", error.detail, EXIT_UNREACHABLE)
+        return _failure(f"{error.server} {error.state}", error.detail, EXIT_UNREACHABLE)
     except (click.ClickException, click.Abort):
         raise
     except KeyboardInterrupt:

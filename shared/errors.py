@@ -8,6 +8,9 @@ Server = Literal["postgres", "rabbitmq", "keydb"]
 class Unavailable(Exception):
     """A server cannot be reached, or cannot do its work now; the same call may succeed later."""
 
+    state = "cannot be reached"
+    """What the server does, in words that follow its name."""
+
     def __init__(self, server: Server, detail: str) -> None:
         """`detail` is shown to people: it never holds a DSN, a password or a payload."""
         super().__init__(f"{server}: {detail}")
@@ -17,6 +20,8 @@ class Unavailable(Exception):
 
 class TooSlow(Unavailable):
     """The server gave a statement up when its time was over; a smaller one may succeed."""
+
+    state = "took too long"
 
 
 class StatementFailed(Unavailable):
@@ -29,6 +34,21 @@ class StatementFailed(Unavailable):
         """`hint` is the server's own advice."""
         super().__init__(server, detail)
         self.hint = hint
+
+
+class Denied(Unavailable):
+    """The server answers, and will not have us: the login, a right, or what it is there for.
+
+    To ask again soon is no use: services do so with long pauses, a tool says so and ends.
+    """
+
+    state = "refuses"
+
+
+class Busy(Unavailable):
+    """The server is well, and somebody else has what is needed: a lock, most likely."""
+
+    state = "is busy"
 
 
 class Refusal(Exception):

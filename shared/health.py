@@ -43,6 +43,7 @@ class Health:
         self._problems: Problems = {}
         self._limits_s: dict[str, float] = {}
         self._progress: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
 
     def expect(self, part: str, *, within_s: float) -> None:
         """From now on `part` is unwell when it makes no progress for `within_s` seconds."""
@@ -55,6 +56,12 @@ class Health:
         with self._lock:
             self._progress[part] = self._clock()
             self._problems.pop(part, None)
+            self._reasons.pop(part, None)
+
+    def delayed(self, part: str, reason: str) -> None:
+        """Say why `part` makes no progress now: it is told once that lasts too long."""
+        with self._lock:
+            self._reasons[part] = reason
 
     def problem(self, part: str, reason: str) -> None:
         """Say that `part` cannot work now, and why, in words fit for anyone."""
@@ -80,6 +87,7 @@ class Health:
             now = self._clock()
             late = {
                 part: f"no progress for {now - self._progress[part]:.1f} s (limit {limit:g} s)"
+                + "".join(f": {reason}" for reason in (self._reasons.get(part),) if reason)
                 for part, limit in self._limits_s.items()
                 if now - self._progress[part] > limit
             }

@@ -5,17 +5,18 @@ before it sets: sent twice, it answers *done* the second time.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
 import structlog
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared import tls
-from shared.errors import Refusal, Unavailable
+from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import KeydbSettings
 
 VERSION_MIN = (6, 2)
@@ -24,6 +25,32 @@ TIMEOUT_S = 1.0
 RETRIES = 1
 WRONG_TYPE = "WRONGTYPE"
 CLOSED = "Connection closed by server"
+REPLICA_ROLES = ("slave", "replica")
+REPLICA = "is a replica, which takes no writes: KEYDB_URL is to lead to the primary"
+CLUSTER = "is in cluster mode, where one tick cannot be one script: it is to be a single server"
+NO_RIGHT = "permits less than the login needs (deploy/keydb/syncer.rules, ops.rules)"
+REASONS = {
+    "READONLY": REPLICA,
+    "MASTERDOWN": "is a replica that has lost its primary",
+    "LOADING": "is still reading its data from disk",
+    "CROSSSLOT": CLUSTER,
+    "MOVED": CLUSTER,
+    "ASK": CLUSTER,
+    "TRYAGAIN": CLUSTER,
+    "CLUSTERDOWN": CLUSTER,
+    "MISCONF": "takes no writes, as it cannot save to its disk",
+    "OOM": "is full (maxmemory) and takes no writes",
+    "NOREPLICAS": "takes no writes, as it has too few replicas (min-replicas-to-write)",
+    "NOAUTH": "wants a login, and KEYDB_URL has none",
+    "WRONGPASS": "refuses the login",
+    "NOPERM": NO_RIGHT,
+    "BUSY": "is busy with a script of somebody's (SCRIPT KILL ends it)",
+    "UNKILLABLE": "is busy with a script that has written, and cannot be ended",
+}
+"""What a server that answers, and refuses, says of itself: by the first word of its errors."""
+# A script's errors are wrapped by KeyDB and by Redis before 7: the word is behind a hyphen there.
+CODE = re.compile(rf"(?:^|-)({'|'.join(REASONS)})\b")
+IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
 
 Client = redis.Redis
 Script = Any
@@ -32,12 +59,22 @@ log = structlog.get_logger()
 
 
 @contextlib.contextmanager
-def translating() -> Iterator[None]:
-    """Turn whatever KeyDB or the network did into `Unavailable`."""
+def translating(client: Client | None = None) -> Iterator[None]:
+    """Turn whatever KeyDB or the network did into `Unavailable`; `Denied` where KeyDB refuses.
+
+    A refused `client` gives its connection up: the next command looks the server's name up anew,
+    which may lead to another server by then (a primary became a replica, say).
+    """
     try:
         yield
     except (RedisError, OSError) as error:
-        raise Unavailable("keydb", _detail(error)) from error
+        reason = _refusal(error)
+        if reason is None:
+            raise Unavailable("keydb", _detail(error)) from error
+        if client is None:
+            raise Denied("keydb", reason) from error
+        client.connection_pool.disconnect()
+        raise Denied("keydb", f"{_called(client)} {reason}") from error
 
 
 @contextlib.contextmanager
@@ -80,19 +117,27 @@ def check_server(keydb: Client) -> None:
 
     Warns about one without persistence.
 
-    Raises `Refusal`, or `Unavailable` when it does not answer.
+    Raises `Refusal`, or `Unavailable` when it does not answer or is a replica: that passes.
     """
-    with translating():
+    with translating(keydb):
         info: dict[str, Any] = keydb.info()
     if version(info) < VERSION_MIN:
         raise Refusal(
             f"KeyDB is version {info['redis_version']}; Minutebook needs {NEEDED}, or newer"
         )
+    if info.get("cluster_enabled"):
+        raise Refusal(f"KeyDB {CLUSTER}")
+    if info.get("redis_mode") == "sentinel":
+        raise Refusal("KEYDB_URL leads to a sentinel: it is to lead to the primary itself")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise Refusal(f"KeyDB evicts keys (maxmemory-policy {policy}): set it to noeviction")
     if info.get("role") == "active-replica":
         raise Refusal("KeyDB is in active-replica mode, which merges writers: turn it off")
+    if info.get("role") in REPLICA_ROLES:
+        keydb.connection_pool.disconnect()  # its name may lead to the primary soon
+        primary = f"{info.get('master_host')}:{info.get('master_port')}"
+        raise Denied("keydb", f"{_called(keydb)} {REPLICA} (now {primary})")
     if not info.get("aof_enabled"):
         log.warning(
             "keydb_not_persistent", hint="set appendonly yes; until then a restart empties it"
@@ -127,11 +172,35 @@ def refused(error: Unavailable) -> bool:
     return isinstance(error.__cause__, ResponseError)
 
 
+def _refusal(error: Exception) -> str | None:
+    """Return why KeyDB refused, with its own words; None if it did not answer."""
+    if not isinstance(error, (ResponseError, AuthenticationError, BusyLoadingError)):
+        return None
+    code = getattr(error, "status_code", None)
+    said = str(error)[:200] if code in (None, "ERR") else f"{code} {error}"[:200]
+    found = CODE.search(said)
+    reason = REASONS[found[1]] if found else "refuses"
+    if any(words in said for words in IN_SCRIPT):
+        reason = NO_RIGHT
+    elif isinstance(error, AuthenticationError) and not found:
+        reason = REASONS["WRONGPASS"]
+    return f"{reason} ({said})"
+
+
+def _called(client: Client) -> str:
+    """Return where a client's server is and who we are there."""
+    given = client.connection_pool.connection_kwargs
+    host = str(given.get("host"))
+    place = f"[{host}]" if ":" in host else host
+    user = given.get("username") or "default"
+    return f"{place}:{given.get('port')} (user {user}, database {given.get('db') or 0})"
+
+
 def _detail(error: Exception) -> str:
-    if isinstance(error, ResponseError):
-        return str(error)[:200]
     if objection := tls.words(error):
         return objection
+    if getattr(error, "status_code", None):  # the server's own words: too many clients, say
+        return str(error)[:200]
     if str(error).startswith(CLOSED):
         return f"{type(error).__name__}: closed (at once? then the port wants TLS, rediss://)"
     return type(error).__name__

@@ -4,6 +4,7 @@ Library errors are translated here: what the server sent, or the network did, be
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import LiteralString
 
@@ -12,7 +13,7 @@ from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from shared import session_settings
-from shared.errors import Refusal, StatementFailed, TooSlow, Unavailable
+from shared.errors import Busy, Denied, Refusal, StatementFailed, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
@@ -40,6 +41,13 @@ TROUBLE = (
     errors.IdleInTransactionSessionTimeout,
 )
 """The server or the network is in trouble, whatever the statement was."""
+DENIAL = re.compile(
+    r"[^\n]*(authentication failed|no password supplied|no pg_hba.conf entry"
+    r"|pg_hba.conf rejects connection|role \".*\" does not exist|is not permitted to log in"
+    r"|database \".*\" does not exist|permission denied for database"
+    r"|unrecognized configuration parameter|invalid value for parameter)[^\n]*"
+)
+"""What Postgres says to who may not log in; in another language it is taken for an outage."""
 OUT_OF_TIME = (errors.QueryCanceled, errors.TransactionTimeout)
 
 SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
@@ -61,11 +69,20 @@ def translating() -> Iterator[None]:
     except OUT_OF_TIME as e:
         raise TooSlow("postgres", detail(e)) from e
     except TROUBLE as e:
-        raise Unavailable("postgres", detail(e)) from e
+        raise _unavailable(e) from e
     except psycopg.Error as e:
         if e.sqlstate is None:
             raise
         raise StatementFailed("postgres", detail(e), e.diag.message_hint) from e
+
+
+def _unavailable(error: psycopg.Error) -> Unavailable:
+    if isinstance(error, errors.LockNotAvailable):
+        return Busy("postgres", detail(error))
+    # What is said while connecting has no SQLSTATE. libpq names user, host and port, never more.
+    if error.sqlstate is None and (said := DENIAL.search(str(error))):
+        return Denied("postgres", said[0].strip())
+    return Unavailable("postgres", detail(error))
 
 
 def detail(error: psycopg.Error) -> str:

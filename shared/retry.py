@@ -8,31 +8,45 @@ from collections.abc import Callable
 import tenacity
 
 from shared import metrics
-from shared.errors import StatementFailed, Unavailable
+from shared.errors import Denied, StatementFailed, Unavailable
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
+DENIED_PAUSE_S = (5.0, 30.0)
 PAUSE_MAX_S = 1.0
 
 
 def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> tenacity.Retrying:
     """Return the policy for (re)connecting: jittered, at most 5 s apart, until `stop`.
 
+    Where the server refuses us (`Denied`), up to 30 s apart: each try may be one of few.
+
     Opening a connection changes nothing on the server, so it may be repeated. Full jitter
     (Brooker, "Exponential Backoff and Jitter", 2015) keeps replicas from returning in step.
     Raises the last `Unavailable` once `stop` is set or the time is over; services never give up.
-    Who does is not waiting for somebody to mend the database: `StatementFailed` ends it at once.
+    Who does is not waiting for somebody to mend the database: `StatementFailed` ends it at once,
+    and so does `Denied`.
     """
-    hopeless = StatementFailed if math.isfinite(give_up_after_s) else ()
+    hopeless = (StatementFailed, Denied) if math.isfinite(give_up_after_s) else ()
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unavailable)
         & tenacity.retry_if_not_exception_type(hopeless),
-        wait=tenacity.wait_random_exponential(multiplier=BACKOFF_FIRST_S, max=BACKOFF_MAX_S),
+        wait=_pause_s,
         stop=tenacity.stop_when_event_set(stop) | tenacity.stop_after_delay(give_up_after_s),
         sleep=tenacity.sleep_using_event(stop),
         before_sleep=_report,
         reraise=True,
     )
+
+
+_backoff = tenacity.wait_random_exponential(multiplier=BACKOFF_FIRST_S, max=BACKOFF_MAX_S)
+
+
+def _pause_s(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Denied):
+        return random.uniform(*DENIED_PAUSE_S)  # noqa: S311 - jitter, no secret
+    return _backoff(state)
 
 
 def living(stop: threading.Event, live: Callable[[], None]) -> None:

@@ -70,7 +70,7 @@ def _now() -> Answer:
 
 def _shown(client: keydb.Client, keys: Sequence[str]) -> tuple[dict[str, str | None], str | None]:
     shown: dict[str, str | None] = {}
-    with keydb.translating():
+    with keydb.translating(client):
         boundary = client.hget(WATERMARK_KEY, "boundary")
         for start in range(0, len(keys), KEYS_AT_ONCE):
             part = keys[start : start + KEYS_AT_ONCE]

@@ -14,7 +14,7 @@ from ops.doctor import clock_checks, keydb_checks, postgres_checks, rabbitmq_che
 from ops.doctor.core import Check, failed
 from ops.wording import visible
 from shared import keydb, postgres, program, settings
-from shared.errors import Server, Unavailable
+from shared.errors import Denied, Server, Unavailable
 
 CONNECT_TIMEOUT_S = 5
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -38,7 +38,9 @@ def _of(server: Server, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
     try:
         yield from look()
     except Unavailable as error:
-        yield Check(server, "answers", "fail", error.detail, f"bring {server} back: ops status")
+        denied = isinstance(error, Denied)
+        advice = "mend what it says" if denied else f"bring {server} back: ops status"
+        yield Check(server, "answers", "fail", error.detail, advice)
 
 
 def _postgres(chosen: DeploymentSettings) -> Iterator[Check]:
@@ -70,7 +72,7 @@ def _keydb(chosen: DeploymentSettings) -> Iterator[Check]:
         yield from keydb_checks.look(client)
 
         def ask() -> float:
-            with keydb.translating():
+            with keydb.translating(client):
                 seconds, micros = client.time()
             return seconds + micros / 1e6
 

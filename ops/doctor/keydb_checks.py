@@ -16,7 +16,7 @@ CONFIGURED = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync", "act
 
 def look(client: keydb.Client) -> Iterator[Check]:
     """Yield all checks. Raises `Unavailable`."""
-    with keydb.translating():
+    with keydb.translating(client):
         info: dict[str, Any] = client.info()
     yield from judge(_configured(client), info)
 
@@ -29,6 +29,14 @@ def judge(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[
         info["redis_version"],
         fail=keydb.version(info) < keydb.VERSION_MIN,
         advice=f"upgrade to {keydb.NEEDED}: the syncer refuses to start",
+    )
+    mode = "cluster" if info.get("cluster_enabled") else info.get("redis_mode", "standalone")
+    yield say(
+        "mode",
+        mode,
+        fail=mode != "standalone",
+        advice="point KEYDB_URL at a single server, not at a cluster or a sentinel: a tick is one"
+        " script; the syncer refuses to start",
     )
     if named is None:
         yield core.skipped(SERVER, "CONFIG GET", "not permitted here: judged by INFO alone")
@@ -93,7 +101,7 @@ def judge(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[
 
 def _configured(client: keydb.Client) -> dict[str, str] | None:
     try:
-        with keydb.translating():
+        with keydb.translating(client):
             found: dict[str, str] = {}
             for name in CONFIGURED:
                 found.update(

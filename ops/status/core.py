@@ -44,7 +44,7 @@ def _down(seen: Seen) -> Iterator[Finding]:
             yield Finding(
                 "wrong",
                 name,
-                f"{name} gives no answer: {server.error}",
+                f"{name} {server.state}: {server.error}",
                 remedy(server.error)
                 or f"docker compose ps {name}; docker compose logs --tail 50 {name}",
             )

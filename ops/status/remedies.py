@@ -15,7 +15,7 @@ REMEDIES = {
     " alarms; ticks go on by themselves",
     "is read-only": "ops doctor   (transaction_read_only: a replica, or set so)",
     "password authentication failed": WRONG_LOGIN,
-    "ProbableAuthenticationError": WRONG_LOGIN,
+    "refuses the login": WRONG_LOGIN,
 }
 """What to do where a reason holds these words: SQLSTATEs, and what servers say of themselves."""
 SHORTAGES = {

@@ -8,9 +8,10 @@ from shared.amqp.link import QueueState
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A server that gave no answer, and why."""
+    """A server that gave no answer, or not the one asked for, and why."""
 
     error: str
+    state: str = "gives no answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS
 from shared import keydb, postgres
 from shared.amqp import queue_look, ticks
-from shared.errors import Unavailable
+from shared.errors import Busy, Denied, Unavailable
 
 T = TypeVar("T")
 
@@ -50,6 +50,8 @@ def _or_down(look: Callable[[], T]) -> T | Down:
     try:
         return look()
     except Unavailable as error:
+        if isinstance(error, (Busy, Denied)):
+            return Down(error.detail, error.state)
         return Down(error.detail)
 
 
@@ -78,7 +80,7 @@ def _rabbitmq(chosen: DeploymentSettings) -> Queues:
 
 def _keydb(chosen: DeploymentSettings) -> Shown:
     with keydb.client(chosen, name="ops") as client:
-        with keydb.translating():
+        with keydb.translating(client):
             info: dict[str, Any] = client.info("server")
             seconds, micros = client.time()
         fields, keys = _watermark(client)
@@ -96,7 +98,7 @@ def _keydb(chosen: DeploymentSettings) -> Shown:
 def _watermark(client: keydb.Client) -> tuple[dict[str, str], int]:
     names = ["epoch", "token", "boundary", "applied_at"]
     try:
-        with keydb.translating():
+        with keydb.translating(client):
             values = client.hmget(WATERMARK_KEY, names)
             keys = int(client.scard(KEYS_KEY))
     except Unavailable as error:

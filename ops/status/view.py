@@ -69,7 +69,9 @@ def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
 
 def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:
     if isinstance(server, Down):
-        return Text(f"no answer: {visible(server.error)}", style=STYLES["wrong"])
+        return Text(
+            f"{server.state.removeprefix('gives ')}: {visible(server.error)}", style=STYLES["wrong"]
+        )
     says = f"version {visible(server.version)}"
     if isinstance(server, Ledger):
         says += f", schema {server.schema}, {count(server.providers, 'provider')}"

@@ -28,7 +28,10 @@ def document(sender: Sender) -> dict[str, Any]:
         "per_second": round(sender.confirmed / seconds, 1) if seconds else 0.0,
     }
     if sender.failure is not None:
-        found["error"] = {"kind": "rabbitmq cannot be reached", "detail": sender.failure.detail}
+        found["error"] = {
+            "kind": f"rabbitmq {sender.failure.state}",
+            "detail": sender.failure.detail,
+        }
     return found
 
 

@@ -14,7 +14,7 @@ from services.syncer.publisher import Published
 from services.syncer.service import Syncer
 from shared import tick, tracing
 from shared.amqp import ticks
-from shared.errors import Unavailable
+from shared.errors import Denied, Unavailable
 from shared.health import Health
 
 INTERVAL_UNTIL_TOLD_S = 60
@@ -30,6 +30,9 @@ MANY_CHANGED = 50_000
 far off the next tick is, once between two ticks: an unexpected one would take over a second."""
 EXPECTED_LATER_S = 0.001
 """By how much the time at which ticks are expected follows those that come later than expected."""
+
+DENIED_PAUSE_S = 2.0
+"""Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
 
 Turn = Literal["tick", "stood by", "fold"]
 
@@ -59,6 +62,7 @@ class Loop:
         self._handled: datetime | None = None
         self._behind = False
         self._watching = False
+        self._keydb_again_at = -math.inf
         self._expected_at = -math.inf
         self._interval_s = 0.0
         self._prepared = len(BEFORE_TICK_S)
@@ -95,17 +99,39 @@ class Loop:
         moved = self._syncer.fold().moved
         if moved:
             self._stand_by()
-        if self._watching and self._syncer.watch():
-            self._watching = False
-            self._health.progress("watermark")
-        if self._behind:
-            self._report(self._syncer.publish())
+        if self._is_time_for_keydb():
+            self._look_after_keydb()
         if self._prepared == 0 and self._left_s() <= 0:
             self._prepare()
         elif self._active and not self._eased and self._syncer.changed >= MANY_CHANGED:
             self._eased = True
             self._syncer.prepare()
         return "stood by" if moved else "fold"
+
+    def _is_time_for_keydb(self) -> bool:
+        return (self._watching or self._behind) and time.monotonic() >= self._keydb_again_at
+
+    def _look_after_keydb(self) -> None:
+        if self._watching and self._syncer.watch():
+            self._watching = False
+            self._health.progress("watermark")
+        if self._behind:
+            self._report(self._syncer.publish())
+        else:
+            self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """Say why KeyDB cannot be read or written, if so; leave it alone for a while if it said no.
+
+        Ticks go on being written, and each tries again.
+        """
+        trouble = self._syncer.trouble
+        self._keydb_again_at = -math.inf
+        if isinstance(trouble, Denied):
+            self._keydb_again_at = time.monotonic() + DENIED_PAUSE_S
+            self._health.problem("watermark", str(trouble))
+        elif trouble:
+            self._health.delayed("watermark", str(trouble))
 
     def _overheard(self, body: bytes) -> bool:
         """Handle a copy if we are the one to whom the queue gives the tick, too; say if so.
@@ -191,6 +217,7 @@ class Loop:
         self._behind = published.behind
         if not published.behind:
             self._health.progress("watermark")
+        self._tell_trouble()
 
     def _expect(self, interval_s: float) -> None:
         tick.INTERVAL_S.set(interval_s)

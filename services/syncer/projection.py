@@ -4,6 +4,7 @@ A store is changed only by `publish.lua`, which compares the watermark before it
 What it applies is absolute, so a repetition is harmless; what it refuses, it says.
 """
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Projection:
         try:
             if not self._checked:
                 keydb.check_server(self._client)
-            with keydb.translating():
+            with keydb.translating(self._client):
                 fields = self._client.hmget(WATERMARK_KEY, FIELDS)
             self._checked = True
         except Unavailable as error:
@@ -71,6 +72,15 @@ class Projection:
             fields = [None] * len(FIELDS)  # the script takes it for missing, too
         return understand(*map(_text, fields))
 
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with keydb.translating(self._client):
+                yield
+        except Unavailable:
+            self._checked = False  # what answers next may be another server
+            raise
+
     def keys(self, found: Found) -> set[str]:
         """Return the names of the keys that are ours, while the watermark is the one `found`.
 
@@ -78,7 +88,7 @@ class Projection:
         and then, by a script sent again, shows `found` once more: what it then holds and should
         not would stay. Raises `Moved`, and `Unavailable`.
         """
-        with keydb.translating(), self._client.pipeline(transaction=True) as both:
+        with self._asking(), self._client.pipeline(transaction=True) as both:
             both.hmget(WATERMARK_KEY, ["epoch", "token"])
             both.smembers(KEYS_KEY)
             replies = both.execute(raise_on_error=False)
@@ -96,7 +106,7 @@ class Projection:
         wanted = list(keys)
         for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
             part = wanted[at : at + KEYS_PER_READ_MAX]
-            with keydb.translating(), self._client.pipeline(transaction=True) as pipe:
+            with self._asking(), self._client.pipeline(transaction=True) as pipe:
                 pipe.hmget(WATERMARK_KEY, ["epoch", "token"])
                 pipe.mget([KEYS_KEY, *part])  # never empty; a set is no value
                 (epoch, token), (_, *values) = pipe.execute()
@@ -156,7 +166,7 @@ class Projection:
     ) -> Answer:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
-        with keydb.translating():
+        with self._asking():
             verdict, _epoch, _token, applied_at_s = self._script(
                 keys=[WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))],
                 args=[

@@ -41,6 +41,8 @@ class Publisher:
         """`conn` is in autocommit mode."""
         self._conn = conn
         self._projection = projection
+        self.trouble: Unavailable | None = None
+        """Why KeyDB could not be read or written at the last attempt."""
 
     def publish(self, found: Found | None = None, planned: Publication | None = None) -> Published:
         """Take KeyDB to the newest tick; `found` is its watermark if that was just read.
@@ -57,6 +59,7 @@ class Publisher:
                     plan = planned or self._plan(found)
                     if isinstance(plan, Published):
                         if not plan.behind:
+                            self.trouble = None
                             _seen(found)
                         return plan
                     with tracing.span("publish", {"keys": len(plan.values)}):
@@ -67,8 +70,9 @@ class Publisher:
             except Unavailable as error:
                 if error.server != "keydb":
                     raise
-                _not_reached(error)
+                self._not_reached(error)
                 return Published("unreachable", behind=True)
+            self.trouble = None
             if answer.verdict != "fenced":
                 self._note(plan, answer)
                 return Published(answer.verdict, behind=False)
@@ -85,10 +89,17 @@ class Publisher:
     def read(self) -> Found | None:
         """Return KeyDB's watermark, None if it cannot be reached."""
         try:
-            return self._projection.read()
+            found = self._projection.read()
         except Unavailable as error:
-            _not_reached(error)
+            self._not_reached(error)
             return None
+        self.trouble = None
+        return found
+
+    def _not_reached(self, error: Unavailable) -> None:
+        self.trouble = error
+        RECONNECTS.labels(error.server).inc()
+        log.warning("keydb_not_reached", detail=error.detail)
 
     def _plan(self, found: Found) -> Publication | Published:
         newest = store.newest_tick(self._conn)
@@ -145,8 +156,3 @@ def _seen(found: Found) -> bool:
     if found.mark is None or lateness_s is None:
         return False
     return metrics.seen(found.mark.boundary, lateness_s)
-
-
-def _not_reached(error: Unavailable) -> None:
-    RECONNECTS.labels(error.server).inc()
-    log.warning("keydb_not_reached", detail=error.detail)

@@ -18,6 +18,7 @@ from services.syncer.core import Found, Memory, NewestTick, Publication, Waterma
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published, Publisher
 from shared import postgres
+from shared.errors import Unavailable
 
 log = structlog.get_logger()
 
@@ -102,6 +103,11 @@ class Syncer:
         if found is None:
             return Published("unreachable", behind=True, current=current)
         return replace(self._publisher.publish(found, planned), current=current)
+
+    @property
+    def trouble(self) -> Unavailable | None:
+        """Why KeyDB could not be read or written at the last attempt, if so."""
+        return self._publisher.trouble
 
     def publish(self) -> Published:
         """Take KeyDB to the newest tick. Raises `Unavailable` of Postgres only."""

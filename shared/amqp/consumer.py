@@ -34,9 +34,10 @@ ANSWER_TIMEOUT_S = 10.0
 @contextlib.contextmanager
 def connection(settings: RabbitmqSettings, *, name: str) -> Iterator["Consumer"]:
     """Open one connection with one channel and close both at the end. Raises `Unavailable`."""
-    consumer = Consumer(parameters(settings, name))
+    to = parameters(settings, name)
+    consumer = Consumer(to)
     try:
-        with translating():
+        with translating(to):
             consumer.open()
             yield consumer
     finally:

@@ -1,6 +1,7 @@
 """What every connection to RabbitMQ shares: parameters, and errors translated at one seam."""
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +13,25 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorAMQPHandshakeError,
     AMQPConnectorException,
 )
-from pika.exceptions import AMQPError, ChannelClosedByBroker, IncompatibleProtocolError
+from pika.exceptions import (
+    AMQPError,
+    ChannelClosedByBroker,
+    IncompatibleProtocolError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from shared import tls
-from shared.errors import Refusal, Unavailable
+from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import RabbitmqSettings
 
 HEARTBEAT_S = 5
 CONNECT_TIMEOUT_S = 5.0
+ACCESS_REFUSED = 403
 NOT_FOUND = 404
+REFUSED_LOGIN = (ProbableAuthenticationError, ProbableAccessDeniedError)
+# Without a reply the broker only went away meanwhile. Its text has names, and no password.
+REPLY = re.compile(r"ConnectionClosedByBroker: \((?:403|530)\) ['\"](.*)['\"]+,?\)*$")
 BLOCKED = "takes nothing while its alarm lasts"
 """Said of a broker that is short of memory or disk: it stops whoever publishes."""
 
@@ -58,14 +69,17 @@ def _context(settings: RabbitmqSettings) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def translating() -> Iterator[None]:
-    """Turn what the broker or the network did into `Unavailable`; let the rest pass."""
+def translating(to: pika.URLParameters | None = None) -> Iterator[None]:
+    """Turn what the broker or the network did into `Unavailable`; let the rest pass.
+
+    `Denied` where the broker refuses the login or a right; `to` is where we were connecting.
+    """
     try:
         yield
     # Connectors' errors are no AMQPError: pika turns only a refused socket into one, and leaves
     # others as they are, a host name that cannot be resolved among them.
     except (AMQPError, AMQPConnectorException, OSError) as error:
-        raise Unavailable("rabbitmq", _detail(error)) from error
+        raise _unavailable(error, to) from error
     except ValueError as error:
         # Of pika's transport, where the connection was reset before it was first looked at.
         if not isinstance(error.__context__, OSError):
@@ -73,17 +87,33 @@ def translating() -> Iterator[None]:
         raise Unavailable("rabbitmq", type(error.__context__).__name__) from error
 
 
-def translated(error: BaseException) -> BaseException:
+def translated(error: BaseException, to: pika.URLParameters | None = None) -> BaseException:
     """Return what `translating` makes of an error that a callback was handed."""
 
     def fail() -> NoReturn:
         raise error
 
     try:
-        with translating():
+        with translating(to):
             fail()
     except BaseException as found:  # noqa: BLE001 - whoever waits for an answer raises it
         return found
+
+
+def _unavailable(error: Exception, to: pika.URLParameters | None) -> Unavailable:
+    cause = _cause(error)
+    if isinstance(cause, ChannelClosedByBroker) and cause.reply_code == ACCESS_REFUSED:
+        return Denied("rabbitmq", _detail(error))
+    said = REPLY.search(str(cause)) if isinstance(cause, REFUSED_LOGIN) else None
+    if said and to:
+        login = f"user {getattr(to.credentials, 'username', '')}, virtual host {to.virtual_host}"
+        place = f"[{to.host}]" if ":" in to.host else to.host
+        return Denied("rabbitmq", f"{place}:{to.port} refuses the login ({login}): {said[1]}")
+    return Unavailable("rabbitmq", _detail(error))
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.exceptions[-1] if isinstance(error, AMQPConnectionWorkflowFailed) else error
 
 
 def _detail(error: Exception) -> str:
@@ -92,7 +122,7 @@ def _detail(error: Exception) -> str:
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
     if objection := tls.words(error):
         return objection
-    cause = error.exceptions[-1] if isinstance(error, AMQPConnectionWorkflowFailed) else error
+    cause = _cause(error)
     if isinstance(cause, (AMQPConnectorAMQPHandshakeError, IncompatibleProtocolError)):
         return f"{type(cause).__name__} (a port that wants TLS? then amqps://)"
     return type(cause).__name__

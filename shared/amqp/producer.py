@@ -81,6 +81,7 @@ class Producer:
         self._woken = False
         self._closing = False
         self._closed = False
+        self._to = how
         self._failure: BaseException | None = None
         self._channel: Channel | None = None
         self._connection = pika.SelectConnection(
@@ -233,5 +234,5 @@ class Producer:
     def _fail(self, error: BaseException) -> None:
         with self._changed:
             if self._failure is None and not self._closing:
-                self._failure = translated(error)
+                self._failure = translated(error, self._to)
             self._changed.notify_all()

@@ -39,8 +39,9 @@ log = structlog.get_logger()
 @contextlib.contextmanager
 def connection(settings: RabbitmqSettings, *, name: str) -> Iterator["Broker"]:
     """Open one connection with one channel and close both at the end. Raises `Unavailable`."""
-    with translating():
-        broker = Broker(pika.BlockingConnection(parameters(settings, name)))
+    to = parameters(settings, name)
+    with translating(to):
+        broker = Broker(pika.BlockingConnection(to))
     try:
         with translating():
             yield broker

@@ -62,7 +62,7 @@ def test_the_user_of_our_services_may_do_nothing_else(
                 ours.execute_command(*command.split())  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("command", sorted(USED - {"+client|setname"}))
+@pytest.mark.parametrize("command", sorted(USED))
 def test_each_of_these_commands_is_really_used(
     dsn: str, conn: psycopg.Connection, store: "redis.Redis", limited_url: str, command: str
 ) -> None:

@@ -3,12 +3,18 @@
 from pathlib import Path
 
 SENT = ["+info", "+hmget", "+smembers", "+multi", "+exec"]
-SENT += ["+evalsha", "+script|load", "+client|setname"]
+SENT += ["+evalsha", "+script|load"]
+TO_CONNECT = ["+client|setname", "+select"]
 IN_THE_SCRIPT = ["+type", "+hmget", "+mset", "+del", "+sadd", "+srem", "+hset", "+time"]
 TO_RECONCILE = ["+mget"]
 BY_OPERATORS = ["+scard", "+hget", "+config|get"]
 USER, OPERATOR, PASSWORD = "minutebook", "operator", "secret"
-RULES = ["on", f">{PASSWORD}", "~*", *dict.fromkeys([*SENT, *IN_THE_SCRIPT, *TO_RECONCILE])]
+RULES = [
+    "on",
+    f">{PASSWORD}",
+    "~*",
+    *dict.fromkeys([*SENT, *TO_CONNECT, *IN_THE_SCRIPT, *TO_RECONCILE]),
+]
 OPERATORS_RULES = [*RULES, *BY_OPERATORS]
 
 

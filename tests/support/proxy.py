@@ -30,6 +30,10 @@ class Proxy:
         self.eaten = 0
         self.port: int = self._listener.getsockname()[1]
 
+    def lead_to(self, upstream: tuple[str, int]) -> None:
+        """Lead new connections to another server; the one that stands goes on to the old one."""
+        self._upstream = upstream
+
     def eat_reply_to(self, command: bytes, times: int = 1) -> None:
         """Forward the next requests that hold `command`, then lose their replies and hang up.
 

@@ -89,6 +89,20 @@ def test_the_reason_given_is_that_of_the_last_attempt_and_the_error_goes_on(cloc
     assert state.problems() == {}
 
 
+def test_a_delay_is_told_with_its_reason_once_it_lasts_too_long(clock: Clock) -> None:
+    state = Health(clock)
+    state.expect("watermark", within_s=121)
+    state.delayed("watermark", "keydb: TimeoutError")
+    clock.now += 121
+    assert state.problems() == {}
+    clock.now += 1
+    said = "no progress for 122.0 s (limit 121 s): keydb: TimeoutError"
+    assert state.problems() == {"watermark": said}
+    state.progress("watermark")
+    clock.now += 122
+    assert state.problems() == {"watermark": "no progress for 122.0 s (limit 121 s)"}
+
+
 def test_a_limit_that_is_set_again_does_not_count_as_progress(clock: Clock) -> None:
     state = Health(clock)
     state.expect("receiver", within_s=10)

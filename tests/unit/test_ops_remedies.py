@@ -19,7 +19,7 @@ from tests.support.sights import NOW, QUEUES, SHOWN, WELL, only, with_tick
         (f"rabbitmq: {BLOCKED} (low on disk)", "diagnostics alarms"),
         ("postgres: OperationalError: session is read-only", "transaction_read_only"),
         ("postgres: OperationalError: password authentication failed", "Rotate credentials"),
-        ("rabbitmq: ProbableAuthenticationError", "Rotate credentials"),
+        ("rabbitmq: host:5672 refuses the login (user ops, virtual host /)", "Rotate credentials"),
         ("no progress for 21.0 s", "logs --tail 50 ingest"),
     ],
 )
