@@ -16,6 +16,7 @@ from ops.letters import store
 from ops.letters.core import Choice, Letter
 from services.ingest import blame, received, service
 from services.ingest.core import DeadLetter, Received, judge
+from services.ingest.identity import AMQP_1_0_ID
 from services.ingest.store import column_limits
 from shared import postgres
 from shared.errors import Refusal
@@ -121,7 +122,7 @@ class _Page:
         return Received(
             tag=letter.id,
             redelivered=False,  # a person wants it stored, whatever became of it before
-            properties=Properties(edit.message_id, letter.properties.get("headers")),
+            properties=Properties(edit.message_id, _headers(letter)),
             body=body,
             spare_identity=letter.message_id,
         )
@@ -173,3 +174,9 @@ class _Page:
             outcomes[letter.id] = "duplicate" if identity in have_rows else "row"
             have_rows.add(identity)
         return outcomes
+
+
+def _headers(letter: Letter) -> dict[str, Any]:
+    # An identity that was refused is not refused again: the letter has one by now.
+    headers: dict[str, Any] = letter.properties.get("headers") or {}
+    return {name: value for name, value in headers.items() if name != AMQP_1_0_ID}

@@ -1,5 +1,6 @@
 """Who a message is: the identity by which a redelivery is known."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ from services.ingest.body import Unfit, a_kind
 from shared.amqp.content import Garbled
 
 IDENTITY_BYTES_MAX = 255
+AMQP_1_0_ID = "x-message-id"
+"""The header in which RabbitMQ hands on a `message-id` of AMQP 1.0 that is no short text."""
 
 
 class Properties(Protocol):
@@ -29,7 +32,8 @@ def identify(
 ) -> str:
     """Return the message's identity as `INGEST_MESSAGE_ID` names it, or `spare` if it has none.
 
-    `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`).
+    `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`), also for
+    a `message-id` of AMQP 1.0 that RabbitMQ cannot hand on as the property.
     """
     try:
         found = properties.message_id if source == "property" else _find(source, properties, fields)
@@ -38,6 +42,8 @@ def identify(
     if isinstance(found, str) and _is_plain(found):
         return found
     if found is None or found in ("", b""):
+        if source == "property":
+            _refuse_amqp_1_0(properties)
         return spare
     if isinstance(found, int) and not isinstance(found, bool):
         found = str(found)
@@ -52,6 +58,19 @@ def _find(source: str, properties: Properties, fields: Callable[[], Mapping[str,
     if kind == "header":
         return (properties.headers or {}).get(name)
     return fields().get(name)
+
+
+def _refuse_amqp_1_0(properties: Properties) -> None:
+    """Raise `Unfit` for an identity that RabbitMQ put into a header: bytes, or a text too long.
+
+    A short text there is the producer's own header, and no identity.
+    """
+    with contextlib.suppress(Garbled):
+        found = (properties.headers or {}).get(AMQP_1_0_ID)
+        if isinstance(found, bytes):
+            raise Unfit("bad_identity", "the message-id (of AMQP 1.0) is bytes, not text in UTF-8")
+        if isinstance(found, str) and len(found.encode("utf-8", "replace")) > IDENTITY_BYTES_MAX:
+            check_identity(found)
 
 
 def _is_plain(identity: str) -> bool:

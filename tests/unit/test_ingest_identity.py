@@ -79,3 +79,19 @@ def test_the_body_is_not_read_for_an_identity_that_is_elsewhere() -> None:
 
     assert identify("property", FakeProperties("m1"), fields, "spare") == "m1"
     assert identify("header:a", FakeProperties(None, {"a": "m1"}), fields, "spare") == "m1"
+
+
+def test_an_identity_of_amqp_1_0_that_is_no_short_text_is_refused_and_not_taken_for_none() -> None:
+    for found, why in ((b"\x01\x02", "is bytes"), ("m" * 300, "has 300 bytes")):
+        with pytest.raises(Unfit, match=why) as caught:
+            identify("property", FakeProperties(None, {"x-message-id": found}), dict, "spare")
+        assert caught.value.reason == "bad_identity"
+
+
+def test_a_short_text_in_that_header_is_the_producer_s_own_and_no_identity() -> None:
+    assert identify("property", FakeProperties(None, {"x-message-id": "a"}), dict, "b") == "b"
+
+
+def test_the_property_goes_before_that_header() -> None:
+    properties = FakeProperties("m1", {"x-message-id": b"\x01"})
+    assert identify("property", properties, dict, "spare") == "m1"
