@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, Secret, StringConstraints
 
 from services.syncer.core import Unanswerable
 from shared import addresses, postgres, settings
+from shared.amqp.deliveries import BODY_KEPT_MAX
 from shared.errors import Refusal
 
 
@@ -65,7 +66,10 @@ class BodySettings(settings.Settings):
     """By what ingest judges a body."""
 
     ingest_body_max_bytes: int = Field(
-        default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"
+        default=65536,
+        ge=32,
+        le=BODY_KEPT_MAX,
+        description="larger bodies are dead letters (too_large)",
     )
 
 

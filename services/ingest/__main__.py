@@ -23,6 +23,7 @@ from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
 from shared.amqp import consumer
+from shared.amqp.deliveries import BODY_KEPT_MAX
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -64,7 +65,10 @@ class IngestSettings(
         description="messages in hand at most; three times a batch or more",
     )
     ingest_body_max_bytes: int = Field(
-        default=65536, ge=32, le=2**24, description="larger bodies are dead letters (too_large)"
+        default=65536,
+        ge=32,
+        le=BODY_KEPT_MAX,
+        description="larger bodies are dead letters (too_large)",
     )
     ingest_message_id: Annotated[
         str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")

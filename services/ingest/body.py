@@ -13,12 +13,17 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from shared.amqp.deliveries import BODY_KEPT_MAX, CutBody
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_DIGITS = 19
 TWO_KEYS_QUOTES = 4
 DEPTH_MAX = 500
 """Arrays and objects within each other. Python's own limit depends on how deep its caller is: one
 body would be one thing to ingest and another to whoever replays it."""
+
+AMQP_1_0_SECTIONS = {b"\0Sv": "sequence", b"\0Sw": "value"}
+"""How bodies begin that an AMQP 1.0 client sent as text or as a list (AMQP 1.0 §3.2.7, 3.2.8)."""
 
 Reason = Literal[
     "not_utf8", "not_json", "not_object", "missing_field", "wrong_type", "out_of_range",
@@ -74,7 +79,7 @@ def decode(body: bytes, limits: Limits) -> Body:
     UTF-8 throughout. All others take the slow path, which can say what is wrong.
     """
     if len(body) > limits.body_bytes_max:
-        raise Unfit("too_large", f"{len(body)} bytes; the limit is {limits.body_bytes_max}")
+        raise Unfit("too_large", _too_large(body, limits))
     if body.count(b'"') == TWO_KEYS_QUOTES:
         try:
             fast = _decode_fast(body)
@@ -93,7 +98,8 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise Unfit("not_utf8", f"byte {error.start} is not UTF-8") from error
+        said = f"byte {error.start} is not UTF-8{_section(body)}"
+        raise Unfit("not_utf8", said) from error
     if _too_deep(text):
         raise Unfit("not_json", f"nested more than {DEPTH_MAX} deep")
     repeated: list[int] = []
@@ -109,12 +115,27 @@ def read_object(body: bytes) -> Mapping[str, Any]:
             text, object_pairs_hook=pairs, parse_int=_parse_int, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError) as error:
-        raise Unfit("not_json", f"not JSON: {type(error).__name__}") from error
+        said = f"not JSON: {type(error).__name__}{_section(body)}"
+        raise Unfit("not_json", said) from error
     if repeated:
         raise Unfit("duplicate_key", "a key appears twice")
     if not isinstance(found, dict):
         raise Unfit("not_object", f"JSON, but {a_kind(found)}")
     return found
+
+
+def _too_large(body: bytes, limits: Limits) -> str:
+    size = body.size if isinstance(body, CutBody) else len(body)
+    said = f"{size} bytes; the limit is {limits.body_bytes_max}"
+    if isinstance(body, CutBody):
+        said += f"; only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
+    return said
+
+
+def _section(body: bytes) -> str:
+    """Say so if a body is what RabbitMQ makes of an AMQP 1.0 body that is not plain bytes."""
+    kind = AMQP_1_0_SECTIONS.get(body[:3])
+    return f": an AMQP 1.0 {kind} section, where the JSON is to be a data section" if kind else ""
 
 
 def _too_deep(text: str) -> bool:

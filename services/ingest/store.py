@@ -37,7 +37,7 @@ INSERT INTO dead_letter (
 SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provider_id, d.value,
        d.state
   FROM unnest(%(identities)s::text[], %(reasons)s::text[], %(errors)s::text[],
-              %(bodies)s::bytea[], %(properties)s::jsonb[], %(provider_ids)s::bigint[],
+              %(bodies)b::bytea[], %(properties)s::jsonb[], %(provider_ids)s::bigint[],
               %(values)s::bigint[], %(states)s::text[])
        WITH ORDINALITY
        AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
@@ -104,7 +104,8 @@ def insert_dead_letters(
             "reasons": [letter.reason for letter in letters],
             "errors": [letter.error for letter in letters],
             "queue": queue,
-            "bodies": [letter.message.body for letter in letters],
+            # One type for all, and in binary: as text they would take five times the memory.
+            "bodies": [bytes(letter.message.body) for letter in letters],
             "properties": [
                 properties.encode(letter.message.properties.all()) for letter in letters
             ],

@@ -6,13 +6,18 @@ the channel that was asked for: a client library handles the rest of the protoco
 every property of every message, three frames apiece, in some 15 µs; this takes about 2.
 """
 
+import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shared.amqp.content import FLAGS, Properties
 from shared.errors import Unavailable
 
 OnMessage = Callable[[int, bool, Properties, bytes], None]
+
+BODY_KEPT_MAX = 2**24
+"""Of a larger body only so many bytes are kept: what a client may send is bounded by the broker
+alone, and memory would be by nothing."""
 
 FRAME = struct.Struct(">BHI")
 OVERHEAD = FRAME.size + 1
@@ -31,6 +36,24 @@ METHOD_START = struct.Struct(">BHI4sB")
 HEADER_START = struct.Struct(">BHI4xQ")
 
 
+class CutBody(bytes):
+    """The beginning of a body above `BODY_KEPT_MAX`, and a line that says what all of it was.
+
+    It is longer than any body that is kept whole. The line tells two bodies apart that begin alike.
+    """
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, parts: Iterable[bytes], size: int, sha256: str) -> "CutBody":
+        """Return `parts` as one; `size` and `sha256` (in hexadecimal) are those of the whole."""
+        note = b"\n[cut: %d bytes in all, SHA-256 %s]\n" % (size, sha256.encode())
+        made = cls(b"".join([*parts, note]))
+        made.size, made.sha256 = size, sha256
+        return made
+
+
 class Deliveries:
     """The bytes of one connection, in order, a piece at a time."""
 
@@ -47,6 +70,7 @@ class Deliveries:
         self._properties: Properties | None = None
         self._body: list[bytes] = []
         self._missing = 0
+        self._large: _Large | None = None
 
     @property
     def wanted(self) -> bool:
@@ -166,8 +190,10 @@ class Deliveries:
                 raise _out_of_step()
             (self._missing,) = BODY_SIZE.unpack_from(buffer, at + BODY_SIZE_AT)
             self._properties = Properties(buffer[at + PROPERTIES_AT : end])
+            self._large = _Large(self._missing) if self._missing > BODY_KEPT_MAX else None
         elif kind == BODY and self._properties is not None:
-            self._body.append(buffer[at + PAYLOAD_AT : end])
+            part = buffer[at + PAYLOAD_AT : end]
+            self._body.append(self._large.kept(part) if self._large else part)
             self._missing = missing = self._missing - (end - at - PAYLOAD_AT)
             if missing < 0:
                 raise _out_of_step()
@@ -178,10 +204,32 @@ class Deliveries:
         return True
 
     def _complete(self, delivery: tuple[int, bool], properties: Properties) -> None:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._large:
+            body: bytes = self._large.cut(self._body)
+        else:
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
+        self._large = None
         self._delivery = None
         self._on_message(*delivery, properties, body)
+
+
+class _Large:
+    """What is kept of a body that is too large to be kept, part by part."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._digest = hashlib.sha256()
+        self._room = BODY_KEPT_MAX
+
+    def kept(self, part: bytes) -> bytes:
+        self._digest.update(part)
+        kept = part[: self._room]
+        self._room -= len(kept)
+        return kept
+
+    def cut(self, parts: Iterable[bytes]) -> CutBody:
+        return CutBody.of(parts, self._size, self._digest.hexdigest())
 
 
 def _out_of_step() -> Unavailable:

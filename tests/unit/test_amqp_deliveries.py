@@ -1,5 +1,6 @@
 """Whatever the pieces in which a connection's bytes come, deliveries are cut out whole."""
 
+import hashlib
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pika import frame, spec
 
 from shared.amqp.content import Properties
-from shared.amqp.deliveries import Deliveries
+from shared.amqp.deliveries import BODY_KEPT_MAX, CutBody, Deliveries
 from shared.errors import Unavailable
 
 OURS, OTHERS = 1, 2
@@ -226,3 +227,22 @@ def test_what_is_not_amqp_is_passed_on_with_all_that_follows(strange: bytes) -> 
     seen = fed(ACK + strange + delivery(1, b"body"), [3, 30, 40])
     assert seen.messages == []
     assert b"".join(seen.rest) == ACK + strange + delivery(1, b"body")
+
+
+def test_of_a_body_that_is_too_large_the_beginning_is_kept_and_the_next_message_is_whole() -> None:
+    large = bytes(range(251)) * (BODY_KEPT_MAX // 251 + 1000)
+    data = delivery(1, large, frame_max=131_064) + delivery(2, b"next")
+    (_, _, _, kept), second = fed(data, []).messages
+    assert isinstance(kept, CutBody)
+    digest = hashlib.sha256(large).hexdigest()
+    assert (kept.size, kept.sha256) == (len(large), digest)
+    note = f"\n[cut: {len(large)} bytes in all, SHA-256 {digest}]\n".encode()
+    assert kept == large[:BODY_KEPT_MAX] + note
+    assert second == (2, False, "m2", b"next")
+
+
+def test_a_body_of_the_largest_size_that_is_kept_is_kept_whole() -> None:
+    whole = b"x" * BODY_KEPT_MAX
+    ((_, _, _, kept),) = fed(delivery(1, whole, frame_max=131_064), []).messages
+    assert kept == whole
+    assert not isinstance(kept, CutBody)

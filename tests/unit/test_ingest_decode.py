@@ -188,3 +188,17 @@ def test_an_error_never_quotes_the_body() -> None:
             decode(body, LIMITS)
         assert "hunter2" not in caught.value.error
         assert caught.value.reason in get_args(bodies.Reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "kind"),
+    [
+        (b"\0Sw\xa1\x18" + b'{"id": 1, "value": 600}', "not_utf8", "AMQP 1.0 value section"),
+        (b"\0Sw\x40", "not_json", "AMQP 1.0 value section"),
+        (b"\0Sv\x45", "not_json", "AMQP 1.0 sequence section"),
+    ],
+)
+def test_a_body_of_amqp_1_0_that_is_no_data_is_named(body: bytes, reason: str, kind: str) -> None:
+    with pytest.raises(Unfit, match=kind) as caught:
+        decode(body, Limits(BODY_MAX))
+    assert caught.value.reason == reason
