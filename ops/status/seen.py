@@ -2,16 +2,30 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from shared.amqp.link import QueueState
+from shared.errors import Busy, Denied
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A server that gave no answer, or not the one asked for, and why."""
+    """A server that gave no answer, and why."""
 
+    state: ClassVar[str] = "gives no answer"
     error: str
-    state: str = "gives no answer"
+
+
+class Refuses(Down):
+    """A server that answered, and would not have us."""
+
+    state: ClassVar[str] = Denied.state
+
+
+class Occupied(Down):
+    """A server in which somebody else has what was needed."""
+
+    state: ClassVar[str] = Busy.state
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ops.deployment import DeploymentSettings
 from ops.status import replicas, store
-from ops.status.seen import Down, Ledger, Queues, Seen, Shown
+from ops.status.seen import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
 from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS
@@ -50,9 +50,8 @@ def _or_down(look: Callable[[], T]) -> T | Down:
     try:
         return look()
     except Unavailable as error:
-        if isinstance(error, (Busy, Denied)):
-            return Down(error.detail, error.state)
-        return Down(error.detail)
+        kinds = {Busy: Occupied, Denied: Refuses}
+        return kinds.get(type(error), Down)(error.detail)
 
 
 def _postgres(
