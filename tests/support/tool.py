@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -69,13 +70,13 @@ class Tool:
         done = subprocess.run(
             [sys.executable, "-c", ON_TERMINAL, *self.command(*arguments)],
             cwd=ROOT,
-            env=self.environment(COLUMNS=str(columns), TERM="dumb"),
+            env=self.environment(COLUMNS=str(columns), TERM="xterm"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             timeout=TIMEOUT_S,
             check=True,
         )
-        return done.stdout.decode().replace("\r\n", "\n")
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout.decode()).replace("\r\n", "\n")
 
     @contextlib.contextmanager
     def started(self, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
