@@ -12,6 +12,8 @@ from ops.status.command import status
 from ops.traffic.command import send
 from ops.traffic.load import load
 from shared import output
+from shared.program import ABOUT_VERSION
+from shared.version import VERSION
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
 
@@ -22,6 +24,7 @@ the answer could be shown.
 """
 
 
+@click.version_option(VERSION, prog_name="minutebook", message=ABOUT_VERSION)
 @click.group(help=ABOUT, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""

@@ -6,29 +6,29 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-AGO = re.compile(r"^(\d{1,6})(s|m|h|d)$")
+AGO = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)( ago)?$")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Moment(click.ParamType[datetime]):
-    """`2026-11-20T23:42`, UTC unless it says otherwise; or `90s`, `15m`, `2h`, `3d` ago."""
+    """`2026-11-20T23:42`, UTC unless it says otherwise; or `90s`, `15m`, `2h ago`, `3d ago`."""
 
     name = "time"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """Return an aware time; ends with a usage error otherwise."""
+        """Return a time in UTC; ends with a usage error otherwise."""
         if isinstance(value, datetime):
             return value
         text = str(value)
-        if ago := AGO.match(text):
-            return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         try:
+            if ago := AGO.match(text):
+                return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
             found = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is no time: 2026-11-20T23:42, or 15m, 2h, 3d ago", param, ctx)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time: 2026-11-20T23:42 (UTC), or 2h ago", param, ctx)
 
 
 class Words(click.ParamType[str]):

@@ -55,6 +55,13 @@ SELECT_SCHEMA_VERSION: LiteralString = """
 SELECT coalesce(max(version), 0)
   FROM schema_migration
 """
+SELECT_WHERE_SOUGHT: LiteralString = """
+SELECT current_database(), current_setting('search_path'),
+       (SELECT string_agg(relnamespace::regnamespace::text, ' and ' ORDER BY relnamespace)
+          FROM pg_class
+         WHERE relname = 'schema_migration'
+           AND relkind IN ('r', 'p'))
+"""
 
 
 @contextlib.contextmanager
@@ -128,7 +135,7 @@ def check_schema(conn: psycopg.Connection) -> None:
     try:
         version = int(scalar(conn, SELECT_SCHEMA_VERSION))
     except errors.UndefinedTable:
-        version = 0
+        raise Refusal(missing_schema(conn)) from None
     if version < SCHEMA_NEEDED:
         raise Refusal(
             f"schema version {version} is older than the {SCHEMA_NEEDED} this release needs:"
@@ -139,6 +146,15 @@ def check_schema(conn: psycopg.Connection) -> None:
             f"schema version {version} is too new for this release, which knows up to"
             f" {SCHEMA_TOLERATED}: upgrade the services"
         )
+
+
+def missing_schema(conn: psycopg.Connection) -> str:
+    """Say where no table of ours was found, and where one is that the search_path leaves out."""
+    database, path, elsewhere = conn.execute(SELECT_WHERE_SOUGHT).fetchone() or ("", "", "")
+    says = f"no table schema_migration in the search_path ({path}) of database {database}"
+    if elsewhere:
+        return f"{says}: there is one in schema {elsewhere}, name it in the search_path"
+    return f"{says}: run 'python -m migrations' first"
 
 
 def scalar(conn: psycopg.Connection, query: LiteralString) -> str:

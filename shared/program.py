@@ -12,8 +12,13 @@ import structlog
 
 from shared import health, logs, output, settings, tracing
 from shared.errors import Refusal, Unavailable
+from shared.postgres import SCHEMA_NEEDED
+from shared.version import VERSION
 
 EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG, EXIT_INTERRUPTED = 1, 3, 70, 130
+
+ABOUT_VERSION = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}"
+"""What every program says to `--version`."""
 
 S = TypeVar("S", bound=settings.ServiceSettings)
 
@@ -62,12 +67,14 @@ class Program(Generic[S]):
 
 def parser(module: str, about: str, cls: type[settings.Settings]) -> argparse.ArgumentParser:
     """Return a parser whose help lists the settings of `cls`."""
-    return argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=about,
         epilog="settings (environment, or files in SECRETS_DIR):\n" + settings.describe(cls),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    made.add_argument("--version", action="version", version=ABOUT_VERSION)
+    return made
 
 
 def stop_on_signals() -> threading.Event:

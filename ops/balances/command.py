@@ -1,10 +1,11 @@
 """`ops balances`."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
+import psycopg
 from rich.console import Group
 from rich.text import Text
 
@@ -18,8 +19,11 @@ from services.syncer import history
 from services.syncer.projection import WATERMARK_KEY
 from services.syncer.store import OPTIONS
 from shared import keydb, settings
+from shared.errors import Refusal
 
 KEYS_AT_ONCE = 1000
+CLOCK_DIFFERENCE_MAX = timedelta(seconds=5)
+"""By how much this machine's clock, which `2h ago` goes by, may be ahead of Postgres's."""
 
 
 class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
@@ -27,7 +31,9 @@ class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
 
 
 @click.command(short_help="Show balances beside KeyDB's, now or at a past minute.")
-@click.option("--as-of", type=Moment(), help="As they were then: 2026-11-20T23:42, or 2h ago.")
+@click.option(
+    "--as-of", type=Moment(), help="As they were then: 2026-11-20T23:42 (UTC), or 2h ago."
+)
 @answering
 def balances(*, as_of: datetime | None) -> Answer:
     """Show every balance at the last tick, beside KeyDB's, and what is committed since.
@@ -40,6 +46,7 @@ def balances(*, as_of: datetime | None) -> Answer:
 def _past(as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
     with deployment.answerable(), deployment.ledger(chosen, options=OPTIONS) as conn:
+        _refuse_future(conn, as_of)
         found = history.balances_at(conn, as_of)
     table = tables.table("key", "balance", numbers=("balance",))
     for key, balance in found.balances.items():
@@ -51,6 +58,13 @@ def _past(as_of: datetime) -> Answer:
         "balances": [{"key": key, "balance": one} for key, one in found.balances.items()],
     }
     return Answer(document, Group(table, Text(f"as of the tick of {moment(found.boundary)}")))
+
+
+def _refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
+    now = store.now(conn)
+    if as_of > now + CLOCK_DIFFERENCE_MAX:
+        says = f"{moment(as_of)} is yet to come: it is {moment(now)} by Postgres's clock"
+        raise Refusal(f"{says}; times are UTC unless they say otherwise")
 
 
 def _now() -> Answer:

@@ -16,7 +16,7 @@ from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
 from shared import session_settings
-from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN
+from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN, missing_schema
 from shared.table_checks import TOPICS, Problem, problems
 
 SERVER = "postgres"
@@ -36,7 +36,7 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
     yield core.check(
         SERVER,
         "schema",
-        version,
+        version or missing_schema(conn),
         fail=not SCHEMA_NEEDED <= version <= SCHEMA_TOLERATED,
         advice=f"run python -m migrations: this release needs {SCHEMA_NEEDED}",
     )

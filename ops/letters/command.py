@@ -1,10 +1,9 @@
 """`ops dead-letters list|show|replay|export|purge`."""
 
-import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence, Sized
 from itertools import chain, islice
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import click
 import msgspec
@@ -15,17 +14,16 @@ from rich.text import Text
 from ops import action, deployment, files, tables
 from ops.answer import Answer, answering, as_json
 from ops.letters import store
+from ops.letters.absent import Absent, absent
+from ops.letters.choosing import choosing, need_choice
 from ops.letters.core import Choice, Letter, preview
 from ops.letters.replay import Edit, Order, replay
-from ops.params import Moment, Words
+from ops.params import Words
 from ops.progress import bar
 from ops.wording import count, moment, visible
-from services.ingest.body import Reason
 from services.ingest.store import OPTIONS
 from shared import program, settings, table_checks, tracing
 from shared.errors import Refusal
-
-R = TypeVar("R")
 
 PREVIEW_BYTES = 60
 PURGED = "dead_letter_purged"
@@ -44,23 +42,6 @@ class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
     """Where the letters are, and where a file would be."""
 
 
-def choosing(command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the options that choose letters, and hand them over as one `choice`."""
-
-    @click.argument("ids", type=int, nargs=-1)
-    @click.option("--state", type=click.Choice(["open", "waiting"]), help="Only these.")
-    @click.option("--reason", type=click.Choice(get_args(Reason)), help="Only with this reason.")
-    @click.option("--provider", type=int, help="Only of this provider, where the body says one.")
-    @click.option("--since", type=Moment(), help="Received then or later: a time, or 2h ago.")
-    @click.option("--until", type=Moment(), help="Received before then.")
-    @functools.wraps(command)
-    def run(**given: Any) -> R:  # noqa: ANN401 - what click collected
-        choice = Choice(*(given.pop(name) for name in Choice.__slots__))
-        return command(choice=choice, **given)
-
-    return run
-
-
 @click.group("dead-letters", short_help="Look at dead letters; replay, export, purge them.")
 def dead_letters() -> None:
     """Look at dead letters and waiting messages; replay, export, purge them."""
@@ -75,6 +56,8 @@ def list_(*, choice: Choice, limit: int) -> Answer:
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         counts = _counts(conn, choice)
         letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
+        listed = {one.id for one in letters} if len(letters) < limit else choice.ids
+        missing = absent(conn, choice, listed)
     columns = ("id", "received (UTC)", "state", "reason", "provider", "message_id", "body")
     table = tables.table(*columns, numbers=("id", "provider"))
     for one in letters:
@@ -88,9 +71,11 @@ def list_(*, choice: Choice, limit: int) -> Answer:
             for state, reason, number in counts
         ],
         "letters": [one.as_line() for one in letters],
+        "absent": missing,
     }
     said = ", ".join(f"{state} {reason} {number:,}" for state, reason, number in counts)
-    return Answer(document, Group(table, Text(said or "none")))
+    view = Group(table, Text(said or "none"), *_absences(missing))
+    return Answer(document, view, _code(missing))
 
 
 @dead_letters.command(short_help="Show all of one letter.")
@@ -99,9 +84,10 @@ def list_(*, choice: Choice, limit: int) -> Answer:
 def show(*, letter_id: int) -> Answer:
     """Show all of one letter: why it is one, its properties, its body."""
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        found = [one for page in store.pages(conn, Choice((letter_id,))) for one in page]
-    if not found:
-        raise Refusal(f"there is no dead letter {letter_id}: it was replayed, promoted or purged")
+        choice = Choice((letter_id,))
+        found = [one for page in store.pages(conn, choice) for one in page]
+        for missing in absent(conn, choice, [one.id for one in found]):
+            raise Refusal(missing.says)
     line = found[0].as_line()
     shown = {**line, "received_at": moment(found[0].received_at)}
     shown["properties"] = msgspec.json.encode(line["properties"]).decode()
@@ -127,11 +113,12 @@ def show(*, letter_id: int) -> Answer:
 def replay_(
     *, choice: Choice, everything: bool, body: str | None, message_id: str | None
 ) -> Answer:
-    """Deliver letters once more, in one transaction: rows, or letters still. Exit 1 if any is.
+    """Deliver letters once more, in one transaction: rows, or letters still.
 
-    Harmless twice. Who replayed what is kept in the table operator_action.
+    Exit 1 if any is a letter still, or an ID is neither there nor replayed already. Harmless twice.
+    Who replayed what is kept in the table operator_action.
     """
-    _need_choice(choice, everything=everything)
+    need_choice(choice, everything=everything)
     edit = Edit(None if body is None else body.encode(), message_id)
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
@@ -145,12 +132,12 @@ def replay_(
                 conn,
                 Order(choice, edit, chosen.operator, chosen.ingest_body_max_bytes, progress),
             )
+        done.absent = absent(conn, choice, done.ids)
     says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
     for reason, number in done.dead.items():
         says += f", {number:,} still {reason}"
-    if absent := [one for one in choice.ids if one not in done.ids]:
-        says += f"; no such letter (any more): {', '.join(map(str, absent))}"
-    return Answer(done, Text(says), program.EXIT_FINDING if done.dead else 0)
+    missing = [one for one in done.absent if one.record != "replayed"]
+    return Answer(done, Group(Text(says), *_absences(done.absent)), _code(done.dead, missing))
 
 
 @dead_letters.command(short_help="Write letters as JSON lines.")
@@ -165,16 +152,20 @@ def export(*, choice: Choice, output: str) -> Answer:
     if output == "-" and as_json():
         raise click.UsageError("--json needs --output FILE: the lines would be in its way")
     chosen = settings.load(ExportSettings)
-    written = 0
+    found: set[int] = set()
     with (
         deployment.ledger(chosen) as conn,
         files.writing(output, in_container=chosen.in_compose) as file,
     ):
-        for line in _lines(conn, choice):
-            file.write(line)
-            written += 1
-    said = None if output == "-" else Text(f"{count(written, 'letter')} written to {output}")
-    return Answer({"letters": written, "output": output}, said)
+        for one in chain.from_iterable(store.pages(conn, choice)):
+            file.write(msgspec.json.encode(one.as_line()) + b"\n")
+            found.add(one.id)
+        missing = absent(conn, choice, found)
+    document = {"letters": len(found), "output": click.format_filename(output), "absent": missing}
+    says = [] if output == "-" else [Text(f"{count(len(found), 'letter')} written to {output}")]
+    view = Group(*says, *_absences(missing))
+    # Standard output is for the letters.
+    return Answer(document, view, _code(missing), failed=output == "-")
 
 
 @dead_letters.command(short_help="Delete letters for good.")
@@ -184,14 +175,17 @@ def export(*, choice: Choice, output: str) -> Answer:
 @answering
 def purge(*, choice: Choice, everything: bool, yes: bool) -> Answer:
     """Delete letters for good: their money never counts. Export them first."""
-    _need_choice(choice, everything=everything)
+    need_choice(choice, everything=everything)
     chosen = settings.load(LetterSettings)
     with deployment.ledger(chosen) as conn:
         ids = [one.id for page in store.pages(conn, choice) for one in page]
         if ids and not yes:
             click.confirm(f"Delete {count(len(ids), 'letter')} for good?", abort=True, err=True)
+        missing = absent(conn, choice, ids)
         letters = _purge(conn, Choice(tuple(ids)), chosen.operator) if ids else 0
-    return Answer({"purged": letters}, Text(f"{count(letters, 'letter')} deleted"))
+    view = Group(Text(f"{count(letters, 'letter')} deleted"), *_absences(missing))
+    unknown = [one for one in missing if one.record != "purged"]
+    return Answer({"purged": letters, "absent": missing}, view, _code(unknown))
 
 
 def _counts(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
@@ -205,15 +199,12 @@ def _counts(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, in
     return [(state, reason, number) for (state, reason), number in ordered]
 
 
-def _need_choice(choice: Choice, *, everything: bool) -> None:
-    if choice.everything != everything:
-        raise click.UsageError("name IDs or say which (--reason ...), or --all, not both")
+def _code(*undone: Sized) -> int:
+    return program.EXIT_FINDING if any(undone) else 0
 
 
-def _lines(conn: psycopg.Connection, choice: Choice) -> Iterator[bytes]:
-    for page in store.pages(conn, choice):
-        for one in page:
-            yield msgspec.json.encode(one.as_line()) + b"\n"
+def _absences(missing: Sequence[Absent]) -> list[Text]:
+    return [Text(one.says) for one in missing]
 
 
 def _purge(conn: psycopg.Connection, choice: Choice, operator: str) -> int:

@@ -13,6 +13,7 @@ import psycopg
 
 from ops import action
 from ops.letters import store
+from ops.letters.absent import Absent
 from ops.letters.core import Choice, Letter
 from services.ingest import blame, received, service
 from services.ingest.core import DeadLetter, Received, judge
@@ -46,12 +47,16 @@ class Properties:
 
 @dataclass(slots=True)
 class Replayed:
-    """How many became rows, were rows already, or are dead still (by reason), and each letter."""
+    """How many became rows, were rows already, or are dead still (by reason), and each letter.
+
+    `absent` are those that were asked for by an id and not there.
+    """
 
     rows: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     letters: list[dict[str, Any]] = field(default_factory=list)
+    absent: list[Absent] = field(default_factory=list)
 
     @property
     def ids(self) -> set[int]:

@@ -1,18 +1,20 @@
-"""`ops provider add|rename|set-initial|remove`."""
+"""`ops provider list|add|rename|set-initial|remove`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import click
 import psycopg
+from rich.console import Group
 from rich.text import Text
 
-from ops import deployment
+from ops import deployment, tables
 from ops.answer import Answer, answering
 from ops.params import Words
 from ops.providers import store
 from ops.providers.store import Provider
-from ops.wording import visible
+from ops.wording import count, visible
 from shared import settings
 from shared.errors import Refusal
 
@@ -25,9 +27,9 @@ class ProviderSettings(settings.PostgresSettings, deployment.OperatorSettings):
     """Where providers are, and who is at work."""
 
 
-@click.group(short_help="Add, rename, change and remove providers.")
+@click.group(short_help="List, add, rename, change, remove providers.")
 def provider() -> None:
-    """Add, rename, change and remove providers; KeyDB follows at the next boundary."""
+    """List, add, rename, change and remove providers; KeyDB follows at the next boundary."""
 
 
 @provider.command(context_settings=NEGATIVE, short_help="Add a provider.")
@@ -78,6 +80,20 @@ def remove(*, provider_id: int) -> Answer:
     with _at_work() as (conn, operator):
         gone = store.remove(conn, provider_id, operator=operator)
     return _answer(gone, f"removed; {NEXT_BOUNDARY}")
+
+
+@provider.command("list", short_help="List providers.")
+@answering
+def list_() -> Answer:
+    """List all providers: id, name, initial value (minor units), and the key in KeyDB."""
+    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+        found = store.everyone(conn)
+    table = tables.table("id", "name", "initial value", "key", numbers=("id", "initial value"))
+    for one in found:
+        key = f"{one.id}_{one.provider_name}"
+        table.add_row(str(one.id), visible(one.provider_name), str(one.initial_value), visible(key))
+    document = [{**asdict(one), "key": f"{one.id}_{one.provider_name}"} for one in found]
+    return Answer({"providers": document}, Group(table, Text(count(len(found), "provider"))))
 
 
 @contextmanager

@@ -51,6 +51,11 @@ FIRE_TRIGGERS: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 SELECT_COUNTED: LiteralString = """
 SELECT EXISTS (SELECT FROM outbox WHERE xid = pg_current_xact_id() AND provider_id = %(id)s)
 """
+SELECT_PROVIDERS: LiteralString = """
+SELECT id, provider_name::text, initial_value
+  FROM initial_data
+ ORDER BY id
+"""
 UPDATE_NAME: LiteralString = """
 UPDATE initial_data
    SET provider_name = %(name)s
@@ -77,6 +82,12 @@ class Provider:
     id: int
     provider_name: str
     initial_value: int
+
+
+def everyone(conn: psycopg.Connection) -> list[Provider]:
+    """Return all providers, by id."""
+    with postgres.translating():
+        return [Provider(*row) for row in conn.execute(SELECT_PROVIDERS)]
 
 
 def add(

@@ -54,7 +54,7 @@ def rebuild_() -> Answer:
 @click.argument("tick")
 @answering
 def audit_(*, tick: str) -> Answer:
-    """Recompute TICK (its boundary, 2026-11-20T23:42, or its epoch) from the outbox rows kept.
+    """Recompute TICK from the outbox rows kept: its boundary (2026-11-20T23:42, UTC), or its epoch.
 
     Exit 1 if it wrote anything else than its rows add up to, or if they are not kept any more.
     """

@@ -1,5 +1,6 @@
 """`ops status`: one look, or a look every few seconds."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,13 +8,13 @@ import click
 from rich.console import RenderableType
 from rich.live import Live
 
-from ops.answer import Answer, answering, console
+from ops.answer import Answer, answering, as_json, console, say
 from ops.deployment import DeploymentSettings
 from ops.status.core import Finding, judge
 from ops.status.seen import Seen
 from ops.status.sight import look
 from ops.status.view import view, watched
-from shared import program, settings
+from shared import output, program, settings
 
 
 @click.command(short_help="Show what is wrong, and what to type next.")
@@ -24,15 +25,22 @@ from shared import program, settings
 )  # fmt: skip
 @answering
 def status(*, watch: bool, every: float) -> Answer:
-    """Show all at a glance: what is wrong, and what to type next. Exit 1 if something is."""
+    """Show all at a glance: what is wrong, and what to type next. Exit 1 if something is.
+
+    With --watch --json each look is one JSON document in a line of its own.
+    """
     chosen = settings.load(DeploymentSettings)
     seen = look(chosen)
+    if watch and as_json():
+        return Answer(None, None, _code(_watch_lines(chosen, seen, every)))
     if watch:
         seen = _watch(chosen, seen, every)
     findings = judge(seen)
-    wrong = any(one.level == "wrong" for one in findings)
-    code = program.EXIT_FINDING if wrong else 0
-    return Answer(document(seen, findings), view(seen, findings), code)
+    return Answer(document(seen, findings), view(seen, findings), _code(findings))
+
+
+def _code(findings: list[Finding]) -> int:
+    return program.EXIT_FINDING if any(one.level == "wrong" for one in findings) else 0
 
 
 def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
     ok = not any(one.level == "wrong" for one in findings)
     return {
         "ok": ok,
+        "looked_at": datetime.now(UTC),
         "findings": findings,
         "interval_s": seen.interval_s,
         "postgres": seen.postgres,
@@ -47,6 +56,17 @@ def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
         "keydb": seen.keydb,
         "services": seen.services,
     }
+
+
+def _watch_lines(chosen: DeploymentSettings, seen: Seen, every_s: float) -> list[Finding]:
+    stop = program.stop_on_signals()
+    while True:
+        findings = judge(seen)
+        say(document(seen, findings))
+        # Nobody is told any more where the reader left or the disk is full.
+        if output.failure(sys.stdout) or stop.wait(every_s):
+            return findings
+        seen = look(chosen)
 
 
 def _watch(chosen: DeploymentSettings, seen: Seen, every_s: float) -> Seen:

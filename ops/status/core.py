@@ -67,7 +67,8 @@ def _postgres(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "wrong",
             "postgres",
-            f"the schema is at version {ledger.schema}, this release needs {SCHEMA_NEEDED}",
+            ledger.missing
+            or f"the schema is at version {ledger.schema}, this release needs {SCHEMA_NEEDED}",
             "python -m migrations   (docker compose run --rm migrate)",
         )
         return

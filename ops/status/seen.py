@@ -68,7 +68,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What Postgres says; without a schema of ours only the first three."""
+    """What Postgres says; without a schema of ours only the first three, and what is missing."""
 
     version: str
     now: datetime
@@ -81,6 +81,7 @@ class Ledger:
     providers: int = 0
     blocked: list[Blocked] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

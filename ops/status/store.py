@@ -68,7 +68,9 @@ def look(conn: psycopg.Connection) -> Ledger:
     if row is None:
         raise LookupError(SELECT_SERVER)
     version, now, migrated = row
-    schema = int(postgres.scalar(conn, postgres.SELECT_SCHEMA_VERSION)) if migrated else 0
+    if not migrated:
+        return Ledger(version, now, 0, missing=postgres.missing_schema(conn))
+    schema = int(postgres.scalar(conn, postgres.SELECT_SCHEMA_VERSION))
     found = conn.execute(SELECT_TICK).fetchone() if schema else None
     if found is None:
         return Ledger(version, now, schema)

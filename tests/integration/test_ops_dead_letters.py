@@ -81,7 +81,7 @@ def test_exported_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: P
 
     found = {one["reason"]: base64.b64decode(one["body_base64"]) for one in map(json.loads, lines)}
     assert found == UNFIT_BODIES
-    assert said == {"letters": len(UNFIT_BODIES), "output": str(file)}
+    assert said == {"letters": len(UNFIT_BODIES), "output": str(file), "absent": []}
     assert file.read_text().splitlines() == lines
     assert ops("dead-letters", "export", "--json").code == 2
 
@@ -93,7 +93,7 @@ def test_a_purge_asks_first_and_is_kept_on_record(ops: Tool, conn: psycopg.Conne
     assert declined.code == 1
     assert len(messages.dead_letters(conn)) == 2
     assert ops("dead-letters", "purge", "--reason", "not_json", stdin="y\n").code == 0
-    assert ops.json("dead-letters", "purge", "--all", "--yes") == {"purged": 1}
+    assert ops.json("dead-letters", "purge", "--all", "--yes") == {"purged": 1, "absent": []}
 
     assert messages.dead_letters(conn) == []
     assert [one[:4] for one in actions(conn)] == [
@@ -109,3 +109,50 @@ def test_a_postgres_that_is_down_ends_it_with_3(ops: Tool) -> None:
 
     assert done.code == 3
     assert done.document["error"]["kind"] == "postgres cannot be reached"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["show"], ["list"], ["export"], ["replay"], ["purge", "--yes"]],
+)
+def test_a_letter_that_never_was_is_said_so_and_is_a_finding(ops: Tool, command: list[str]) -> None:
+    done = ops("dead-letters", *command, "99999")
+
+    assert done.code == 1
+    said = (done.stdout + done.stderr).splitlines()
+    assert "there is no dead letter 99999" in [one.removeprefix("refused: ") for one in said]
+
+
+@pytest.mark.parametrize("command", [["replay"], ["purge", "--yes"], ["export"], ["list"]])
+def test_of_several_letters_those_that_are_there_are_worked_on_and_the_rest_named(
+    ops: Tool, tmp_path: Path, command: list[str]
+) -> None:
+    store(ops, (body(9), "waits"), (b"[]", "other"))
+    waits, other = (letters(ops)[name] for name in ("waits", "other"))
+    options = ["--output", str(tmp_path / "file")] if command == ["export"] else []
+
+    done = ops.json(
+        "dead-letters", *command, *options, str(waits), str(other), "99999", "--state", "waiting",
+        code=1,
+    )  # fmt: skip
+
+    said = {one["id"]: one["says"] for one in done["absent"]}
+    assert said == {
+        other: f"dead letter {other} is not of the kind that was asked for",
+        99999: "there is no dead letter 99999",
+    }
+    assert (waits in letters(ops).values()) == (command != ["purge", "--yes"])
+
+
+def test_a_letter_that_was_purged_is_said_so_and_purging_it_again_is_no_failure(ops: Tool) -> None:
+    store(ops, (b"[]", "a"))
+    (number,) = map(str, letters(ops).values())
+    assert ops("dead-letters", "purge", number, "--yes").code == 0
+
+    again = ops("dead-letters", "purge", number, "--yes")
+
+    assert again.code == 0
+    assert f"there is no dead letter {number} any more: purged at " in again.stdout
+    assert "Z by night shift" in again.stdout
+    assert ops("dead-letters", "replay", number).code == 1
+    assert ops("dead-letters", "show", number).code == 1

@@ -163,3 +163,31 @@ def test_a_store_that_is_down_ends_it_with_3(ops: Tool) -> None:
 
     assert ops("balances", KEYDB_URL=nowhere).code == 3
     assert ops("rebuild", KEYDB_URL=nowhere).code == 3
+
+
+def test_providers_are_listed_with_what_they_began_with_and_their_keys(ops: Tool) -> None:
+    assert ops.json("provider", "list") == {"providers": []}
+    ops("provider", "add", "Visa", "1000", "--id", "7")
+    ops("provider", "add", "Odd\nname", "-5", "--id", "9")
+
+    found = ops.json("provider", "list")["providers"]
+    said = ops("provider", "list").stdout
+
+    assert found == [
+        {"id": 7, "provider_name": "Visa", "initial_value": 1000, "key": "7_Visa"},
+        {"id": 9, "provider_name": "Odd\nname", "initial_value": -5, "key": "9_Odd\nname"},
+    ]
+    assert ["7", "Visa", "1000", "7_Visa"] in [line.split() for line in said.splitlines()]
+    assert "2 providers" in said
+
+
+def test_balances_of_a_time_to_come_are_refused(ops: Tool, dsn: str) -> None:
+    with ledger.syncing(dsn, ops.settings["KEYDB_URL"]) as syncer:
+        syncer.tick(ledger.minute(1))
+
+    refused = ops("balances", "--as-of", "2999-01-01T00:00+01:00")
+
+    assert refused.code == 1
+    assert "2998-12-31T23:00:00Z is yet to come: it is 2" in refused.stderr
+    assert "UTC" in refused.stderr
+    assert ops("balances", "--as-of", "0s ago").code == 0

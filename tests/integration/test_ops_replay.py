@@ -134,7 +134,7 @@ def test_a_replay_that_the_server_breaks_off_changes_nothing(
     assert actions(conn) == []
 
 
-def test_a_letter_that_is_there_no_more_is_said_and_is_no_failure(ops: Tool) -> None:
+def test_a_letter_that_was_replayed_already_is_said_and_is_no_failure(ops: Tool) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', "mended"))
     (number,) = letters(ops).values()
     ops.json("dead-letters", "replay", str(number), "--body", body().decode())
@@ -142,7 +142,8 @@ def test_a_letter_that_is_there_no_more_is_said_and_is_no_failure(ops: Tool) -> 
     done = ops("dead-letters", "replay", str(number))
 
     assert done.code == 0
-    assert f"no such letter (any more): {number}" in done.stdout
+    assert f"there is no dead letter {number} any more: replayed at " in done.stdout
+    assert ops("dead-letters", "purge", str(number), "--yes").code == 1
 
 
 def test_an_edit_is_for_one_letter_and_nothing_is_replayed_by_mistake(ops: Tool) -> None:

@@ -1,6 +1,7 @@
 """`ops status`: what is wrong is said, whatever is down."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,10 @@ def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Key
 
 def about(document: Any, level: str = "wrong") -> set[str]:
     return {one["about"] for one in document["findings"] if one["level"] == level}
+
+
+def said(document: Any) -> str:
+    return "\n".join(one["says"] for one in document["findings"])
 
 
 @contextlib.contextmanager
@@ -161,6 +166,37 @@ def test_a_database_that_was_never_migrated_is_told_how(ops: Tool, empty_dsn: st
 
     assert seen["postgres"]["schema"] == 0
     assert any("python -m migrations" in one["do"] for one in seen["findings"])
+    assert 'no table schema_migration in the search_path ("$user", public)' in said(seen)
+
+
+def test_a_search_path_that_leaves_our_schema_out_is_said_and_which_one_it_is(
+    ops: Tool, dsn: str, conn: psycopg.Connection
+) -> None:
+    conn.execute("CREATE SCHEMA theirs")
+    elsewhere = {"POSTGRES_DSN": f"{dsn}?options=-csearch_path%3Dtheirs"}
+    database = conn.info.dbname
+
+    seen = ops.json("status", code=1, **elsewhere)
+    checked = ops("doctor", **elsewhere)
+    refused = ops("balances", **elsewhere)
+
+    says = (
+        f"no table schema_migration in the search_path (theirs) of database {database}:"
+        " there is one in schema public, name it in the search_path"
+    )
+    assert says in said(seen)
+    assert says in " ".join(checked.stdout.split())
+    assert " ".join(refused.stderr.split()) == f"refused: {says}"
+
+
+def test_every_look_of_a_watch_is_a_json_document_in_a_line_of_its_own(ops: Tool) -> None:
+    done = ops.shell("ops status --watch --every 0.2 --json | head -2")
+
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (done.code, done.stderr) == (1, "")
+    assert not first["ok"]
+    assert first.keys() == second.keys()
+    assert first["looked_at"] < second["looked_at"]
 
 
 def test_a_setting_that_is_wrong_is_named_and_ends_with_2(ops: Tool) -> None:

@@ -1,0 +1,59 @@
+"""Letters that were asked for by their ids and are not there, and what is on record of them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, LiteralString
+
+import psycopg
+
+from ops.letters.core import Choice
+from ops.wording import moment, visible
+
+SELECT_FATES: LiteralString = """
+SELECT asked.id, d.id IS NOT NULL, a.action, a.created_at, a.operator
+  FROM unnest(%(ids)s::bigint[]) AS asked (id)
+  LEFT JOIN dead_letter d ON d.id = asked.id
+  LEFT JOIN LATERAL (
+       SELECT action, created_at, operator
+         FROM operator_action
+        WHERE action IN ('dead_letter_replayed', 'dead_letter_purged')
+          AND subject = asked.id::text
+          AND outcome IN ('row', 'duplicate', 'deleted')
+        ORDER BY id DESC
+        LIMIT 1
+       ) AS a ON true
+"""
+DONE: dict[str, Literal["replayed", "purged"]] = {
+    "dead_letter_replayed": "replayed",
+    "dead_letter_purged": "purged",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """An id, and in words why there is no such letter; `record` is empty where there is none."""
+
+    id: int
+    says: str
+    record: Literal["", "replayed", "purged"] = ""
+
+
+def absent(conn: psycopg.Connection, choice: Choice, found: Collection[int]) -> list[Absent]:
+    """Return the ids of `choice` that are not among those `found`, as they were given."""
+    ids = [one for one in dict.fromkeys(choice.ids) if one not in found]
+    if not ids:
+        return []
+    fates = {row[0]: row[1:] for row in conn.execute(SELECT_FATES, {"ids": ids})}
+    return [_absent(one, *fates[one]) for one in ids]
+
+
+def _absent(
+    letter: int, there: object, action: str | None, at: datetime | None, operator: str | None
+) -> Absent:
+    if there:
+        return Absent(letter, f"dead letter {letter} is not of the kind that was asked for")
+    if action is None:
+        return Absent(letter, f"there is no dead letter {letter}")
+    by = f"{DONE[action]} at {moment(at)} by {visible(operator)}"
+    return Absent(letter, f"there is no dead letter {letter} any more: {by}", DONE[action])

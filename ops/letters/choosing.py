@@ -1,0 +1,36 @@
+"""The options by which a person chooses letters: the same for every command."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import click
+
+from ops.letters.core import Choice
+from ops.params import Moment
+from services.ingest.body import Reason
+
+R = TypeVar("R")
+
+
+def choosing(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that choose letters, and hand them over as one `choice`."""
+
+    @click.argument("ids", type=int, nargs=-1)
+    @click.option("--state", type=click.Choice(["open", "waiting"]), help="Only these.")
+    @click.option("--reason", type=click.Choice(get_args(Reason)), help="Only with this reason.")
+    @click.option("--provider", type=int, help="Only of this provider, where the body says one.")
+    @click.option("--since", type=Moment(), help="Received then or later: a time (UTC), or 2h ago.")
+    @click.option("--until", type=Moment(), help="Received before then.")
+    @functools.wraps(command)
+    def run(**given: Any) -> R:  # noqa: ANN401 - what click collected
+        choice = Choice(*(given.pop(name) for name in Choice.__slots__))
+        return command(choice=choice, **given)
+
+    return run
+
+
+def need_choice(choice: Choice, *, everything: bool) -> None:
+    """End with a usage error unless it was said which, or that all are meant."""
+    if choice.everything != everything:
+        raise click.UsageError("name IDs or say which (--reason ...), or --all, not both")

@@ -1,0 +1,36 @@
+"""Every program says which release it is."""
+
+import tomllib
+from collections.abc import Callable, Sequence
+
+import pytest
+from click.testing import CliRunner
+
+from migrations.__main__ import main as migrate
+from ops.__main__ import main
+from services.ingest.__main__ import PROGRAM as INGEST
+from services.syncer.__main__ import PROGRAM as SYNCER
+from services.ticker.__main__ import PROGRAM as TICKER
+from shared.postgres import SCHEMA_NEEDED
+from shared.version import VERSION
+from tests.support.containers import ROOT
+
+SAYS = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}\n"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_the_tool_says_its_version() -> None:
+    assert CliRunner().invoke(main, ["--version"]).output == SAYS
+
+
+@pytest.mark.parametrize("program", [migrate, INGEST.main, SYNCER.main, TICKER.main])
+def test_services_and_migrations_say_their_version(
+    program: Callable[[Sequence[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        program(["--version"])
+
+    assert capsys.readouterr().out == SAYS
