@@ -6,14 +6,18 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, Secret, StringConstraints
 
 from services.syncer.core import Unanswerable
 from shared import addresses, postgres, settings
 from shared.amqp.deliveries import BODY_KEPT_MAX
 from shared.errors import Refusal
+
+OURS = frozenset({"ingest", "ticker", "syncer"})
 
 
 def _valid_addresses(text: str) -> str:
@@ -103,6 +107,18 @@ class DeploymentSettings(
         default="",
         description="NAME:PORT of each service's /healthz, for `ops status`; empty: not asked",
     )
+
+    @property
+    def composed(self) -> frozenset[str]:
+        """Names of the programs that compose runs: ours, and each server that is called so."""
+        if not self.in_compose:
+            return frozenset()
+        hosts = {
+            "postgres": str(conninfo_to_dict(self.postgres_dsn.get_secret_value()).get("host")),
+            "rabbitmq": urlsplit(self.rabbitmq_url.get_secret_value()).hostname,
+            "keydb": urlsplit(self.keydb_url.get_secret_value()).hostname,
+        }
+        return OURS | {name for name, host in hosts.items() if host == name}
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

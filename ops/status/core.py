@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from ops.status import steps
 from ops.status.remedies import SERVERS, first, remedy, rousing, shortage, waking
 from ops.status.seen import Down, LastTick, Ledger, Seen
 from ops.wording import age, count, moment
@@ -45,8 +46,7 @@ def _down(seen: Seen) -> Iterator[Finding]:
                 "wrong",
                 name,
                 f"{name} {server.state}: {server.error}",
-                remedy(server.error)
-                or f"docker compose ps {name}; docker compose logs --tail 50 {name}",
+                remedy(seen, server.error) or steps.look_at(seen, name),
             )
 
 
@@ -56,7 +56,8 @@ def _services(seen: Seen) -> Iterator[Finding]:
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
-        yield Finding("wrong", one.name, says, remedy(said) or waking(seen, one, said))
+        do = remedy(seen, said) or waking(seen, one, said)
+        yield Finding("wrong", steps.called(one), says, do)
 
 
 def _postgres(seen: Seen) -> Iterator[Finding]:
@@ -69,7 +70,7 @@ def _postgres(seen: Seen) -> Iterator[Finding]:
             "postgres",
             ledger.missing
             or f"the schema is at version {ledger.schema}, this release needs {SCHEMA_NEEDED}",
-            "python -m migrations   (docker compose run --rm migrate)",
+            steps.migrate(seen),
         )
         return
     yield from _tick(seen, ledger, ledger.tick)
@@ -110,7 +111,7 @@ def _tick(seen: Seen, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:
             "wrong",
             "tick",
             f"the tick of {moment(tick.boundary)} reached KeyDB {age(tick.lateness_s)} late",
-            "docker compose logs --tail 50 syncer",
+            steps.logs(seen, "syncer"),
         )
     elif (ledger.unfolded_age_s or 0) > _patience_s(seen):
         yield Finding(
@@ -128,14 +129,12 @@ def _who_is_to_blame(seen: Seen) -> str:
     if short := shortage(seen):
         return short
     if seen.rabbitmq.ticks is None or not seen.rabbitmq.ticks.consumers:
-        return rousing(seen, "syncer") or (
-            "docker compose up -d syncer; docker compose logs --tail 50 syncer"
-        )
+        return rousing(seen, "syncer") or steps.start(seen, "syncer")
     if seen.rabbitmq.ticks.messages:
-        return "docker compose logs --tail 50 syncer   (a tick waits, the syncer does not take it)"
+        return f"{steps.logs(seen, 'syncer')}   (a tick waits, the syncer does not take it)"
     # An alarm of the broker's is not to be seen from here: it stops only those who publish.
-    start = "docker compose up -d ticker; docker compose logs --tail 50 ticker"
-    return f"{rousing(seen, 'ticker') or start}; ops doctor   (alarms)"
+    start = rousing(seen, "ticker") or steps.start(seen, "ticker")
+    return f"{start}; ops doctor   (alarms)"
 
 
 def _letters(ledger: Ledger) -> Iterator[Finding]:
@@ -156,9 +155,7 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
     queues = seen.rabbitmq
     if isinstance(queues, Down):
         return
-    start = rousing(seen, "ingest") or (
-        "docker compose up -d ingest; docker compose logs --tail 50 ingest"
-    )
+    start = rousing(seen, "ingest") or steps.start(seen, "ingest")
     if queues.transactions is None:
         kind = "stream" if queues.is_stream else "queue"
         yield Finding("wrong", "queue", f"there is no {kind} {queues.source}", start)
@@ -170,16 +167,14 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
     elif queues.transactions.messages:
         waiting = count(queues.transactions.messages, "message is", "messages are")
         says = f"{waiting} in {queues.source} beyond what ingest has in hand"
-        grows = "ops status --watch; docker compose up -d --scale ingest=3   (if it grows)"
+        grows = f"ops status --watch; {steps.more_ingest(seen)}   (if it grows)"
         yield Finding("note", "queue", says, first(seen) or grows)
     if queues.ticks is None or not queues.ticks.consumers:
         yield Finding(
             "wrong",
             "syncer",
             "no syncer waits for ticks",
-            rousing(seen, "syncer")
-            or first(seen)
-            or "docker compose up -d syncer; docker compose logs --tail 50 syncer",
+            rousing(seen, "syncer") or first(seen) or steps.start(seen, "syncer"),
         )
 
 
@@ -199,7 +194,7 @@ def _keydb(seen: Seen) -> Iterator[Finding]:
         yield Finding("wrong", "keydb", says, f"{again}; ops rebuild")
     elif shown.age_s is None or shown.age_s > _patience_s(seen):
         says = f"KeyDB shows the balances of {age(shown.age_s)} ago"
-        do = first(seen) or "docker compose logs --tail 50 syncer ticker"
+        do = first(seen) or steps.logs(seen, "syncer", "ticker")
         yield Finding("wrong", "keydb", says, do)
 
 

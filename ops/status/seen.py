@@ -141,7 +141,8 @@ class Service:
 class Seen:
     """One look at everything; `interval_s` is what lies between two boundaries.
 
-    `services` is empty where nobody said where they can be asked.
+    `services` is empty where nobody said where they can be asked; `composed` are those programs,
+    servers and ours, that compose runs.
     """
 
     interval_s: float
@@ -149,3 +150,4 @@ class Seen:
     rabbitmq: Queues | Down
     keydb: Shown | Down
     services: list[Service] = field(default_factory=list)
+    composed: frozenset[str] = frozenset()

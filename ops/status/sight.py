@@ -32,7 +32,12 @@ def look(chosen: DeploymentSettings) -> Seen:
         if isinstance(shown, Shown):
             shown = replace(shown, known=known)
         return Seen(
-            _interval_s(chosen, ledger), ledger, at_broker.result(), shown, at_services.result()
+            _interval_s(chosen, ledger),
+            ledger,
+            at_broker.result(),
+            shown,
+            at_services.result(),
+            chosen.composed,
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from ops.deployment import OURS
 from ops.status.core import Finding, judge
 from ops.status.seen import LastTick, Ledger, Queues, Seen, Shown
 from shared.amqp.link import QueueState
@@ -15,7 +16,8 @@ TICK = LastTick(7, "token", BOUNDARY, BOUNDARY, BOUNDARY + timedelta(millisecond
 LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
 QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
 SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
-WELL = Seen(60.0, LEDGER, QUEUES, SHOWN)
+COMPOSED = OURS | {"postgres", "rabbitmq", "keydb"}
+WELL = Seen(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
 
 
 def only(seen: Seen) -> Finding:

@@ -5,11 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from ops.deployment import OURS
 from ops.status.core import judge
 from ops.status.seen import ABSENT, CLOSED, SILENT, Down, Service
 from shared.amqp.link import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from tests.support.sights import NOW, QUEUES, SHOWN, WELL, only, with_tick
+from tests.support.sights import LEDGER, NOW, QUEUES, SHOWN, WELL, only, with_tick
+
+PLAIN = replace(WELL, composed=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,63 @@ def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy
     gone = Service("ticker", "ticker:9102", {}, error)
 
     assert remedy in only(replace(WELL, services=[gone])).do
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ABSENT, "start ticker; look at the log of ticker"),
+        (CLOSED, "look at the log of ticker; start it again"),
+        (SILENT, "see whether ticker runs; if it is paused, let it go on"),
+    ],
+)
+def test_where_there_is_no_compose_the_same_is_said_in_plain_words(error: str, remedy: str) -> None:
+    gone = Service("ticker", "ticker:9102", {}, error)
+
+    assert only(replace(PLAIN, services=[gone])).do == remedy
+
+
+def test_a_service_that_is_known_by_its_address_only_is_called_so() -> None:
+    here = [
+        Service("10.0.0.5", "10.0.0.5:9101", {}),
+        Service("10.0.0.5", "10.0.0.5:9102", {}, CLOSED),
+    ]
+
+    for seen in (WELL, PLAIN):
+        found = only(replace(seen, services=here))
+
+        assert found.about == "the service at 10.0.0.5:9102"
+        assert found.do == "look at the log of the service at 10.0.0.5:9102; start it again"
+
+
+def test_nothing_that_is_said_names_compose_where_there_is_none() -> None:
+    full = Service("ingest", "ingest:9101", {"writer": "postgres: 53100: no", "r": f"{BLOCKED}"})
+    unread = replace(
+        QUEUES, transactions=QueueState("incoming", 5, 0), ticks=QueueState(TICK_QUEUE, 1, 0)
+    )
+    stopped = replace(with_tick(boundary=NOW - timedelta(hours=1)), composed=frozenset())
+    piled_up = replace(QUEUES, transactions=QueueState("incoming", 5, 1))
+    sights = [
+        replace(PLAIN, postgres=Down("refused"), rabbitmq=Down("no"), keydb=Down("no")),
+        replace(PLAIN, services=[full], keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1))),
+        replace(PLAIN, rabbitmq=unread),
+        replace(PLAIN, rabbitmq=piled_up),
+        replace(PLAIN, postgres=replace(LEDGER, schema=0, tick=None)),
+        replace(stopped, rabbitmq=unread),
+        stopped,
+    ]
+
+    found = [one.do for seen in sights for one in judge(seen)]
+
+    assert len(found) > 10
+    assert [do for do in found if "docker" in do] == []
+    assert "df -h   (on the machine of postgres)" in " ".join(found)
+
+
+def test_a_server_that_compose_does_not_run_is_not_looked_for_there() -> None:
+    mixed = replace(WELL, composed=OURS, postgres=Down("refused"))
+
+    assert only(mixed).do.startswith("see whether postgres runs and can be reached from here; ")
 
 
 def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> None:

@@ -164,7 +164,10 @@ def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:
 
 
 def test_an_old_schema_says_how_to_migrate() -> None:
-    assert "python -m migrations" in only(with_ledger(schema=0, tick=None)).do
+    old = with_ledger(schema=0, tick=None)
+
+    assert only(old).do == "docker compose run --rm migrate"
+    assert only(replace(old, composed=frozenset())).do == "python -m migrations"
 
 
 def test_a_service_that_waits_for_a_lock_is_said_with_who_holds_it() -> None:
