@@ -47,7 +47,6 @@ INDIAN = {
     "plan_cache_mode": "force_generic_plan",
     "restrict_nonsystem_relation_kind": "view, foreign-table",
     "synchronous_commit": "local",
-    "timezone_abbreviations": "India",
     "xmlbinary": "hex",
     "xmloption": "document",
 }
