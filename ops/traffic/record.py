@@ -10,7 +10,7 @@ import psycopg
 
 from ops import deployment
 from ops.traffic import store
-from ops.traffic.batch import Batch, objection
+from ops.traffic.batch import Batch, Earlier, objection
 from ops.wording import visible
 from shared import settings
 from shared.errors import Refusal, Unavailable
@@ -29,16 +29,20 @@ class Record:
         """Batches whose lines all have identities of their own need none."""
         self.batches = [one for one in batches if one.made_up]
         self.trouble = ""
+        self.resumed: list[Earlier] = []
+        """Batches that were begun before, and not confirmed whole."""
 
     def begin(self, *, again: bool, not_a_copy: bool) -> None:
         """Note what is about to be sent. Raises `Refusal` if that may have been sent before."""
 
         def work(conn: psycopg.Connection, operator: str) -> str | None:
             store.lock(conn)
-            for one in self.batches:
-                found = store.earlier(conn, one)
-                if why := objection(one, found, again=again, not_a_copy=not_a_copy):
+            for batch in self.batches:
+                found = store.earlier(conn, batch)
+                if why := objection(batch, found, again=again, not_a_copy=not_a_copy):
                     return why
+                same = [one for one in found if one.name == batch.name and not one.whole]
+                self.resumed += same[-1:]
             store.note(conn, self.batches, store.BEGUN, operator)
             return None
 

@@ -135,6 +135,8 @@ def _csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
 
 def _header(names: list[str], ignored: Collection[str]) -> Mapping[str, int]:
     """Return where the columns are that count, and the number of all as `""`."""
+    if not any(name in names for name in NEEDED):
+        raise Unreadable(1, "neither JSON lines nor a header of CSV that names id and value")
     for name, times in Counter(names).items():
         if times > 1:
             raise Unreadable(1, f"the column {name!r} is there {times} times")

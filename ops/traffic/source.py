@@ -27,6 +27,8 @@ from shared.errors import Refusal
 IN_MEMORY_BYTES_MAX = 2**23
 CHUNK_BYTES = 2**16
 INVALID_KEPT_MAX = 1000
+IDS_REMEMBERED_MAX = 2_000_000
+"""Of one file, to find one that comes twice: some 150 MB."""
 
 Progress = Callable[[int], object]
 
@@ -54,20 +56,25 @@ class Source:
         self.invalid: list[Invalid] = []
         """The first of the lines that are not sent; `invalid_lines` counts all."""
         self.invalid_lines = 0
+        self._repeated: set[int] = set()
         self._drafts = drafts
         self._rules = rules
 
     def check(self, progress: Progress) -> None:
         """Look at every line. Raises `Refusal` if the file as a whole cannot be understood."""
         runs, lines, made_up = Runs(), 0, 0
+        ids: set[int] = set()
         try:
             for draft in self._drafts():
                 found = self._message(draft)
+                own = isinstance(draft, Draft) and bool(draft.message_id or self._rules.field)
+                if isinstance(found, Outgoing) and own:
+                    found = self._unless_repeated(draft.line, found, ids)
                 if isinstance(found, Invalid):
                     self._hold_back(found)
                 else:
                     lines += 1
-                    if not (cast("Draft", draft).message_id or self._rules.field):
+                    if not own:
                         made_up += 1
                         runs.add(found.body)
                 progress(1)
@@ -79,7 +86,7 @@ class Source:
         """Yield what can be sent, in order."""
         for draft in self._drafts():
             found = self._message(draft)
-            if isinstance(found, Outgoing):
+            if isinstance(found, Outgoing) and draft.line not in self._repeated:
                 yield found
 
     def _message(self, draft: Draft | Invalid) -> Outgoing | Invalid:
@@ -89,6 +96,16 @@ class Source:
         return core.message(
             draft, self.batch.name, rules.limits, checked=rules.checked, field=rules.field
         )
+
+    def _unless_repeated(self, line: int, message: Outgoing, ids: set[int]) -> Outgoing | Invalid:
+        """Two transactions of one identity would count once, and nobody would notice."""
+        one = hash(message.message_id)
+        if one in ids:
+            self._repeated.add(line)
+            return Invalid(line, "its identity is that of an earlier line")
+        if len(ids) < IDS_REMEMBERED_MAX:
+            ids.add(one)
+        return message
 
     def _hold_back(self, line: Invalid) -> None:
         self.invalid_lines += 1

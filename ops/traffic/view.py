@@ -10,7 +10,7 @@ from ops.answer import Answer
 from ops.traffic.record import Record
 from ops.traffic.sender import Sender
 from ops.traffic.source import Source
-from ops.wording import count, visible
+from ops.wording import count, moment, visible
 from shared import program
 
 INVALID_SHOWN = 10
@@ -54,6 +54,10 @@ def of_sources(sources: Sequence[Source], record: Record) -> dict[str, Any]:
         ],
         "recorded": bool(record.batches) and not record.trouble,
         "not_recorded": record.trouble,
+        "resumed": [
+            {"batch": one.name, "at": moment(one.at), "operator": visible(one.operator)}
+            for one in record.resumed
+        ],
     }
 
 
@@ -119,6 +123,8 @@ def _of_input(found: dict[str, Any]) -> Iterator[str]:
         if one["made_up_ids"]:
             made_up = count(one["made_up_ids"], "identity", "identities")
             yield f"{made_up} made up: {visible(one['batch'])}:LINE"
+    for one in found.get("resumed", ()):
+        yield f"this goes on with batch {one['batch']}, begun {one['at']} by {one['operator']}"
     if found.get("not_recorded"):
         yield (
             "this sending is not on record, and whether it is a copy of an earlier one was not"

@@ -164,13 +164,15 @@ def test_one_identity_that_cannot_be_sent_does_not_hold_back_a_thousand(
     ops: Tool, table: Path
 ) -> None:
     rows = [b"1,%d,m%d" % (number, number) for number in range(1000)]
-    rows[500:500] = [b"1,7," + b"x" * 300, b"1,7,\xff", b"1,7,a\0b"]
+    rows[500:500] = [b"1,7," + b"x" * 300, b"1,7,\xff", b"1,7,a\0b", b"1,7,m7"]
     table.write_bytes(b"id,value,message_id\n" + b"\n".join(rows))
 
     done = ops.json("send", "--file", str(table), code=1)
 
-    assert [one["line"] for one in done["invalid_lines"]] == [502, 503, 504]
-    assert {one["why"].partition(":")[0] for one in done["invalid_lines"]} == {"bad_identity"}
+    assert [one["line"] for one in done["invalid_lines"]] == [502, 503, 504, 505]
+    assert [one["why"].partition(":")[0] for one in done["invalid_lines"]] == [
+        *["bad_identity"] * 3, "its identity is that of an earlier line",
+    ]  # fmt: skip
     assert (done["confirmed"], done["made_up_ids"], done["recorded"]) == (1000, 0, False)
     assert [name for _, name in in_queue(ops)] == [f"m{number}" for number in range(1000)]
 
@@ -202,8 +204,11 @@ def test_what_was_sent_by_whom_is_on_record(
     ops: Tool, table: Path, conn: psycopg.Connection
 ) -> None:
     ops.json("send", "--file", str(table), "--batch", "first", code=1, INGEST_QUEUE="nowhere")
-    ops.json("send", "--file", str(table), "--batch", "first")
+    done = ops.json("send", "--file", str(table), "--batch", "first")
 
+    assert [(one["batch"], one["operator"]) for one in done["resumed"]] == [
+        ("first", "night shift")
+    ]
     noted = conn.execute(
         "SELECT action, subject, outcome, operator, detail ->> 'file', detail -> 'lines'"
         "  FROM operator_action ORDER BY id"

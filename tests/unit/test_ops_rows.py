@@ -83,9 +83,10 @@ def test_csv_needs_a_header_and_may_name_identities() -> None:
     ("text", "why"),
     [
         ("", "line 1: the file is empty"),
-        ("1,600\n", "line 1: the column '1' is not known"),
+        ("1,600\n", "line 1: neither JSON lines nor a header"),
+        ('[{"id": 1, "value": 6}]', "line 1: neither JSON lines nor a header"),
         ("id\n1\n", "line 1: the header does not name the column value"),
-        ("\n\n", "line 1: the header does not name the column id and value"),
+        ("\n\n", "line 1: neither JSON lines nor a header"),
         ("id,value,value\n1,6,7\n", "line 1: the column 'value' is there 2 times"),
         ("id,value,currency\n1,6,EUR\n2,7,USD\n", "'currency' is not known: --ignore-columns"),
         ("id, value\n1,6\n", "' value' is not known: is value meant?"),
