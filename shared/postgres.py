@@ -106,7 +106,7 @@ def connection(
     """Open a connection in autocommit mode and close it at the end; never repaired, never shared.
 
     `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside, and
-    `Refusal` for a server that is too old, or set so that we would go wrong.
+    `Refusal` for a server that is too old.
     """
     with (
         translating(),

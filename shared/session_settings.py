@@ -8,7 +8,7 @@ from typing import LiteralString
 
 import psycopg
 
-from shared.errors import Refusal
+from shared.errors import StatementFailed
 
 PINNED = {
     # How values are written and read, by us and by psycopg.
@@ -58,14 +58,15 @@ SELECT name || ' = ' || value
 
 
 def prepare(conn: psycopg.Connection) -> None:
-    """Make the session fit for our work. Raises `Refusal` for what we cannot set right."""
+    """Make the session fit for our work. Raises `StatementFailed` for what we cannot set right."""
     pin(conn)
     conn.execute(LIFT_TRANSACTION_TIMEOUT)
     found = [one for (one,) in conn.execute(SELECT_REFUSED, _arrays(REFUSED))]
     if found:
-        raise Refusal(
+        raise StatementFailed(
+            "postgres",
             f"sessions begin with {', '.join(found)}: as a superuser, ALTER ROLE … RESET, ALTER"
-            " DATABASE … RESET or ALTER SYSTEM RESET it"
+            " DATABASE … RESET or ALTER SYSTEM RESET it",
         )
 
 

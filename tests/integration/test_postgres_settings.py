@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 import redis
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pydantic import Secret
 
@@ -198,6 +199,18 @@ def test_what_only_a_superuser_could_set_right_is_refused_in_words(
     with psycopg.connect(dsn, autocommit=True) as plain_one:
         found = {one.name: one.verdict for one in postgres_checks.look(plain_one)}
     assert found[name] == "fail"
+
+
+def test_a_service_waits_unhealthy_until_what_it_cannot_set_right_is_reset(
+    dsn: str, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    server_settings.impose(conn, {"session_replication_role": "replica"})
+    with messages.ingest(dsn, amqp_url) as ingest:
+        eventually(lambda: "session_replication_role = replica" in ingest.health()[1])
+        assert ingest.health()[0] == 503
+        reset = sql.SQL("ALTER DATABASE {} RESET ALL")
+        conn.execute(reset.format(sql.Identifier(conn.info.dbname)))
+        eventually(lambda: ingest.health()[0] == 200, 20)
 
 
 def test_somebody_decided_for_each_setting_of_a_session_what_it_is_to_us(
