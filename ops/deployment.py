@@ -101,7 +101,7 @@ class DeploymentSettings(
 
     rabbitmq_management_url: Annotated[Secret[str], AfterValidator(_valid_management_url)] = Field(
         default=Secret(""),
-        description="the broker's management page, for `ops doctor`; empty: not asked",
+        description="the broker's management page, for `ops doctor` and `status`; empty: not asked",
     )
     ops_services: Annotated[str, AfterValidator(_valid_addresses)] = Field(
         default="",

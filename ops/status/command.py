@@ -50,6 +50,7 @@ def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
         "ok": ok,
         "looked_at": datetime.now(UTC),
         "findings": findings,
+        "not_asked": seen.not_asked,
         "interval_s": seen.interval_s,
         "postgres": seen.postgres,
         "rabbitmq": seen.rabbitmq,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ops.status import steps
 from ops.status.remedies import SERVERS, first, remedy, rousing, shortage, waking
-from ops.status.seen import Down, LastTick, Ledger, Seen
+from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Unacknowledged
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
 from shared.postgres import SCHEMA_NEEDED
@@ -33,7 +33,8 @@ class Finding:
 def judge(seen: Seen) -> list[Finding]:
     """Return what is wrong first, then what is good to know; empty when there is nothing."""
     found = [
-        *_down(seen), *_services(seen), *_postgres(seen), *_rabbitmq(seen), *_keydb(seen),
+        *_down(seen), *_services(seen), *_postgres(seen), *_rabbitmq(seen), *_in_hand(seen),
+        *_keydb(seen),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.level != "wrong")
 
@@ -176,6 +177,14 @@ def _rabbitmq(seen: Seen) -> Iterator[Finding]:
             "no syncer waits for ticks",
             rousing(seen, "syncer") or first(seen) or steps.start(seen, "syncer"),
         )
+
+
+def _in_hand(seen: Seen) -> Iterator[Finding]:
+    held = seen.rabbitmq.unacknowledged if isinstance(seen.rabbitmq, Queues) else None
+    if isinstance(held, Unacknowledged) and held.stuck:
+        messages = count(held.messages, "message")
+        says = f"{messages} unacknowledged: in ingest's hand, and it acknowledges none"
+        yield Finding("wrong", "ingest", says, first(seen) or steps.logs(seen, "ingest"))
 
 
 def _keydb(seen: Seen) -> Iterator[Finding]:

@@ -85,10 +85,19 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """How many messages ingest has in hand; `stuck` if none was acknowledged for some seconds."""
+
+    messages: int
+    stuck: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Queues:
     """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue.
 
     Of a stream it never says who reads it, and its messages are all that are kept, read or not.
+    `unacknowledged` is None where nobody said where its management page is.
     """
 
     version: str
@@ -96,6 +105,7 @@ class Queues:
     transactions: QueueState | None
     ticks: QueueState | None
     is_stream: bool = False
+    unacknowledged: Unacknowledged | Down | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +161,15 @@ class Seen:
     keydb: Shown | Down
     services: list[Service] = field(default_factory=list)
     composed: frozenset[str] = frozenset()
+
+    @property
+    def not_asked(self) -> list[str]:
+        """What could be wrong and was not looked at."""
+        unasked = [] if self.services else ["the services (OPS_SERVICES)"]
+        queues = self.rabbitmq
+        if isinstance(queues, Queues) and queues.transactions and not queues.is_stream:
+            held = queues.unacknowledged
+            if not isinstance(held, Unacknowledged):
+                why = held.error if held else "RABBITMQ_MANAGEMENT_URL"
+                unasked.append(f"unacknowledged messages ({why})")
+        return unasked

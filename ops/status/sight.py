@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ops.deployment import DeploymentSettings
-from ops.status import replicas, store
+from ops.status import replicas, store, unacknowledged
 from ops.status.seen import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
 from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
@@ -73,12 +73,14 @@ def _postgres(
 
 def _rabbitmq(chosen: DeploymentSettings) -> Queues:
     seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    queue, is_stream = seen.queues[chosen.source], bool(chosen.ingest_stream)
     return Queues(
         seen.version,
         chosen.source,
-        seen.queues[chosen.source],
+        queue,
         seen.queues[ticks.QUEUE],
-        is_stream=bool(chosen.ingest_stream),
+        is_stream=is_stream,
+        unacknowledged=unacknowledged.look(chosen) if queue and not is_stream else None,
     )
 
 

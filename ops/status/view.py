@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.status.core import Finding
-from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown
+from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from ops.wording import age, count, moment, visible
 from shared.amqp.link import QueueState
 
@@ -17,7 +17,7 @@ STYLES = {"wrong": "bold red", "note": "yellow"}
 
 def view(seen: Seen, findings: Sequence[Finding]) -> RenderableType:
     """Return what a person is shown."""
-    return Group(_table(seen), Text(), *_findings(findings))
+    return Group(_table(seen), Text(), *_findings(seen, findings))
 
 
 def watched(
@@ -26,7 +26,7 @@ def watched(
     """Return the same for a live view: a terminal cuts off its end, so what is wrong is first."""
     at = moment(looked_at.replace(microsecond=0))
     head = Text(f"{at}, every {every_s:g} s; Ctrl-C ends", style="dim")
-    return Group(head, Text(), *_findings(findings), Text(), _table(seen))
+    return Group(head, Text(), *_findings(seen, findings), Text(), _table(seen))
 
 
 def _table(seen: Seen) -> Table:
@@ -38,14 +38,18 @@ def _table(seen: Seen) -> Table:
     return table
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
-    wrong = sum(one.level == "wrong" for one in findings)
-    if not wrong:
-        yield Text("All is well.", style="bold green")
+def _findings(seen: Seen, findings: Sequence[Finding]) -> Iterator[Text]:
+    if not any(one.level == "wrong" for one in findings):
+        if seen.not_asked:
+            yield Text("Nothing wrong was found.", style="bold green")
+        else:
+            yield Text("All is well.", style="bold green")
     for one in findings:
         sign = "WRONG" if one.level == "wrong" else "note "
         yield Text(f"{sign}  {one.about}: {visible(one.says)}", style=STYLES[one.level])
         yield Text(f"       next: {one.do}")
+    if seen.not_asked:
+        yield Text(f"Not asked: {visible(', '.join(seen.not_asked))}.", style=STYLES["note"])
 
 
 def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
@@ -54,7 +58,10 @@ def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
     yield "keydb", _or_down(seen.keydb)
     if isinstance(seen.rabbitmq, Queues):
         kind, says = ("stream", _stream) if seen.rabbitmq.is_stream else ("queue", _queue)
-        yield f"{kind} {seen.rabbitmq.source}", says(seen.rabbitmq.transactions)
+        yield (
+            f"{kind} {seen.rabbitmq.source}",
+            says(seen.rabbitmq.transactions) + _held(seen.rabbitmq),
+        )
         yield "queue syncer.ticks", _queue(seen.rabbitmq.ticks)
     if isinstance(seen.postgres, Ledger) and seen.postgres.tick is not None:
         yield "last tick", _tick(seen.postgres.tick)
@@ -82,6 +89,13 @@ def _queue(state: QueueState | None) -> str:
     if state is None:
         return "does not exist"
     return f"{state.messages:,} ready, {count(state.consumers, 'consumer')}"
+
+
+def _held(queues: Queues) -> str:
+    held = queues.unacknowledged
+    if isinstance(held, Unacknowledged) and held.messages:
+        return f", {held.messages:,} unacknowledged"
+    return ""
 
 
 def _stream(state: QueueState | None) -> str:

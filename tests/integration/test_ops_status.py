@@ -59,7 +59,8 @@ def test_all_is_well_where_all_services_run(ops: Tool, conn: psycopg.Connection)
     assert seen["rabbitmq"]["ticks"]["consumers"] == 1
     assert seen["keydb"]["keys"] == len(messages.PROVIDERS)
     assert seen["keydb"]["known"]
-    assert "All is well." in said.stdout
+    assert "Nothing wrong was found." in said.stdout
+    assert len(seen["not_asked"]) == 2
 
 
 def test_all_is_well_where_ingest_reads_a_stream_whose_readers_no_broker_names(ops: Tool) -> None:
@@ -259,3 +260,24 @@ def test_where_services_are_must_be_names_with_ports(ops: Tool) -> None:
 
     assert done.code == 2
     assert "OPS_SERVICES" in done.stderr
+
+
+def test_a_message_stuck_in_ingests_hand_is_wrong_though_nobody_was_asked_but_the_broker(
+    ops: Tool, amqp_url: str, rabbitmq_server: servers.Rabbitmq
+) -> None:
+    page = f"http://{servers.USER}:{servers.PASSWORD}@127.0.0.1:{rabbitmq_server.management_port}"
+    managed = Tool(ops.settings | {"RABBITMQ_MANAGEMENT_URL": page})
+    messages.publish(amqp_url, messages.body())
+
+    def held() -> list[str]:
+        found = managed("status", "--json").document["findings"]
+        return [one["says"] for one in found if one["about"] == "ingest"]
+
+    with messages.channel(amqp_url) as channel:
+        channel.basic_consume(messages.QUEUE, lambda *_: None)
+        channel.connection.process_data_events(1)
+        (says,) = eventually(held, 30)
+        unasked = managed.json("status", code=1)["not_asked"]
+
+    assert says == "1 message unacknowledged: in ingest's hand, and it acknowledges none"
+    assert unasked == ["the services (OPS_SERVICES)"]

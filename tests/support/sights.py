@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from ops.deployment import OURS
 from ops.status.core import Finding, judge
-from ops.status.seen import LastTick, Ledger, Queues, Seen, Shown
+from ops.status.seen import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from shared.amqp.link import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
@@ -15,9 +15,12 @@ BOUNDARY = NOW - timedelta(seconds=30)
 TICK = LastTick(7, "token", BOUNDARY, BOUNDARY, BOUNDARY + timedelta(milliseconds=12), True)  # noqa: FBT003
 LEDGER = Ledger("17.2", NOW, SCHEMA_NEEDED, TICK, 60.0, 3, 12.0, 0, 2)
 QUEUES = Queues("4.1", "incoming", QueueState("incoming", 0, 1), QueueState(TICK_QUEUE, 0, 1))
+ASKED = replace(QUEUES, unacknowledged=Unacknowledged(0, stuck=False))
+INGEST = Service("ingest", "172.18.0.5:9101", {})
 SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
 COMPOSED = OURS | {"postgres", "rabbitmq", "keydb"}
 WELL = Seen(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
+ALL_ASKED = replace(WELL, rabbitmq=ASKED, services=[INGEST])
 
 
 def only(seen: Seen) -> Finding:

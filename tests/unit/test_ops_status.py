@@ -16,12 +16,15 @@ from ops.status.seen import (
     Queues,
     Seen,
     Service,
+    Unacknowledged,
 )
 from ops.status.view import view, watched
 from shared.amqp.link import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
 from tests.support.sights import (
+    ALL_ASKED,
+    ASKED,
     BOUNDARY,
     LEDGER,
     NOW,
@@ -52,6 +55,33 @@ def drawn(what: RenderableType) -> str:
 
 def test_nothing_is_said_when_all_is_well() -> None:
     assert judge(WELL) == []
+
+
+def test_all_is_well_is_said_only_where_all_was_asked() -> None:
+    unasked = shown_to_people(WELL)
+    failing = replace(ASKED, unacknowledged=Down("management page: it answers 401"))
+
+    assert "All is well." in shown_to_people(ALL_ASKED)
+    assert "Not asked" not in shown_to_people(ALL_ASKED)
+    assert "All is well." not in unasked
+    assert "Nothing wrong was found." in unasked
+    assert (
+        "Not asked: the services (OPS_SERVICES), unacknowledged messages (RABBITMQ_MANAGEMENT_URL)."
+    ) in unasked
+    assert "(management page: it answers 401)" in shown_to_people(replace(WELL, rabbitmq=failing))
+
+
+def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes_is_not() -> None:
+    def holding(*, stuck: bool) -> Seen:
+        return replace(WELL, rabbitmq=replace(QUEUES, unacknowledged=Unacknowledged(1, stuck)))
+
+    found = only(holding(stuck=True))
+
+    assert (found.level, found.about) == ("wrong", "ingest")
+    assert "1 message unacknowledged" in found.says
+    assert "logs" in found.do
+    assert judge(holding(stuck=False)) == []
+    assert "0 ready, 1 consumer, 1 unacknowledged\n" in shown_to_people(holding(stuck=False))
 
 
 @pytest.mark.parametrize("server", ["postgres", "rabbitmq", "keydb"])
