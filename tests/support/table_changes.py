@@ -180,6 +180,10 @@ HARMLESS: dict[str, LiteralString] = {
         CREATE TRIGGER theirs BEFORE UPDATE OR DELETE ON historical_transactions
             FOR EACH ROW EXECUTE FUNCTION theirs()
         """,
+    "published without an identity": """
+        ALTER TABLE historical_transactions DROP CONSTRAINT historical_transactions_pkey;
+        CREATE PUBLICATION theirs FOR TABLE historical_transactions
+        """,
     "deletes swallowed": """
         CREATE RULE r AS ON DELETE TO historical_transactions DO INSTEAD NOTHING
         """,
