@@ -139,16 +139,21 @@ def _store(conn: psycopg.Connection, like: tuple[int, int], identities: list[str
         "identities": identities,
     }
     conn.execute(AS_INGEST)
-    stored = [one for (one,) in conn.execute(INSERT_TRANSACTIONS, batch, binary=True)]
+    stored = _stored(conn, batch)
     if stored and set(stored) != set(identities):
         raise Refusal(
             f"of the messages {identities} those stored were {stored}: something, a trigger"
             " perhaps, changes message_id or takes different ones for the same"
         )
-    if conn.execute(INSERT_TRANSACTIONS, batch, binary=True).fetchall() and stored:
+    if _stored(conn, batch) and stored:
         raise Refusal("the same messages were stored twice")
     conn.execute(AS_ANYBODY)
     return stored
+
+
+def _stored(conn: psycopg.Connection, batch: dict[str, object]) -> list[str]:
+    rows = conn.execute(INSERT_TRANSACTIONS, batch, binary=True).fetchall()
+    return [one for (one,) in rows if one is not None]
 
 
 def _check_counted(conn: psycopg.Connection, identities: list[str], ids: list[int]) -> None:

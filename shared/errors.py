@@ -18,8 +18,12 @@ class Unavailable(Exception):
         self.detail = detail
 
 
-class TooSlow(Unavailable):
-    """The server gave a statement up when its time was over; a smaller one may succeed."""
+class TooMuch(Unavailable):
+    """The server gave a statement up for want of time, locks or room; a smaller one may succeed."""
+
+
+class TooSlow(TooMuch):
+    """The server gave a statement up when its time was over."""
 
     state = "took too long"
 
@@ -45,7 +49,7 @@ class Denied(Unavailable):
     state = "refuses"
 
 
-class Busy(Unavailable):
+class Busy(TooMuch):
     """The server is well, and somebody else has what is needed: a lock, most likely."""
 
     state = "is busy"

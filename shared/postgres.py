@@ -13,7 +13,7 @@ from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from shared import session_settings
-from shared.errors import Busy, Denied, Refusal, StatementFailed, TooSlow, Unavailable
+from shared.errors import Busy, Denied, Refusal, StatementFailed, TooMuch, TooSlow, Unavailable
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
@@ -49,6 +49,8 @@ DENIAL = re.compile(
 )
 """What Postgres says to who may not log in; in another language it is taken for an outage."""
 OUT_OF_TIME = (errors.QueryCanceled, errors.TransactionTimeout)
+TOO_MUCH_CLASSES = ("40", "53")
+"""SQLSTATEs of conflicts with others and of resources that are used up."""
 
 SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
 SELECT_SCHEMA_VERSION: LiteralString = """
@@ -68,8 +70,8 @@ SELECT current_database(), current_setting('search_path'),
 def translating() -> Iterator[None]:
     """Turn all that the server sends, and trouble on the way to it, into `Unavailable`.
 
-    `TooSlow` where time ran out, `StatementFailed` for any error that is not the server's own
-    trouble. An error that psycopg raised by itself is a bug of ours and passes.
+    `TooMuch` where less at once may succeed, `StatementFailed` for any error that is not the
+    server's own trouble. An error that psycopg raised by itself is a bug of ours and passes.
     """
     try:
         yield
@@ -89,7 +91,8 @@ def _unavailable(error: psycopg.Error) -> Unavailable:
     # What is said while connecting has no SQLSTATE. libpq names user, host and port, never more.
     if error.sqlstate is None and (said := DENIAL.search(str(error))):
         return Denied("postgres", said[0].strip())
-    return Unavailable("postgres", detail(error))
+    too_much = (error.sqlstate or "").startswith(TOO_MUCH_CLASSES)
+    return (TooMuch if too_much else Unavailable)("postgres", detail(error))
 
 
 def detail(error: psycopg.Error) -> str:

@@ -147,8 +147,7 @@ def replay_(
 def export(*, choice: Choice, output: str) -> Answer:
     """Write letters as JSON lines, bodies in base64; `ops send` takes such lines.
 
-    With --json the lines go to --output, and the document says how many. From a container that
-    ends with the command write to standard output: docker compose run --rm -T ops ... > FILE
+    With --json the lines go to --output, and the document says how many.
     """
     if output == "-" and as_json():
         raise click.UsageError("--json needs --output FILE: the lines would be in its way")

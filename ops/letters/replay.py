@@ -15,8 +15,9 @@ from ops import action
 from ops.letters import store
 from ops.letters.absent import Absent
 from ops.letters.core import Choice, Letter
-from services.ingest import blame, received, service
+from services.ingest import blame, service
 from services.ingest.core import DeadLetter, Received, judge
+from services.ingest.deferred import Keeping
 from services.ingest.identity import AMQP_1_0_ID
 from services.ingest.store import column_limits
 from shared import postgres
@@ -82,8 +83,7 @@ def replay(conn: psycopg.Connection, order: Order) -> Replayed:
     nothing or all was done and may be repeated, and `Refusal`.
     """
     limits = column_limits(conn, order.body_bytes_max)
-    rewritten = received.are_rewritten(conn)
-    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits, rewritten)
+    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
     result = Replayed()
     with postgres.translating(), conn.transaction():
         blame.check_at_once(conn)
@@ -113,7 +113,7 @@ class _Page:
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._letters)
         batch = [judge(one, intake.limits, intake.identity_source) for one in received]
-        service.store_batch(self._conn, batch, intake, self._settle, self._bury)
+        service.store_batch(self._conn, batch, intake, self._settle, Keeping(self._bury))
         for letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"

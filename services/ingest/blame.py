@@ -14,15 +14,26 @@ FAULT_CLASSES = ("22", "23")
 FAULT_STATES = frozenset({"P0001"})
 # No free ids; a column of the user's that no message can fill.
 NOBODYS_FAULT = frozenset({"2200H", "23502"})
+POSTGRES_CLASSES = (
+    "00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B 3D 3F"
+    " 40 42 44 53 54 55 57 58 72 F0 HV P0 XX"
+)
+"""Any other class can only be raised by code of the user's."""
+OUR_TABLES = ("outbox", "received_message")
+"""Written by the statement that stores rows: what they refuse is never the message's fault."""
+
+# Trouble with others, resources or the connection: a bisection would find nobody.
+TROUBLE_CLASSES = ("08", "25", "40", "53", "57")
+TROUBLE_STATES = frozenset({"55P03"})
 
 # Unique indexes on the id alone, the primary key among them: a clash there means a sequence left
 # behind, and is nobody's fault.
 SELECT_ID_KEYS: LiteralString = """
-SELECT c.relname
+SELECT c.relname, i.indrelid::regclass::text
   FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
- WHERE i.indrelid = 'historical_transactions'::regclass
+ WHERE i.indrelid IN ('historical_transactions'::regclass, 'dead_letter'::regclass)
    AND i.indisunique
    AND i.indnkeyatts = 1
    AND a.attname = 'id'
@@ -38,29 +49,58 @@ SELECT id
 
 
 class SequenceBehind(Exception):
-    """A new id clashed with one that was loaded explicitly."""
+    """A new id of `table` clashed with one that was loaded explicitly."""
+
+    def __init__(self, table: str) -> None:
+        """`table` is whose sequence is to be moved on."""
+        super().__init__(f"new ids of {table} clash")
+        self.table = table
 
 
 def raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> None:
     """Let trouble of the server's pass on, and a clash of primary keys be mended."""
-    clash = isinstance(error, errors.UniqueViolation)
-    if clash and error.diag.constraint_name in _id_keys(conn):
-        raise SequenceBehind from error
-    if isinstance(error, postgres.TROUBLE) or conn.closed or error.sqlstate is None:
+    raise_if_lost(conn, error)
+    table = clashing_ids(conn, error)
+    if table is not None:
+        raise SequenceBehind(table) from error
+    if is_trouble(error):
         raise error
 
 
-def is_fault(state: str | None) -> bool:
-    """Say whether a SQLSTATE speaks of the row."""
+def raise_if_lost(conn: psycopg.Connection, error: psycopg.Error) -> None:
+    """Let an error pass on after which there is no connection, or that no server sent."""
+    if conn.closed or error.sqlstate is None:
+        raise error
+
+
+def clashing_ids(conn: psycopg.Connection, error: psycopg.Error) -> str | None:
+    """Return the table whose sequence is behind the ids in use, if it was that."""
+    if not isinstance(error, errors.UniqueViolation):
+        return None
+    tables: dict[str | None, str] = dict(conn.execute(SELECT_ID_KEYS).fetchall())
+    return tables.get(error.diag.constraint_name)
+
+
+def is_trouble(error: psycopg.Error) -> bool:
+    """Say whether an error speaks of others, of resources or of the server as a whole."""
+    state = error.sqlstate or ""
+    return state.startswith(TROUBLE_CLASSES) or state in TROUBLE_STATES
+
+
+def is_fault(error: psycopg.Error) -> bool:
+    """Say whether an error speaks of the row."""
+    state = error.sqlstate
     if state is None or state in NOBODYS_FAULT:
         return False
-    return state[:2] in FAULT_CLASSES or state in FAULT_STATES
+    if (error.diag.table_name or "").startswith(OUR_TABLES):
+        return False
+    known = state[:2] in POSTGRES_CLASSES.split()
+    return not known or state[:2] in FAULT_CLASSES or state in FAULT_STATES
 
 
 def words(error: psycopg.Error) -> str:
-    """Return what to write beside the message."""
-    # The primary message only: the detail quotes the row.
-    return f"{error.sqlstate}: {error.diag.message_primary}"
+    """Return what to write beside the message: no detail, which quotes the row."""
+    return postgres.detail(error)
 
 
 def check_at_once(conn: psycopg.Connection) -> None:
@@ -74,7 +114,3 @@ def provider_gone(conn: psycopg.Connection, error: psycopg.Error, provider_id: i
         return False
     found = conn.execute(SELECT_PROVIDER, {"provider_id": provider_id}).fetchone()
     return found is None
-
-
-def _id_keys(conn: psycopg.Connection) -> set[str]:
-    return {name for (name,) in conn.execute(SELECT_ID_KEYS)}

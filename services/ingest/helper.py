@@ -9,10 +9,12 @@ way. The second one's connection is opened when it is needed, and closed when it
 
 import time
 
+import psycopg
 import structlog
 
 from services.ingest.inbox import InHand
-from services.ingest.writer import IDLE_S, REST_S, Writer
+from services.ingest.pace import REST_S
+from services.ingest.writer import IDLE_S, Writer
 from shared.errors import Unavailable
 
 log = structlog.get_logger()
@@ -62,14 +64,13 @@ class Helper(Writer):
             self._lost_rest_s = min(2 * self._lost_rest_s, REST_S)
             log.info("second_writer_lost", error=str(error))
 
-    def rest(self) -> None:
-        """Leave all to the first writer for a while."""
-        self._first.rest()
-
     def take(self) -> InHand | None:
         """Take a full batch, if one waits and the first writer is at work."""
         inbox = self._first.inbox
         return self.take_from(inbox) if inbox and self._is_needed() else None
+
+    def retry_deferred(self, conn: psycopg.Connection) -> None:
+        """Leave that to the first writer."""
 
     def idle(self) -> None:
         """Say nothing: it is the first one's part to be there."""
@@ -102,4 +103,4 @@ class Helper(Writer):
 
     def _is_to_rest(self) -> bool:
         is_lost = time.monotonic() < self._connect_at
-        return is_lost or self._first.is_resting() or not self._first.is_quick()
+        return is_lost or self.pace.is_resting() or not self._first.is_quick()

@@ -4,9 +4,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.ingest.core import Judged
+from services.ingest.deferred import Deferred
 from services.ingest.turns import Batch, Turns
 
 BYTES_MAX = 16 * 2**20
@@ -23,6 +24,7 @@ class Pending:
     def __init__(self) -> None:
         """Begin empty and open."""
         self.turns = Turns()
+        self.deferred = Deferred()
         self._messages: deque[Judged] = deque()
         self._changed = threading.Condition()
         self._many = sys.maxsize
@@ -100,15 +102,28 @@ class Pending:
         self._messages_taken += taken
         return self._arrivals[0][1] if self._arrivals else time.monotonic()
 
-    def stored(self, batch: Batch, count: int, acknowledge: Callable[[int], None]) -> None:
-        """Say that the first `count` messages of a batch are committed (`Turns.stored`)."""
-        size = _bytes(batch, count)
+    def stored(
+        self,
+        batch: Batch,
+        count: int,
+        acknowledge: Callable[[int], None],
+        kept: Sequence[Judged] = (),
+    ) -> None:
+        """Say that the first `count` messages of a batch are committed (`Turns.stored`).
+
+        But for those of them that are `kept` to be tried again (`deferred.py`).
+        """
+        size = _bytes(batch.messages[:count]) - _bytes(kept)
         self.turns.stored(batch, count, acknowledge)
-        self._out(count, size)
+        self._out(count - len(kept), size)
+
+    def kept_no_longer(self, messages: Sequence[Judged]) -> None:
+        """Say that messages which were kept are committed."""
+        self._out(len(messages), _bytes(messages))
 
     def let_go(self, batch: Batch, count: int) -> None:
         """Say that the first `count` messages of a batch are the broker's (`Turns.let_go`)."""
-        size = _bytes(batch, count)
+        size = _bytes(batch.messages[:count])
         self.turns.let_go(batch, count)
         self._out(count, size)
 
@@ -136,5 +151,5 @@ class Pending:
         return self._bytes_in - self._bytes_out <= BYTES_MAX
 
 
-def _bytes(batch: Batch, count: int) -> int:
-    return sum(len(one.message.body) for one in batch.messages[:count])
+def _bytes(messages: Sequence[Judged]) -> int:
+    return sum(len(one.message.body) for one in messages)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from shared.errors import TooSlow, Unavailable
+from shared.errors import TooMuch, Unavailable
 
 ROOM = 1 / 3
 """Twice as many are tried where that would leave a third of the time that was too long."""
@@ -28,13 +28,17 @@ class Portion:
         self._most = most
         self._too_long_s = math.inf
 
+    def was_cut(self) -> bool:
+        """Say whether time ever ran out."""
+        return self._too_long_s < math.inf
+
     @contextlib.contextmanager
     def storing(self, count: int) -> Iterator[None]:
         """Store `count` while inside; what is raised there is raised on."""
         started = time.monotonic()
         try:
             yield
-        except TooSlow:
+        except TooMuch:
             self.cut(count, time.monotonic() - started)
             raise
         except Unavailable:

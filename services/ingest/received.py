@@ -14,15 +14,6 @@ import psycopg
 from services.ingest import store
 from services.ingest.core import Transaction
 
-# Triggers of the user's that see a row before it is stored. (1 row, 2 before, 4 insert)
-SELECT_REWRITTEN: LiteralString = """
-SELECT EXISTS (
-       SELECT
-         FROM pg_trigger
-        WHERE tgrelid = 'historical_transactions'::regclass
-          AND tgtype & 7 = 7
-          AND NOT tgisinternal)
-"""
 NOTE: LiteralString = """
 INSERT INTO received_message (message_id, provider_id, value)
 SELECT b.message_id, b.provider_id, b.value
@@ -62,11 +53,6 @@ class Returned(Exception):
         """Name them."""
         super().__init__(f"{len(identities)} messages")
         self.identities = identities
-
-
-def are_rewritten(conn: psycopg.Connection) -> bool:
-    """Say whether rows may be stored otherwise than they were sent, by triggers of the user's."""
-    return conn.execute(SELECT_REWRITTEN).fetchone() == (True,)
 
 
 def note(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -68,6 +69,18 @@ class Receiver:
             self.broker.from_thread(partial(self.broker.ack, tag, multiple=True))
         except Unavailable:
             self.pending.open = False  # all of it comes again, and what was stored is a duplicate
+
+    def settled_alone(self, tags: Sequence[int]) -> None:
+        """Have the receiving thread acknowledge these and no others."""
+
+        def acknowledge() -> None:
+            for tag in tags:
+                self.broker.ack(tag)
+
+        try:
+            self.broker.from_thread(acknowledge)
+        except Unavailable:
+            self.pending.open = False
 
     def on_message(
         self,

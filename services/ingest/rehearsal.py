@@ -1,22 +1,19 @@
-"""What ingest has to do in Postgres, rehearsed at its start (`shared.table_checks`)."""
+"""What ingest has to do in Postgres to store good messages, rehearsed (`shared.table_checks`).
+
+Not dead letters and messages that wait for a provider: good ones are stored without them, and what
+those lack is reported where it fails.
+"""
 
 from typing import LiteralString
 
-from services.ingest import received, store, traced, waiting
+from services.ingest import received, store, traced
 from shared.transactions import INSERT_TRANSACTIONS
 
 STATEMENTS: tuple[LiteralString, ...] = (
     INSERT_TRANSACTIONS,
     traced.INSERT_TRACED,
     store.SELECT_OUTCOMES,
-    store.INSERT_DEAD_LETTERS,
     store.ADVANCE_SEQUENCE,
     received.NOTE,
     received.SELECT_SETTLED,
-    waiting.SELECT_ARRIVED,
-    waiting.SELECT_WAITING,
-    waiting.PROMOTE,
-    waiting.SETTLE_PROMOTED,
-    waiting.SETTLE_CONFLICTING,
-    waiting.GIVE_UP,
 )

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import psycopg
 import structlog
@@ -17,8 +16,9 @@ from psycopg import errors
 from services.ingest import blame, core, received, store
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Judged, Transaction
+from services.ingest.deferred import Keep, Keeping, LettersRefused, Unwritten
 from shared import postgres
-from shared.errors import Unavailable
+from shared.errors import StatementFailed, Unavailable
 
 ATTEMPTS_MAX = 5
 log = structlog.get_logger()
@@ -26,9 +26,9 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Intake:
-    """What comes in from where; `limits` are the columns', read at each connection.
+    """What comes in from where.
 
-    So is `rewritten`: whether triggers of the user's may store something else than was sent.
+    `limits` are the columns', read at each connection and before anything is out of range.
     """
 
     queue: str
@@ -36,31 +36,25 @@ class Intake:
     batch_max: int
     body_bytes_max: int
     limits: Limits
-    rewritten: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
     """How the messages of a batch ended, by number; `dead` by reason.
 
-    `clashes` is how often all of it was tried in vain before, mostly because of others.
+    `clashes` is how often all of it was tried in vain before, mostly because of others. `deferred`
+    are neither rows nor dead letters: their message is to be kept, and tried again.
     """
 
     inserted: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     clashes: int = 0
+    deferred: Sequence[Unwritten] = ()
 
     def messages(self) -> int:
         """Return how many messages are accounted for."""
-        return self.inserted + self.duplicates + self.dead.total()
-
-
-class Bury(Protocol):
-    """Keeps dead letters over the connection of the commit they belong to."""
-
-    def __call__(self, conn: psycopg.Connection, letters: Sequence[DeadLetter], /) -> object:
-        """Write `letters`; never commits. Called once in each attempt at a commit."""
+        return self.inserted + self.duplicates + self.dead.total() + len(self.deferred)
 
 
 class Miscount(AssertionError):
@@ -72,32 +66,34 @@ def store_batch(
     batch: Sequence[Judged],
     intake: Intake,
     in_commit: Callable[[], None] = lambda: None,
-    bury: Bury | None = None,
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
     `in_commit` is called last before the commit: it writes over the same connection what has to
-    be in it, or raises, and nothing is committed. `bury` keeps the dead letters, instead of
-    inserting new ones.
+    be in it, or raises, and nothing is committed. `keeping` says how dead letters are written
+    and whether all else may be committed without one of them.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
-    ready = core.sort(batch)
-    bury = bury or partial(store.insert_dead_letters, queue=intake.queue)
+    keeping = keeping or Keeping(partial(store.insert_dead_letters, queue=intake.queue))
     again = ""
     with postgres.translating():
+        ready = core.sort(_judged_anew(conn, batch, intake))
         for clashes in range(ATTEMPTS_MAX):
             try:
-                outcome = _commit(conn, ready, bury, in_commit, rewritten=intake.rewritten)
-            except blame.SequenceBehind:
-                store.advance_sequence(conn)
-                again = "new transaction ids clash"
+                outcome = _commit(conn, ready, keeping, in_commit)
+            except blame.SequenceBehind as behind:
+                store.advance_sequence(conn, behind.table)
+                again = str(behind)
             except received.Returned as returned:
                 ready.settle(returned.identities)
                 again = "settled before, and their rows are gone"
-            except errors.DeadlockDetected as error:
+            except (errors.DeadlockDetected, errors.SerializationFailure) as error:
                 # Two writers hold the same rows, in another order. One of us goes on now.
+                if clashes + 1 == ATTEMPTS_MAX:
+                    raise
                 again = blame.words(error)
             else:
                 outcome.clashes = clashes
@@ -110,42 +106,50 @@ def store_batch(
     return outcome
 
 
+def _judged_anew(
+    conn: psycopg.Connection, batch: Sequence[Judged], intake: Intake
+) -> Sequence[Judged]:
+    """Judge again what was out of range: the columns may have been widened meanwhile."""
+    if not any(_is_out_of_range(one) for one in batch):
+        return batch
+    intake.limits = store.column_limits(conn, intake.body_bytes_max)
+    judge = partial(core.judge, limits=intake.limits, identity_source=intake.identity_source)
+    return [judge(one.message) if _is_out_of_range(one) else one for one in batch]
+
+
+def _is_out_of_range(judged: Judged) -> bool:
+    return isinstance(judged, DeadLetter) and judged.reason == "out_of_range"
+
+
 def _commit(
-    conn: psycopg.Connection,
-    ready: core.Sorted,
-    bury: Bury,
-    in_commit: Callable[[], None],
-    *,
-    rewritten: bool,
+    conn: psycopg.Connection, ready: core.Sorted, keeping: Keeping, in_commit: Callable[[], None]
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
         with conn.transaction():
             inserted = _insert(conn, ready.transactions)
-            _look_after(conn, ready, inserted, rewritten=rewritten)
-            outcome = _write(conn, ready, inserted, [], bury)
+            _look_after(conn, ready, inserted)
+            outcome = _write(conn, ready, inserted, [], keeping.at_once)
             in_commit()
             return outcome
+    except LettersRefused as refused:
+        keeping.mend(conn, refused.error)
     except psycopg.Error as error:
         blame.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
         blame.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
-        _look_after(conn, ready, inserted, rewritten=rewritten)
-        outcome = _write(conn, ready, inserted, guilty, bury)
+        _look_after(conn, ready, inserted)
+        outcome = _write(conn, ready, inserted, guilty, keeping.each)
         in_commit()
         return outcome
 
 
-def _look_after(
-    conn: psycopg.Connection, ready: core.Sorted, inserted: set[str], *, rewritten: bool
-) -> None:
-    """See whether what came again was settled before, and note what was stored otherwise."""
+def _look_after(conn: psycopg.Connection, ready: core.Sorted, inserted: set[str]) -> None:
+    """See whether what came again was settled before."""
     again = [one for one in ready.transactions if one.message.redelivered]
     received.refuse_returned(conn, [one for one in again if one.identity in inserted])
-    if rewritten:
-        received.note(conn, [one for one in ready.transactions if one.identity in inserted])
 
 
 def _write(
@@ -153,12 +157,14 @@ def _write(
     ready: core.Sorted,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
-    bury: Bury,
+    keep: Keep,
 ) -> Outcome:
     duplicates, settled = _classify(conn, ready, inserted, guilty)
     dead = [*ready.dead, *guilty, *settled]
-    bury(conn, dead)
-    outcome = Outcome(len(inserted), ready.repeated + duplicates, core.tally(dead))
+    deferred = keep(conn, dead)
+    tally = core.tally(dead)
+    tally.subtract(core.tally(letter for letter, _ in deferred))
+    outcome = Outcome(len(inserted), ready.repeated + duplicates, +tally, deferred=deferred)
     expected = len(ready.transactions) + len(ready.rivals) + len(ready.dead) + ready.repeated
     if outcome.messages() != expected:
         raise Miscount(f"{outcome.messages()} outcomes for {expected} messages")
@@ -166,7 +172,12 @@ def _write(
 
 
 def _insert(conn: psycopg.Connection, transactions: Sequence[Transaction]) -> set[str]:
-    return store.insert_transactions(conn, transactions) if transactions else set()
+    if not transactions:
+        return set()
+    inserted, maybe_rewritten = store.insert_transactions(conn, transactions)
+    if maybe_rewritten:
+        received.note(conn, [one for one in transactions if one.identity in inserted])
+    return inserted
 
 
 def _classify(
@@ -197,7 +208,7 @@ def _bisect(
     conn: psycopg.Connection, transactions: Sequence[Transaction]
 ) -> tuple[set[str], list[DeadLetter]]:
     inserted: set[str] = set()
-    states: set[str | None] = set()
+    failures: list[psycopg.Error] = []
 
     def attempt(part: Sequence[Transaction]) -> str | None:
         try:
@@ -207,11 +218,13 @@ def _bisect(
             blame.raise_unless_bisectable(conn, error)
             if len(part) == 1 and blame.provider_gone(conn, error, part[0].provider_id):
                 return None  # it is classified as waiting
-            states.add(error.sqlstate)
+            failures.append(error)
             return blame.words(error)
         return None
 
     guilty = core.bisect(transactions, attempt)
-    if len(guilty) == len(transactions) and not all(blame.is_fault(state) for state in states):
-        raise Unavailable("postgres", f"refuses every row alike: {sorted(map(str, states))}")
+    faultless = [error for error in failures if not blame.is_fault(error)]
+    if len(guilty) == len(transactions) and faultless:
+        words = blame.words(faultless[0])
+        raise StatementFailed("postgres", f"refuses every row alike: {words}")
     return inserted, [core.refused(transaction, error) for transaction, error in guilty]

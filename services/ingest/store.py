@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 
 import psycopg
+import structlog
+from psycopg import errors
 
 from services.ingest import properties, traced
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
@@ -13,6 +15,8 @@ from shared.transactions import INSERT_TRANSACTIONS
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
 OPTIONS = "-c minutebook.writer=ingest"
+
+log = structlog.get_logger()
 
 SELECT_OUTCOMES: LiteralString = """
 SELECT h.message_id IS NOT NULL AS taken,
@@ -51,7 +55,24 @@ SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provi
 ON CONFLICT (message_id, body_sha256) DO NOTHING
 """
 
-ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence()"
+# Those that were no news are there, or were replayed; others a rule or a trigger made vanish.
+COUNT_VANISHED: LiteralString = """
+SELECT count(*)
+  FROM unnest(%(identities)s::text[], %(bodies)b::bytea[]) AS d (message_id, body)
+ WHERE NOT EXISTS (
+       SELECT
+         FROM dead_letter l
+        WHERE l.message_id = d.message_id
+          AND l.body_sha256 = sha256(d.body))
+   AND NOT EXISTS (
+       SELECT
+         FROM operator_action a
+        WHERE a.action = 'dead_letter_replayed'
+          AND a.detail ->> 'message_id' = d.message_id
+          AND a.body = d.body)
+"""
+
+ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence(%(table)s)"
 
 SELECT_COLUMN_BYTES: LiteralString = """
 SELECT a.attrelid::regclass::text, a.attname, a.attlen
@@ -73,16 +94,20 @@ class Outcome(NamedTuple):
     alike: bool
 
 
-def insert_transactions(conn: psycopg.Connection, batch: Sequence[Transaction]) -> set[str]:
+def insert_transactions(
+    conn: psycopg.Connection, batch: Sequence[Transaction]
+) -> tuple[set[str], bool]:
     """Insert those whose identity is new and whose provider exists, each with its outbox row.
 
-    Returns the identities inserted. Raises psycopg's errors as they are.
+    Returns the identities inserted, and whether a trigger of the user's may have stored something
+    else than was sent. Raises psycopg's errors as they are.
     """
     if tracing.on():
         rows = traced.insert(conn, batch, arrays(batch))
     else:
         rows = conn.execute(INSERT_TRANSACTIONS, arrays(batch), binary=True).fetchall()
-    return {identity for (identity,) in rows}
+    identities = {identity for (identity,) in rows if identity is not None}
+    return identities, len(identities) < len(rows)
 
 
 def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:
@@ -94,31 +119,34 @@ def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Out
 def insert_dead_letters(
     conn: psycopg.Connection, letters: Sequence[DeadLetter], *, queue: str
 ) -> int:
-    """Insert dead letters with body and properties; returns how many were new."""
+    """Insert dead letters with body and properties; returns how many were new.
+
+    Raises psycopg's errors, `TriggeredActionException` if one is not there afterwards.
+    """
     if not letters:
         return 0
-    return conn.execute(
-        INSERT_DEAD_LETTERS,
-        {
-            "identities": [letter.identity for letter in letters],
-            "reasons": [letter.reason for letter in letters],
-            "errors": [letter.error for letter in letters],
-            "queue": queue,
-            # One type for all, and in binary: as text they would take five times the memory.
-            "bodies": [bytes(letter.message.body) for letter in letters],
-            "properties": [
-                properties.encode(letter.message.properties.all()) for letter in letters
-            ],
-            "provider_ids": [letter.provider_id for letter in letters],
-            "values": [letter.value for letter in letters],
-            "states": [letter.state for letter in letters],
-        },
-    ).rowcount
+    values = {
+        "identities": [letter.identity for letter in letters],
+        "reasons": [letter.reason for letter in letters],
+        "errors": [letter.error for letter in letters],
+        "queue": queue,
+        # One type for all, and in binary: as text they would take five times the memory.
+        "bodies": [bytes(letter.message.body) for letter in letters],
+        "properties": [properties.encode(letter.message.properties.all()) for letter in letters],
+        "provider_ids": [letter.provider_id for letter in letters],
+        "values": [letter.value for letter in letters],
+        "states": [letter.state for letter in letters],
+    }
+    new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount
+    if new < len(letters) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):
+        raise errors.TriggeredActionException("a rule or trigger on dead_letter let none be made")
+    return new
 
 
-def advance_sequence(conn: psycopg.Connection) -> None:
-    """Move the sequence of transaction ids past all ids in use."""
-    conn.execute(ADVANCE_SEQUENCE)
+def advance_sequence(conn: psycopg.Connection, table: str) -> None:
+    """Move the sequence of a table's ids past all ids in use."""
+    conn.execute(ADVANCE_SEQUENCE, {"table": table})
+    log.warning("sequence_advanced", table=table)
 
 
 def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:

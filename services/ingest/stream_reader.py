@@ -13,6 +13,7 @@ import structlog
 
 from services.ingest import service, stream
 from services.ingest.core import Judged, Received
+from services.ingest.deferred import Letters
 from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
 from services.ingest.stream import Continuity, Gap, Overtaken, Position
@@ -30,8 +31,12 @@ log = structlog.get_logger()
 
 
 class StreamWriter(Writer):
-    """Stores batches together with how far they take the stream."""
+    """Stores batches together with how far they take the stream.
 
+    How far is one number: a dead letter that cannot be written holds up what is behind it.
+    """
+
+    letters = Letters.MUST
     position: Position | None = None
     _batches = 0
 

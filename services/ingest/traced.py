@@ -33,6 +33,14 @@ WITH batch AS (
 )
 SELECT message_id
   FROM stored
+ UNION ALL
+SELECT NULL
+ WHERE EXISTS (
+       SELECT
+         FROM pg_trigger
+        WHERE tgrelid = 'historical_transactions'::regclass
+          AND tgtype & 7 = 7
+          AND NOT tgisinternal)
 """
 
 # As without tracing (services.ingest.waiting); the headers of a message that waits are kept.
@@ -71,7 +79,7 @@ SELECT count(*)
 
 def insert(
     conn: psycopg.Connection, batch: Sequence[Transaction], arrays: dict[str, object]
-) -> list[tuple[str]]:
+) -> list[tuple[str | None]]:
     """Insert as the store does, each outbox row with its traceparent, if it has one."""
     traceparents = [traceparent(one) for one in batch]
     arrays = arrays | {"traceparents": traceparents}

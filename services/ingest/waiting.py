@@ -152,7 +152,8 @@ log = structlog.get_logger()
 def promote_waiting(conn: psycopg.Connection, portion: Portion | None = None) -> int:
     """Turn messages whose provider has appeared into rows, in order; returns the rows.
 
-    One transaction per provider; `portion` says how many messages to a statement.
+    One transaction per provider, or more if time runs out; `portion` says how many messages to a
+    statement.
     Raises `Unavailable`.
     """
     with postgres.translating():
@@ -170,8 +171,10 @@ def oldest_s(conn: psycopg.Connection) -> float:
 def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -> int:
     with conn.transaction():
         ids = _lock_waiting(conn, provider_id)
+        if portion.was_cut():  # a transaction, too, may have a limit: the rest in the next one
+            ids = ids[: portion.size]
         check_at_once(conn)
-        states: set[str | None] = set()
+        failures: list[psycopg.Error] = []
         rows = 0
 
         def attempt(part: Sequence[int]) -> str | None:
@@ -183,20 +186,19 @@ def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -
                 raise_unless_bisectable(conn, error)
                 if provider_gone(conn, error, provider_id):
                     return None  # they wait on
-                states.add(error.sqlstate)
+                failures.append(error)
                 return words(error)
             return None
 
         try:
             blamed = _blamed(ids, portion, attempt)
-            if blamed and len(blamed) == len(ids) and not all(is_fault(one) for one in states):
-                log.error("waiting_refused_alike", sqlstates=sorted(map(str, states)))
+            if blamed and len(blamed) == len(ids) and not all(map(is_fault, failures)):
+                log.error("waiting_refused_alike", sqlstates=sorted(set(map(words, failures))))
                 return 0  # they wait on: it is not their fault
             for guilty, error in blamed:
                 _give_up(conn, [guilty], error)
-        except SequenceBehind:
-            store.advance_sequence(conn)
-            log.warning("sequence_advanced")
+        except SequenceBehind as behind:
+            store.advance_sequence(conn, behind.table)
             # Those not reached wait on: the next round finds free ids.
     if rows:
         log.info("waiting_promoted", provider_id=provider_id, rows=rows)

@@ -6,7 +6,6 @@ pace that leaves room for others (`pace.py`). A second writer takes a full batch
 while the first is at work (`helper.py`).
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +14,16 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg
 import structlog
 
-from services.ingest import metrics, received, rehearsal, service, store, traced
+from services.ingest import metrics, rehearsal, service, store, traced
 from services.ingest.core import DeadLetter, Judged
-from services.ingest.inbox import Inbox, InHand
+from services.ingest.deferred import ALONE_MAX, Keeping, Letters
+from services.ingest.inbox import ChannelGone, Inbox, InHand
 from services.ingest.pace import Pace
 from services.ingest.portion import Portion
-from services.ingest.turns import Batch, NotYet
+from services.ingest.retrier import Retrier
+from services.ingest.turns import NotYet
 from shared import postgres, retry, table_checks, tracing, worker
-from shared.errors import Unavailable
+from shared.errors import TooMuch, Unavailable
 from shared.health import Health
 
 PART = "writer"
@@ -32,27 +33,17 @@ STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 TURN_WAIT_S = 1.0
 """Seconds at most for each wait for a turn; within a transaction it holds locks others need."""
-REST_S = 60.0
-"""Seconds with one writer at a time after a batch waited too long for an older one, or had to be
-tried again.
-
-Two batches have no identity in common, yet a trigger of the user's may change rows that both need,
-and to see a deadlock takes Postgres a second each time.
-"""
-
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 
 log = structlog.get_logger()
-
-
-class ChannelGone(Exception):
-    """The broker will deliver the batch again, so it must not be committed now."""
 
 
 class Writer:
     """A thread that commits. Its Postgres connection is its own."""
 
     name = "writer"
+    letters = Letters.MAY
+    """Whether good rows are committed without a dead letter that cannot be written."""
 
     def __init__(
         self,
@@ -75,10 +66,10 @@ class Writer:
         self._served = threading.Event()
         self.in_hand: InHand | None = None
         self.pace = pace
-        self.alone_until = -math.inf
-        """Until then (monotonic seconds) there is one writer at a time."""
         self._portion = Portion(intake.batch_max)
+        self._retrier = Retrier(intake, health)
         self._took_s = 0.0
+        self._alone = (0, 0)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -98,13 +89,13 @@ class Writer:
         If its turn does not come, or Postgres is in trouble, the batch is given back to be taken
         again: identities make a second commit harmless. Raises `Unavailable` in the second case.
         """
+        self.retry_deferred(conn)
         self.in_hand = self.in_hand or self.take()
         if self.in_hand is None:
             self.idle()
             return
-        batch, inbox = self.in_hand.batch, self.in_hand.inbox
         try:
-            self._settle(conn, batch, inbox)
+            self._settle(conn, self.in_hand)
         except NotYet as error:
             self.give_back(in_each_others_way=error.late)
         except Unavailable:
@@ -112,8 +103,12 @@ class Writer:
             raise
         else:
             self.progress()
-            if not batch.messages:
+            if not self.in_hand.batch.messages:
                 self.in_hand = None
+
+    def retry_deferred(self, conn: psycopg.Connection) -> None:
+        """Try again what could not be settled before, when it is time."""
+        self._retrier.run_once(conn, self.inbox)
 
     def idle(self) -> None:
         """Be well with nothing to do, unless another writer is stuck with something."""
@@ -128,31 +123,23 @@ class Writer:
         """Have nothing in hand: what is left of the batch is taken by whoever is next."""
         if self.in_hand is not None:
             pending = self.in_hand.inbox.pending
-            pending.give_back(self.in_hand.batch)
+            if self.in_hand.batch.messages:
+                pending.give_back(self.in_hand.batch)
             self.in_hand = None
             if in_each_others_way and not pending.turns.wait_for_none(0):
-                self.rest()
+                self.pace.rest()
 
     def is_quick(self) -> bool:
         """Say whether a full batch is stored at once, and before another one loses patience."""
         return self._portion.size == self.intake.batch_max and self._took_s < TURN_WAIT_S
-
-    def rest(self) -> None:
-        """Have one writer at a time for a while, as two were in each other's way."""
-        if not self.is_resting():
-            log.info("one_writer_for_now", seconds=REST_S)
-        self.alone_until = time.monotonic() + REST_S
-
-    def is_resting(self) -> bool:
-        """Say whether there is to be one writer at a time."""
-        return time.monotonic() < self.alone_until
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Make ready for one life of `conn`."""
 
     def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`; `NotYet` or `ChannelGone` in place of a commit."""
-        return service.store_batch(conn, messages, self.intake, self._in_commit, self._bury)
+        keeping = Keeping(self._bury, self._letters())
+        return service.store_batch(conn, messages, self.intake, self._in_commit, keeping)
 
     def take(self) -> InHand | None:
         """Wait for messages and take what has come; none if nothing came in time."""
@@ -163,7 +150,7 @@ class Writer:
                 self._served.wait(IDLE_S)
             return None
         turns = inbox.pending.turns
-        if (turns.in_trouble or self.is_resting()) and not turns.wait_for_none(IDLE_S):
+        if (turns.in_trouble or self.pace.is_resting()) and not turns.wait_for_none(IDLE_S):
             return None
         if not inbox.pending.wait_for_any(IDLE_S):
             return None
@@ -176,10 +163,17 @@ class Writer:
         batch = inbox.pending.take(self.intake.batch_max)
         return InHand(batch, inbox) if batch else None
 
-    def _settle(self, conn: psycopg.Connection, batch: Batch, inbox: Inbox) -> None:
+    def _letters(self) -> Letters:
+        # While some cannot be written all are kept, or each batch would find that out anew.
+        if self.in_hand is not None and self.in_hand.inbox.pending.deferred.has_letters():
+            return Letters.LATER
+        return self.letters
+
+    def _settle(self, conn: psycopg.Connection, in_hand: InHand) -> None:
+        batch = in_hand.batch
         part = batch.messages[: self._portion.size]
         try:
-            self._check_channel()
+            in_hand.check_channel()
             if batch.shares:
                 self._check_turn()
             started = time.monotonic()
@@ -191,17 +185,27 @@ class Writer:
                 ended = time.monotonic()
                 self._took_s = ended - started
         except ChannelGone:
-            inbox.pending.let_go(batch, len(part))
+            in_hand.inbox.pending.let_go(batch, len(part))
+        except TooMuch as error:
+            if len(part) == 1 and self._is_in_vain(part[0].message.tag):
+                in_hand.stored(1, part, error.detail)  # what is behind it has its turn
+            raise
         else:
-            inbox.pending.stored(batch, len(part), inbox.settled)
+            kept = [letter for letter, _ in outcome.deferred]
+            in_hand.stored(len(part), kept, next((why for _, why in outcome.deferred), ""))
             if outcome.clashes:
-                self.rest()
+                self.pace.rest()
             metrics.stored(
                 outcome,
                 redelivered=sum(one.message.redelivered for one in part),
                 commit_s=self._took_s,
                 latency_s=ended - batch.oldest_at,
             )
+
+    def _is_in_vain(self, tag: int) -> bool:
+        last, times = self._alone
+        self._alone = (tag, times + 1 if tag == last else 1)
+        return self.letters is Letters.MAY and self._alone[1] >= ALONE_MAX
 
     def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:
@@ -211,7 +215,8 @@ class Writer:
     def _in_commit(self) -> None:
         # The last look before COMMIT, after whatever the statements waited for.
         self._check_turn()
-        self._check_channel()
+        if self.in_hand is not None:
+            self.in_hand.check_channel()
 
     def _bury(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> int:
         if letters:  # their ids say in which order they become rows when their provider comes
@@ -222,10 +227,6 @@ class Writer:
         if self.in_hand is not None:
             self.in_hand.inbox.pending.turns.wait(self.in_hand.batch, TURN_WAIT_S)
 
-    def _check_channel(self) -> None:
-        if self.in_hand is not None and not self.in_hand.inbox.pending.open:
-            raise ChannelGone
-
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""
         with self.health.reporting(PART), self.connect() as conn:
@@ -234,16 +235,16 @@ class Writer:
             try:
                 while not self.stopping.is_set():
                     self.run_once(conn)
-                self.give_back()
             except Unavailable as error:
                 self.ready.clear()
                 self.health.problem(PART, str(error))
                 retry.lost(error)
+            finally:
+                self.give_back()
 
     def prepare(self, conn: psycopg.Connection) -> None:
         """Look at what is new at each connection. Raises `Refusal`, or `Unavailable` if unfit."""
         postgres.check_schema(conn)
         table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
         self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
-        self.intake.rewritten = received.are_rewritten(conn)
         self.begin(conn)

@@ -91,7 +91,7 @@ def test_of_two_messages_with_one_identity_the_first_that_came_is_the_transactio
     eventually(lambda: pair.acknowledged() == 2 * MANY)
     assert values(conn) == [*range(1, MANY + 1), *range(101, 100 + MANY)]
     assert [reason for reason, *_ in dead_letters(conn)] == ["id_conflict"]
-    assert not pair.first.is_resting(), "they did not wait for each other's rows"
+    assert not pair.first.pace.is_resting(), "they did not wait for each other's rows"
 
 
 def test_letters_that_wait_for_a_provider_keep_the_order_in_which_they_came(

@@ -44,7 +44,7 @@ def test_while_the_older_batch_is_stuck_the_younger_is_given_back_and_nothing_is
         assert (rows(conn), pair.inbox.acknowledged) == ([], [])
     eventually(lambda: pair.acknowledged() == 2 * MANY)
     assert rows(conn) == [(1, value) for value in range(1, 2 * MANY + 1)]
-    assert pair.first.is_resting()
+    assert pair.first.pace.is_resting()
 
 
 def test_when_the_channel_is_lost_both_batches_are_left_to_the_broker(
@@ -93,7 +93,7 @@ def test_after_two_were_in_each_others_way_there_is_one_writer_for_a_while(
         pause(0.3)  # until it waits for the first
     eventually(lambda: pair.acknowledged() == 2 * MANY, 20)
     assert len(rows(conn)) == 2 * MANY
-    assert pair.first.is_resting()
+    assert pair.first.pace.is_resting()
     with gate_closed(dsn):
         pair.receive(body(1, GATED), *some(401, 2 * MANY - 1))
         messages.lock_awaited(conn)
@@ -115,7 +115,7 @@ def test_a_first_writer_that_is_slow_has_no_second_one_beside_it(
         pair.receive(body(1, GATED), *some(11, 2 * MANY - 1))
         messages.lock_awaited(conn)
         pause(0.5)
-        assert (pair.helper.in_hand, pair.first.is_resting()) == (None, False)
+        assert (pair.helper.in_hand, pair.first.pace.is_resting()) == (None, False)
     eventually(lambda: pair.acknowledged() == 1 + 2 * MANY)
 
 

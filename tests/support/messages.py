@@ -16,7 +16,6 @@ from psycopg import sql
 from services.ingest import core, service, store
 from services.ingest.body import Limits
 from services.ingest.pending import Pending
-from services.ingest.received import are_rewritten
 from tests.support import programs
 from tests.support.eventually import eventually
 
@@ -56,10 +55,15 @@ class FakeInbox:
 
     pending: Pending = field(default_factory=Pending)
     acknowledged: list[int] = field(default_factory=list)
+    alone: list[int] = field(default_factory=list)
 
     def settled(self, tag: int) -> None:
         """Note that all up to `tag` was acknowledged."""
         self.acknowledged.append(tag)
+
+    def settled_alone(self, tags: Sequence[int]) -> None:
+        """Note that these were acknowledged, and no others."""
+        self.alone += tags
 
 
 def body(provider_id: int = 1, value: int = 600) -> bytes:
@@ -83,7 +87,7 @@ def judged(text: bytes, identity: object = None, *, tag: int = 1) -> core.Judged
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
     """Return what ingest would work by on this database."""
     limits = store.column_limits(conn, BODY_MAX)
-    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits, are_rewritten(conn))
+    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits)
 
 
 def store_batch(

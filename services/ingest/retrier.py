@@ -1,0 +1,74 @@
+"""Tries again what could neither be stored nor become a dead letter, and says so while it lasts."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import psycopg
+
+from services.ingest import metrics, service, store
+from services.ingest.core import Judged
+from services.ingest.deferred import PART, Keeping, Letters
+from services.ingest.inbox import ChannelGone, Inbox, InHand
+from services.ingest.turns import Batch
+from shared.errors import Unavailable
+from shared.health import Health
+
+
+class Retrier:
+    """The first writer's: one connection is enough for what others have precedence over."""
+
+    def __init__(self, intake: service.Intake, health: Health) -> None:
+        """Share all with the writer."""
+        self._intake = intake
+        self._health = health
+        self._are_any = False
+
+    def run_once(self, conn: psycopg.Connection, inbox: Inbox | None) -> None:
+        """Try those that are due. Raises `Unavailable` only if the connection is lost."""
+        if inbox is not None and len(inbox.pending.deferred):
+            due = inbox.pending.deferred.due()
+            if due:
+                self._retry(conn, inbox, due)
+        self._report(inbox)
+
+    def _retry(self, conn: psycopg.Connection, inbox: Inbox, due: Sequence[Judged]) -> None:
+        deferred = inbox.pending.deferred
+        bury = partial(store.insert_dead_letters, queue=self._intake.queue)
+        keeping = Keeping(bury, Letters.MAY)
+        in_commit = InHand(Batch(), inbox).check_channel
+        started = time.monotonic()
+        left: Sequence[Judged] = due
+        try:
+            with deferred.portion.storing(len(due)):
+                outcome = service.store_batch(conn, due, self._intake, in_commit, keeping)
+        except ChannelGone:
+            return
+        except Unavailable as error:
+            deferred.reason = error.detail
+            if conn.closed:
+                raise
+        else:
+            left = [letter for letter, _ in outcome.deferred]
+            deferred.reason = next((why for _, why in outcome.deferred), deferred.reason)
+            took_s = time.monotonic() - started
+            metrics.stored(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
+        finally:
+            self._acknowledge(inbox, due, left)
+            deferred.tried(due, left, time.monotonic() - started)
+
+    def _acknowledge(self, inbox: Inbox, due: Sequence[Judged], left: Sequence[Judged]) -> None:
+        tags = {one.message.tag for one in left}
+        settled = [one for one in due if one.message.tag not in tags]
+        # First of all: once they are not deferred, others acknowledge all up to a later tag.
+        inbox.settled_alone([one.message.tag for one in settled])
+        inbox.pending.kept_no_longer(settled)
+
+    def _report(self, inbox: Inbox | None) -> None:
+        many = len(inbox.pending.deferred) if inbox is not None else 0
+        if inbox is not None and many:
+            reason = inbox.pending.deferred.reason
+            self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
+        elif self._are_any:
+            self._health.progress(PART)
+        self._are_any = many > 0
