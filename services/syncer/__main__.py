@@ -124,7 +124,6 @@ def _live(
             loop.prepare()
             while not stop.is_set():
                 turn = loop.run_once()
-                health.progress("syncer")
                 if turn == "stood by":
                     reconciler.stood_by()
                 if turn == "tick":

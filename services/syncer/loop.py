@@ -69,12 +69,17 @@ class Loop:
         self._eased = False
 
     def prepare(self) -> None:
-        """Declare and consume the tick queue, and show the last tick if KeyDB is behind it."""
+        """Declare and consume the tick queue, and show the last tick if KeyDB is behind it.
+
+        Folds once, so that nobody is healthy who cannot.
+        """
         self._broker.declare_queue()
         self._broker.consume(lambda tag, body: self._ticks.append((tag, body)))
         self._broker.overhear(self._copies.append)
         self._expect(INTERVAL_UNTIL_TOLD_S)
         self._report(self._syncer.publish())
+        self._syncer.fold()
+        self._health.progress("syncer")
 
     @property
     def interval_s(self) -> float:

@@ -150,6 +150,24 @@ def test_one_that_fails_says_so_and_the_next_one_is_as_any_other(
     assert report.drifting == 0
 
 
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("ALTER TABLE tick RENAME TO theirs", 'postgres: 42P01: relation "tick" does not exist'),
+        ("DELETE FROM tick", "table tick is empty"),
+    ],
+)
+def test_one_that_has_no_ticks_to_go_by_says_so_and_ends_nothing(
+    conn: psycopg.Connection, reconciler: Reconciler, store: "redis.Redis", done: str, said: str
+) -> None:
+    conn.execute(done.encode())
+    with structlog.testing.capture_logs() as logs:
+        assert reconciler.run_once() is None
+    (line,) = logs
+    assert line["event"] == "reconciliation_failed"
+    assert said in line["error"]
+
+
 def test_however_many_drift_the_log_stays_short_and_sums_up(
     dsn: str,
     conn: psycopg.Connection,
