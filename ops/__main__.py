@@ -19,8 +19,8 @@ ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is 
 
 The servers are those of the services: POSTGRES_DSN, RABBITMQ_URL and KEYDB_URL, from the
 environment or from files in SECRETS_DIR. Exit codes: 0 fine, 1 a finding, 2 usage or settings,
-3 a server cannot be reached, 70 a bug, 130 interrupted. They say what was done, whether or not
-the answer could be shown.
+3 a server cannot be reached or refuses us, 70 a bug, 130 interrupted. They say what was done,
+whether or not the answer could be shown.
 """
 
 

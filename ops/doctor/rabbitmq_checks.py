@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -84,7 +85,8 @@ class Page:
             with direct_http.ask(request, timeout_s=ASK_TIMEOUT_S) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            raise Unavailable("rabbitmq", f"it answers {error.code} to {path}") from error
+            why = ", its refusal of the login" if error.code == HTTPStatus.UNAUTHORIZED else ""
+            raise Unavailable("rabbitmq", f"it answers {error.code}{why}, to {path}") from error
         except (OSError, ValueError) as error:
             raise Unavailable("rabbitmq", f"no answer: {type(error).__name__}") from error
 
