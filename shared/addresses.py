@@ -19,9 +19,7 @@ UNVERIFIED_MODES = ("require", "verify-ca")
 """Modes of libpq that encrypt and do not check who answers."""
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "verify-full"),
-    "target_session_attrs": (
-        "any", "read-write", "read-only", "primary", "standby", "prefer-standby",
-    ),
+    "target_session_attrs": ("any", "read-write", "primary"),  # we write
     "channel_binding": ("disable", "prefer", "require"),
     "gssencmode": ("disable", "prefer", "require"),
     "load_balance_hosts": ("disable", "random"),

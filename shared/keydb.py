@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.retry import Retry
 
-from shared import tls
+from shared import outages, tls
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import KeydbSettings
 
@@ -203,4 +203,4 @@ def _detail(error: Exception) -> str:
         return str(error)[:200]
     if str(error).startswith(CLOSED):
         return f"{type(error).__name__}: closed (at once? then the port wants TLS, rediss://)"
-    return type(error).__name__
+    return outages.named(error)

@@ -21,7 +21,7 @@ def context(ca_file: str, cert_file: str = "", key_file: str = "") -> ssl.SSLCon
 
 def words(error: BaseException) -> str | None:
     """Return what TLS had to object to, in words for a person; None if that was not it."""
-    for one in _causes(error):
+    for one in causes(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"its certificate is refused: {one.verify_message}"
         if isinstance(one, ssl.SSLError):
@@ -29,7 +29,7 @@ def words(error: BaseException) -> str | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and what it came of, wherever libraries keep that."""
     seen: set[int] = set()
     waiting: list[object] = [error]

@@ -12,16 +12,19 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
     AMQPConnectorAMQPHandshakeError,
     AMQPConnectorException,
+    AMQPConnectorStackTimeout,
 )
 from pika.exceptions import (
     AMQPError,
+    AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
+    StreamLostError,
 )
 
-from shared import tls
+from shared import outages, tls
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -29,6 +32,11 @@ HEARTBEAT_S = 5
 CONNECT_TIMEOUT_S = 5.0
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
+WORDS = {
+    AMQPConnectorStackTimeout: "no answer in time",
+    StreamLostError: "the connection was cut",
+    AMQPHeartbeatTimeout: "no sign of life",
+}
 REFUSED_LOGIN = (ProbableAuthenticationError, ProbableAccessDeniedError)
 # Without a reply the broker only went away meanwhile. Its text has names, and no password.
 REPLY = re.compile(r"ConnectionClosedByBroker: \((?:403|530)\) ['\"](.*)['\"]+,?\)*$")
@@ -84,7 +92,7 @@ def translating(to: pika.URLParameters | None = None) -> Iterator[None]:
         # Of pika's transport, where the connection was reset before it was first looked at.
         if not isinstance(error.__context__, OSError):
             raise
-        raise Unavailable("rabbitmq", type(error.__context__).__name__) from error
+        raise Unavailable("rabbitmq", outages.named(error.__context__)) from error
 
 
 def translated(error: BaseException, to: pika.URLParameters | None = None) -> BaseException:
@@ -125,4 +133,7 @@ def _detail(error: Exception) -> str:
     cause = _cause(error)
     if isinstance(cause, (AMQPConnectorAMQPHandshakeError, IncompatibleProtocolError)):
         return f"{type(cause).__name__} (a port that wants TLS? then amqps://)"
-    return type(cause).__name__
+    for kind, words in WORDS.items():
+        if isinstance(cause, kind):
+            return f"{type(cause).__name__} ({words})"
+    return outages.named(cause)

@@ -20,11 +20,14 @@ from shared.errors import Unavailable
 @pytest.mark.parametrize(
     ("raised", "detail"),
     [
-        (StreamLostError(), "StreamLostError"),
+        (StreamLostError(), "StreamLostError (the connection was cut)"),
         (AMQPConnectionError(), "AMQPConnectionError"),
-        (AMQPConnectionWorkflowFailed([socket.gaierror()]), "gaierror"),
-        (AMQPConnectorStackTimeout(), "AMQPConnectorStackTimeout"),
-        (ConnectionResetError(), "ConnectionResetError"),
+        (
+            AMQPConnectionWorkflowFailed([socket.gaierror()]),
+            "gaierror (nobody has this host's name)",
+        ),
+        (AMQPConnectorStackTimeout(), "AMQPConnectorStackTimeout (no answer in time)"),
+        (ConnectionResetError(), "ConnectionResetError (the connection was cut)"),
     ],
 )
 def test_a_broker_that_is_away_is_said_by_the_kind_of_trouble(
