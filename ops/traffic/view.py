@@ -104,11 +104,11 @@ def _says(found: dict[str, Any], queue: str) -> Iterator[str]:
         yield f"{found['unconfirmed_lines']:,} not confirmed are in {found['unconfirmed_file']}"
     if found.get("unconfirmed_trouble"):
         yield f"what was not confirmed could not be written: {found['unconfirmed_trouble']}"
-    if found.get("advice"):
-        yield f"to go on: {found['advice']} (what has arrived already counts once)"
     yield from _of_input(found)
     for one in found.get("providers", ()):
         yield f"provider {one['provider']}: {one['messages']:,} messages, {one['amount']:+,}"
+    if found.get("advice"):
+        yield f"to go on: {found['advice']} (what has arrived already counts once)"
 
 
 def _of_input(found: dict[str, Any]) -> Iterator[str]:
