@@ -64,7 +64,8 @@ def answering(command: Callable[..., Answer]) -> Callable[..., None]:
             _show(answer)
         elif answer.document is not None:
             say(answer.document)
-        _report_unwritten(answer)
+        if wanted or not answer.failed:
+            _report_unwritten()
         sys.exit(answer.code)
 
     return run
@@ -83,11 +84,13 @@ def _show(answer: Answer) -> None:
     screen.print(answer.view)
 
 
-def _report_unwritten(answer: Answer) -> None:
+def _report_unwritten() -> None:
     error = output.failure(sys.stdout)
-    if error is None or answer.failed or output.reader_left(error):
-        return
-    click.echo(f"done, but the answer could not be written: {error.strerror}", err=True)
+    if error is not None and not output.reader_left(error):
+        says = (
+            f"the answer could not be written: {error.strerror}; the exit code says what was done"
+        )
+        click.echo(says, err=True)
 
 
 def as_json() -> bool:

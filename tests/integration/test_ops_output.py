@@ -86,9 +86,11 @@ def test_a_change_that_was_made_exits_0_where_its_answer_cannot_be_written(
     done = ops.shell(f"ops provider add Visa 5 {where}")
 
     assert done.code == 0
-    assert done.stderr.startswith("done, but the answer could not be written: ")
+    assert done.stderr.startswith("the answer could not be written: ")
     assert providers(conn) == [("Visa", 5)]
     assert ops.shell(f"ops provider add --json Visa 5 {where} 2>&-").code == 0
+    refused = ops.shell(f"ops provider add --json --id 1 Visa 5 {where}")
+    assert (refused.code, refused.stderr) == (1, done.stderr)
 
 
 @pytest.mark.parametrize(
