@@ -20,7 +20,6 @@ from shared.errors import Refusal
 WAIT_MAX_MS = 300
 LOOK_EVERY_S = 0.1
 PAUSE_FIRST_S, PAUSE_MAX_S = 0.5, 5.0
-SAY_EVERY_S = 10.0
 
 LIMIT_WAIT: LiteralString = "SELECT set_config('lock_timeout', %(ms)s::text, false)"
 # A prepared transaction has no process: its pid is 0.
@@ -69,18 +68,18 @@ class Patience:
         Raises what `step` raises, if that is not about locks.
         """
         began = time.monotonic()
-        said_at, pause_s, last = 0.0, PAUSE_FIRST_S, list[InTheWay]()
+        pause_s, seen = PAUSE_FIRST_S, list[InTheWay]()
         while True:
-            done, seen = self._try(step)
+            done, found = self._try(step)
             if done:
                 return
-            now = time.monotonic()
-            if seen != last or now - said_at > SAY_EVERY_S:
-                said_at = now
-                _say(name, seen, now - began)
-            last = seen or last
-            if now - began > self.give_up_after_s or self.stop.wait(pause_s):
-                raise Refusal(_why(name, last, time.monotonic() - began))
+            seen = found or seen
+            waited_s = time.monotonic() - began
+            for one in seen:
+                facts = one._asdict()
+                log.warning("migration_waits", step=name, waited_s=round(waited_s), **facts)
+            if waited_s > self.give_up_after_s or self.stop.wait(pause_s):
+                raise Refusal(_why(name, seen, waited_s))
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     def _try(self, step: Step) -> tuple[bool, list[InTheWay]]:
@@ -105,11 +104,6 @@ class Patience:
 def at_once(_name: str, step: Step) -> None:
     """Do a step and wait for its locks as long as `lock_timeout` has it."""
     step()
-
-
-def _say(name: str, seen: Sequence[InTheWay], waited_s: float) -> None:
-    for one in seen:
-        log.warning("migration_waits", step=name, waited_s=round(waited_s), **one._asdict())
 
 
 def _why(name: str, seen: Sequence[InTheWay], waited_s: float) -> str:
