@@ -77,7 +77,7 @@ def test_what_the_database_said_is_kept_without_the_row_it_quotes(
     assert "4711" not in error[0]
 
 
-@pytest.mark.parametrize("state", ["P0001", "22003", "23514"])
+@pytest.mark.parametrize("state", ["P0001", "22003", "23514", "ZZ999"])
 def test_a_batch_of_which_every_row_is_at_fault_is_refused(
     state: str, ours: psycopg.Connection
 ) -> None:
@@ -96,6 +96,14 @@ def test_where_every_row_fails_alike_and_not_for_its_own_sake_nothing_is_a_dead_
     assert (rows(ours), dead_letters(ours)) == ([], [])
     messages.refuse_no_more(ours)
     assert store_batch(ours, batch_of(size)).inserted == size
+
+
+def test_what_our_own_tables_refuse_is_not_the_messages_fault(ours: psycopg.Connection) -> None:
+    ours.execute("ALTER TABLE outbox ADD CONSTRAINT theirs CHECK (amount < 0) NOT VALID")
+    with pytest.raises(Unavailable, match="refuses every row alike: 23514: new row for relation"):
+        store_batch(ours, batch_of(3))
+    ours.execute("ALTER TABLE outbox DROP CONSTRAINT theirs")
+    assert store_batch(ours, batch_of(3)).inserted == 3
 
 
 def test_a_privilege_that_is_missing_is_not_the_messages_fault(
