@@ -1,7 +1,7 @@
 """Health bound to progress, served with the metrics on one port.
 
 A part of a service is well while it reports progress often enough; nothing is well only because
-the process is alive. `python -m shared.health` asks the service beside it (for health checks).
+the process is alive. `python -m shared.probe` asks the service beside it (for health checks).
 """
 
 import contextlib
@@ -9,24 +9,18 @@ import errno
 import json
 import socket
 import socketserver
-import sys
 import threading
 import time
-import urllib.error
 from collections.abc import Callable, Iterable, Iterator
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import make_wsgi_app
 
-from shared import direct_http, output, settings
 from shared.errors import Refusal, Unavailable
 from shared.metrics import HEALTHY
 
-PROBE_TIMEOUT_S = 3.0
 STOP_POLL_S = 0.05
-LOOPBACKS = {settings.ANY_ADDRESS: "127.0.0.1", "::": "::1"}
-"""Where a service that listens on all addresses is asked from beside it."""
 START = "start"
 """The part that is unwell until the service has said what it lacks, its first words."""
 
@@ -156,26 +150,3 @@ def _app(health: Health) -> WSGIApplication:
         return [json.dumps(body).encode()]
 
     return app
-
-
-def main() -> int:
-    """Ask the service on `METRICS_HOST` and `METRICS_PORT` how it is; exit 0 when well, else 1."""
-    output.protect()
-    chosen = settings.load(settings.ProbeSettings)
-    host = LOOPBACKS.get(chosen.metrics_host, chosen.metrics_host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{chosen.metrics_port}/healthz"
-    try:
-        with direct_http.ask(url, timeout_s=PROBE_TIMEOUT_S) as answer:
-            sys.stdout.write(f"{answer.read().decode()}\n")
-    except urllib.error.HTTPError as error:
-        with error:
-            sys.stdout.write(f"{error.read().decode()}\n")
-        return 1
-    except OSError as error:
-        sys.stdout.write(f"{url}: {type(error).__name__}: {error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -144,13 +144,6 @@ class ServiceSettings(LogSettings, TracingSettings):
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz")
 
 
-class ProbeSettings(Settings):
-    """Where the service beside the probe can be asked how it is."""
-
-    metrics_host: MetricsHost = ANY_ADDRESS
-    metrics_port: int = Field(ge=1, le=addresses.PORT_MAX)
-
-
 def load(cls: type[S]) -> S:
     """Read `cls` from the environment and `SECRETS_DIR`; exit 2 with one line per bad setting."""
     folder = os.environ.get("SECRETS_DIR")
