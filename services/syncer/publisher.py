@@ -58,8 +58,8 @@ class Publisher:
                 with postgres.translating():
                     plan = planned or self._plan(found)
                     if isinstance(plan, Published):
+                        self.trouble = None
                         if not plan.behind:
-                            self.trouble = None
                             _seen(found)
                         return plan
                     with tracing.span("publish", {"keys": len(plan.values)}):
