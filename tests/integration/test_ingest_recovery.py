@@ -81,9 +81,11 @@ def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
 ) -> None:
     with messages.channel(amqp_url) as producer:  # only a classic queue forgets a consumer at once
         producer.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "classic"})
-        producer.basic_publish("", QUEUE, body())
     with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url) as program:
+        messages.consuming(program)  # or what waits for the lock is a look at the tables
         user.execute("LOCK TABLE historical_transactions")
+        with messages.channel(amqp_url) as producer:
+            producer.basic_publish("", QUEUE, body())
         messages.lock_awaited(conn)
         program.process.send_signal(signal.SIGTERM)
         with messages.channel(amqp_url) as observer:  # it no longer consumes, so it has heard
