@@ -25,6 +25,7 @@ def test_the_tool_sees_a_stack_that_is_well_and_says_what_is_wrong_when_it_is_no
     with second.postgres() as conn:
         conn.execute("DELETE FROM dead_letter")
         conn.execute("INSERT INTO initial_data VALUES (71, 'Operated', 0) ON CONFLICT DO NOTHING")
+        conn.execute("SELECT minutebook_advance_sequence('initial_data')")
     eventually(lambda: not second.unwell(), 30)
 
     assert ops(second, "send", "71=600", "71=-100")["confirmed"] == 2
