@@ -153,6 +153,7 @@ def export(*, choice: Choice, output: str) -> Answer:
         raise click.UsageError("--json needs --output FILE: the lines would be in its way")
     chosen = settings.load(ExportSettings)
     found: set[int] = set()
+    missing: list[Absent] = []  # a reader that leaves ends the block
     with (
         deployment.ledger(chosen) as conn,
         files.writing(output, in_container=chosen.in_compose) as file,
