@@ -5,11 +5,13 @@ not come again under another name unless a person says that they are other trans
 """
 
 import heapq
+import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from itertools import combinations
 
 from ops.wording import moment, visible
 
@@ -21,6 +23,7 @@ RUN_LINES = 8
 RUNS_KEPT = 64
 ALIKE_FROM = 8
 """Files are alike from one in so many runs on."""
+TYPED_NAME = re.compile(r"send-[0-9a-f]{32}")
 
 
 class Runs:
@@ -68,6 +71,12 @@ class Batch:
     made_up: int = 0
     runs: list[str] = field(default_factory=list)
 
+    @property
+    def name_is_ours(self) -> bool:
+        """Whether no other lines can have the name: it is made of the content, or of chance."""
+        made = default_name(self.file, self.sha256)
+        return self.name == made or (self.typed and bool(TYPED_NAME.fullmatch(self.name)))
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -90,6 +99,18 @@ def default_name(file: str, sha256: str) -> str:
     return f"{plain[-FILE_NAME_MAX:] or 'stdin'}:{sha256[:DIGEST_SHOWN]}"
 
 
+def same_lines(batches: Sequence[Batch], *, not_a_copy: bool) -> str | None:
+    """Return why batches are not to be sent together: a name twice, or copies of each other."""
+    for one, other in combinations(batches, 2):
+        shared, least = len({*one.runs} & {*other.runs}), min(len(one.runs), len(other.runs))
+        copied = one.sha256 == other.sha256 or _alike(shared, least)
+        if one.name == other.name or (copied and not not_a_copy):
+            files = f"{visible(one.file) or '-'} and {visible(other.file) or '-'}"
+            do = "" if one.name == other.name else " (others that look the same: --not-a-copy)"
+            return f"{files} have the same lines{do}"
+    return None
+
+
 def objection(
     batch: Batch, earlier: Iterable[Earlier], *, again: bool, not_a_copy: bool
 ) -> str | None:
@@ -106,7 +127,7 @@ def objection(
     if batch.typed:
         return None
     if not not_a_copy:
-        copied = [one for one in earlier if one.sha256 == batch.sha256 or _alike(batch, one)]
+        copied = [one for one in earlier if one.sha256 == batch.sha256 or _is_copy(batch, one)]
         if copied:
             return _copy(copied[0], batch)
     if not batch.named and (namesakes := [one for one in earlier if one.file == batch.file != ""]):
@@ -117,9 +138,12 @@ def objection(
     return None
 
 
-def _alike(batch: Batch, earlier: Earlier) -> bool:
-    least = min(len(batch.runs), earlier.runs)
-    return earlier.alike > 0 and earlier.alike * ALIKE_FROM >= least
+def _is_copy(batch: Batch, earlier: Earlier) -> bool:
+    return _alike(earlier.alike, min(len(batch.runs), earlier.runs))
+
+
+def _alike(shared: int, least: int) -> bool:
+    return shared > 0 and shared * ALIKE_FROM >= least
 
 
 def _whole(earlier: Earlier) -> str:

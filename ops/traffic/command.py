@@ -18,6 +18,7 @@ from ops.traffic.record import Record
 from ops.traffic.rows import NEEDED
 from ops.traffic.sender import GIVE_UP_AFTER_S, Sender
 from ops.traffic.source import Rules, Source
+from ops.traffic.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 from shared import program, settings
 from shared.amqp import consumer
@@ -99,16 +100,20 @@ def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
         sources = _sources(given, chosen, stack)
         held_back = given["all_or_nothing"] and any(one.invalid_lines for one in sources)
         record = Record([] if held_back else [one.batch for one in sources])
+        rest = stack.enter_context(
+            unconfirmed.kept(given["unconfirmed"], in_container=chosen.in_compose)
+        )
         record.begin(again=given["again"], not_a_copy=given["not_a_copy"])
         if given["declare"]:
             _declare(chosen)
-        sender, found = _sent(given, chosen, [] if held_back else sources)
+        sender, found = _sent(given, chosen, [] if held_back else sources, rest)
     whole = sender.complete and not found["not_sent"]
     record.end(whole=whole)
     if not whole:
         flags = ["--unchecked"] if given["unchecked"] else []
         found["advice"] = view.advice(sources, found["unconfirmed_file"], flags)
-    return view.answer(sender, {**found, **view.of_sources(sources, record)}, chosen.source)
+    found |= {"held_back": held_back, **view.of_sources(sources, record)}
+    return view.answer(sender, found, chosen.source)
 
 
 def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> list[Source]:
@@ -133,9 +138,10 @@ def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> l
         sources = [source.typed(transactions, given["batch"], given["message_id"], rules)]
     else:
         sources = [source.opened(one, given["batch"], rules, stack) for one in files]
+    ids: set[int] = set()
     with bar("checked", None) as progress:
         for one in sources:
-            one.check(progress)
+            one.check(progress, ids)
     return sources
 
 
@@ -147,16 +153,13 @@ def _ignored(options: Sequence[str]) -> frozenset[str]:
 
 
 def _sent(
-    given: dict[str, Any], chosen: SendSettings, sources: Sequence[Source]
+    given: dict[str, Any], chosen: SendSettings, sources: Sequence[Source], rest: Unconfirmed
 ) -> tuple[Sender, dict[str, Any]]:
     """Send until all is decided or a person says stop; say what became of it."""
     stop = program.stop_on_signals()
     total = sum(one.batch.lines for one in sources)
     messages = chain.from_iterable(one.messages() for one in sources)
-    with (
-        unconfirmed.kept(given["unconfirmed"], in_container=chosen.in_compose) as rest,
-        bar("confirmed", total) as progress,
-    ):
+    with bar("confirmed", total) as progress:
 
         def on_fate(message: Outgoing, fate: Fate) -> None:
             progress(1)

@@ -13,13 +13,15 @@ from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
 from ops.traffic import store, view
-from ops.traffic.rows import body_of
+from ops.traffic.rows import NEEDED, body_of
 from ops.traffic.sender import Sender
+from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program, settings
 from shared.amqp.producer import Fate, Outgoing
 from shared.errors import Refusal
 
 PROVIDERS_MAX = 10_000
+INT64 = click.IntRange(INT64_MIN, INT64_MAX)
 
 
 @click.command(short_help="Send made-up transactions at a rate.")
@@ -27,9 +29,11 @@ PROVIDERS_MAX = 10_000
     "--rate", type=click.FloatRange(min=0.01), default=100, show_default=True,
     help="Messages per second.",
 )  # fmt: skip
-@click.option("--provider", type=int, multiple=True, help="For these; else all that Postgres has.")
-@click.option("--least", type=int, default=-1000, show_default=True, help="The least amount.")
-@click.option("--most", type=int, default=1000, show_default=True, help="The largest amount.")
+@click.option(
+    "--provider", type=INT64, multiple=True, help="For these; else all that Postgres has."
+)
+@click.option("--least", type=INT64, default=-1000, show_default=True, help="The least amount.")
+@click.option("--most", type=INT64, default=1000, show_default=True, help="The largest amount.")
 @click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Seconds; else until Ctrl-C.")
 @click.option("--seed", type=int, help="The same amounts again.")
 @answering
@@ -41,6 +45,8 @@ def load(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
     if given["least"] > given["most"]:
         raise click.UsageError("--least is above --most")
     chosen = settings.load(deployment.QueueSettings)
+    if chosen.identity_field in NEEDED:
+        raise Refusal(f"INGEST_MESSAGE_ID={chosen.ingest_message_id} leaves no room for identities")
     providers = given["provider"] or _all_providers()
     confirmed = Confirmed()
     with bar("confirmed", None) as progress:
@@ -53,7 +59,7 @@ def load(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
         sender = Sender(
             chosen, program.stop_on_signals(), rate_per_s=given["rate"], on_fate=on_fate
         )
-        sender.run(_made_up(given, providers))
+        sender.run(_made_up(given, providers, chosen.identity_field))
     document = view.document(sender) | {"providers": confirmed.as_rows()}
     return view.answer(sender, document, chosen.source)
 
@@ -88,7 +94,8 @@ def _all_providers() -> list[int]:
     return found
 
 
-def _made_up(given: dict[str, Any], providers: Sequence[int]) -> Iterator[Outgoing]:
+def _made_up(given: dict[str, Any], providers: Sequence[int], field: str) -> Iterator[Outgoing]:
+    """Yield messages with an identity, in the body's `field`, too, if ingest looks there."""
     chance = random.Random(given["seed"])  # noqa: S311 - traffic, no secret
     run = uuid.uuid4().hex
     ends = time.monotonic() + given["for_s"] if given["for_s"] else None
@@ -98,4 +105,5 @@ def _made_up(given: dict[str, Any], providers: Sequence[int]) -> Iterator[Outgoi
         provider = chance.choice(providers)
         amount = chance.randint(given["least"], given["most"])
         identity = f"load:{run}:{number}:{provider}:{amount}"
-        yield Outgoing(body_of(provider, amount), identity)
+        more = {field: identity} if field else {}
+        yield Outgoing(body_of(provider, amount, **more), identity)

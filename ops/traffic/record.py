@@ -1,16 +1,16 @@
 """The record of batches in `operator_action`: looked up before a batch is sent, and kept.
 
-Sending needs no Postgres: without one copies cannot be noticed, and the answer says so.
+Sending needs no Postgres, but for names given by people: without one copies cannot be noticed, and
+the answer says so.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
 
 import psycopg
 
 from ops import deployment
 from ops.traffic import store
-from ops.traffic.batch import Batch, Earlier, objection
+from ops.traffic.batch import Batch, Earlier, objection, same_lines
 from ops.wording import visible
 from shared import settings
 from shared.errors import Refusal, Unavailable
@@ -46,11 +46,8 @@ class Record:
             store.note(conn, self.batches, store.BEGUN, operator)
             return None
 
-        for one, other in combinations(self.batches, 2):
-            if one.name == other.name or (one.sha256 == other.sha256 and not not_a_copy):
-                files = f"{visible(one.file) or '-'} and {visible(other.file) or '-'}"
-                raise Refusal(f"nothing was sent: {files} have the same lines")
-        if why := self._kept(work):
+        why = same_lines(self.batches, not_a_copy=not_a_copy) or self._kept(work)
+        if why := why or self._unknown_name():
             raise Refusal(f"nothing was sent: {why}")
 
     def end(self, *, whole: bool) -> None:
@@ -62,6 +59,17 @@ class Record:
 
         if not self.trouble:
             self._kept(work)
+
+    def _unknown_name(self) -> str | None:
+        """A name that a person gave may stand for other lines already: those here would be lost."""
+        named = [one for one in self.batches if not one.name_is_ours]
+        if not (self.trouble and named):
+            return None
+        return (
+            f"whether batch {visible(named[0].name)} stands for other lines already cannot be"
+            f" looked up ({self.trouble}): try again when it can; or, if none of it was ever sent,"
+            " leave --batch out"
+        )
 
     def _kept(self, work: Work) -> str | None:
         if not self.batches:

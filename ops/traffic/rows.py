@@ -83,6 +83,8 @@ def read(
         raise Unreadable(1, "this is UTF-16: save it as UTF-8")
     head, start = head.removeprefix(BOM), len(BOM) if head.startswith(BOM) else 0
     file.seek(start)
+    if kind == "auto" and head.lstrip().startswith(b"["):
+        raise Unreadable(1, "a JSON array: write one object a line (jq -c '.[]')")
     if kind == "jsonl" or (kind == "auto" and head.lstrip().startswith(b"{")):
         return from_lines(_lines(file), ignored)
     return from_csv(_lines(file), ignored)
@@ -105,9 +107,9 @@ def from_csv(lines: Iterable[bytes], ignored: Collection[str] = ()) -> Iterator[
             yield _row(line, row, header)
 
 
-def body_of(provider: int, value: int) -> bytes:
-    """Return a transaction as producers write it."""
-    return msgspec.json.encode({"id": provider, "value": value})
+def body_of(provider: int, value: int, /, **more: str) -> bytes:
+    """Return a transaction as producers write it, with `more` fields."""
+    return msgspec.json.encode({"id": provider, "value": value, **more})
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

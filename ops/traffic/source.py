@@ -28,7 +28,7 @@ IN_MEMORY_BYTES_MAX = 2**23
 CHUNK_BYTES = 2**16
 INVALID_KEPT_MAX = 1000
 IDS_REMEMBERED_MAX = 2_000_000
-"""Of one file, to find one that comes twice: some 150 MB."""
+"""Of one command, to find one that comes twice: some 150 MB."""
 
 Progress = Callable[[int], object]
 
@@ -60,10 +60,13 @@ class Source:
         self._drafts = drafts
         self._rules = rules
 
-    def check(self, progress: Progress) -> None:
-        """Look at every line. Raises `Refusal` if the file as a whole cannot be understood."""
+    def check(self, progress: Progress, ids: set[int]) -> None:
+        """Look at every line; `ids` has the identities of the files before, and gets ours.
+
+        Raises `Refusal` if the file as a whole cannot be understood.
+        """
         runs, lines, made_up = Runs(), 0, 0
-        ids: set[int] = set()
+        like_made_up: list[int] = []
         try:
             for draft in self._drafts():
                 found = self._message(draft)
@@ -74,12 +77,19 @@ class Source:
                     self._hold_back(found)
                 else:
                     lines += 1
-                    if not own:
+                    if own and found.message_id.startswith(f"{self.batch.name}:"):
+                        like_made_up.append(draft.line)
+                    elif not own:
                         made_up += 1
                         runs.add(found.body)
                 progress(1)
         except rows.Unreadable as error:
             raise Refusal(f"nothing was sent: {visible(self.batch.file)}, {error}") from error
+        if made_up:  # else it is what an earlier sending left unconfirmed
+            for line in like_made_up:
+                lines -= 1
+                self._repeated.add(line)
+                self._hold_back(Invalid(line, "its identity is like those made up for other lines"))
         self.batch = replace(self.batch, lines=lines, made_up=made_up, runs=runs.kept())
 
     def messages(self) -> Iterator[Outgoing]:

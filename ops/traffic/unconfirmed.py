@@ -40,7 +40,7 @@ class Unconfirmed:
 
 @contextmanager
 def kept(path: str | None, *, in_container: bool) -> Iterator[Unconfirmed]:
-    """Make a new file before anything is sent; it is gone again if all was confirmed.
+    """Make a new file before anything is sent; it is gone again if nothing was put into it.
 
     Raises `Refusal` if it cannot be made, would be gone with our container, or is there already:
     it may hold what is not sent yet.
@@ -54,8 +54,10 @@ def kept(path: str | None, *, in_container: bool) -> Iterator[Unconfirmed]:
         file = FileIO(path, "x")
     except OSError as error:
         raise Refusal(f"{path} cannot be made: {error.strerror}") from error
-    with file:
-        found = Unconfirmed(file)
-        yield found
-    if not found.lines:
-        Path(path).unlink()
+    found = Unconfirmed(file)
+    try:
+        with file:
+            yield found
+    finally:
+        if not found.lines:
+            Path(path).unlink()

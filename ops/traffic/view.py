@@ -117,10 +117,12 @@ def _of_input(found: dict[str, Any]) -> Iterator[str]:
         yield visible(f"{where} {one['line']} was not sent: {one['why']}")
     if found.get("invalid", 0) > INVALID_SHOWN:
         yield f"and {found['invalid'] - INVALID_SHOWN:,} more lines (--json names 1,000 of a file)"
-    if found.get("invalid") and found["confirmed"]:
+    if found.get("held_back"):
+        yield "nothing was sent, since a line cannot be (--all-or-nothing): correct it, send all"
+    elif found.get("invalid") and found["confirmed"]:
         yield "correct these lines in a file of their own and send that: the others are sent"
     for one in found.get("batches", ()):
-        if one["made_up_ids"]:
+        if one["made_up_ids"] and not found.get("held_back"):
             made_up = count(one["made_up_ids"], "identity", "identities")
             yield f"{made_up} made up: {visible(one['batch'])}:LINE"
     for one in found.get("resumed", ()):

@@ -18,6 +18,7 @@ from pika.exceptions import (
     AMQPError,
     AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
+    ConnectionOpenAborted,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
@@ -34,6 +35,7 @@ ACCESS_REFUSED = 403
 NOT_FOUND = 404
 WORDS = {
     AMQPConnectorStackTimeout: "no answer in time",
+    ConnectionOpenAborted: "no answer in time",  # pika's word for its own timeout while it opens
     StreamLostError: "the connection was cut",
     AMQPHeartbeatTimeout: "no sign of life",
 }

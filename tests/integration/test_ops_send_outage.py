@@ -119,6 +119,7 @@ def test_what_was_given_up_is_completed_as_told_and_every_line_counts_once(
 
     assert done.code == 3
     assert "may or may not have arrived" in done.stdout
+    assert "gave up: ConnectionOpenAborted (no answer in time)" in done.stdout
     (advice,) = (line for line in done.stdout.splitlines() if line.startswith("to go on: "))
     advice = advice.removeprefix("to go on: ").partition(" (")[0]
     completed = follow(ops, advice, arguments)

@@ -84,7 +84,7 @@ def test_csv_needs_a_header_and_may_name_identities() -> None:
     [
         ("", "line 1: the file is empty"),
         ("1,600\n", "line 1: neither JSON lines nor a header"),
-        ('[{"id": 1, "value": 6}]', "line 1: neither JSON lines nor a header"),
+        ('[{"id": 1, "value": 6}]', "line 1: a JSON array: write one object a line"),
         ("id\n1\n", "line 1: the header does not name the column value"),
         ("\n\n", "line 1: neither JSON lines nor a header"),
         ("id,value,value\n1,6,7\n", "line 1: the column 'value' is there 2 times"),

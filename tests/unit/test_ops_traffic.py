@@ -1,12 +1,14 @@
 """Each transaction becomes one message with an identity that stays, or is held back; batches."""
 
 from datetime import UTC, datetime
+from io import FileIO
 
 import pytest
 
-from ops.traffic.batch import Batch, Earlier, Runs, default_name, objection
+from ops.traffic.batch import Batch, Earlier, Runs, default_name, objection, same_lines
 from ops.traffic.core import delay_s, message
 from ops.traffic.rows import Draft, Invalid
+from ops.traffic.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 from shared.amqp.producer import Outgoing
 
@@ -110,6 +112,29 @@ def test_most_of_the_same_lines_under_another_name_are_pointed_out() -> None:
     assert "many of the same lines" in refused(new, earlier("a", "a.csv", "1", alike=8, runs=64))
     assert refused(new, earlier("a", "a.csv", "1", alike=7, runs=64)) == ""
     assert refused(new, earlier("a", "a.csv", "1", alike=64, runs=64), not_a_copy=True) == ""
+
+
+def test_copies_among_the_files_of_one_command_are_pointed_out() -> None:
+    def batch(name: str, sha256: str, *runs: str) -> Batch:
+        return Batch(name, name, sha256, runs=[*runs])
+
+    def why(*batches: Batch, not_a_copy: bool = False) -> str | None:
+        return same_lines(batches, not_a_copy=not_a_copy)
+
+    first, alike = batch("a", "1", "r1", "r2"), batch("b", "2", "r2", "r3")
+    assert "a and b have the same lines" in str(why(batch("c", "3"), first, alike))
+    assert "a and d have the same lines" in str(why(first, batch("d", "1")))
+    assert why(first, alike, not_a_copy=True) is None
+    assert why(first, first, not_a_copy=True) == "a and a have the same lines"
+    assert why(first, batch("b", "2", "r3"), batch("c", "3")) is None
+
+
+def test_what_cannot_be_written_down_is_said_and_counted() -> None:
+    with FileIO("/dev/full", "w") as full:
+        found = Unconfirmed(full)
+        found.add(Outgoing(BODY, "m"))
+
+    assert (found.lines, found.trouble) == (1, "No space left on device")
 
 
 def test_the_same_typed_twice_is_meant_twice() -> None:
