@@ -93,6 +93,20 @@ def test_a_queue_that_does_not_exist_is_made_when_told_and_used_when_it_does(ops
         assert (declared["confirmed"], declared["unroutable"]) == (1, 0)
 
 
+def test_what_a_full_queue_refuses_is_no_confirm_and_is_kept(ops: Tool, tmp_path: Path) -> None:
+    with messages.channel(ops.settings["RABBITMQ_URL"]) as channel:
+        full = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+        channel.queue_declare("full", durable=True, arguments=full)
+    rest = tmp_path / "rest.jsonl"
+
+    options = ("--unconfirmed", str(rest))
+    done = ops.json("send", *["1=1"] * 50, *options, code=1, INGEST_QUEUE="full")
+
+    assert done["refused"] > 0
+    assert done["confirmed"] + done["refused"] == 50
+    assert len(rest.read_text().splitlines()) == done["unconfirmed_lines"] == done["refused"]
+
+
 def test_many_are_confirmed_while_others_are_on_their_way(ops: Tool) -> None:
     lines = "".join(f'{{"id": 1, "value": {number}}}\n' for number in range(20_000))
 

@@ -111,7 +111,7 @@ def test_a_copy_that_somebody_begins_at_the_same_time_is_waited_for(
     store.lock(conn)
     store.note(conn, [other], store.BEGUN, "day shift")
     with ops.started("send", "--file", file, "--json") as process:
-        eventually(lambda: waits(conn))
+        eventually(lambda: waits(conn), 30)
         conn.execute("COMMIT")
         stdout, _ = process.communicate(timeout=30)
 
