@@ -11,6 +11,8 @@ from services.ingest.core import DeadLetter
 from shared.errors import Refusal
 
 PAGE = 1000
+PAGE_BYTES = 32 * 2**20
+"""Letters beyond so many bytes of bodies are left to the next page: each may have 16 MiB."""
 
 CHOSEN: LiteralString = """
        (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
@@ -23,10 +25,18 @@ SELECT_PAGE: LiteralString = f"""
 SELECT id, message_id, reason, error, state, queue, received_at, provider_id, value, properties,
        body
   FROM dead_letter
- WHERE id > %(after)s
+ WHERE id IN (
+       SELECT id
+         FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS before
+                 FROM (SELECT id, octet_length(body) AS size
+                         FROM dead_letter
+                        WHERE id > %(after)s
+                          AND {CHOSEN}
+                        ORDER BY id
+                        LIMIT %(page)s) AS next) AS sized
+        WHERE before < %(page_bytes)s)
    AND {CHOSEN}
  ORDER BY id
- LIMIT %(page)s
 """  # noqa: S608 - constants of ours only
 SELECT_PAGE_LOCKED: LiteralString = SELECT_PAGE + "FOR UPDATE"
 COUNT: LiteralString = f"""
@@ -83,11 +93,10 @@ def pages(
 ) -> Iterator[list[Letter]]:
     """Yield the chosen letters, oldest first, some at a time; `locked` until the commit."""
     query = SELECT_PAGE_LOCKED if locked else SELECT_PAGE
+    wanted = choice.parameters() | {"page": PAGE, "page_bytes": PAGE_BYTES}
     after = 0
     with conn.cursor(row_factory=class_row(Letter)) as cursor:
-        while page := cursor.execute(
-            query, {**choice.parameters(), "after": after, "page": PAGE}
-        ).fetchall():
+        while page := cursor.execute(query, wanted | {"after": after}).fetchall():
             after = page[-1].id
             if choice.provider is not None:
                 page = [one for one in page if one.provider == choice.provider]

@@ -7,6 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ops.letters.core import Choice
+from ops.letters.store import PAGE_BYTES
+from ops.letters.store import pages as letter_pages
 from tests.support import messages, tool
 from tests.support.kept import actions, letters, store
 from tests.support.messages import UNFIT_BODIES, body
@@ -156,3 +159,16 @@ def test_a_letter_that_was_purged_is_said_so_and_purging_it_again_is_no_failure(
     assert "Z by night shift" in again.stdout
     assert ops("dead-letters", "replay", number).code == 1
     assert ops("dead-letters", "show", number).code == 1
+
+
+def test_large_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> None:
+    conn.execute(
+        "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
+        " SELECT 'large-' || n, 'too_large', '', 'q', convert_to(repeat(n::text, %s), 'UTF8'),"
+        " '{}', 'open' FROM generate_series(1, 3) AS n",
+        [PAGE_BYTES - 2**20],
+    )
+
+    pages = [[one.message_id for one in page] for page in letter_pages(conn, Choice())]
+
+    assert pages == [["large-1", "large-2"], ["large-3"]]
