@@ -125,8 +125,11 @@ def ended(process: "subprocess.Popen[bytes]") -> Any:
 
 
 def test_a_connection_that_breaks_loses_nothing_and_doubles_no_identity(
-    ops: Tool, amqp_url: str
+    ops: Tool, amqp_url: str, tmp_path: Path
 ) -> None:
+    lines = tmp_path / "lines.csv"
+    names = [f"m{number}" for number in range(6000)]
+    lines.write_text("id,value,message_id\n" + "".join(f"1,1,{name}\n" for name in names))
     seen = [0]
 
     def steady() -> bool:
@@ -134,11 +137,11 @@ def test_a_connection_that_breaks_loses_nothing_and_doubles_no_identity(
         return seen[-1] == seen[-2]
 
     port = f":{urlsplit(amqp_url).port}/"
-    options = ("--rate", "3000", "--provider", "1", "--for", "3", "--json")
+    options = ("--file", str(lines), "--rate", "3000", "--json")
     with (
         proxying(amqp_url) as (proxy, _),
         ops.started(
-            "load", *options, RABBITMQ_URL=amqp_url.replace(port, f":{proxy.port}/")
+            "send", *options, RABBITMQ_URL=amqp_url.replace(port, f":{proxy.port}/")
         ) as process,
     ):
         eventually(lambda: messages.waiting_in_queue(amqp_url) > 500)
@@ -146,9 +149,8 @@ def test_a_connection_that_breaks_loses_nothing_and_doubles_no_identity(
             eventually(steady)
         done = ended(process)
 
-    found = taken(ops)
-    assert len({name for _, name, _ in found}) == done["confirmed"]
-    assert done["undecided"] == 0
+    assert {name for _, name, _ in taken(ops)} == set(names)
+    assert (done["confirmed"], done["undecided"]) == (len(names), 0)
 
 
 def test_load_stops_when_asked_and_says_what_was_confirmed(ops: Tool, dsn: str) -> None:
