@@ -183,7 +183,7 @@ def test_the_job_waits_for_a_server_that_is_not_there_yet(dsn: str) -> None:
             assert job.process.wait(20) == 0
 
 
-@pytest.mark.parametrize("version", [0, 1, postgres.SCHEMA_NEEDED - 1])
+@pytest.mark.parametrize("version", [1, postgres.SCHEMA_NEEDED - 1])
 def test_a_service_refuses_a_schema_that_is_older_than_it_needs(
     version: int, empty: psycopg.Connection
 ) -> None:

@@ -157,7 +157,11 @@ def waiting_in_queue(amqp_url: str) -> int:
 
 
 def queue_drained(program: programs.Program, amqp_url: str) -> None:
-    """Stop the service, which hands back what it did not acknowledge; fail if that is anything."""
+    """Stop the service, which hands back what it did not acknowledge; fail if that is anything.
+
+    What it has not been handed is waited for first.
+    """
+    eventually(lambda: waiting_in_queue(amqp_url) == 0, 20)
     assert program.stop() == 0, program.logs()
     assert waiting_in_queue(amqp_url) == 0
 
