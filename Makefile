@@ -65,13 +65,16 @@ clean: ## Stop the stack and remove its volumes: all data is gone
 
 # --- Test -------------------------------------------------------------------------------------
 
+# Tests that run beside each other in `make test`, mostly waiting; each worker has servers of its own.
+WORKERS = 3
+
 # The tests ask for one image more than the stack.
 test integration: IMAGES_ARGS = --tests
 
 .PHONY: test
 test: venv engine ## All tests: unit, integration, acceptance, faults
 	@echo "==> all tests"
-	@$(PYTEST) tests $(PYTEST_ARGS)
+	@$(PYTEST) tests -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
 check: venv ## What to run before every commit: format, lint, types, imports, unit (no Docker)
@@ -79,6 +82,9 @@ check: venv ## What to run before every commit: format, lint, types, imports, un
 	@$(PY) -m ruff format --check .
 	@echo "==> lint"
 	@$(PY) -m ruff check .
+	@.venv/bin/shellcheck -x .ci/run $$(git ls-files '*.sh')
+	@.venv/bin/hadolint Dockerfile
+	@$(PY) -m check_jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@echo "==> types"
 	@$(PY) -m mypy
 	@echo "==> imports"

@@ -61,6 +61,8 @@ from_debian() {
 
 from_image() {
   local image
+  # The dollar is compose.yaml's own.
+  # shellcheck disable=SC2016
   image=${PROMETHEUS_IMAGE:-$(sed -n 's/.*${PROMETHEUS_IMAGE:-\([^}]*\)}.*/\1/p' "$ROOT/compose.yaml")}
   if ! docker image inspect "$image" >/dev/null 2>&1; then
     say "pulling $image for its promtool"

@@ -1,12 +1,17 @@
-"""Markers by directory, and signals as a person's shell has them."""
+"""Markers by directory, what runs beside what, and signals as a person's shell has them."""
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parent
+STACKS = ("acceptance", "faults")
+
 for _name in ("no_proxy", "NO_PROXY"):  # what tests ask is on this machine
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
 
@@ -16,7 +21,32 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the name of its folder: unit, integration, acceptance."""
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """A worker of pytest-xdist runs a whole file, or all that needs whole stacks.
+
+    Stacks are one worker's, since the engine's looks at the health of many stacks' containers
+    alone would keep the processors busy.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "stacks" if file.split("/")[1] in STACKS else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Have `pytest -n` share tests out by files."""
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark each test with its folder; what needs whole stacks begins, a folder after the other."""
     for item in items:
-        item.add_marker(item.path.relative_to(TESTS).parts[0])
+        item.add_marker(_folder(item))
+    yield
+    items.sort(key=lambda item: [*STACKS, _folder(item)].index(_folder(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]

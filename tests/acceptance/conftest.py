@@ -1,6 +1,8 @@
 """The whole stack from outside: one for most tests, a second beside it, others for one test."""
 
+import contextlib
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import docker
 import psycopg
@@ -8,6 +10,10 @@ import pytest
 
 from tests.support import containers, stack
 from tests.support.stack import Stack
+
+FOLDER = Path(__file__).parent
+shared = contextlib.ExitStack()
+"""The stacks that tests share; they go with the last test of this folder, not of all folders."""
 
 
 @pytest.fixture(scope="session")
@@ -19,19 +25,15 @@ def engine() -> docker.DockerClient:
 
 
 @pytest.fixture(scope="session")
-def running(engine: docker.DockerClient) -> Iterator[Stack]:
+def running(engine: docker.DockerClient) -> Stack:
     """The stack that most tests share, each with providers of its own."""
-    with stack.project(engine) as one:
-        one.up()
-        yield one
+    return _up(engine)
 
 
 @pytest.fixture(scope="session")
-def second(engine: docker.DockerClient) -> Iterator[Stack]:
+def second(engine: docker.DockerClient) -> Stack:
     """Another one beside it, for tests that take their stack down."""
-    with stack.project(engine) as one:
-        one.up()
-        yield one
+    return _up(engine)
 
 
 @pytest.fixture
@@ -46,6 +48,19 @@ def conn(running: Stack) -> Iterator[psycopg.Connection]:
     """The shared stack's database."""
     with running.postgres() as conn:
         yield conn
+
+
+def _up(engine: docker.DockerClient) -> Stack:
+    one = shared.enter_context(stack.project(engine))
+    one.up()
+    return one
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Have the shared stacks gone once no test of this folder comes."""
+    if nextitem is None or not nextitem.path.is_relative_to(FOLDER):
+        shared.close()
 
 
 @pytest.hookimpl(wrapper=True)

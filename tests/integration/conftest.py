@@ -28,14 +28,14 @@ def engine() -> docker.DockerClient:
 @pytest.fixture(scope="session")
 def postgres_server(engine: docker.DockerClient) -> Iterator[servers.Postgres]:
     """One Postgres for the run."""
-    with servers.postgres(engine) as server:
+    with servers.postgres(engine, in_memory=True) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server(engine: docker.DockerClient) -> Iterator[servers.Rabbitmq]:
     """One RabbitMQ for the run."""
-    with servers.rabbitmq(engine) as server:
+    with servers.rabbitmq(engine, in_memory=True) as server:
         yield server
 
 

@@ -131,16 +131,20 @@ class Keydb:
 
 
 @contextlib.contextmanager
-def postgres(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Postgres]:
+def postgres(
+    client: docker.DockerClient, *, direct: bool = False, in_memory: bool = False
+) -> Iterator[Postgres]:
     """Start Postgres and migrate the template that tests copy.
 
     `direct`: reached by its own address, as in compose, not through the engine's port proxy.
+    `in_memory`: its data is gone with the container, and no test waits for a disk.
     """
-    options = {
+    options: dict[str, Any] = {
         "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
         "command": POSTGRES_COMMAND.split(),
         "ports": {"5432/tcp": ("127.0.0.1", None)},
         "shm_size": "256m",
+        "tmpfs": {"/var/lib/postgresql/data": ""} if in_memory else {},
     }
     with running(client, "POSTGRES_IMAGE", **options) as container:
         port = published_port(container, 5432)
@@ -181,9 +185,15 @@ def rabbitmq_options() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def rabbitmq(client: docker.DockerClient, *, direct: bool = False) -> Iterator[Rabbitmq]:
-    """Start RabbitMQ as compose does: our start script, definitions and configuration."""
-    with running(client, "RABBITMQ_IMAGE", **rabbitmq_options()) as container:
+def rabbitmq(
+    client: docker.DockerClient, *, direct: bool = False, in_memory: bool = False
+) -> Iterator[Rabbitmq]:
+    """Start RabbitMQ as compose does: our start script, definitions and configuration.
+
+    `in_memory`: as of Postgres.
+    """
+    data = {"/var/lib/rabbitmq": ""} if in_memory else {}
+    with running(client, "RABBITMQ_IMAGE", tmpfs=data, **rabbitmq_options()) as container:
         port = published_port(container, 5672)
         management = published_port(container, 15672)
         healthy = ["bash", "/opt/minutebook/healthy.sh"]
