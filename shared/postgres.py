@@ -49,8 +49,9 @@ DENIAL = re.compile(
 )
 """What Postgres says to who may not log in; in another language it is taken for an outage."""
 OUT_OF_TIME = (errors.QueryCanceled, errors.TransactionTimeout)
-TOO_MUCH_CLASSES = ("40", "53")
-"""SQLSTATEs of conflicts with others and of resources that are used up."""
+TOO_MUCH_STATES = ("40", "53200")
+"""SQLSTATEs, or their beginnings, of conflicts with others and of memory that is used up. A full
+disk takes nothing, however little it is."""
 
 SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
 SELECT_SCHEMA_VERSION: LiteralString = """
@@ -91,7 +92,7 @@ def _unavailable(error: psycopg.Error) -> Unavailable:
     # What is said while connecting has no SQLSTATE. libpq names user, host and port, never more.
     if error.sqlstate is None and (said := DENIAL.search(str(error))):
         return Denied("postgres", said[0].strip())
-    too_much = (error.sqlstate or "").startswith(TOO_MUCH_CLASSES)
+    too_much = (error.sqlstate or "").startswith(TOO_MUCH_STATES)
     return (TooMuch if too_much else Unavailable)("postgres", detail(error))
 
 

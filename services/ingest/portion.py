@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from shared.errors import TooMuch, Unavailable
+from shared.errors import TooMuch, TooSlow, Unavailable
 
 ROOM = 1 / 3
 """Twice as many are tried where that would leave a third of the time that was too long."""
@@ -38,8 +38,11 @@ class Portion:
         started = time.monotonic()
         try:
             yield
-        except TooMuch:
+        except TooSlow:
             self.cut(count, time.monotonic() - started)
+            raise
+        except TooMuch:  # how long that took says nothing of how long more would take
+            self._halve(count)
             raise
         except Unavailable:
             self._grow()  # refused alike? Beside others the guilty one can be told
@@ -48,13 +51,17 @@ class Portion:
 
     def cut(self, count: int, after_s: float) -> None:
         """Say that `count` ran out of time after so many seconds."""
-        self.size, self._too_long_s = max(1, count // 2), after_s
+        self._too_long_s = after_s
+        self._halve(count)
         log.warning("batch_split", messages=self.size, after_s=round(after_s, 3))
 
     def stored(self, after_s: float) -> None:
         """Say that what was tried took so many seconds."""
         if after_s < self._too_long_s * ROOM:
             self._grow()
+
+    def _halve(self, count: int) -> None:
+        self.size = max(1, count // 2)
 
     def _grow(self) -> None:
         self.size = min(self._most, self.size * 2)

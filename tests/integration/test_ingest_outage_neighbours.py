@@ -168,4 +168,4 @@ def test_ids_loaded_ahead_of_the_sequence_under_load_of_two_replicas_cost_no_mes
 
 def ids_clashed(*logs: str) -> int:
     """Return how often the programs have said that an id was taken."""
-    return sum(text.count("ids clash") for text in logs)
+    return sum(text.count("new ids of historical_transactions clash") for text in logs)

@@ -32,14 +32,16 @@ def test_a_ticker_that_the_broker_blocks_gives_the_alarm_as_its_reason_and_goes_
             # At the first boundary, well before one counts as missed.
             eventually(lambda: "low on memory" in ticker.health()[1], 4)
             assert ticker.health()[0] == 503
-            seen = tool.deployment().json("status", code=1, OPS_SERVICES=place(ticker))
+            asked = place(ticker)
+            seen = tool.deployment().json("status", code=1, OPS_SERVICES=asked)
             published = ticker.metric("minutebook_ticks_published_total")
         eventually(lambda: ticker.health()[0] == 200, 15)
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") > published, 5)
         assert ticker.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
     says = {one["about"]: one for one in seen["findings"]}
-    assert "takes nothing while its alarm lasts (low on memory)" in says["127.0.0.1"]["says"]
-    assert "rabbitmq-diagnostics alarms" in says["127.0.0.1"]["do"]
+    blocked = says[f"the service at {asked}"]
+    assert "takes nothing while its alarm lasts (low on memory)" in blocked["says"]
+    assert "rabbitmq-diagnostics alarms" in blocked["do"]
 
 
 def place(ticker: programs.Program) -> str:

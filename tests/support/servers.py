@@ -144,8 +144,9 @@ def postgres(
         "command": POSTGRES_COMMAND.split(),
         "ports": {"5432/tcp": ("127.0.0.1", None)},
         "shm_size": "256m",
-        "tmpfs": {"/var/lib/postgresql/data": ""} if in_memory else {},
     }
+    if in_memory:
+        options["tmpfs"] = {"/var/lib/postgresql/data": ""}
     with running(client, "POSTGRES_IMAGE", **options) as container:
         port = published_port(container, 5432)
         ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
@@ -192,8 +193,10 @@ def rabbitmq(
 
     `in_memory`: as of Postgres.
     """
-    data = {"/var/lib/rabbitmq": ""} if in_memory else {}
-    with running(client, "RABBITMQ_IMAGE", tmpfs=data, **rabbitmq_options()) as container:
+    options = rabbitmq_options()
+    if in_memory:
+        options["tmpfs"] = {"/var/lib/rabbitmq": ""}
+    with running(client, "RABBITMQ_IMAGE", **options) as container:
         port = published_port(container, 5672)
         management = published_port(container, 15672)
         healthy = ["bash", "/opt/minutebook/healthy.sh"]

@@ -3,7 +3,7 @@
 import pytest
 
 from services.ingest.portion import Portion
-from shared.errors import TooSlow, Unavailable
+from shared.errors import TooMuch, TooSlow, Unavailable
 
 LIMIT_S = 30.0
 
@@ -41,6 +41,15 @@ def test_one_alone_is_tried_for_ever() -> None:
     tried = converge(Portion(8), each_s=100.0, rounds=10)
     assert [size for size, _ in tried[:4]] == [8, 4, 2, 1]
     assert set(tried[4:]) == {(1, False)}
+
+
+def test_what_fails_at_once_for_being_too_much_is_no_measure_of_time() -> None:
+    portion = Portion(8)
+    with pytest.raises(TooMuch), portion.storing(8):
+        raise TooMuch("postgres", "53200: out of memory")
+    assert portion.size == 4
+    portion.stored(0.5)
+    assert portion.size == 8
 
 
 def test_trouble_of_another_kind_puts_others_beside_what_was_alone() -> None:
