@@ -19,6 +19,7 @@ from tests.support.messages import (
     store_batch,
     truth,
 )
+from tests.support.together import at_once
 
 
 @pytest.fixture
@@ -119,9 +120,7 @@ def test_two_that_store_the_same_identities_at_once_make_one_row_of_each(dsn: st
     batch = [received(body(1, n), f"m{n}", tag=n + 1) for n in range(50)]
     with messages.ingest_connection(dsn) as one, messages.ingest_connection(dsn) as two:
         messages.add_providers(one)
-        outcomes = messages.at_once(
-            lambda: store_batch(one, batch), lambda: store_batch(two, batch[::-1])
-        )
+        outcomes = at_once(lambda: store_batch(one, batch), lambda: store_batch(two, batch[::-1]))
         assert [one.messages() for one in outcomes] == [50, 50]
         assert sum(one.inserted for one in outcomes) == 50
         assert sum(one.duplicates for one in outcomes) == 50

@@ -21,6 +21,7 @@ from tests.support.messages import (
     store_batch,
     truth,
 )
+from tests.support.together import at_once
 
 ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
 AGE = """
@@ -116,7 +117,7 @@ def test_two_replicas_promote_each_message_once(dsn: str, ours: psycopg.Connecti
     wait_for_99(ours, *[None] * 200)
     ours.execute(ADD)
     with messages.ingest_connection(dsn) as other:
-        promoted = messages.at_once(
+        promoted = at_once(
             lambda: waiting.promote_waiting(ours), lambda: waiting.promote_waiting(other)
         )
     assert sum(promoted) == 200

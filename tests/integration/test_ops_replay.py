@@ -6,7 +6,8 @@ import pytest
 from services.ingest import waiting
 from tests.support import messages, tool
 from tests.support.kept import actions, letters, store
-from tests.support.messages import at_once, body, counted, rows, truth
+from tests.support.messages import body, counted, rows, truth
+from tests.support.together import at_once
 from tests.support.tool import Tool
 
 

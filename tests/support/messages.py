@@ -2,11 +2,9 @@
 
 import contextlib
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 import pika
 import psycopg
@@ -18,8 +16,6 @@ from services.ingest.body import Limits
 from services.ingest.pending import Pending
 from tests.support import programs
 from tests.support.eventually import eventually
-
-T = TypeVar("T")
 
 QUEUE = "incoming_transactions"
 BODY_MAX = 65536
@@ -164,18 +160,6 @@ def queue_drained(program: programs.Program, amqp_url: str) -> None:
     eventually(lambda: waiting_in_queue(amqp_url) == 0, 20)
     assert program.stop() == 0, program.logs()
     assert waiting_in_queue(amqp_url) == 0
-
-
-def at_once(*calls: Callable[[], T]) -> list[T]:
-    """Run the calls in threads of their own, all begun together; returns what they returned."""
-    start = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], T]) -> T:
-        start.wait(10)
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
 
 
 def lock_awaited(conn: psycopg.Connection) -> None:

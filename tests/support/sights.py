@@ -1,11 +1,15 @@
 """What `ops status` may see: a deployment that is well, and what is changed of it."""
 
+import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from rich.console import Console, RenderableType
 
 from ops.deployment import OURS
 from ops.status.core import Finding, judge
 from ops.status.seen import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
+from ops.status.view import view
 from shared.amqp.link import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
@@ -42,3 +46,15 @@ def with_tick(**changes: object) -> Seen:
 def with_shown(**changes: object) -> Seen:
     """Return what is well but for these changes of what KeyDB shows."""
     return replace(WELL, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
+
+
+def shown_to_people(seen: Seen) -> str:
+    return drawn(view(seen, judge(seen)))
+
+
+def drawn(what: RenderableType) -> str:
+    """Return what a terminal would show, without the spaces at the ends of lines."""
+    wide = Console(width=120, file=io.StringIO())
+    with wide.capture() as captured:
+        wide.print(what)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())

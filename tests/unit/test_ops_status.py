@@ -1,24 +1,13 @@
 """What `ops status` says of what it sees: words, and what to type next."""
 
-import io
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from rich.console import Console, RenderableType
 
 from ops.status.core import judge
-from ops.status.seen import (
-    SILENT,
-    Blocked,
-    Dead,
-    Down,
-    Queues,
-    Seen,
-    Service,
-    Unacknowledged,
-)
-from ops.status.view import view, watched
+from ops.status.seen import SILENT, Blocked, Dead, Down, Queues, Seen, Service, Unacknowledged
+from ops.status.view import watched
 from shared.amqp.link import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
@@ -32,25 +21,15 @@ from tests.support.sights import (
     SHOWN,
     TICK,
     WELL,
+    drawn,
     only,
+    shown_to_people,
     with_ledger,
     with_shown,
     with_tick,
 )
 
 ONE_KEY = replace(SHOWN, keys=1)
-
-
-def shown_to_people(seen: Seen) -> str:
-    return drawn(view(seen, judge(seen)))
-
-
-def drawn(what: RenderableType) -> str:
-    """Return what a terminal would show, without the spaces at the ends of lines."""
-    wide = Console(width=120, file=io.StringIO())
-    with wide.capture() as captured:
-        wide.print(what)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def test_nothing_is_said_when_all_is_well() -> None:

@@ -1,0 +1,61 @@
+"""`ops status`: an ingest that is in trouble is said, with what helps."""
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import commands, messages, servers, tool
+from tests.support.eventually import eventually
+from tests.support.tool import Tool
+
+
+@pytest.fixture
+def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
+    """The tool against real servers on which nothing of ours runs."""
+    return tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
+
+
+def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers(
+    ops: Tool, dsn: str, amqp_url: str, conn: psycopg.Connection
+) -> None:
+    messages.add_providers(conn)
+    messages.refuse_rows(conn, "53100")
+    with messages.ingest(dsn, amqp_url) as ingest:
+        messages.publish(amqp_url, messages.body())
+        eventually(lambda: "53100" in ingest.health()[1], 15)
+        # Nobody listens at the second port.
+        places = f"127.0.0.1:{ingest.port()} {tool.NOWHERE} nowhere.invalid:9102"
+        seen = ops.json("status", code=1, OPS_SERVICES=places)
+        said = ops("status", OPS_SERVICES=places).stdout
+        messages.refuse_no_more(conn)
+        eventually(lambda: messages.rows(conn) == [(1, 600)], 15)
+        eventually(lambda: ingest.health()[0] == 200, 15)
+        after = ops.json("status", code=1, OPS_SERVICES=places)
+
+    full, *others = seen["services"]
+    assert "53100" in full["problems"]["writer"]
+    assert [one["error"] != "" for one in others] == [True, True]
+    assert any("df -h" in one["do"] and "53100" in one["says"] for one in seen["findings"])
+    assert "df -h" in said
+    assert after["services"][0]["problems"] == {}
+
+
+def test_a_message_stuck_in_ingests_hand_is_wrong_though_nobody_was_asked_but_the_broker(
+    ops: Tool, amqp_url: str, rabbitmq_server: servers.Rabbitmq
+) -> None:
+    page = f"http://{servers.USER}:{servers.PASSWORD}@127.0.0.1:{rabbitmq_server.management_port}"
+    managed = Tool(ops.settings | {"RABBITMQ_MANAGEMENT_URL": page})
+    messages.publish(amqp_url, messages.body())
+
+    def held() -> list[str]:
+        found = managed("status", "--json").document["findings"]
+        return [one["says"] for one in found if one["about"] == "ingest"]
+
+    with messages.channel(amqp_url) as channel:
+        channel.basic_consume(messages.QUEUE, lambda *_: None)
+        channel.connection.process_data_events(1)
+        (says,) = eventually(held, 30)
+        unasked = managed.json("status", code=1)["not_asked"]
+
+    assert says == "1 message unacknowledged: in ingest's hand, and it acknowledges none"
+    assert unasked == ["the services (OPS_SERVICES)"]
