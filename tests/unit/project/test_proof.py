@@ -8,7 +8,7 @@ from tests.support.containers import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROOF = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", README + PROOF)))
+NAMED = sorted(set(re.findall(r"`(\w+/test_\w+\.py)::(test_\w+)`", README + PROOF)))
 PROMISES = sorted(set(re.findall(r"^\| (G\d) \| ", README, re.MULTILINE)))
 
 
@@ -23,4 +23,4 @@ def test_each_promise_has_guards_of_which_each_has_a_test(promise: str) -> None:
     rows = [line.split(" | ") for line in table.splitlines()[2:]]
     assert all("::test_" in red for _, _, red in rows)
     assert any(name.startswith(f"| {promise}") for name, _, _ in rows)
-    assert re.search(rf"^\| {promise} \| `test_\w+\.py::test_", README, re.MULTILINE)
+    assert re.search(rf"^\| {promise} \| `\w+/test_\w+\.py::test_", README, re.MULTILINE)
