@@ -107,10 +107,10 @@ def identified() -> Properties:
     return Properties(MESSAGE_ID_FLAG + bytes([len(identity)]) + identity)
 
 
-def _batch(guilty: int, intake: service.Intake) -> list[core.Judged]:
+def _batch(guilty: int, intake: service.Intake) -> list[core.Validated]:
     blamed = {round((number + 0.5) * BATCH / guilty) for number in range(guilty)}
     received = (
-        core.Received(
+        core.Delivery(
             tag,
             False,  # noqa: FBT003 - a named tuple
             identified(),
@@ -119,4 +119,4 @@ def _batch(guilty: int, intake: service.Intake) -> list[core.Judged]:
         )
         for tag in range(BATCH)
     )
-    return [core.judge(one, intake.limits, intake.identity_source) for one in received]
+    return [core.validate(one, intake.limits, intake.identity_source) for one in received]

@@ -16,7 +16,7 @@ from ops.letters import store
 from ops.letters.absent import Absent
 from ops.letters.core import Choice, Letter
 from services.ingest import blame, service
-from services.ingest.core import DeadLetter, Received, judge
+from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.deferred import Keeping
 from services.ingest.identity import AMQP_1_0_ID
 from services.ingest.store import column_limits
@@ -112,7 +112,7 @@ class _Page:
         self._refuse_twins()
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._letters)
-        batch = [judge(one, intake.limits, intake.identity_source) for one in received]
+        batch = [validate(one, intake.limits, intake.identity_source) for one in received]
         service.store_batch(self._conn, batch, intake, self._settle, Keeping(self._bury))
         for letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
@@ -121,15 +121,15 @@ class _Page:
                 result.dead[outcome] += 1
             result.letters.append({"id": letter_id, "outcome": outcome})
 
-    def _message(self, letter: Letter) -> Received:
+    def _message(self, letter: Letter) -> Delivery:
         edit = self._order.edit
         body = letter.body if edit.body is None else edit.body
-        return Received(
+        return Delivery(
             tag=letter.id,
             redelivered=False,  # a person wants it stored, whatever became of it before
             properties=Properties(edit.message_id, _headers(letter)),
             body=body,
-            spare_identity=letter.message_id,
+            fallback_id=letter.message_id,
         )
 
     def _refuse_twins(self) -> None:
@@ -143,7 +143,7 @@ class _Page:
                 raise Refusal(f"dead letter {twin} is that message already: replay it instead")
 
     def _bury(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
-        self._dead = {one.message.tag: one for one in letters}
+        self._dead = {one.delivery.tag: one for one in letters}
         store.keep(conn, letters)
 
     def _settle(self) -> None:

@@ -134,14 +134,14 @@ def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
     changed = conn.execute(
         KEEP,
         {
-            "ids": [one.message.tag for one in letters],
+            "ids": [one.delivery.tag for one in letters],
             "identities": [one.identity for one in letters],
             "reasons": [one.reason for one in letters],
             "errors": [one.error for one in letters],
             "states": [one.state for one in letters],
             "provider_ids": [one.provider_id for one in letters],
             "values": [one.value for one in letters],
-            "bodies": [one.message.body for one in letters],
+            "bodies": [one.delivery.body for one in letters],
         },
     )
     _need_all(changed.rowcount, len(letters))

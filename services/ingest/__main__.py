@@ -15,8 +15,8 @@ import structlog
 from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.helper import Helper
-from services.ingest.pace import Pace
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
@@ -108,7 +108,7 @@ def run(
     )
     connect = partial(doors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
-    writer = kind(connect, intake, Pace(chosen.tick_interval_seconds), health, stop)
+    writer = kind(connect, intake, CommitPacing(chosen.tick_interval_seconds), health, stop)
     promoter = Promoter(connect, health, stop)
     with contextlib.ExitStack() as threads:
         threads.enter_context(worker.running("promoter", promoter.live, stop, health))

@@ -13,20 +13,20 @@ from services.ingest.identity import Properties, identify
 T = TypeVar("T")
 
 
-class Received(NamedTuple):
-    """A delivery as it came; `spare_identity` is used where the message carries none."""
+class Delivery(NamedTuple):
+    """A delivery as it came; `fallback_id` is used where the message carries none."""
 
     tag: int
     redelivered: bool
     properties: Properties
     body: bytes
-    spare_identity: str
+    fallback_id: str
 
 
 class Transaction(NamedTuple):
     """A message that may become a row."""
 
-    message: Received
+    delivery: Delivery
     identity: str
     provider_id: int
     value: int
@@ -36,7 +36,7 @@ class Transaction(NamedTuple):
 class DeadLetter:
     """A message that does not become a row; `waiting` ones do when their provider appears."""
 
-    message: Received
+    delivery: Delivery
     identity: str
     reason: Reason
     error: str
@@ -49,19 +49,19 @@ class DeadLetter:
         return "waiting" if self.reason == "unknown_provider" else "open"
 
 
-Judged = Transaction | DeadLetter
+Validated = Transaction | DeadLetter
 
 
 @dataclass(slots=True)
-class Sorted:
+class PartitionedBatch:
     """A batch before the database has seen it. Identities of `transactions` are distinct.
 
-    `rivals` have the identity of one of them, and other content. Which of the two is the
+    `conflicting` have the identity of one of them, and other content. Which of the two is the
     transaction only the database knows: an earlier batch may have stored the rival.
     """
 
     transactions: list[Transaction] = field(default_factory=list)
-    rivals: list[Transaction] = field(default_factory=list)
+    conflicting: list[Transaction] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
 
@@ -72,46 +72,46 @@ class Sorted:
         self.transactions = rest
 
 
-def judge(message: Received, limits: Limits, identity_source: str) -> Judged:
+def validate(delivery: Delivery, limits: Limits, identity_source: str) -> Validated:
     """Say what a message is by itself; done as it arrives, while the database is at work."""
-    identity = message.spare_identity
+    identity = delivery.fallback_id
     try:
-        provider_id, value, fields = decode(message.body, limits)
-        asked = dict if identity_source == "property" else partial(_fields, fields, message.body)
-        identity = identify(identity_source, message.properties, asked, identity)
+        provider_id, value, fields = decode(delivery.body, limits)
+        asked = dict if identity_source == "property" else partial(_fields, fields, delivery.body)
+        identity = identify(identity_source, delivery.properties, asked, identity)
     except Unfit as unfit:
-        return _unfit(message, unfit, identity_source)
-    return Transaction(message, identity, provider_id, value)
+        return _unfit(delivery, unfit, identity_source)
+    return Transaction(delivery, identity, provider_id, value)
 
 
-def sort(batch: Sequence[Judged]) -> Sorted:
+def partition(batch: Sequence[Validated]) -> PartitionedBatch:
     """Split a batch into transactions and dead letters, and count repetitions within it."""
-    result = Sorted()
+    result = PartitionedBatch()
     first: dict[str, Transaction] = {}
-    for judged in batch:
-        if isinstance(judged, DeadLetter):
-            result.dead.append(judged)
+    for validated in batch:
+        if isinstance(validated, DeadLetter):
+            result.dead.append(validated)
             continue
-        earlier = first.setdefault(judged.identity, judged)
-        if earlier is judged:
-            result.transactions.append(judged)
-        elif earlier[2:] == judged[2:]:
+        earlier = first.setdefault(validated.identity, validated)
+        if earlier is validated:
+            result.transactions.append(validated)
+        elif earlier[2:] == validated[2:]:
             result.repeated += 1
         else:
-            result.rivals.append(judged)
+            result.conflicting.append(validated)
     return result
 
 
 def conflict(transaction: Transaction) -> DeadLetter:
     """Return the dead letter for an identity that was used before for something else."""
     error = "a transaction with this identity and other content exists"
-    return DeadLetter(transaction.message, transaction.identity, "id_conflict", error)
+    return DeadLetter(transaction.delivery, transaction.identity, "id_conflict", error)
 
 
 def unknown_provider(transaction: Transaction) -> DeadLetter:
     """Return the dead letter that waits for its provider."""
     return DeadLetter(
-        transaction.message,
+        transaction.delivery,
         transaction.identity,
         "unknown_provider",
         f"there is no provider {transaction.provider_id} yet",
@@ -128,7 +128,7 @@ def beside_waiting(transaction: Transaction) -> DeadLetter:
 
 def refused(transaction: Transaction, error: str) -> DeadLetter:
     """Return the dead letter for a row that the database would not take."""
-    return DeadLetter(transaction.message, transaction.identity, "refused_by_database", error)
+    return DeadLetter(transaction.delivery, transaction.identity, "refused_by_database", error)
 
 
 def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> list[tuple[T, str]]:
@@ -153,15 +153,15 @@ def tally(dead: Iterable[DeadLetter]) -> Counter[str]:
     return Counter(letter.reason for letter in dead)
 
 
-def _unfit(message: Received, unfit: Unfit, identity_source: str) -> DeadLetter:
+def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter:
     # An unfit body's own identity still tells its redelivery from another message.
-    identity = message.spare_identity
+    identity = delivery.fallback_id
     if unfit.reason != "bad_identity":
         # A body that is too large is not looked into.
-        fields = dict if unfit.reason == "too_large" else partial(read_object, message.body)
+        fields = dict if unfit.reason == "too_large" else partial(read_object, delivery.body)
         with contextlib.suppress(Unfit):
-            identity = identify(identity_source, message.properties, fields, identity)
-    return DeadLetter(message, identity, unfit.reason, unfit.error)
+            identity = identify(identity_source, delivery.properties, fields, identity)
+    return DeadLetter(delivery, identity, unfit.reason, unfit.error)
 
 
 def _fields(fields: Mapping[str, Any] | None, body: bytes) -> Mapping[str, Any]:

@@ -18,8 +18,8 @@ import psycopg
 import structlog
 
 from services.ingest import blame, core, store
-from services.ingest.core import DeadLetter, Judged
-from services.ingest.portion import Portion
+from services.ingest.batch_size import AdaptiveBatchSize
+from services.ingest.core import DeadLetter, Validated
 
 PART = "deferred messages"
 """What health calls them."""
@@ -67,10 +67,10 @@ class Deferred:
 
     def __init__(self, batch_max: int = 1000) -> None:
         """Try up to `batch_max` at once."""
-        self.portion = Portion(batch_max)
+        self.batch_size = AdaptiveBatchSize(batch_max)
         self.reason = ""
         self._lock = threading.Lock()
-        self._messages: dict[int, Judged] = {}
+        self._messages: dict[int, Validated] = {}
         self._pause_s = RETRY_FIRST_S
         self._retry_at = 0.0
 
@@ -78,13 +78,13 @@ class Deferred:
         """Return how many there are."""
         return len(self._messages)
 
-    def add(self, messages: Iterable[Judged], reason: str) -> None:
+    def add(self, messages: Iterable[Validated], reason: str) -> None:
         """Defer messages. Whoever refused them is shown to people as `reason`."""
         with self._lock:
             if not self._messages:
                 self._pause_s = RETRY_FIRST_S
                 self._retry_at = time.monotonic() + RETRY_FIRST_S
-            self._messages |= {one.message.tag: one for one in messages}
+            self._messages |= {one.delivery.tag: one for one in messages}
             self.reason = reason or self.reason  # those not even tried share that of the others
             log.warning("messages_deferred", messages=len(self._messages), reason=self.reason)
 
@@ -93,25 +93,25 @@ class Deferred:
         with self._lock:
             return any(one <= tag for one in self._messages)
 
-    def due(self) -> list[Judged]:
+    def due(self) -> list[Validated]:
         """Return those to try now; none while it is too early."""
         with self._lock:
             if time.monotonic() < self._retry_at:
                 return []
-            return self._alike()[: self.portion.size]
+            return self._alike()[: self.batch_size.size]
 
     def has_letters(self) -> bool:
         """Say whether dead letters are among them."""
         with self._lock:
             return any(isinstance(one, DeadLetter) for one in self._messages.values())
 
-    def tried(self, tried: Sequence[Judged], left: Iterable[Judged], took_s: float) -> None:
+    def tried(self, tried: Sequence[Validated], left: Iterable[Validated], took_s: float) -> None:
         """Say what is `left` of those tried; the others are settled."""
         with self._lock:
             for one in tried:
-                del self._messages[one.message.tag]
+                del self._messages[one.delivery.tag]
             # To the end: what fails again and again must not keep the others from being tried.
-            self._messages |= {one.message.tag: one for one in left}
+            self._messages |= {one.delivery.tag: one for one in left}
             self._pause_s = min(2 * self._pause_s, RETRY_MAX_S)
             rest_s = max(self._pause_s, min(REST_PER_TRY * took_s, REST_MAX_S))
             self._retry_at = time.monotonic() + rest_s
@@ -121,7 +121,7 @@ class Deferred:
         with self._lock:
             self._retry_at = 0.0
 
-    def _alike(self) -> list[Judged]:
+    def _alike(self) -> list[Validated]:
         # Dead letters and rows apart: the one does not say anything of the other.
         messages = list(self._messages.values())
         return [one for one in messages if type(one) is type(messages[0])]

@@ -12,8 +12,8 @@ import time
 import psycopg
 import structlog
 
+from services.ingest.commit_pacing import REST_S
 from services.ingest.inbox import InHand
-from services.ingest.pace import REST_S
 from services.ingest.writer import IDLE_S, Writer
 from shared.errors import Unavailable
 

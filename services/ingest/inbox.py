@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.ingest.core import Judged
+from services.ingest.core import Validated
 from services.ingest.pending import Pending
 from services.ingest.turns import Batch
 
@@ -37,11 +37,11 @@ class InHand:
         if not self.inbox.pending.open:
             raise ChannelGone
 
-    def stored(self, count: int, kept: Sequence[Judged], reason: str) -> None:
+    def stored(self, count: int, kept: Sequence[Validated], reason: str) -> None:
         """Acknowledge the first `count` messages of the batch, but for those that are `kept`."""
         pending = self.inbox.pending
-        tags = {one.message.tag for one in self.batch.messages[:count]}
-        tags -= {one.message.tag for one in kept}
+        tags = {one.delivery.tag for one in self.batch.messages[:count]}
+        tags -= {one.delivery.tag for one in kept}
 
         if pending.turns.in_trouble:
             pending.deferred.try_soon()

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from services.ingest.core import Judged
+from services.ingest.core import Validated
 from services.ingest.deferred import Deferred
 from services.ingest.turns import Batch, Turns
 
@@ -25,7 +25,7 @@ class Pending:
         """Begin empty and open."""
         self.turns = Turns()
         self.deferred = Deferred()
-        self._messages: deque[Judged] = deque()
+        self._messages: deque[Validated] = deque()
         self._changed = threading.Condition()
         self._many = sys.maxsize
         self._are_many = threading.Event()
@@ -39,10 +39,10 @@ class Pending:
         self.open = True
         """Whether what was delivered can still be acknowledged."""
 
-    def add(self, message: Judged) -> None:
+    def add(self, message: Validated) -> None:
         """Add one; `announce` follows once all that came together is added."""
         self._messages_in += 1
-        self._bytes_in += len(message.message.body)
+        self._bytes_in += len(message.delivery.body)
         self._messages.append(message)
 
     def settled(self) -> bool:
@@ -91,7 +91,7 @@ class Pending:
         """Take up to `most` messages in hand, none if there are none (`Turns.begin`)."""
         return self.turns.begin(most, self._pop)
 
-    def _pop(self, most: int) -> tuple[list[Judged], float]:
+    def _pop(self, most: int) -> tuple[list[Validated], float]:
         messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
         return messages, self._oldest_at(len(messages))
 
@@ -107,7 +107,7 @@ class Pending:
         batch: Batch,
         count: int,
         acknowledge: Callable[[int], None],
-        kept: Sequence[Judged] = (),
+        kept: Sequence[Validated] = (),
     ) -> None:
         """Say that the first `count` messages of a batch are committed (`Turns.stored`).
 
@@ -117,7 +117,7 @@ class Pending:
         self.turns.stored(batch, count, acknowledge)
         self._out(count - len(kept), size)
 
-    def kept_no_longer(self, messages: Sequence[Judged]) -> None:
+    def kept_no_longer(self, messages: Sequence[Validated]) -> None:
         """Say that messages which were kept are committed."""
         self._out(len(messages), _bytes(messages))
 
@@ -151,5 +151,5 @@ class Pending:
         return self._bytes_in - self._bytes_out <= BYTES_MAX
 
 
-def _bytes(messages: Sequence[Judged]) -> int:
-    return sum(len(one.message.body) for one in messages)
+def _bytes(messages: Sequence[Validated]) -> int:
+    return sum(len(one.delivery.body) for one in messages)

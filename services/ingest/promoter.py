@@ -11,7 +11,7 @@ import time
 import psycopg
 
 from services.ingest import metrics, rehearsal, waiting
-from services.ingest.portion import Portion
+from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.writer import Connect
 from shared import retry, table_checks
 from shared.errors import Unavailable
@@ -31,12 +31,12 @@ class Promoter:
         self._health = health
         self._stop = stop
         self._measure_at = 0.0
-        self._portion = Portion(waiting.PROMOTED_MAX)
+        self._batch_size = AdaptiveBatchSize(waiting.PROMOTED_MAX)
         health.expect("promoter", within_s=STUCK_S)
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Promote what can be; returns the rows that made. Raises `Unavailable`."""
-        rows = waiting.promote_waiting(conn, self._portion)
+        rows = waiting.promote_waiting(conn, self._batch_size)
         metrics.PROMOTED.inc(rows)
         if time.monotonic() >= self._measure_at:
             metrics.OLDEST_WAITING.set(waiting.oldest_s(conn))

@@ -9,7 +9,7 @@ from uuid import uuid4
 import structlog
 
 from services.ingest import metrics
-from services.ingest.core import Received, judge
+from services.ingest.core import Delivery, validate
 from services.ingest.pending import Pending
 from services.ingest.writer import Writer
 from shared.amqp.consumer import Consumer
@@ -90,12 +90,12 @@ class Receiver:
         body: bytes,
     ) -> None:
         """Take one delivery in."""
-        self.take(Received(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+        self.take(Delivery(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
 
-    def take(self, message: Received) -> None:
-        """Judge a message and hand it to the writers."""
+    def take(self, delivery: Delivery) -> None:
+        """Validate a message and hand it to the writers."""
         intake = self.writer.intake
-        self.pending.add(judge(message, intake.limits, intake.identity_source))
+        self.pending.add(validate(delivery, intake.limits, intake.identity_source))
 
     def _hand_over(self) -> bool:
         self.pending.announce()

@@ -6,7 +6,7 @@ those lack is reported where it fails.
 
 from typing import LiteralString
 
-from services.ingest import received, store, traced
+from services.ingest import processed_messages, store, traced
 from shared.transactions import INSERT_TRANSACTIONS
 
 STATEMENTS: tuple[LiteralString, ...] = (
@@ -14,6 +14,6 @@ STATEMENTS: tuple[LiteralString, ...] = (
     traced.INSERT_TRACED,
     store.SELECT_OUTCOMES,
     store.ADVANCE_SEQUENCE,
-    received.NOTE,
-    received.SELECT_SETTLED,
+    processed_messages.NOTE,
+    processed_messages.SELECT_SETTLED,
 )

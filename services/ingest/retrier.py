@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 
 from services.ingest import metrics, service, store
-from services.ingest.core import Judged
+from services.ingest.core import Validated
 from services.ingest.deferred import PART, Keeping, Letters
 from services.ingest.inbox import ChannelGone, Inbox, InHand
 from services.ingest.turns import Batch
@@ -32,15 +32,15 @@ class Retrier:
                 self._retry(conn, inbox, due)
         self._report(inbox)
 
-    def _retry(self, conn: psycopg.Connection, inbox: Inbox, due: Sequence[Judged]) -> None:
+    def _retry(self, conn: psycopg.Connection, inbox: Inbox, due: Sequence[Validated]) -> None:
         deferred = inbox.pending.deferred
         bury = partial(store.insert_dead_letters, queue=self._intake.queue)
         keeping = Keeping(bury, Letters.MAY)
         in_commit = InHand(Batch(), inbox).check_channel
         started = time.monotonic()
-        left: Sequence[Judged] = due
+        left: Sequence[Validated] = due
         try:
-            with deferred.portion.storing(len(due)):
+            with deferred.batch_size.storing(len(due)):
                 outcome = service.store_batch(conn, due, self._intake, in_commit, keeping)
         except ChannelGone:
             return
@@ -57,11 +57,13 @@ class Retrier:
             self._acknowledge(inbox, due, left)
             deferred.tried(due, left, time.monotonic() - started)
 
-    def _acknowledge(self, inbox: Inbox, due: Sequence[Judged], left: Sequence[Judged]) -> None:
-        tags = {one.message.tag for one in left}
-        settled = [one for one in due if one.message.tag not in tags]
+    def _acknowledge(
+        self, inbox: Inbox, due: Sequence[Validated], left: Sequence[Validated]
+    ) -> None:
+        tags = {one.delivery.tag for one in left}
+        settled = [one for one in due if one.delivery.tag not in tags]
         # First of all: once they are not deferred, others acknowledge all up to a later tag.
-        inbox.settled_alone([one.message.tag for one in settled])
+        inbox.settled_alone([one.delivery.tag for one in settled])
         inbox.pending.kept_no_longer(settled)
 
     def _report(self, inbox: Inbox | None) -> None:

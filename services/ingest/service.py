@@ -13,9 +13,9 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from services.ingest import blame, core, received, store
+from services.ingest import blame, core, processed_messages, store
 from services.ingest.body import Limits
-from services.ingest.core import DeadLetter, Judged, Transaction
+from services.ingest.core import DeadLetter, Transaction, Validated
 from services.ingest.deferred import Keep, Keeping, LettersRefused, Unwritten
 from shared import postgres
 from shared.errors import StatementFailed, Unavailable
@@ -63,7 +63,7 @@ class Miscount(AssertionError):
 
 def store_batch(
     conn: psycopg.Connection,
-    batch: Sequence[Judged],
+    batch: Sequence[Validated],
     intake: Intake,
     in_commit: Callable[[], None] = lambda: None,
     keeping: Keeping | None = None,
@@ -80,14 +80,14 @@ def store_batch(
     keeping = keeping or Keeping(partial(store.insert_dead_letters, queue=intake.queue))
     again = ""
     with postgres.translating():
-        ready = core.sort(_judged_anew(conn, batch, intake))
+        ready = core.partition(_judged_anew(conn, batch, intake))
         for clashes in range(ATTEMPTS_MAX):
             try:
                 outcome = _commit(conn, ready, keeping, in_commit)
             except blame.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
                 again = str(behind)
-            except received.Returned as returned:
+            except processed_messages.AlreadyProcessed as returned:
                 ready.settle(returned.identities)
                 again = "settled before, and their rows are gone"
             except (errors.DeadlockDetected, errors.SerializationFailure) as error:
@@ -107,22 +107,25 @@ def store_batch(
 
 
 def _judged_anew(
-    conn: psycopg.Connection, batch: Sequence[Judged], intake: Intake
-) -> Sequence[Judged]:
+    conn: psycopg.Connection, batch: Sequence[Validated], intake: Intake
+) -> Sequence[Validated]:
     """Judge again what was out of range: the columns may have been widened meanwhile."""
     if not any(_is_out_of_range(one) for one in batch):
         return batch
     intake.limits = store.column_limits(conn, intake.body_bytes_max)
-    judge = partial(core.judge, limits=intake.limits, identity_source=intake.identity_source)
-    return [judge(one.message) if _is_out_of_range(one) else one for one in batch]
+    validate = partial(core.validate, limits=intake.limits, identity_source=intake.identity_source)
+    return [validate(one.delivery) if _is_out_of_range(one) else one for one in batch]
 
 
-def _is_out_of_range(judged: Judged) -> bool:
-    return isinstance(judged, DeadLetter) and judged.reason == "out_of_range"
+def _is_out_of_range(validated: Validated) -> bool:
+    return isinstance(validated, DeadLetter) and validated.reason == "out_of_range"
 
 
 def _commit(
-    conn: psycopg.Connection, ready: core.Sorted, keeping: Keeping, in_commit: Callable[[], None]
+    conn: psycopg.Connection,
+    ready: core.PartitionedBatch,
+    keeping: Keeping,
+    in_commit: Callable[[], None],
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
@@ -146,15 +149,15 @@ def _commit(
         return outcome
 
 
-def _look_after(conn: psycopg.Connection, ready: core.Sorted, inserted: set[str]) -> None:
+def _look_after(conn: psycopg.Connection, ready: core.PartitionedBatch, inserted: set[str]) -> None:
     """See whether what came again was settled before."""
-    again = [one for one in ready.transactions if one.message.redelivered]
-    received.refuse_returned(conn, [one for one in again if one.identity in inserted])
+    again = [one for one in ready.transactions if one.delivery.redelivered]
+    processed_messages.refuse_processed(conn, [one for one in again if one.identity in inserted])
 
 
 def _write(
     conn: psycopg.Connection,
-    ready: core.Sorted,
+    ready: core.PartitionedBatch,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
     keep: Keep,
@@ -165,7 +168,7 @@ def _write(
     tally = core.tally(dead)
     tally.subtract(core.tally(letter for letter, _ in deferred))
     outcome = Outcome(len(inserted), ready.repeated + duplicates, +tally, deferred=deferred)
-    expected = len(ready.transactions) + len(ready.rivals) + len(ready.dead) + ready.repeated
+    expected = len(ready.transactions) + len(ready.conflicting) + len(ready.dead) + ready.repeated
     if outcome.messages() != expected:
         raise Miscount(f"{outcome.messages()} outcomes for {expected} messages")
     return outcome
@@ -176,26 +179,26 @@ def _insert(conn: psycopg.Connection, transactions: Sequence[Transaction]) -> se
         return set()
     inserted, maybe_rewritten = store.insert_transactions(conn, transactions)
     if maybe_rewritten:
-        received.note(conn, [one for one in transactions if one.identity in inserted])
+        processed_messages.note(conn, [one for one in transactions if one.identity in inserted])
     return inserted
 
 
 def _classify(
     conn: psycopg.Connection,
-    ready: core.Sorted,
+    ready: core.PartitionedBatch,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
 ) -> tuple[int, list[DeadLetter]]:
     """Say what became of those that were not inserted: duplicates (their number), dead letters."""
     accounted = inserted | {letter.identity for letter in guilty}
     rest = [one for one in ready.transactions if one.identity not in accounted]
-    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(ready.rivals)
-    rest += ready.rivals
+    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(ready.conflicting)
+    rest += ready.conflicting
     if not rest:
         return 0, []
     duplicates, dead = 0, []
     for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
-        if met.alike and (met.taken or transaction.message.redelivered):
+        if met.alike and (met.taken or transaction.delivery.redelivered):
             duplicates += 1
         elif met.taken:
             dead.append(core.conflict(transaction))

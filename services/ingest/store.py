@@ -131,8 +131,8 @@ def insert_dead_letters(
         "errors": [letter.error for letter in letters],
         "queue": queue,
         # One type for all, and in binary: as text they would take five times the memory.
-        "bodies": [bytes(letter.message.body) for letter in letters],
-        "properties": [properties.encode(letter.message.properties.all()) for letter in letters],
+        "bodies": [bytes(letter.delivery.body) for letter in letters],
+        "properties": [properties.encode(letter.delivery.properties.all()) for letter in letters],
         "provider_ids": [letter.provider_id for letter in letters],
         "values": [letter.value for letter in letters],
         "states": [letter.state for letter in letters],

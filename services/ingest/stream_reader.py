@@ -12,7 +12,7 @@ import psycopg
 import structlog
 
 from services.ingest import service, stream
-from services.ingest.core import Judged, Received
+from services.ingest.core import Delivery, Validated
 from services.ingest.deferred import Letters
 from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
@@ -61,15 +61,15 @@ class StreamWriter(Writer):
             raise Unavailable("rabbitmq", "the stream is to be read anew")
         super().run_once(conn)
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
+    def store(self, conn: psycopg.Connection, messages: Sequence[Validated]) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
         before = self.position
         if before is None:
             raise LookupError("no position: the writer has not begun")
-        last = offset_of(messages[-1].message.properties)
+        last = offset_of(messages[-1].delivery.properties)
         if last <= before.reached:
             raise Unavailable("rabbitmq", "these were read from an older position")
-        after = before.after(last, messages[-1].message.body)
+        after = before.after(last, messages[-1].delivery.body)
         move = partial(stream.advance, conn, before, after)
         try:
             outcome = service.store_batch(conn, messages, self.intake, move)
@@ -132,7 +132,7 @@ class StreamReceiver(Receiver):
         try:
             if self._continuity.accept(offset, body):
                 identity = self._start.identity(offset)
-                self.take(Received(tag, redelivered, properties, body, identity))
+                self.take(Delivery(tag, redelivered, properties, body, identity))
             else:
                 self.broker.ack(tag)  # the last one stored: its credit is needed
         except Gap as gap:

@@ -6,7 +6,7 @@ from typing import LiteralString
 
 import psycopg
 
-from services.ingest.core import Judged, Transaction
+from services.ingest.core import Transaction, Validated
 from shared import tracing
 from shared.amqp.content import Garbled
 
@@ -93,8 +93,8 @@ def promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     return row[0] if row else 0
 
 
-def traceparent(judged: Judged) -> str | None:
+def traceparent(validated: Validated) -> str | None:
     """Return the traceparent of a message, if it has one that can be understood."""
     with contextlib.suppress(Garbled):
-        return tracing.traceparent(judged.message.properties.headers)
+        return tracing.traceparent(validated.delivery.properties.headers)
     return None

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.ingest.core import Judged
+from services.ingest.core import Validated
 
-Fresh = Callable[[int], tuple[list[Judged], float]]
+Fresh = Callable[[int], tuple[list[Validated], float]]
 """Hands out up to so many messages, and says when the oldest of them came (monotonic seconds)."""
 
 
@@ -34,11 +34,11 @@ class Batch:
     batch in hand has one of its identities: their rows would wait for each other.
     """
 
-    messages: list[Judged] = field(default_factory=list)
+    messages: list[Validated] = field(default_factory=list)
     oldest_at: float = math.inf
     shares: bool = False
 
-    def add(self, messages: list[Judged], oldest_at: float) -> None:
+    def add(self, messages: list[Validated], oldest_at: float) -> None:
         """Add messages that came later."""
         if messages:
             self.messages += messages
@@ -109,7 +109,7 @@ class Turns:
         """
         with self._changed:
             self.in_trouble = False
-            acknowledge(batch.messages[count - 1].message.tag)
+            acknowledge(batch.messages[count - 1].delivery.tag)
             self._end(batch, count)
 
     def let_go(self, batch: Batch, count: int) -> None:
@@ -144,4 +144,4 @@ class Turns:
 
 
 def _first_tag(batch: Batch) -> int:
-    return batch.messages[0].message.tag
+    return batch.messages[0].delivery.tag

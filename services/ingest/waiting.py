@@ -7,6 +7,7 @@ import psycopg
 import structlog
 
 from services.ingest import core, store, traced
+from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.blame import (
     SequenceBehind,
     check_at_once,
@@ -15,7 +16,6 @@ from services.ingest.blame import (
     raise_unless_bisectable,
     words,
 )
-from services.ingest.portion import Portion
 from shared import postgres, tracing
 
 PROMOTED_MAX = 10_000
@@ -96,7 +96,7 @@ WITH waiting AS (
      ORDER BY id
     ON CONFLICT (message_id) DO NOTHING
     RETURNING id, provider_id, transaction_value, message_id
-), rewritten AS ( -- by a trigger of the user's: see services.ingest.received
+), rewritten AS ( -- by a trigger of the user's: see services.ingest.processed_messages
     INSERT INTO received_message (message_id, provider_id, value)
     SELECT f.message_id, f.provider_id, f.value
       FROM stored s
@@ -149,16 +149,16 @@ UPDATE dead_letter
 log = structlog.get_logger()
 
 
-def promote_waiting(conn: psycopg.Connection, portion: Portion | None = None) -> int:
+def promote_waiting(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | None = None) -> int:
     """Turn messages whose provider has appeared into rows, in order; returns the rows.
 
-    One transaction per provider, or more if time runs out; `portion` says how many messages to a
+    One transaction per provider, or more if time runs out; `batch_size` says how many messages to a
     statement.
     Raises `Unavailable`.
     """
     with postgres.translating():
-        portion = portion or Portion(PROMOTED_MAX)
-        return sum(_promote_all(conn, one, portion) for one in _arrived_providers(conn))
+        batch_size = batch_size or AdaptiveBatchSize(PROMOTED_MAX)
+        return sum(_promote_all(conn, one, batch_size) for one in _arrived_providers(conn))
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -168,11 +168,11 @@ def oldest_s(conn: psycopg.Connection) -> float:
     return row[0] if row else 0.0
 
 
-def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -> int:
+def _promote_all(conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize) -> int:
     with conn.transaction():
         ids = _lock_waiting(conn, provider_id)
-        if portion.was_cut():  # a transaction, too, may have a limit: the rest in the next one
-            ids = ids[: portion.size]
+        if batch_size.was_cut():  # a transaction, too, may have a limit: the rest in the next one
+            ids = ids[: batch_size.size]
         check_at_once(conn)
         failures: list[psycopg.Error] = []
         rows = 0
@@ -191,7 +191,7 @@ def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -
             return None
 
         try:
-            blamed = _blamed(ids, portion, attempt)
+            blamed = _blamed(ids, batch_size, attempt)
             if blamed and len(blamed) == len(ids) and not all(map(is_fault, failures)):
                 log.error("waiting_refused_alike", sqlstates=sorted(set(map(words, failures))))
                 return 0  # they wait on: it is not their fault
@@ -206,14 +206,16 @@ def _promote_all(conn: psycopg.Connection, provider_id: int, portion: Portion) -
 
 
 def _blamed(
-    ids: Sequence[int], portion: Portion, attempt: Callable[[Sequence[int]], str | None]
+    ids: Sequence[int],
+    batch_size: AdaptiveBatchSize,
+    attempt: Callable[[Sequence[int]], str | None],
 ) -> list[tuple[int, str]]:
-    """Attempt all, a portion at a time; return those to blame, each with its error."""
+    """Attempt all, one batch at a time; return those to blame, each with its error."""
     blamed: list[tuple[int, str]] = []
     at = 0
-    while part := ids[at : at + portion.size]:
+    while part := ids[at : at + batch_size.size]:
         at += len(part)
-        with portion.storing(len(part)), postgres.translating():
+        with batch_size.storing(len(part)), postgres.translating():
             blamed += core.bisect(part, attempt)
     return blamed
 

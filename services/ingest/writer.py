@@ -2,7 +2,8 @@
 
 When the writer is free it takes whatever has come, up to a limit. At low load a message is
 committed at once, alone; under load batches grow by themselves. There is no linger to tune, only a
-pace that leaves room for others (`pace.py`). A second writer takes a full batch where one waits
+pace that leaves room for others (`commit_pacing.py`). A second writer takes a full batch where one
+waits
 while the first is at work (`helper.py`).
 """
 
@@ -15,11 +16,11 @@ import psycopg
 import structlog
 
 from services.ingest import metrics, rehearsal, service, store, traced
-from services.ingest.core import DeadLetter, Judged
+from services.ingest.batch_size import AdaptiveBatchSize
+from services.ingest.commit_pacing import CommitPacing
+from services.ingest.core import DeadLetter, Validated
 from services.ingest.deferred import ALONE_MAX, Keeping, Letters
 from services.ingest.inbox import ChannelGone, Inbox, InHand
-from services.ingest.pace import Pace
-from services.ingest.portion import Portion
 from services.ingest.retrier import Retrier
 from services.ingest.turns import NotYet
 from shared import postgres, retry, table_checks, tracing, worker
@@ -49,7 +50,7 @@ class Writer:
         self,
         connect: Connect,
         intake: service.Intake,
-        pace: Pace,
+        pace: CommitPacing,
         health: Health,
         stop: threading.Event,
     ) -> None:
@@ -66,7 +67,7 @@ class Writer:
         self._served = threading.Event()
         self.in_hand: InHand | None = None
         self.pace = pace
-        self._portion = Portion(intake.batch_max)
+        self._batch_size = AdaptiveBatchSize(intake.batch_max)
         self._retrier = Retrier(intake, health)
         self._took_s = 0.0
         self._alone = (0, 0)
@@ -131,12 +132,12 @@ class Writer:
 
     def is_quick(self) -> bool:
         """Say whether a full batch is stored at once, and before another one loses patience."""
-        return self._portion.size == self.intake.batch_max and self._took_s < TURN_WAIT_S
+        return self._batch_size.size == self.intake.batch_max and self._took_s < TURN_WAIT_S
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Make ready for one life of `conn`."""
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
+    def store(self, conn: psycopg.Connection, messages: Sequence[Validated]) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`; `NotYet` or `ChannelGone` in place of a commit."""
         keeping = Keeping(self._bury, self._letters())
         return service.store_batch(conn, messages, self.intake, self._in_commit, keeping)
@@ -171,7 +172,7 @@ class Writer:
 
     def _settle(self, conn: psycopg.Connection, in_hand: InHand) -> None:
         batch = in_hand.batch
-        part = batch.messages[: self._portion.size]
+        part = batch.messages[: self._batch_size.size]
         try:
             in_hand.check_channel()
             if batch.shares:
@@ -179,7 +180,7 @@ class Writer:
             started = time.monotonic()
             self.pace.begin()
             try:
-                with self._portion.storing(len(part)):
+                with self._batch_size.storing(len(part)):
                     outcome = (self._trace if tracing.on() else self.store)(conn, part)
             finally:
                 ended = time.monotonic()
@@ -187,7 +188,7 @@ class Writer:
         except ChannelGone:
             in_hand.inbox.pending.let_go(batch, len(part))
         except TooMuch as error:
-            if len(part) == 1 and self._is_in_vain(part[0].message.tag):
+            if len(part) == 1 and self._is_in_vain(part[0].delivery.tag):
                 in_hand.stored(1, part, error.detail)  # what is behind it has its turn
             raise
         else:
@@ -197,7 +198,7 @@ class Writer:
                 self.pace.rest()
             metrics.stored(
                 outcome,
-                redelivered=sum(one.message.redelivered for one in part),
+                redelivered=sum(one.delivery.redelivered for one in part),
                 commit_s=self._took_s,
                 latency_s=ended - batch.oldest_at,
             )
@@ -207,7 +208,7 @@ class Writer:
         self._alone = (tag, times + 1 if tag == last else 1)
         return self.letters is Letters.MAY and self._alone[1] >= ALONE_MAX
 
-    def _trace(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
+    def _trace(self, conn: psycopg.Connection, messages: Sequence[Validated]) -> service.Outcome:
         with tracing.span("store batch", {"messages": len(messages)}) as span:
             tracing.link(span, map(traced.traceparent, messages))
             return self.store(conn, messages)

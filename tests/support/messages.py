@@ -69,15 +69,15 @@ def body(provider_id: int = 1, value: int = 600) -> bytes:
 
 def received(
     text: bytes, identity: object = None, *, tag: int = 1, headers: object = None, spare: str = ""
-) -> core.Received:
+) -> core.Delivery:
     """Return a delivery; without `identity` it has the spare one `spare-<tag>`, as if random."""
     properties = FakeProperties(identity, headers)
-    return core.Received(tag, False, properties, text, spare or f"spare-{tag}")  # noqa: FBT003
+    return core.Delivery(tag, False, properties, text, spare or f"spare-{tag}")  # noqa: FBT003
 
 
-def judged(text: bytes, identity: object = None, *, tag: int = 1) -> core.Judged:
+def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Validated:
     """Return a delivery as the receiver hands it to the writer."""
-    return core.judge(received(text, identity, tag=tag), Limits(BODY_MAX), "property")
+    return core.validate(received(text, identity, tag=tag), Limits(BODY_MAX), "property")
 
 
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
@@ -87,12 +87,12 @@ def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Int
 
 
 def store_batch(
-    conn: psycopg.Connection, batch: Sequence[core.Received], *, source: str = "property"
+    conn: psycopg.Connection, batch: Sequence[core.Delivery], *, source: str = "property"
 ) -> service.Outcome:
     """Store a batch as the writer does."""
     taken = intake(conn, source=source)
-    judged = [core.judge(one, taken.limits, taken.identity_source) for one in batch]
-    return service.store_batch(conn, judged, taken)
+    validated = [core.validate(one, taken.limits, taken.identity_source) for one in batch]
+    return service.store_batch(conn, validated, taken)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import psycopg
 
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.helper import Helper
-from services.ingest.pace import Pace
 from services.ingest.writer import Writer
 from shared import postgres
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
-from tests.support.messages import FakeInbox, body, judged, rows
+from tests.support.messages import FakeInbox, body, rows, validated
 
 MANY = 10
 """A full batch."""
@@ -40,7 +40,7 @@ class Pair:
         self.backends: list[int] = []
         self.inbox = FakeInbox()
         self.health = Health()
-        self.first = Writer(self.connect, intake, Pace(60), self.health, threading.Event())
+        self.first = Writer(self.connect, intake, CommitPacing(60), self.health, threading.Event())
         self.helper = Helper(self.first)
         self._tag = 0
 
@@ -68,7 +68,7 @@ class Pair:
         for place, text in enumerate(texts):
             self._tag += 1
             identity = (identities or {}).get(place, f"m{self._tag}")
-            self.inbox.pending.add(judged(text, identity, tag=self._tag))
+            self.inbox.pending.add(validated(text, identity, tag=self._tag))
         self.inbox.pending.announce()
 
     def both_at_work(self) -> bool:

@@ -32,7 +32,7 @@ def ours(dsn: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def batch_of(size: int) -> list[core.Received]:
+def batch_of(size: int) -> list[core.Delivery]:
     """Return messages of values 1 to `size`."""
     return [received(body(1, value), tag=value) for value in range(1, size + 1)]
 

@@ -8,13 +8,13 @@ import psycopg
 import pytest
 
 from services.ingest import service
-from services.ingest.core import Judged
-from services.ingest.pace import Pace
+from services.ingest.commit_pacing import CommitPacing
+from services.ingest.core import Validated
 from services.ingest.writer import Writer
 from shared.health import Health
 from tests.support import messages, roles
 from tests.support.eventually import eventually
-from tests.support.messages import FakeInbox, body, counted, dead_letters, judged, rows, truth
+from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
 from tests.support.programs import Program
 
 PATIENCE_S = 40.0
@@ -152,7 +152,7 @@ def test_whatever_state_a_trigger_raises_for_one_message_it_alone_is_refused(
 class Faulty(Writer):
     """Has a bug."""
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Judged]) -> service.Outcome:
+    def store(self, conn: psycopg.Connection, messages: Sequence[Validated]) -> service.Outcome:
         raise ZeroDivisionError
 
 
@@ -160,10 +160,14 @@ def test_a_writer_that_ends_by_a_bug_is_unhealthy_at_once_and_holds_up_no_stop(
     dsn: str, conn: psycopg.Connection
 ) -> None:
     inbox, health, stop = FakeInbox(), Health(), threading.Event()
-    inbox.pending.add(judged(body(), tag=1))
+    inbox.pending.add(validated(body(), tag=1))
     inbox.pending.announce()
     faulty = Faulty(
-        lambda: messages.ingest_connection(dsn), messages.intake(conn), Pace(60), health, stop
+        lambda: messages.ingest_connection(dsn),
+        messages.intake(conn),
+        CommitPacing(60),
+        health,
+        stop,
     )
 
     def run() -> None:

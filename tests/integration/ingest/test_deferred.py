@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from services.ingest import deferred
-from services.ingest.pace import Pace
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
-from tests.support.messages import FakeInbox, body, counted, dead_letters, judged, rows, truth
+from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
 
 FULL = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)
@@ -44,7 +44,7 @@ class At:
         self.inbox, self.health, self.tag = FakeInbox(), Health(), 0
         unused = partial(pytest.fail, "the test brings its own connection")
         stop = threading.Event()
-        self.writer = Writer(unused, messages.intake(conn), Pace(60), self.health, stop)
+        self.writer = Writer(unused, messages.intake(conn), CommitPacing(60), self.health, stop)
         self.writer.serve(self.inbox)
         self.dsn = dsn
 
@@ -53,7 +53,7 @@ class At:
         first = self.tag + 1
         for text in texts:
             self.tag += 1
-            self.inbox.pending.add(judged(text, tag=self.tag))
+            self.inbox.pending.add(validated(text, tag=self.tag))
         self.inbox.pending.announce()
         return list(range(first, self.tag + 1))
 

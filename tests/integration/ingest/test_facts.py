@@ -36,7 +36,7 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
     intake = messages.intake(ours)
     texts = [body(1, BIG), body(1, 1), body(1, 2**70)]
     batch = [
-        core.judge(received(text, f"m{tag}", tag=tag), intake.limits, intake.identity_source)
+        core.validate(received(text, f"m{tag}", tag=tag), intake.limits, intake.identity_source)
         for tag, text in enumerate(texts)
     ]
     assert service.store_batch(ours, batch[:1], intake).dead == {"out_of_range": 1}
@@ -60,7 +60,7 @@ def test_a_trigger_that_was_added_meanwhile_makes_no_conflict_of_a_message_and_i
     intake = messages.intake(ours)
 
     def store(value: int, identity: str) -> tuple[int, int]:
-        one = core.judge(received(body(1, value), identity), intake.limits, "property")
+        one = core.validate(received(body(1, value), identity), intake.limits, "property")
         outcome = service.store_batch(ours, [one], intake)
         return outcome.inserted, outcome.duplicates
 

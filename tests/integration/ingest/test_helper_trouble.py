@@ -163,6 +163,6 @@ def test_in_trouble_one_batch_at_a_time_is_in_hand(dsn: str, conn: psycopg.Conne
     pending.turns.give_back(older)
     taken = pair.first.take()
     assert taken
-    assert (taken.batch.messages[0].message.tag, pair.helper.take()) == (1, None)
+    assert (taken.batch.messages[0].delivery.tag, pair.helper.take()) == (1, None)
     pending.stored(taken.batch, MANY, pair.inbox.settled)
     assert pair.helper.take(), "the trouble is over"

@@ -54,11 +54,11 @@ def ours(dsn: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def once(value: int = 600, identity: str = "m1") -> core.Received:
+def once(value: int = 600, identity: str = "m1") -> core.Delivery:
     return received(body(1, value), identity)
 
 
-def again(value: int = 600, identity: str = "m1") -> core.Received:
+def again(value: int = 600, identity: str = "m1") -> core.Delivery:
     return once(value, identity)._replace(redelivered=True)
 
 

@@ -7,14 +7,14 @@ from functools import partial
 import psycopg
 import pytest
 
-from services.ingest.pace import Pace
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.promoter import Promoter
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
-from tests.support.messages import FakeInbox, body, counted, dead_letters, judged, rows, truth
+from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
 
 SLOW = """
 CREATE FUNCTION their_audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -37,12 +37,14 @@ def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
 ) -> None:
     inbox = FakeInbox()
     for number in range(1, MESSAGES + 1):
-        inbox.pending.add(judged(body(1, number), tag=number))
+        inbox.pending.add(validated(body(1, number), tag=number))
     inbox.pending.announce()
     with messages.ingest_connection(dsn) as ours:
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
-        writer = Writer(unused, messages.intake(ours), Pace(60), Health(), threading.Event())
+        writer = Writer(
+            unused, messages.intake(ours), CommitPacing(60), Health(), threading.Event()
+        )
         writer.serve(inbox)
         for _ in range(3 * MESSAGES):
             with contextlib.suppress(Unavailable):

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from services.ingest import metrics
-from services.ingest.pace import COMMIT_EVERY_S, QUIET_AFTER_S, Pace
+from services.ingest.commit_pacing import COMMIT_EVERY_S, QUIET_AFTER_S, CommitPacing
 from services.ingest.service import store_batch
 from services.ingest.writer import Writer
 from shared.errors import StatementFailed, Unavailable
@@ -21,9 +21,9 @@ from tests.support.messages import (
     body,
     counted,
     dead_letters,
-    judged,
     rows,
     truth,
+    validated,
 )
 
 
@@ -59,7 +59,7 @@ def writer(
     """Return a writer of which the test is the thread."""
     unused = partial(pytest.fail, "the test brings its own connection")
     found = Writer(
-        unused, messages.intake(ours), Pace(60, clock), Health(), stop or threading.Event()
+        unused, messages.intake(ours), CommitPacing(60, clock), Health(), stop or threading.Event()
     )
     found.serve(inbox)
     return found
@@ -71,8 +71,8 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
     before = metrics.DUPLICATES._value.get()  # noqa: SLF001 - there is no public reading
     for _ in range(2):  # an inbox whose channel died with its acknowledgements
         inbox = FakeInbox()
-        inbox.pending.add(judged(body(1, 600), "m1", tag=1))
-        inbox.pending.add(judged(b"{", "m2", tag=2))
+        inbox.pending.add(validated(body(1, 600), "m1", tag=1))
+        inbox.pending.add(validated(b"{", "m2", tag=2))
         writer(ours, inbox).run_once(ours)
         assert inbox.acknowledged == [2]
     assert metrics.DUPLICATES._value.get() == before + 1  # noqa: SLF001
@@ -85,14 +85,14 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     ours: psycopg.Connection,
 ) -> None:
     inbox = FakeInbox()
-    inbox.pending.add(judged(body(1, 1), tag=1))
+    inbox.pending.add(validated(body(1, 1), tag=1))
     ours_writer = writer(ours, inbox)
     messages.refuse_rows(ours, "25006")
     for number in (1, 2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)
         assert (ours_writer.in_hand, inbox.pending.in_hand()) == (None, number)
-        inbox.pending.add(judged(body(1, 2), tag=2))
+        inbox.pending.add(validated(body(1, 2), tag=2))
     assert inbox.acknowledged == []
     messages.refuse_no_more(ours)
     ours_writer.run_once(ours)
@@ -106,7 +106,7 @@ def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
     ours_writer.run_once(ours)
     assert stop.asked == [], "whatever comes then is to wait, too"
     for number in (1, 2):
-        inbox.pending.add(judged(body(1, number), tag=number))
+        inbox.pending.add(validated(body(1, number), tag=number))
         ours_writer.run_once(ours)
     around, later = stop.asked
     assert around == pytest.approx(QUIET_AFTER_S)
@@ -117,7 +117,7 @@ def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
 def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
     ours: psycopg.Connection,
 ) -> None:
-    batch = [judged(body(1, 1), "m1"), judged(b"{", "m2")]
+    batch = [validated(body(1, 1), "m1"), validated(b"{", "m2")]
     # `in_commit` has the last word, after all was written.
     with pytest.raises(pytest.fail.Exception):
         store_batch(ours, batch, messages.intake(ours), in_commit=partial(pytest.fail, "no"))
@@ -133,7 +133,7 @@ def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
     ours: psycopg.Connection,
 ) -> None:
     inbox = FakeInbox()
-    inbox.pending.add(judged(body(1, 1), tag=1))
+    inbox.pending.add(validated(body(1, 1), tag=1))
     inbox.pending.open = False
     writer(ours, inbox).run_once(ours)
     assert (inbox.acknowledged, rows(ours)) == ([], [])

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from services.ingest import core, waiting
 from services.ingest.body import Limits
-from services.ingest.pace import Pace
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
 from services.syncer import traced
 from shared import tracing
@@ -156,14 +156,14 @@ def test_a_batch_is_a_span_that_links_to_its_messages(
         writer = Writer(
             lambda: messages.ingest_connection(dsn),
             messages.intake(ours),
-            Pace(60),
+            CommitPacing(60),
             Health(),
             threading.Event(),
         )
         inbox = messages.FakeInbox()
         for tag, headers in enumerate([{"traceparent": traceparent(7)}, None], start=1):
             message = received(body(1, tag), tag=tag, headers=headers)
-            inbox.pending.add(core.judge(message, Limits(1000), "property"))
+            inbox.pending.add(core.validate(message, Limits(1000), "property"))
         writer.serve(inbox)
         writer.run_once(ours)
     (span,) = spans.get_finished_spans()

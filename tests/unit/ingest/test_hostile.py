@@ -12,7 +12,7 @@ from pika import frame, spec
 from services.ingest import body as bodies
 from services.ingest import properties
 from services.ingest.body import Limits
-from services.ingest.core import DeadLetter, Judged, Received, judge
+from services.ingest.core import DeadLetter, Delivery, Validated, validate
 from shared.amqp.content import Garbled, Properties
 from shared.amqp.deliveries import Deliveries
 from tests.support import hostile, oracle, tables
@@ -25,15 +25,15 @@ CHANNEL = 1
 FRAME_MAX = 131_072
 
 
-def judged(message: Message, delivered: Properties | None = None) -> Judged:
+def validated(message: Message, delivered: Properties | None = None) -> Validated:
     found = Properties(message.encoded) if delivered is None else delivered
-    received = Received(1, False, found, message.text, "spare")  # noqa: FBT003
-    return judge(received, LIMITS, "property")
+    received = Delivery(1, False, found, message.text, "spare")  # noqa: FBT003
+    return validate(received, LIMITS, "property")
 
 
 def found(message: Message, delivered: Properties | None = None) -> tuple[str, oracle.Verdict]:
     """Return the identity and the verdict of the code under test."""
-    one = judged(message, delivered)
+    one = validated(message, delivered)
     if isinstance(one, DeadLetter):
         return one.identity, one.reason
     return one.identity, (one.provider_id, one.value)
@@ -94,7 +94,7 @@ def test_properties_damaged_at_random_are_read_or_garbled_and_always_kept(seed: 
         properties.encode(damaged.all())
         with contextlib.suppress(Garbled):
             _ = damaged.headers, damaged.message_id
-        judged(message, damaged)
+        validated(message, damaged)
 
 
 def test_how_deep_a_body_may_be_does_not_depend_on_how_deep_its_reader_is() -> None:

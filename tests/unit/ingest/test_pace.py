@@ -2,7 +2,12 @@
 
 import pytest
 
-from services.ingest.pace import COMMIT_EVERY_S, QUIET_AFTER_S, QUIET_BEFORE_S, Pace
+from services.ingest.commit_pacing import (
+    COMMIT_EVERY_S,
+    QUIET_AFTER_S,
+    QUIET_BEFORE_S,
+    CommitPacing,
+)
 
 MIDNIGHT = 1_764_288_000
 
@@ -24,16 +29,16 @@ MIDNIGHT = 1_764_288_000
 def test_around_a_boundary_it_waits_until_the_tick_is_done(
     interval_s: int, after_s: float, wait_s: float, *, full: bool
 ) -> None:
-    pace = Pace(interval_s, clock=lambda: MIDNIGHT + after_s)
+    pace = CommitPacing(interval_s, clock=lambda: MIDNIGHT + after_s)
     assert pace.wait_s(full=full) == pytest.approx(wait_s, abs=1e-6)
 
 
 def test_within_an_interval_of_a_minute_seconds_are_no_boundaries() -> None:
-    assert Pace(60, clock=lambda: MIDNIGHT + 1.0).wait_s(full=False) == 0
+    assert CommitPacing(60, clock=lambda: MIDNIGHT + 1.0).wait_s(full=False) == 0
 
 
 def test_commits_begin_apart_unless_a_batch_is_full() -> None:
-    pace = Pace(60, clock=lambda: MIDNIGHT + 30.0)
+    pace = CommitPacing(60, clock=lambda: MIDNIGHT + 30.0)
     assert pace.wait_s(full=False) == 0
     pace.begin()
     assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S
@@ -41,7 +46,7 @@ def test_commits_begin_apart_unless_a_batch_is_full() -> None:
 
 
 def test_a_wait_that_would_end_in_the_quiet_lasts_until_its_end() -> None:
-    pace = Pace(60, clock=lambda: MIDNIGHT - QUIET_BEFORE_S - COMMIT_EVERY_S / 4)
+    pace = CommitPacing(60, clock=lambda: MIDNIGHT - QUIET_BEFORE_S - COMMIT_EVERY_S / 4)
     assert pace.wait_s(full=False) == 0
     pace.begin()
     whole = COMMIT_EVERY_S / 4 + QUIET_BEFORE_S + QUIET_AFTER_S
@@ -50,6 +55,6 @@ def test_a_wait_that_would_end_in_the_quiet_lasts_until_its_end() -> None:
 
 
 def test_a_wait_that_ends_after_the_quiet_is_no_longer_for_it() -> None:
-    pace = Pace(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
+    pace = CommitPacing(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
     pace.begin()
     assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S

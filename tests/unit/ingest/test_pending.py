@@ -5,17 +5,17 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core import Judged
+from services.ingest.core import Validated
 from services.ingest.pending import BYTES_MAX, Pending
 from services.ingest.turns import Batch
-from tests.support.messages import judged
+from tests.support.messages import validated
 
-SMALL = judged(b"x")
-HALF = judged(b"x" * (BYTES_MAX // 2))
+SMALL = validated(b"x")
+HALF = validated(b"x" * (BYTES_MAX // 2))
 
 
 def tags(batch: Batch) -> list[int]:
-    return [message.message.tag for message in batch.messages]
+    return [message.delivery.tag for message in batch.messages]
 
 
 def one_taken(pending: Pending, most: int = 10) -> Batch:
@@ -24,7 +24,7 @@ def one_taken(pending: Pending, most: int = 10) -> Batch:
     return batch
 
 
-def added(pending: Pending, *messages: Judged) -> None:
+def added(pending: Pending, *messages: Validated) -> None:
     """Add and announce, as one poll does."""
     for message in messages:
         pending.add(message)
@@ -37,7 +37,7 @@ def test_messages_come_out_in_the_order_in_which_they_came_and_at_most_so_many(
 ) -> None:
     pending, tag, taken = Pending(), 0, []
     for size in polls:
-        added(pending, *(judged(b"", tag=number) for number in range(tag + 1, tag + size + 1)))
+        added(pending, *(validated(b"", tag=number) for number in range(tag + 1, tag + size + 1)))
         tag += size
         if batch := pending.take(most):
             assert len(batch.messages) <= most
@@ -51,7 +51,7 @@ def test_there_is_no_room_while_too_many_bytes_are_in_hand_even_after_they_were_
     pending = Pending()
     added(pending, HALF, HALF)
     assert pending.wait_for_room(0)
-    added(pending, judged(b"x"))
+    added(pending, validated(b"x"))
     assert not pending.wait_for_room(0)
     batch = one_taken(pending)
     assert not pending.wait_for_room(0)
@@ -117,9 +117,9 @@ def test_whoever_waits_for_many_is_not_woken_by_a_few() -> None:
 
 def test_what_was_given_back_comes_first_and_with_it_what_came_since() -> None:
     pending = Pending()
-    added(pending, *(judged(b"", tag=tag) for tag in range(1, 5)))
+    added(pending, *(validated(b"", tag=tag) for tag in range(1, 5)))
     oldest, younger = one_taken(pending, 1), one_taken(pending, 2)
-    added(pending, judged(b"", tag=5))
+    added(pending, validated(b"", tag=5))
     pending.turns.give_back(oldest)
     oldest = one_taken(pending, 10)
     assert tags(oldest) == [1], "not what comes behind the other one in hand"

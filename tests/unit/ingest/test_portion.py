@@ -2,61 +2,63 @@
 
 import pytest
 
-from services.ingest.portion import Portion
+from services.ingest.batch_size import AdaptiveBatchSize
 from shared.errors import TooMuch, TooSlow, Unavailable
 
 LIMIT_S = 30.0
 
 
-def converge(portion: Portion, *, each_s: float, rounds: int) -> list[tuple[int, bool]]:
+def converge(
+    batch_size: AdaptiveBatchSize, *, each_s: float, rounds: int
+) -> list[tuple[int, bool]]:
     """Store again and again with a server of `each_s` per message; sizes, and which were stored."""
     tried = []
     for _ in range(rounds):
-        size = portion.size
+        size = batch_size.size
         stored = size * each_s < LIMIT_S
         if stored:
-            portion.stored(size * each_s)
+            batch_size.stored(size * each_s)
         else:
-            portion.cut(size, LIMIT_S)
+            batch_size.cut(size, LIMIT_S)
         tried.append((size, stored))
     return tried
 
 
 def test_it_is_halved_until_there_is_time_and_then_no_more_time_is_wasted() -> None:
-    tried = converge(Portion(4000), each_s=0.1, rounds=50)
+    tried = converge(AdaptiveBatchSize(4000), each_s=0.1, rounds=50)
     assert [size for size, stored in tried if not stored] == [4000, 2000, 1000, 500]
     assert {size for size, stored in tried if stored} == {250}
 
 
 def test_it_grows_to_all_once_the_server_is_quick_again() -> None:
-    portion = Portion(4000)
-    converge(portion, each_s=7.0, rounds=12)
-    assert portion.size <= 4
-    tried = converge(portion, each_s=0.0001, rounds=15)
+    batch_size = AdaptiveBatchSize(4000)
+    converge(batch_size, each_s=7.0, rounds=12)
+    assert batch_size.size <= 4
+    tried = converge(batch_size, each_s=0.0001, rounds=15)
     assert all(stored for _, stored in tried)
-    assert portion.size == 4000
+    assert batch_size.size == 4000
 
 
 def test_one_alone_is_tried_for_ever() -> None:
-    tried = converge(Portion(8), each_s=100.0, rounds=10)
+    tried = converge(AdaptiveBatchSize(8), each_s=100.0, rounds=10)
     assert [size for size, _ in tried[:4]] == [8, 4, 2, 1]
     assert set(tried[4:]) == {(1, False)}
 
 
 def test_what_fails_at_once_for_being_too_much_is_no_measure_of_time() -> None:
-    portion = Portion(8)
-    with pytest.raises(TooMuch), portion.storing(8):
+    batch_size = AdaptiveBatchSize(8)
+    with pytest.raises(TooMuch), batch_size.storing(8):
         raise TooMuch("postgres", "53200: out of memory")
-    assert portion.size == 4
-    portion.stored(0.5)
-    assert portion.size == 8
+    assert batch_size.size == 4
+    batch_size.stored(0.5)
+    assert batch_size.size == 8
 
 
 def test_trouble_of_another_kind_puts_others_beside_what_was_alone() -> None:
-    portion = Portion(8)
-    with pytest.raises(TooSlow), portion.storing(2):
+    batch_size = AdaptiveBatchSize(8)
+    with pytest.raises(TooSlow), batch_size.storing(2):
         raise TooSlow("postgres", "57014")
-    assert portion.size == 1
-    with pytest.raises(Unavailable), portion.storing(1):
+    assert batch_size.size == 1
+    with pytest.raises(Unavailable), batch_size.storing(1):
         raise Unavailable("postgres", "refuses every row alike")
-    assert portion.size == 2
+    assert batch_size.size == 2

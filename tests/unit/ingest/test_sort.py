@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.body import Limits
-from services.ingest.core import DeadLetter, Sorted, bisect, judge, sort
+from services.ingest.core import DeadLetter, PartitionedBatch, bisect, partition, validate
 from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
 
 LIMITS = Limits(BODY_MAX)
 
 
-def sorted_by_property(*messages: tuple[bytes, str | None]) -> Sorted:
+def sorted_by_property(*messages: tuple[bytes, str | None]) -> PartitionedBatch:
     """Sort messages given as body and identity, with tags from 1."""
     batch = [received(text, identity, tag=tag) for tag, (text, identity) in enumerate(messages, 1)]
-    return sort([judge(one, LIMITS, "property") for one in batch])
+    return partition([validate(one, LIMITS, "property") for one in batch])
 
 
 def test_transactions_keep_their_order_and_dead_letters_their_reasons() -> None:
@@ -32,7 +32,7 @@ def test_transactions_keep_their_order_and_dead_letters_their_reasons() -> None:
 def test_the_same_identity_with_the_same_content_is_a_repetition() -> None:
     again = b'{"value": 600, "id": 1, "note": "written otherwise"}'
     found = sorted_by_property((body(), "m1"), (again, "m1"), (body(), "m1"))
-    assert [one.message.tag for one in found.transactions] == [1]
+    assert [one.delivery.tag for one in found.transactions] == [1]
     assert found.repeated == 2
     assert not found.dead
 
@@ -40,7 +40,7 @@ def test_the_same_identity_with_the_same_content_is_a_repetition() -> None:
 def test_the_same_identity_with_other_content_is_left_for_the_database_to_decide() -> None:
     found = sorted_by_property((body(1, 600), "m1"), (body(1, 601), "m1"), (body(2, 600), "m1"))
     assert [one.value for one in found.transactions] == [600]
-    assert [rival.message.body for rival in found.rivals] == [body(1, 601), body(2, 600)]
+    assert [rival.delivery.body for rival in found.conflicting] == [body(1, 601), body(2, 600)]
     assert not found.dead
 
 
@@ -57,7 +57,7 @@ def test_an_unfit_body_keeps_the_identity_by_which_its_redelivery_is_known() -> 
 
 def test_an_unfit_body_that_can_be_read_keeps_the_identity_in_its_own_field() -> None:
     text = b'{"id": 1, "value": "600", "txn": "m1"}'
-    found = judge(received(text), LIMITS, "field:txn")
+    found = validate(received(text), LIMITS, "field:txn")
     assert isinstance(found, DeadLetter)
     assert (found.reason, found.identity) == ("wrong_type", "m1")
 
@@ -77,7 +77,7 @@ def test_a_bad_identity_is_not_kept() -> None:
 )
 def test_every_message_is_accounted_for_once(batch: list[tuple[bytes, str | None]]) -> None:
     found = sorted_by_property(*batch)
-    sorted_out = [*found.transactions, *found.rivals, *found.dead]
+    sorted_out = [*found.transactions, *found.conflicting, *found.dead]
     assert len(sorted_out) + found.repeated == len(batch)
     identities = [one.identity for one in found.transactions]
     assert len(set(identities)) == len(identities)

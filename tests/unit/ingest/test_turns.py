@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.ingest.pending import Pending
 from services.ingest.turns import Batch, NotYet
-from tests.support.messages import judged
+from tests.support.messages import validated
 
 MESSAGES = 30
 IN_HAND = 3
@@ -27,7 +27,7 @@ class Channel:
 
     def receive(self, count: int) -> None:
         for tag in range(1, count + 1):
-            self.pending.add(judged(b"", f"m{tag}", tag=tag))
+            self.pending.add(validated(b"", f"m{tag}", tag=tag))
         self.pending.announce()
 
     def take(self, most: int) -> None:
@@ -43,7 +43,7 @@ class Channel:
             self.give_back(batch)
             return
         part = batch.messages[:count]
-        self.stored += [one.message.tag for one in part]
+        self.stored += [one.delivery.tag for one in part]
         self.pending.stored(batch, len(part), self.acknowledged.append)
         if not batch.messages:
             self.in_hand.remove(batch)
@@ -157,7 +157,7 @@ def test_there_is_trouble_from_giving_back_to_storing(channel: Channel) -> None:
 def test_only_a_batch_with_an_identity_of_another_one_shares() -> None:
     pending = Pending()
     for tag, identity in enumerate(["a", "b", "c", "a", "d", "c"], start=1):
-        pending.add(judged(b"{", identity, tag=tag))  # unfit: what counts is the identity
+        pending.add(validated(b"{", identity, tag=tag))  # unfit: what counts is the identity
     shares = []
     for _ in range(3):
         batch = pending.take(2)

@@ -19,7 +19,7 @@ ROOM = 1 / 3
 log = structlog.get_logger()
 
 
-class Portion:
+class AdaptiveBatchSize:
     """`size` is how many to store now: from 1 to `most`."""
 
     def __init__(self, most: int) -> None:

@@ -46,7 +46,7 @@ SELECT b.message_id
 """
 
 
-class Returned(Exception):
+class AlreadyProcessed(Exception):
     """Messages came again that had been settled and have no row: they must not have one again."""
 
     def __init__(self, identities: set[str]) -> None:
@@ -61,16 +61,16 @@ def note(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
         conn.execute(NOTE, store.arrays(stored))
 
 
-def refuse_returned(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
+def refuse_processed(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
     """Look at messages that came again and were just stored: after the statement that did it.
 
     It waited for whoever was deleting their rows, so that the note of that is seen now.
 
-    Raises `Returned` for those whose row was deleted by hand, or that are a dead letter.
+    Raises `AlreadyProcessed` for those whose row was deleted by hand, or that are a dead letter.
     """
     if not stored:
         return
-    bodies = [one.message.body for one in stored]
+    bodies = [one.delivery.body for one in stored]
     settled = conn.execute(SELECT_SETTLED, {**store.arrays(stored), "bodies": bodies}).fetchall()
     if settled:
-        raise Returned({identity for (identity,) in settled})
+        raise AlreadyProcessed({identity for (identity,) in settled})

@@ -32,7 +32,7 @@ and to see a deadlock takes Postgres a second each time.
 log = structlog.get_logger()
 
 
-class Pace:
+class CommitPacing:
     """How long to wait before a commit begins, and whether two writers may."""
 
     def __init__(self, tick_interval_s: int, clock: Callable[[], float] = time.time) -> None:
