@@ -22,7 +22,7 @@ from bench.ingest_speed import compare
 from bench.programs import ingest
 from bench.result import Plan, Progress, Result
 from services.ingest import core, service, store
-from shared.amqp.content import Properties
+from shared.amqp.properties import Properties
 
 QUESTION = "speed with unfit messages, statements of a bisection"
 BODY_MAX = 65536

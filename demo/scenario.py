@@ -44,7 +44,7 @@ def run(screen: Screen) -> None:
 
 
 def start(screen: Screen, configuration: stack.Configuration) -> list[stack.Container]:
-    """Bring the stack up and return its containers, all well. Raises `DemoFailed`."""
+    """Bring the stack up and return its containers, all healthy. Raises `DemoFailed`."""
     published = list(configuration.published())
     ours = {port for one in stack.containers() for port in one.ports.values()}
     ports.check(published, ours)

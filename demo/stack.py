@@ -42,7 +42,7 @@ class Container:
 
     @property
     def unready(self) -> bool:
-        """Whether others may be waiting for it: at work, but not well or done."""
+        """Whether others may be waiting for it: at work, but not healthy or done."""
         return self.state in ("starting", "running")
 
 

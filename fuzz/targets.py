@@ -14,8 +14,8 @@ import pika
 
 from services.ingest import properties
 from services.ingest.body import Limits, Unfit, decode
-from shared.amqp.content import Garbled, Properties
-from shared.amqp.deliveries import Deliveries
+from shared.amqp.delivery_parser import DeliveryParser
+from shared.amqp.properties import MalformedProperties, Properties
 from shared.errors import Unavailable
 from tests.support import hostile, oracle
 
@@ -53,9 +53,9 @@ def content(data: bytes) -> None:
     kept = properties.encode(found.all())
     assert isinstance(json.loads(kept, parse_constant=_refuse), dict)
     assert "\\u0000" not in kept.replace("\\\\", ""), "jsonb takes no NUL"
-    with contextlib.suppress(Garbled):
+    with contextlib.suppress(MalformedProperties):
         _ = found.message_id
-    with contextlib.suppress(Garbled):
+    with contextlib.suppress(MalformedProperties):
         _ = found.headers  # pika reads on where a table ends in the middle of an entry
         _same_as_pika(found.message_id, data)
 
@@ -99,7 +99,7 @@ class Taken:
 def seen(parts: Iterable[bytes]) -> Seen:
     """Return the messages, all else, and whether the connection was ended for what it said."""
     taken = Taken()
-    deliveries = Deliveries(taken.rest.extend)
+    deliveries = DeliveryParser(taken.rest.extend)
     deliveries.take(CHANNEL, taken.message)
     try:
         for part in parts:

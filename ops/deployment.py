@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, Secret, StringConstraints
 
 from services.syncer.core import Unanswerable
 from shared import addresses, postgres, settings
-from shared.amqp.deliveries import BODY_KEPT_MAX
+from shared.amqp.delivery_parser import BODY_KEPT_MAX
 from shared.errors import Refusal
 
 OURS = frozenset({"ingest", "ticker", "syncer"})

@@ -50,7 +50,7 @@ class Denied(Unavailable):
 
 
 class Busy(TooMuch):
-    """The server is well, and somebody else has what is needed: a lock, most likely."""
+    """The server is healthy, and somebody else has what is needed: a lock, most likely."""
 
     state = "is busy"
 

@@ -1,7 +1,7 @@
 """Health bound to progress, served with the metrics on one port.
 
-A part of a service is well while it reports progress often enough; nothing is well only because
-the process is alive. `python -m shared.probe` asks the service beside it (for health checks).
+A part of a service is healthy while it reports progress often enough, not because the process is
+alive. `python -m shared.probe` asks the service beside it (for health checks).
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from shared.metrics import HEALTHY
 
 STOP_POLL_S = 0.05
 START = "start"
-"""The part that is unwell until the service has said what it lacks, its first words."""
+"""The part that is unhealthy until the service has said what it lacks, its first words."""
 
 Problems = dict[str, str]
 
@@ -40,7 +40,7 @@ class Health:
         self._reasons: dict[str, str] = {}
 
     def expect(self, part: str, *, within_s: float) -> None:
-        """From now on `part` is unwell when it makes no progress for `within_s` seconds."""
+        """From now on `part` is unhealthy when it makes no progress for `within_s` seconds."""
         with self._lock:
             self._limits_s[part] = within_s
             self._progress.setdefault(part, self._clock())
@@ -76,7 +76,7 @@ class Health:
             raise
 
     def problems(self) -> Problems:
-        """Return what is wrong now, by part; empty when all is well."""
+        """Return what is wrong now, by part; empty when everything is healthy."""
         with self._lock:
             now = self._clock()
             late = {

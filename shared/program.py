@@ -53,7 +53,7 @@ class Program(Generic[S]):
     def _serve(self, chosen: S) -> int:
         stop = stop_on_signals()
         state = health.Health()
-        state.problem(health.START, "not begun yet")  # or who asks now is told that all is well
+        state.problem(health.START, "not begun yet")  # else /healthz would say 200 now
         with health.serving(state, chosen.metrics_host, chosen.metrics_port) as port:
             log.info("started", port=port)
             try:

@@ -49,12 +49,12 @@ def _pause_s(state: tenacity.RetryCallState) -> float:
     return _backoff(state)
 
 
-def living(stop: threading.Event, live: Callable[[], None]) -> None:
+def run_with_reconnect(stop: threading.Event, live: Callable[[], None]) -> None:
     """Call `live` again and again until `stop`: each call is one life of a set of connections.
 
     `live` raises `Unavailable` while it is being set up, and that is retried with growing pauses;
-    once it works it ends by returning (having called `lost`), and the next life starts afresh.
-    What was in hand is redelivered or read again by the next life.
+    once it works it ends by returning (having called `report_lost`), and the next life starts
+    afresh. What was in hand is redelivered or read again by the next life.
     """
     while not stop.is_set():
         for attempt in connecting(stop):
@@ -63,7 +63,7 @@ def living(stop: threading.Event, live: Callable[[], None]) -> None:
         stop.wait(random.uniform(BACKOFF_FIRST_S, PAUSE_MAX_S))  # noqa: S311 - jitter, no secret
 
 
-def lost(error: Unavailable) -> None:
+def report_lost(error: Unavailable) -> None:
     """Report that a connection which had worked is gone."""
     metrics.reconnecting(error, attempt=0)
 

@@ -26,7 +26,7 @@ def running(
 
     def work() -> None:
         try:
-            retry.living(stop, live)
+            retry.run_with_reconnect(stop, live)
         except Unavailable as error:
             log.info("worker_stopped", worker=name, server=error.server)
         except BaseException as failure:  # noqa: BLE001 - raised again by the one who started it

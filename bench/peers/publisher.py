@@ -14,7 +14,7 @@ from pika.channel import Channel
 
 from bench.ground import PROVIDERS, Message, ordinary
 from bench.peers import broker
-from shared.amqp import gather
+from shared.amqp import write_coalescing
 
 PAUSE_S = 0.005
 BURST_MAX = 200
@@ -32,7 +32,7 @@ class Publisher:
         self._connection = pika.SelectConnection(
             pika.URLParameters(os.environ["RABBITMQ_URL"]),
             on_open_callback=self._opened,
-            custom_ioloop=gather.services(),
+            custom_ioloop=write_coalescing.services(),
         )
 
     def run(self) -> None:

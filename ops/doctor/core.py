@@ -9,7 +9,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One setting: what was found, and unless it is well what to change and why."""
+    """One setting: what was found, and unless it is right what to change and why."""
 
     server: str
     name: str
@@ -21,7 +21,7 @@ class Check:
 def check(  # noqa: PLR0913 - a row of a table
     server: str, name: str, found: object, *, fail: bool = False, warn: bool = False, advice: str
 ) -> Check:
-    """Return a check that fails, warns or is well; `advice` is given unless it is well."""
+    """Return a check that fails, warns or passes; `advice` is given unless it passes."""
     verdict: Verdict = "fail" if fail else "warn" if warn else "ok"
     return Check(server, name, verdict, str(found), "" if verdict == "ok" else advice)
 

@@ -14,7 +14,7 @@ from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
 from shared import direct_http
-from shared.amqp import queue_look, ticks
+from shared.amqp import queue_stats, ticks
 from shared.errors import Unavailable
 
 SERVER = "rabbitmq"
@@ -28,7 +28,7 @@ UNLIMITED = -1
 
 def look(chosen: DeploymentSettings) -> Iterator[Check]:
     """Yield all checks. Raises `Unavailable` when the broker itself gives no answer."""
-    seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    seen = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
     version = _numbers(seen.version)
     yield core.check(
         SERVER,

@@ -53,10 +53,10 @@ def _down(seen: Seen) -> Iterator[Finding]:
 
 def _services(seen: Seen) -> Iterator[Finding]:
     for one in seen.services:
-        if one.well:
+        if one.healthy:
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
-        says = f"{one.address} does not answer: {said}" if one.error else f"is unwell: {said}"
+        says = f"{one.address} does not answer: {said}" if one.error else f"is unhealthy: {said}"
         do = remedy(seen, said) or waking(seen, one, said)
         yield Finding("wrong", steps.called(one), says, do)
 

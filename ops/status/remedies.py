@@ -5,7 +5,7 @@ Pure: what was seen comes in.
 
 from ops.status import steps
 from ops.status.seen import Down, Seen, Service
-from shared.amqp.link import BLOCKED
+from shared.amqp.connection import BLOCKED
 
 WRONG_LOGIN = "docs/runbook.md, Rotate credentials: the login has another password than the setting"
 SERVERS = {"postgres": "Postgres", "rabbitmq": "RabbitMQ", "keydb": "KeyDB"}
@@ -23,7 +23,7 @@ REMEDIES = {
 
 
 def waking(seen: Seen, one: Service, said: str) -> str:
-    """Return what to type about a service that is unwell, or silent; `said` is all it said."""
+    """Return what to type about a service that is unhealthy, or silent; `said` is all it said."""
     if one.error:
         return steps.wake(seen, one)
     blamed = [name for name in SERVERS if f"{name}: " in said]

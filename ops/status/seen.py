@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
-from shared.amqp.link import QueueState
+from shared.amqp.connection import QueueState
 from shared.errors import Busy, Denied
 
 
@@ -142,8 +142,8 @@ class Service:
     error: str = ""
 
     @property
-    def well(self) -> bool:
-        """Whether it answered, and that all is well."""
+    def healthy(self) -> bool:
+        """Whether it answered, and that everything is healthy."""
         return not (self.error or self.problems)
 
 

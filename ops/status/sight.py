@@ -14,7 +14,7 @@ from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS
 from shared import keydb, postgres
-from shared.amqp import queue_look, ticks
+from shared.amqp import queue_stats, ticks
 from shared.errors import Busy, Denied, Unavailable
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _postgres(
 
 
 def _rabbitmq(chosen: DeploymentSettings) -> Queues:
-    seen = queue_look.look(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    seen = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
     queue, is_stream = seen.queues[chosen.source], bool(chosen.ingest_stream)
     return Queues(
         seen.version,

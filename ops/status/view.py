@@ -10,7 +10,7 @@ from rich.text import Text
 from ops.status.core import Finding
 from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from ops.wording import age, count, moment, visible
-from shared.amqp.link import QueueState
+from shared.amqp.connection import QueueState
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
 
@@ -43,7 +43,7 @@ def _findings(seen: Seen, findings: Sequence[Finding]) -> Iterator[Text]:
         if seen.not_asked:
             yield Text("Nothing wrong was found.", style="bold green")
         else:
-            yield Text("All is well.", style="bold green")
+            yield Text("Everything is healthy.", style="bold green")
     for one in findings:
         sign = "WRONG" if one.level == "wrong" else "note "
         yield Text(f"{sign}  {one.about}: {visible(one.says)}", style=STYLES[one.level])
@@ -126,13 +126,13 @@ def _services(services: Sequence[Service]) -> str:
 
 
 def _service(replicas: Sequence[Service]) -> str:
-    well = sum(one.well for one in replicas)
+    healthy = sum(one.healthy for one in replicas)
     number = f" {len(replicas)}" if len(replicas) > 1 else ""
-    if well == len(replicas):
-        return f"{replicas[0].name}{number} well"
+    if healthy == len(replicas):
+        return f"{replicas[0].name}{number} healthy"
     if all(one.error for one in replicas):
         return f"{replicas[0].name} silent"
-    return f"{replicas[0].name} {well} of {len(replicas)} well"
+    return f"{replicas[0].name} {healthy} of {len(replicas)} healthy"
 
 
 def _dead(ledger: Ledger) -> str:

@@ -100,7 +100,7 @@ class Sender:
                     self.undecided.pop()
                 self._flush(producer.flush)
             except Unavailable as error:
-                retry.lost(error)
+                retry.report_lost(error)
                 lost = error
         # Only now that it is closed: until then confirms may come.
         self.undecided = deque([*producer.undecided(), *self.undecided, *resent])

@@ -23,7 +23,7 @@ from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
 from shared.amqp import consumer
-from shared.amqp.deliveries import BODY_KEPT_MAX
+from shared.amqp.delivery_parser import BODY_KEPT_MAX
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -79,8 +79,8 @@ class IngestSettings(
 
 
 @dataclass(frozen=True)
-class Doors:
-    """How the servers are reached. Who composes the service otherwise passes other doors."""
+class Connectors:
+    """How the servers are reached. Who composes the service otherwise passes other connectors."""
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
     to_rabbitmq: Callable[..., AbstractContextManager[consumer.Consumer]] = consumer.connection
@@ -90,7 +90,7 @@ def run(
     chosen: IngestSettings,
     health: Health,
     stop: threading.Event,
-    doors: Doors = Doors(),
+    connectors: Connectors = Connectors(),
 ) -> None:
     """Store what comes until `stop`; start anew whenever a server was lost."""
     gc.freeze()
@@ -106,7 +106,7 @@ def run(
         body_bytes_max=chosen.ingest_body_max_bytes,
         limits=body.Limits(chosen.ingest_body_max_bytes),
     )
-    connect = partial(doors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
+    connect = partial(connectors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, CommitPacing(chosen.tick_interval_seconds), health, stop)
     promoter = Promoter(connect, health, stop)
@@ -115,8 +115,8 @@ def run(
         threads.enter_context(writer.running())
         if not chosen.ingest_stream:  # a stream is stored in the order of its offsets
             threads.enter_context(Helper(writer).running())
-        connect_broker = partial(doors.to_rabbitmq, chosen, name="ingest")
-        retry.living(stop, partial(_live, chosen, connect_broker, writer))
+        connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest")
+        retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer))
 
 
 def _live(
@@ -136,7 +136,7 @@ def _live(
             receiver.run(stop)
         except Unavailable as error:
             health.problem("receiver", str(error))
-            retry.lost(error)
+            retry.report_lost(error)
 
 
 def _receiver(broker: consumer.Consumer, writer: Writer) -> Receiver:

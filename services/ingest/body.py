@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from shared.amqp.deliveries import BODY_KEPT_MAX, CutBody
+from shared.amqp.delivery_parser import BODY_KEPT_MAX, CutBody
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_DIGITS = 19

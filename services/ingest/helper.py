@@ -44,7 +44,7 @@ class Helper(Writer):
     def live(self) -> None:
         """Connect once there is work; then commit until there is none or the connection is lost.
 
-        Its failures do not make ingest unwell: the first writer takes what it had in hand. The
+        Its failures do not make ingest unhealthy: the first writer takes what it had in hand. The
         schema is the one that the first has looked at.
         """
         while not self._is_needed():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from services.ingest.body import Unfit, a_kind
-from shared.amqp.content import Garbled
+from shared.amqp.properties import MalformedProperties
 
 IDENTITY_BYTES_MAX = 255
 AMQP_1_0_ID = "x-message-id"
@@ -17,11 +17,11 @@ class Properties(Protocol):
 
     @property
     def message_id(self) -> Any:  # noqa: ANN401 - text, or what is no identity
-        """The property of that name; raises `Garbled`."""
+        """The property of that name; raises `MalformedProperties`."""
 
     @property
     def headers(self) -> Any:  # noqa: ANN401 - a mapping or None
-        """The headers by name; raises `Garbled`."""
+        """The headers by name; raises `MalformedProperties`."""
 
     def all(self) -> Mapping[str, object]:
         """Return those that are set."""
@@ -37,7 +37,7 @@ def identify(
     """
     try:
         found = properties.message_id if source == "property" else _find(source, properties, fields)
-    except Garbled as error:
+    except MalformedProperties as error:
         raise Unfit("bad_identity", f"the properties are garbled: {error}") from error
     if isinstance(found, str) and _is_plain(found):
         return found
@@ -65,7 +65,7 @@ def _refuse_amqp_1_0(properties: Properties) -> None:
 
     A short text there is the producer's own header, and no identity.
     """
-    with contextlib.suppress(Garbled):
+    with contextlib.suppress(MalformedProperties):
         found = (properties.headers or {}).get(AMQP_1_0_ID)
         if isinstance(found, bytes):
             raise Unfit("bad_identity", "the message-id (of AMQP 1.0) is bytes, not text in UTF-8")

@@ -56,4 +56,4 @@ class Promoter:
                 self._health.problem("promoter", str(error))
                 metrics.OLDEST_WAITING.set(math.nan)  # not known now: others may see it
                 self._measure_at = 0.0
-                retry.lost(error)
+                retry.report_lost(error)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from shared.amqp.content import unlike
+from shared.amqp.properties import unlike
 
 
 def encode(properties: Mapping[str, object]) -> str:

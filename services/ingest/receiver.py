@@ -13,7 +13,7 @@ from services.ingest.core import Delivery, validate
 from services.ingest.pending import Pending
 from services.ingest.writer import Writer
 from shared.amqp.consumer import Consumer
-from shared.amqp.content import Properties
+from shared.amqp.properties import Properties
 from shared.errors import Unavailable
 
 POLL_S = 0.5

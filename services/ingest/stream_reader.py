@@ -19,7 +19,7 @@ from services.ingest.receiver import Receiver
 from services.ingest.stream import Continuity, Gap, Overtaken, Position
 from services.ingest.writer import Writer
 from shared.amqp.consumer import STREAM_OFFSET, Consumer
-from shared.amqp.content import Garbled
+from shared.amqp.properties import MalformedProperties
 from shared.errors import Refusal, Unavailable
 
 STANDBY_POLL_S = 1.0
@@ -144,7 +144,7 @@ def offset_of(properties: Properties) -> int:
     """Return a delivery's offset in its stream. Raises `Refusal` for one that shows none."""
     try:
         offset = (properties.headers or {}).get(STREAM_OFFSET)
-    except Garbled:
+    except MalformedProperties:
         offset = None
     if not isinstance(offset, int):
         raise Refusal("a delivery without an offset: is INGEST_STREAM a stream?")

@@ -8,7 +8,7 @@ import psycopg
 
 from services.ingest.core import Transaction, Validated
 from shared import tracing
-from shared.amqp.content import Garbled
+from shared.amqp.properties import MalformedProperties
 
 # As without tracing (services.ingest.store), but for the one column.
 INSERT_TRACED: LiteralString = """
@@ -95,6 +95,6 @@ def promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
 
 def traceparent(validated: Validated) -> str | None:
     """Return the traceparent of a message, if it has one that can be understood."""
-    with contextlib.suppress(Garbled):
+    with contextlib.suppress(MalformedProperties):
         return tracing.traceparent(validated.delivery.properties.headers)
     return None

@@ -112,7 +112,7 @@ class Writer:
         self._retrier.run_once(conn, self.inbox)
 
     def idle(self) -> None:
-        """Be well with nothing to do, unless another writer is stuck with something."""
+        """Report progress while idle, unless another writer is stuck with something."""
         if self.inbox is None or self.inbox.pending.turns.wait_for_none(0):
             self.progress()
 
@@ -239,7 +239,7 @@ class Writer:
             except Unavailable as error:
                 self.ready.clear()
                 self.health.problem(PART, str(error))
-                retry.lost(error)
+                retry.report_lost(error)
             finally:
                 self.give_back()
 

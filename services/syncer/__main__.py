@@ -67,8 +67,8 @@ def projection(chosen: SyncerSettings, *, name: str) -> Iterator[Projection]:
 
 
 @dataclass(frozen=True)
-class Doors:
-    """How the servers are reached. Who composes the service otherwise passes other doors."""
+class Connectors:
+    """How the servers are reached. Who composes the service otherwise passes other connectors."""
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
     to_keydb: Callable[..., AbstractContextManager[Projection]] = projection
@@ -79,30 +79,30 @@ def run(
     chosen: SyncerSettings,
     health: Health,
     stop: threading.Event,
-    doors: Doors = Doors(),
+    connectors: Connectors = Connectors(),
 ) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
     health.problem("syncer", "not connected yet")
     reconciler = Reconciler(
-        partial(doors.to_postgres, chosen, application="reconciler", options=ALONE),
-        partial(doors.to_keydb, chosen, name="reconciler"),
+        partial(connectors.to_postgres, chosen, application="reconciler", options=ALONE),
+        partial(connectors.to_keydb, chosen, name="reconciler"),
         chosen.reconcile_every_ticks,
         stop,
     )
     upkeep = Upkeep(outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days)
-    connect = partial(_connected, chosen, doors, Lineage(), health)
+    connect = partial(_connected, chosen, connectors, Lineage(), health)
     with worker.running("reconciler", reconciler.live, stop, health):
-        retry.living(stop, partial(_live, connect, health, stop, reconciler, upkeep))
+        retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, upkeep))
 
 
 @contextlib.contextmanager
 def _connected(
-    chosen: SyncerSettings, doors: Doors, lineage: Lineage, health: Health
+    chosen: SyncerSettings, connectors: Connectors, lineage: Lineage, health: Health
 ) -> Iterator[Connected]:
     with (
-        doors.to_postgres(chosen, application="syncer", options=store.OPTIONS) as conn,
-        doors.to_keydb(chosen, name="syncer") as shown,
-        doors.to_rabbitmq(chosen, name="syncer") as broker,
+        connectors.to_postgres(chosen, application="syncer", options=store.OPTIONS) as conn,
+        connectors.to_keydb(chosen, name="syncer") as shown,
+        connectors.to_rabbitmq(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
         table_checks.check(conn, rehearsal.STATEMENTS)
@@ -134,7 +134,7 @@ def _live(
         metrics.forgotten()
         if not ticked:
             raise  # what fails again and again is tried again ever less often
-        retry.lost(error)
+        retry.report_lost(error)
 
 
 PROGRAM = program.Program("syncer", ABOUT, SyncerSettings, run)

@@ -26,7 +26,7 @@ from shared.metrics import LATENESS_BUCKETS_S
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
 POLL_MAX_S = 0.5
 BOUNDARY_GRACE_S = 5.0
-"""A ticker is unwell when its next boundary is not published so soon after its time."""
+"""A ticker is unhealthy when its next boundary is not published so soon after its time."""
 FINAL_SLEEP_S = 0.05
 """The last stretch is slept, not polled: a sleep ends closer to the boundary."""
 
@@ -92,7 +92,7 @@ class Ticker:
                     self.run_once(broker)
             except Unavailable as error:
                 self._health.problem("ticker", str(error))
-                retry.lost(error)
+                retry.report_lost(error)
 
     def run_once(self, broker: ticks.Broker) -> int | None:
         """Wait a little, or publish the boundary that is due and return it (Unix seconds)."""
@@ -150,7 +150,7 @@ def run(
     health.problem("ticker", "not connected yet")
     health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
-    retry.living(stop, partial(ticker.live, chosen, connect))
+    retry.run_with_reconnect(stop, partial(ticker.live, chosen, connect))
 
 
 PROGRAM = program.Program("ticker", ABOUT, TickerSettings, run)

@@ -1,9 +1,9 @@
 """A connection that receives messages, fast and whatever they carry: pika, without its decoding.
 
 pika handles the connection, the channel, heartbeats and acknowledgements. Deliveries never reach
-it: they are drawn off before (`tap.py`). That makes receiving several times cheaper, and a header
-that pika cannot decode (a timestamp in milliseconds: pika issue 1698) no longer brings the
-connection down with all messages in hand.
+it: `protocol_tap.py` takes them before. That makes receiving several times cheaper, and a header
+that pika cannot decode (a timestamp in milliseconds: pika issue 1698) does not bring the connection
+down with all messages in hand.
 
 A broken connection is thrown away, never repaired.
 """
@@ -19,9 +19,9 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from shared.amqp.deliveries import OnMessage
-from shared.amqp.link import NOT_FOUND, QueueState, parameters, translating
-from shared.amqp.tap import TappedServices, at_each_piece
+from shared.amqp.connection import NOT_FOUND, QueueState, parameters, translating
+from shared.amqp.delivery_parser import OnMessage
+from shared.amqp.protocol_tap import TappedServices, at_each_piece
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -70,7 +70,7 @@ class Consumer:
         """What the broker says of its version."""
         return str((self._connection.server_properties or {}).get("version", "unknown"))
 
-    def look(self, queue: str) -> QueueState | None:
+    def inspect(self, queue: str) -> QueueState | None:
         """Return the state of a queue whatever its type, None without one. Raises `Unavailable`."""
         with translating():
             try:
@@ -89,7 +89,7 @@ class Consumer:
         """
         arguments = {"x-queue-type": kind} if kind else None
         with translating():
-            return self.look(queue) or self._declared(queue, durable=True, arguments=arguments)
+            return self.inspect(queue) or self._declared(queue, durable=True, arguments=arguments)
 
     def consume(
         self,

@@ -17,8 +17,8 @@ import pika
 import structlog
 from pika.channel import Channel
 
-from shared.amqp import gather
-from shared.amqp.link import parameters, translated
+from shared.amqp import write_coalescing
+from shared.amqp.connection import parameters, translated
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -89,7 +89,7 @@ class Producer:
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_gone,
             on_close_callback=self._on_gone,
-            custom_ioloop=gather.services(),
+            custom_ioloop=write_coalescing.services(),
         )
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
 

@@ -14,7 +14,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from shared.amqp.link import BLOCKED, parameters, translating
+from shared.amqp.connection import BLOCKED, parameters, translating
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 

@@ -16,36 +16,40 @@ def health(stack: Stack, service: str) -> str:
     return str(stack.container(service).attrs["State"]["Health"]["Status"])
 
 
-def test_a_syncer_whose_keydb_is_away_is_unhealthy_and_gets_well_by_itself(second: Stack) -> None:
+def test_a_syncer_whose_keydb_is_away_is_unhealthy_and_is_healthy_again_by_itself(
+    second: Stack,
+) -> None:
     keydb = second.container("keydb")
     keydb.stop()
     with undone(keydb.start):
-        unwell_within_s = 2 * INTERVAL_S + 1 + CHECKS_S + SLACK_S
-        eventually(lambda: health(second, "syncer") == "unhealthy", unwell_within_s)
+        unhealthy_within_s = 2 * INTERVAL_S + 1 + CHECKS_S + SLACK_S
+        eventually(lambda: health(second, "syncer") == "unhealthy", unhealthy_within_s)
         assert health(second, "ingest") == health(second, "ticker") == "healthy"
     eventually(lambda: health(second, "syncer") == "healthy", 60)
 
 
-def test_an_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_gets_well_by_itself(
+def test_an_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_is_healthy_again_by_itself(
     second: Stack,
 ) -> None:
     eventually(lambda: health(second, "ingest") == "healthy", 60)
     with second.postgres() as user, user.transaction():
         user.execute("LOCK TABLE historical_transactions IN EXCLUSIVE MODE")
         publish(second, b'{"id": 1, "value": 1}')
-        unwell_within_s = STUCK_S + CHECKS_S + SLACK_S
-        eventually(lambda: health(second, "ingest") == "unhealthy", unwell_within_s)
+        unhealthy_within_s = STUCK_S + CHECKS_S + SLACK_S
+        eventually(lambda: health(second, "ingest") == "unhealthy", unhealthy_within_s)
         assert health(second, "ticker") == "healthy"
     eventually(lambda: health(second, "ingest") == "healthy", 60)
     with second.postgres() as user:
         user.execute("DELETE FROM dead_letter")
 
 
-def test_a_ticker_that_cannot_publish_is_unhealthy_and_gets_well_by_itself(second: Stack) -> None:
+def test_a_ticker_that_cannot_publish_is_unhealthy_and_is_healthy_again_by_itself(
+    second: Stack,
+) -> None:
     eventually(lambda: health(second, "ticker") == "healthy", 60)
     with broker.alarm(second.container("rabbitmq")):
-        unwell_within_s = INTERVAL_S + BOUNDARY_GRACE_S + CHECKS_S + SLACK_S
-        eventually(lambda: health(second, "ticker") == "unhealthy", unwell_within_s)
+        unhealthy_within_s = INTERVAL_S + BOUNDARY_GRACE_S + CHECKS_S + SLACK_S
+        eventually(lambda: health(second, "ticker") == "unhealthy", unhealthy_within_s)
         assert health(second, "ingest") == "healthy"
     eventually(lambda: health(second, "ticker") == "healthy", 60)
     eventually(lambda: health(second, "syncer") == "healthy", 60)

@@ -18,7 +18,7 @@ GRACE_S = 20
 
 
 def test_every_service_is_healthy(running: Stack) -> None:
-    eventually(lambda: not running.unwell(), 20)
+    eventually(lambda: not running.unhealthy(), 20)
 
 
 def test_ticks_reach_keydb_within_a_second_of_every_boundary(
@@ -74,7 +74,7 @@ def test_no_log_tells_a_password_whatever_goes_wrong(
 
     rows = "SELECT count(*) FROM historical_transactions WHERE provider_id = 52"
     eventually(lambda: conn.execute(rows).fetchone() == (1,), 15)
-    eventually(lambda: not running.unwell(), 20)
+    eventually(lambda: not running.unhealthy(), 20)
     assert not running.secrets_told()
     assert "reconnect" in running.logs()
 

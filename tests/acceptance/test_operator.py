@@ -19,20 +19,20 @@ def ops(stack: Stack, *arguments: str) -> Any:
     )  # fmt: skip
 
 
-def test_the_tool_sees_a_stack_that_is_well_and_says_what_is_wrong_when_it_is_not(
+def test_the_tool_sees_a_stack_that_is_healthy_and_says_what_is_wrong_when_it_is_not(
     second: Stack,
 ) -> None:
     with second.postgres() as conn:
         conn.execute("DELETE FROM dead_letter")
         conn.execute("INSERT INTO initial_data VALUES (71, 'Operated', 0) ON CONFLICT DO NOTHING")
         conn.execute("SELECT minutebook_advance_sequence('initial_data')")
-    eventually(lambda: not second.unwell(), 30)
+    eventually(lambda: not second.unhealthy(), 30)
 
     assert ops(second, "send", "71=600", "71=-100")["confirmed"] == 2
     time_limit_s = 4 * INTERVAL_S + 20
     eventually(lambda: balance(second) == ("500", True), time_limit_s)
-    well = ops(second, "status")
-    assert well["ok"], well
+    healthy = ops(second, "status")
+    assert healthy["ok"], healthy
     eventually(lambda: advice(second) == [], 30)  # the management page is some seconds behind
     second.compose("stop", "keydb", "ticker")
 
@@ -61,7 +61,7 @@ def test_the_tool_says_in_words_what_a_person_reads(second: Stack) -> None:
 
     said = second.compose("run", "--rm", "--no-TTY", "ops", "status")
 
-    assert "All is well." in said
+    assert "Everything is healthy." in said
     assert time.strftime("%Y-", time.gmtime()) in said
 
 

@@ -36,7 +36,7 @@ def test_a_killed_service_comes_back_by_itself_and_the_next_balances_are_right(
         eventually(lambda: shown(keydb, key).values[key] == total, 20)
     count = "SELECT count(*) FROM historical_transactions WHERE provider_id = %s"
     assert conn.execute(count, [provider]).fetchone() == (MESSAGES,)
-    eventually(lambda: not running.unwell(), 20)
+    eventually(lambda: not running.unhealthy(), 20)
 
 
 def restarts(container: Container) -> int:

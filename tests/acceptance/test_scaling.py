@@ -46,7 +46,7 @@ def test_three_ingests_share_the_queue_and_store_each_message_once(
 
 
 def test_two_stacks_stand_side_by_side(running: Stack, second: Stack) -> None:
-    eventually(lambda: not running.unwell() and not second.unwell(), 20)
+    eventually(lambda: not running.unhealthy() and not second.unhealthy(), 20)
     assert running.port("postgres", 5432) != second.port("postgres", 5432)
     with second.postgres() as conn:
         conn.execute("INSERT INTO initial_data VALUES (22, 'Beside', 5)")

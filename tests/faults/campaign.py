@@ -27,7 +27,7 @@ from tests.support.eventually import eventually
 from tests.support.shown import shown
 from tests.support.stack import Stack
 
-WELL_TIMEOUT_S = 90.0
+HEALTHY_TIMEOUT_S = 90.0
 RIGHT_TIMEOUT_S = 120.0
 SHOWN_MAX = 30
 Say = Callable[[str], None]
@@ -83,7 +83,7 @@ class Campaign:
     ) -> Striker:
         """Have `faults` strike; returns when the last is healed."""
         self._total = len(faults)
-        striker = Striker(self._stack, self._ended, self._is_well, every_s)
+        striker = Striker(self._stack, self._ended, self._is_healthy, every_s)
         striker.run(faults, until_s)
         return striker
 
@@ -91,8 +91,8 @@ class Campaign:
         """Say what is not as it must be. The load has ended; all is healed."""
         run = Run(striker.strikes)
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not self._stack.unwell(), WELL_TIMEOUT_S)
-        run.differences += [Difference(f"{one} is not well") for one in self._stack.unwell()]
+            eventually(lambda: not self._stack.unhealthy(), HEALTHY_TIMEOUT_S)
+        run.differences += [Difference(f"{one} is not healthy") for one in self._stack.unhealthy()]
         run.differences += self._found
         run.differences += [Difference(line) for line in bugs(self._stack)]
         run.differences += self._settled()
@@ -106,7 +106,7 @@ class Campaign:
         run.around = {one: striker.around(one) for one in run.differences}
         return run
 
-    def _is_well(self, part: str) -> bool:
+    def _is_healthy(self, part: str) -> bool:
         # A service is as well as its servers: it is enough that it runs.
         wanted = "running" if part in stacks.PROGRAMS else "healthy"
         with contextlib.suppress(DockerException):

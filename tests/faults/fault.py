@@ -30,7 +30,7 @@ class Fault(Protocol):
         """To whom: ingest, ticker, syncer, postgres, rabbitmq or keydb."""
 
     def strike(self, stack: Stack) -> Struck:
-        """Do it and heal it; returns when it is healed, not when the stack is well again."""
+        """Do it and heal it; returns when it is healed, not when the stack is healthy again."""
 
 
 def title(fault: Fault) -> str:

@@ -41,7 +41,7 @@ def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[consumer.Con
 
 
 PROGRAM = replace(
-    ingest.PROGRAM, run=partial(ingest.run, doors=ingest.Doors(to_postgres, to_rabbitmq))
+    ingest.PROGRAM, run=partial(ingest.run, connectors=ingest.Connectors(to_postgres, to_rabbitmq))
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Faults one after another, each begun while others may still go on; never two on one part.
 
-A part that was struck is left alone until it is well, at most `WELL_WITHIN_S`: a server that only
-ever starts would keep everybody idle. On a slow machine the pace slows down with it.
+A part that was struck is left alone until it is healthy, at most `HEALTHY_WITHIN_S`: a server that
+only ever starts would keep everybody idle. On a slow machine the pace slows down with it.
 """
 
 import threading
@@ -15,7 +15,7 @@ from tests.faults.fault import Fault, title
 from tests.support.stack import Stack
 
 EVERY_S = 3.0
-WELL_WITHIN_S = 45.0
+HEALTHY_WITHIN_S = 45.0
 ATTEMPTS_MAX = 3
 """One that waited in vain for its moment, because others kept everybody idle, is tried again."""
 AT_ONCE_MAX = 4
@@ -55,12 +55,12 @@ class Striker:
     """Strikes; `strikes` are those that have begun, in order."""
 
     def __init__(
-        self, stack: Stack, on_end: OnEnd, is_well: IsWell, every_s: float = EVERY_S
+        self, stack: Stack, on_end: OnEnd, is_healthy: IsWell, every_s: float = EVERY_S
     ) -> None:
         """`on_end` is called in other threads, once for each fault."""
         self._stack = stack
         self._on_end = on_end
-        self._is_well = is_well
+        self._is_healthy = is_healthy
         self._every_s = every_s
         self._free = threading.Condition()
         self._busy: set[str] = set()
@@ -125,8 +125,8 @@ class Striker:
             self._free_again(part=strike.fault.part)
 
     def _recover(self, part: str) -> None:
-        deadline = time.monotonic() + WELL_WITHIN_S
-        while time.monotonic() < deadline and not self._is_well(part):
+        deadline = time.monotonic() + HEALTHY_WITHIN_S
+        while time.monotonic() < deadline and not self._is_healthy(part):
             threading.Event().wait(LOOK_S)
 
     def _free_again(self, part: str = "", striking: int = 0) -> None:

@@ -58,7 +58,7 @@ def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker
 
 PROGRAM = replace(
     syncer.PROGRAM,
-    run=partial(syncer.run, doors=syncer.Doors(to_postgres, to_keydb, to_rabbitmq)),
+    run=partial(syncer.run, connectors=syncer.Connectors(to_postgres, to_keydb, to_rabbitmq)),
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `ops status` may see: a deployment that is well, and what is changed of it."""
+"""What `ops status` may see: a healthy deployment, and what is changed of it."""
 
 import io
 from dataclasses import replace
@@ -10,7 +10,7 @@ from ops.deployment import OURS
 from ops.status.core import Finding, judge
 from ops.status.seen import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from ops.status.view import view
-from shared.amqp.link import QueueState
+from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
 
@@ -23,8 +23,8 @@ ASKED = replace(QUEUES, unacknowledged=Unacknowledged(0, stuck=False))
 INGEST = Service("ingest", "172.18.0.5:9101", {})
 SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
 COMPOSED = OURS | {"postgres", "rabbitmq", "keydb"}
-WELL = Seen(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
-ALL_ASKED = replace(WELL, rabbitmq=ASKED, services=[INGEST])
+ALL_HEALTHY = Seen(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
+ALL_ASKED = replace(ALL_HEALTHY, rabbitmq=ASKED, services=[INGEST])
 
 
 def only(seen: Seen) -> Finding:
@@ -34,18 +34,18 @@ def only(seen: Seen) -> Finding:
 
 
 def with_ledger(**changes: object) -> Seen:
-    """Return what is well but for these changes of what Postgres says."""
-    return replace(WELL, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
+    """Return what is healthy but for these changes of what Postgres says."""
+    return replace(ALL_HEALTHY, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
 
 
 def with_tick(**changes: object) -> Seen:
-    """Return what is well but for these changes of the last tick."""
+    """Return what is healthy but for these changes of the last tick."""
     return with_ledger(tick=replace(TICK, **changes))  # type: ignore[arg-type]
 
 
 def with_shown(**changes: object) -> Seen:
-    """Return what is well but for these changes of what KeyDB shows."""
-    return replace(WELL, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
+    """Return what is healthy but for these changes of what KeyDB shows."""
+    return replace(ALL_HEALTHY, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
 
 
 def shown_to_people(seen: Seen) -> str:

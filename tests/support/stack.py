@@ -116,7 +116,7 @@ class Stack:
         (found,) = self.containers(service)
         return found
 
-    def unwell(self) -> list[str]:
+    def unhealthy(self) -> list[str]:
         """Return the running containers' names that are not healthy."""
         found = {one.name: one.attrs["State"] for one in self.containers() if one.name}
         return [

@@ -40,7 +40,7 @@ def test_rules_and_settings_are_valid(checker: Promtool) -> None:
     checker.run(OBSERVE, "check", "config", "prometheus.yml")
 
 
-def test_each_alert_fires_when_it_should_and_none_while_all_is_well(checker: Promtool) -> None:
+def test_each_alert_fires_when_it_should_and_none_while_all_is_healthy(checker: Promtool) -> None:
     checker.run(OBSERVE, "test", "rules", "alerts_test.yml")
 
 

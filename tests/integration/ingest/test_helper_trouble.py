@@ -132,7 +132,7 @@ def test_a_first_writer_that_lost_its_connection_gets_that_of_an_idle_second_one
     eventually(lambda: pair.acknowledged() == 2 * MANY + 1, 20)
 
 
-def test_where_no_second_connection_is_to_be_had_the_first_does_it_all_and_is_well(
+def test_where_no_second_connection_is_to_be_had_the_first_does_it_all_and_is_healthy(
     pair: Pair, dsn: str
 ) -> None:
     pair.open_most = 1

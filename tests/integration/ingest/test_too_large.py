@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 
-from shared.amqp.deliveries import BODY_KEPT_MAX
+from shared.amqp.delivery_parser import BODY_KEPT_MAX
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, rows

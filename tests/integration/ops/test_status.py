@@ -44,7 +44,7 @@ def services(ops: Tool) -> Iterator[None]:
         yield
 
 
-def test_all_is_well_where_all_services_run(ops: Tool, conn: psycopg.Connection) -> None:
+def test_all_is_healthy_where_all_services_run(ops: Tool, conn: psycopg.Connection) -> None:
     messages.add_providers(conn)
     with services(ops):
         eventually(lambda: ops("status", TICK_INTERVAL_SECONDS="1").code == 0, 30)
@@ -63,7 +63,9 @@ def test_all_is_well_where_all_services_run(ops: Tool, conn: psycopg.Connection)
     assert len(seen["not_asked"]) == 2
 
 
-def test_all_is_well_where_ingest_reads_a_stream_whose_readers_no_broker_names(ops: Tool) -> None:
+def test_all_is_healthy_where_ingest_reads_a_stream_whose_readers_no_broker_names(
+    ops: Tool,
+) -> None:
     reading = Tool(ops.settings | {"TICK_INTERVAL_SECONDS": "1", "INGEST_STREAM": "kept"})
     with services(reading):
         eventually(lambda: reading("status").code == 0, 30)

@@ -1,4 +1,4 @@
-"""Health is bound to progress: whoever is stuck is unwell within a stated time, and well by itself.
+"""Health is bound to progress: who is stuck is unhealthy within a stated time, then recovers.
 
 The times are those of the README's table.
 """
@@ -23,7 +23,7 @@ SLACK_S = 3.0
 """For a machine that is busy with other tests."""
 
 
-def well(program: Program) -> bool:
+def healthy(program: Program) -> bool:
     return program.health()[0] == 200
 
 
@@ -36,13 +36,13 @@ def ticking(amqp_url: str) -> Iterator[Program]:
         yield ticker
 
 
-def test_ingest_whose_writer_waits_for_a_lock_is_unwell_and_well_again_once_it_is_free(
+def test_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_healthy_again_once_it_is_free(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     messages.add_providers(conn)
     with psycopg.connect(dsn) as other, messages.ingest(dsn, amqp_url) as ingest:
         messages.consuming(ingest)
-        eventually(lambda: well(ingest))
+        eventually(lambda: healthy(ingest))
         other.execute("LOCK TABLE historical_transactions")
         messages.publish(amqp_url, body(1, 600))
         eventually(lambda: '"writer"' in ingest.health()[1], STUCK_S + SLACK_S)
@@ -50,7 +50,7 @@ def test_ingest_whose_writer_waits_for_a_lock_is_unwell_and_well_again_once_it_i
         assert ingest.metric("minutebook_healthy") == 0
         other.rollback()
         eventually(lambda: rows(conn) == [(1, 600)])
-        eventually(lambda: well(ingest))
+        eventually(lambda: healthy(ingest))
         eventually(lambda: ingest.metric("minutebook_ingest_in_hand_messages") == 0)
         assert ingest.metric("minutebook_healthy") == 1
 
@@ -67,30 +67,30 @@ def test_while_ingest_tries_again_it_gives_the_reason_of_the_last_attempt(
         assert "not connected yet" not in said.partition('"writer"')[2].partition(",")[0]
 
 
-def test_a_ticker_that_misses_a_boundary_is_unwell_until_the_next_one_is_published(
+def test_a_ticker_that_misses_a_boundary_is_unhealthy_until_the_next_one_is_published(
     amqp_url: str,
 ) -> None:
     with proxying(amqp_url) as (proxy, url), ticking(url) as ticker:
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 1)
-        assert well(ticker)
+        assert healthy(ticker)
         proxy.hold(b"interval_s")
         assert proxy.held.wait(INTERVAL_S + SLACK_S)
-        eventually(lambda: not well(ticker), INTERVAL_S + BOUNDARY_GRACE_S + SLACK_S)
+        eventually(lambda: not healthy(ticker), INTERVAL_S + BOUNDARY_GRACE_S + SLACK_S)
         proxy.release()
-        eventually(lambda: well(ticker), 20)
+        eventually(lambda: healthy(ticker), 20)
 
 
-def test_a_ticker_that_is_cut_off_says_so_at_once_and_is_well_after_the_next_boundary(
+def test_a_ticker_that_is_cut_off_says_so_at_once_and_is_healthy_after_the_next_boundary(
     amqp_url: str,
 ) -> None:
     with proxying(amqp_url) as (proxy, url), ticking(url) as ticker:
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 1)
         with proxy.down():
             eventually(lambda: "rabbitmq" in ticker.health()[1], SLACK_S)
-        eventually(lambda: well(ticker), 20)
+        eventually(lambda: healthy(ticker), 20)
 
 
-def test_a_syncer_whose_keydb_is_away_is_unwell_after_two_intervals_and_well_once_it_is_back(
+def test_a_syncer_whose_keydb_is_away_is_unhealthy_after_two_intervals_and_healthy_once_it_is_back(
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -106,12 +106,12 @@ def test_a_syncer_whose_keydb_is_away_is_unwell_after_two_intervals_and_well_onc
         ticking(amqp_url),
     ):
         eventually(lambda: ledger.shown(store) == {"1_Visa": "1000"}, 15)
-        eventually(lambda: well(syncer))
+        eventually(lambda: healthy(syncer))
         with proxy.down():
             eventually(lambda: '"watermark"' in syncer.health()[1], 2 * INTERVAL_S + 1 + SLACK_S)
             assert '"tick"' not in syncer.health()[1]  # it goes on writing them
             assert syncer.metric("minutebook_watermark_age_seconds") > 2 * INTERVAL_S
-        eventually(lambda: well(syncer), 15)
+        eventually(lambda: healthy(syncer), 15)
         assert syncer.metric("minutebook_watermark_age_seconds") < 2 * INTERVAL_S + SLACK_S
 
 
@@ -128,12 +128,12 @@ def test_a_syncer_that_stands_by_sees_what_the_other_shows(
         programs.running("services.syncer", **environment) as one,
         programs.running("services.syncer", **environment) as other,
     ):
-        eventually(lambda: well(one) and well(other), 15)
+        eventually(lambda: healthy(one) and healthy(other), 15)
         with ticking(amqp_url) as ticker:
             eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 6, 15)
             eventually(lambda: max(age(one), age(other)) < 2 * INTERVAL_S + 1)
-            assert well(one)
-            assert well(other)
+            assert healthy(one)
+            assert healthy(other)
     assert ledger.shown(store) == {"1_Visa": "1000"}
 
 

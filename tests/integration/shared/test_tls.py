@@ -51,7 +51,7 @@ def to_postgres(given: dict[str, str]) -> None:
 def to_rabbitmq(given: dict[str, str]) -> None:
     found = settings.RabbitmqSettings.model_validate(lower(given))
     with consumer.connection(found, name="test") as broker:
-        assert broker.look("none") is None
+        assert broker.inspect("none") is None
 
 
 def to_rabbitmq_for_ticks(given: dict[str, str]) -> None:

@@ -107,7 +107,7 @@ def test_two_tickers_and_two_syncers_make_one_tick_per_boundary_and_a_standby_ta
     assert len(boundaries(conn)) == len(set(boundaries(conn)))
 
 
-def is_unwell(program: programs.Program) -> bool:
+def is_unhealthy(program: programs.Program) -> bool:
     status, body = health(program)
     return status == 503 and "no progress for" in body["problems"].get("tick", "")
 
@@ -139,14 +139,14 @@ def test_while_no_syncer_runs_its_queue_holds_the_newest_tick_only(
     assert boundaries(conn) == [int(newest.timestamp())]
 
 
-def test_without_ticks_for_two_intervals_it_is_unwell_and_gets_well_by_itself(
+def test_without_ticks_for_two_intervals_it_is_unhealthy_and_is_healthy_again_by_itself(
     environment: Environment, channel: BlockingChannel
 ) -> None:
     with programs.running("services.syncer", **environment) as syncer:
         eventually(lambda: health(syncer)[0] == 200, 15)
         publish(channel)
         eventually(lambda: works(syncer))
-        eventually(lambda: is_unwell(syncer))
+        eventually(lambda: is_unhealthy(syncer))
         publish(channel)
         eventually(lambda: health(syncer) == (200, {"ok": True, "problems": {}}))
 
@@ -209,6 +209,6 @@ def test_ticks_that_are_refused_do_not_make_it_well(
         eventually(lambda: "syncer" not in health(program)[1]["problems"], 20)
         publish(channel)
         eventually(lambda: works(program))
-        eventually(lambda: (publish(channel, -30), is_unwell(program))[1], 20)
+        eventually(lambda: (publish(channel, -30), is_unhealthy(program))[1], 20)
         publish(channel)
         eventually(lambda: health(program)[0] == 200)

@@ -82,7 +82,7 @@ def test_who_takes_over_reconciles_at_once_however_rarely_it_does_otherwise(
             assert '"ledger_drift"' not in one.logs()
 
 
-def test_who_stands_by_and_is_cut_off_from_keydb_is_unwell_though_the_other_is_well(
+def test_who_stands_by_and_is_cut_off_from_keydb_is_unhealthy_though_the_other_is_healthy(
     environment: Environment, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
     ledger.add_provider(conn, "Visa", 1000)

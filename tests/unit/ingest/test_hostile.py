@@ -13,8 +13,8 @@ from services.ingest import body as bodies
 from services.ingest import properties
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Delivery, Validated, validate
-from shared.amqp.content import Garbled, Properties
-from shared.amqp.deliveries import Deliveries
+from shared.amqp.delivery_parser import DeliveryParser
+from shared.amqp.properties import MalformedProperties, Properties
 from tests.support import hostile, oracle, tables
 from tests.support.oracle import Message
 
@@ -74,7 +74,7 @@ def test_cut_out_of_a_connection_in_pieces_of_any_size_they_are_the_same(seed: i
         assert found(message, properties) == expected(message)
         came.append(message)
 
-    deliveries = Deliveries(lambda rest: pytest.fail(f"left over: {rest!r}"))
+    deliveries = DeliveryParser(lambda rest: pytest.fail(f"left over: {rest!r}"))
     deliveries.take(CHANNEL, take)
     for piece in pieces(sent, seed):
         deliveries.feed(piece)
@@ -92,7 +92,7 @@ def test_properties_damaged_at_random_are_read_or_garbled_and_always_kept(seed: 
             bytes(raw[: chance.choice((len(raw), chance.randrange(len(raw) + 1)))])
         )
         properties.encode(damaged.all())
-        with contextlib.suppress(Garbled):
+        with contextlib.suppress(MalformedProperties):
             _ = damaged.headers, damaged.message_id
         validated(message, damaged)
 

@@ -34,16 +34,16 @@ CONFIG = {
 }  # fmt: skip
 
 
-def unwell(checks: object) -> list[tuple[str, str]]:
+def unhealthy(checks: object) -> list[tuple[str, str]]:
     assert hasattr(checks, "__iter__")
     found: list[Check] = list(checks)
     return [(one.name, one.verdict) for one in found if one.verdict != "ok"]
 
 
 def test_a_server_as_it_should_be_passes_everywhere() -> None:
-    assert unwell(postgres_checks.durable(DURABLE)) == []
-    assert unwell(postgres_checks.room(CALM, DURABLE)) == []
-    assert unwell(keydb_checks.judge(CONFIG, STORE)) == []
+    assert unhealthy(postgres_checks.durable(DURABLE)) == []
+    assert unhealthy(postgres_checks.room(CALM, DURABLE)) == []
+    assert unhealthy(keydb_checks.judge(CONFIG, STORE)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_server_as_it_should_be_passes_everywhere() -> None:
 def test_a_postgres_that_can_lose_what_it_committed_or_takes_nothing_fails(
     name: str, value: str, verdict: str
 ) -> None:
-    assert unwell(postgres_checks.durable(DURABLE | {name: value})) == [(name, verdict)]
+    assert unhealthy(postgres_checks.durable(DURABLE | {name: value})) == [(name, verdict)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_postgres_that_can_lose_what_it_committed_or_takes_nothing_fails(
     ],
 )
 def test_what_runs_out_is_told_before_it_does(load: Load, name: str, verdict: str) -> None:
-    assert unwell(postgres_checks.room(load, DURABLE)) == [(name, verdict)]
+    assert unhealthy(postgres_checks.room(load, DURABLE)) == [(name, verdict)]
 
 
 @pytest.mark.parametrize(
@@ -97,20 +97,20 @@ def test_what_runs_out_is_told_before_it_does(load: Load, name: str, verdict: st
 def test_a_keydb_that_forgets_or_merges_is_found(
     changed: dict[str, str], name: str, verdict: str
 ) -> None:
-    assert unwell(keydb_checks.judge(CONFIG | changed, STORE)) == [(name, verdict)]
+    assert unhealthy(keydb_checks.judge(CONFIG | changed, STORE)) == [(name, verdict)]
 
 
 def test_a_keydb_that_hides_its_configuration_is_judged_by_what_it_says_of_itself() -> None:
     evicting = keydb_checks.judge(None, STORE | {"maxmemory_policy": "allkeys-lru"})
 
-    assert unwell(evicting) == [("CONFIG GET", "warn"), ("maxmemory-policy", "fail")]
+    assert unhealthy(evicting) == [("CONFIG GET", "warn"), ("maxmemory-policy", "fail")]
 
 
 def test_a_full_or_dependent_keydb_is_found() -> None:
     full = STORE | {"maxmemory": 100, "used_memory": 99}
 
-    assert unwell(keydb_checks.judge(CONFIG, full)) == [("maxmemory", "fail")]
-    assert unwell(keydb_checks.judge(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
+    assert unhealthy(keydb_checks.judge(CONFIG, full)) == [("maxmemory", "fail")]
+    assert unhealthy(keydb_checks.judge(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_full_or_dependent_keydb_is_found() -> None:
 def test_a_keydb_is_judged_by_the_release_that_it_is_like(
     version: str, verdicts: list[tuple[str, str]]
 ) -> None:
-    assert unwell(keydb_checks.judge(CONFIG, STORE | {"redis_version": version})) == verdicts
+    assert unhealthy(keydb_checks.judge(CONFIG, STORE | {"redis_version": version})) == verdicts
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from ops.deployment import OURS
 from ops.status.core import judge
 from ops.status.seen import ABSENT, CLOSED, SILENT, Down, Service
-from shared.amqp.link import BLOCKED, QueueState
+from shared.amqp.connection import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from tests.support.sights import LEDGER, NOW, QUEUES, SHOWN, WELL, only, with_tick
+from tests.support.sights import ALL_HEALTHY, LEDGER, NOW, QUEUES, SHOWN, only, with_tick
 
-PLAIN = replace(WELL, composed=frozenset())
+PLAIN = replace(ALL_HEALTHY, composed=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ PLAIN = replace(WELL, composed=frozenset())
         ("no progress for 21.0 s", "logs --tail 50 ingest"),
     ],
 )
-def test_a_service_that_is_unwell_is_said_with_its_reason_and_what_helps(
+def test_a_service_that_is_unhealthy_is_said_with_its_reason_and_what_helps(
     problem: str, remedy: str
 ) -> None:
-    well = Service("ticker", "172.18.0.5:9102", {})
-    unwell = Service("ingest", "172.18.0.6:9101", {"writer": problem})
+    healthy = Service("ticker", "172.18.0.5:9102", {})
+    unhealthy = Service("ingest", "172.18.0.6:9101", {"writer": problem})
 
-    found = only(replace(WELL, services=[well, unwell]))
+    found = only(replace(ALL_HEALTHY, services=[healthy, unhealthy]))
 
     assert (found.level, found.about) == ("wrong", "ingest")
     assert problem in found.says
@@ -71,7 +71,7 @@ def test_what_follows_from_a_shortage_that_one_service_names_says_so(
 def test_a_service_that_does_not_answer_is_woken_as_it_sleeps(error: str, remedy: str) -> None:
     gone = Service("ticker", "ticker:9102", {}, error)
 
-    assert remedy in only(replace(WELL, services=[gone])).do
+    assert remedy in only(replace(ALL_HEALTHY, services=[gone])).do
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_service_that_is_known_by_its_address_only_is_called_so() -> None:
         Service("10.0.0.5", "10.0.0.5:9102", {}, CLOSED),
     ]
 
-    for seen in (WELL, PLAIN):
+    for seen in (ALL_HEALTHY, PLAIN):
         found = only(replace(seen, services=here))
 
         assert found.about == "the service at 10.0.0.5:9102"
@@ -126,7 +126,7 @@ def test_nothing_that_is_said_names_compose_where_there_is_none() -> None:
 
 
 def test_a_server_that_compose_does_not_run_is_not_looked_for_there() -> None:
-    mixed = replace(WELL, composed=OURS, postgres=Down("refused"))
+    mixed = replace(ALL_HEALTHY, composed=OURS, postgres=Down("refused"))
 
     assert only(mixed).do.startswith("see whether postgres runs and can be reached from here; ")
 
@@ -151,7 +151,7 @@ def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_fi
     late = Service("syncer", "172.18.0.7:9103", {"tick": "no progress for 20.3 s (limit 11 s)"})
     busy = Service("ticker", "172.18.0.8:9102", {"ticker": "rabbitmq: refused"})
     down = replace(
-        WELL,
+        ALL_HEALTHY,
         postgres=Down("refused"),
         rabbitmq=replace(QUEUES, ticks=QueueState(TICK_QUEUE, 1, 0)),
         keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1)),
@@ -172,6 +172,6 @@ def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_fi
 
 
 def test_a_full_disk_that_the_tool_itself_meets_is_said_as_what_it_is() -> None:
-    down = replace(WELL, postgres=Down("53100: could not extend file"))
+    down = replace(ALL_HEALTHY, postgres=Down("53100: could not extend file"))
 
     assert "df -h" in only(down).do

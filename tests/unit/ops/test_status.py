@@ -8,11 +8,12 @@ import pytest
 from ops.status.core import judge
 from ops.status.seen import SILENT, Blocked, Dead, Down, Queues, Seen, Service, Unacknowledged
 from ops.status.view import watched
-from shared.amqp.link import QueueState
+from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
 from tests.support.sights import (
     ALL_ASKED,
+    ALL_HEALTHY,
     ASKED,
     BOUNDARY,
     LEDGER,
@@ -20,7 +21,6 @@ from tests.support.sights import (
     QUEUES,
     SHOWN,
     TICK,
-    WELL,
     drawn,
     only,
     shown_to_people,
@@ -32,27 +32,31 @@ from tests.support.sights import (
 ONE_KEY = replace(SHOWN, keys=1)
 
 
-def test_nothing_is_said_when_all_is_well() -> None:
-    assert judge(WELL) == []
+def test_nothing_is_said_when_all_is_healthy() -> None:
+    assert judge(ALL_HEALTHY) == []
 
 
-def test_all_is_well_is_said_only_where_all_was_asked() -> None:
-    unasked = shown_to_people(WELL)
+def test_all_is_healthy_is_said_only_where_all_was_asked() -> None:
+    unasked = shown_to_people(ALL_HEALTHY)
     failing = replace(ASKED, unacknowledged=Down("management page: it answers 401"))
 
-    assert "All is well." in shown_to_people(ALL_ASKED)
+    assert "Everything is healthy." in shown_to_people(ALL_ASKED)
     assert "Not asked" not in shown_to_people(ALL_ASKED)
-    assert "All is well." not in unasked
+    assert "Everything is healthy." not in unasked
     assert "Nothing wrong was found." in unasked
     assert (
         "Not asked: the services (OPS_SERVICES), unacknowledged messages (RABBITMQ_MANAGEMENT_URL)."
     ) in unasked
-    assert "(management page: it answers 401)" in shown_to_people(replace(WELL, rabbitmq=failing))
+    assert "(management page: it answers 401)" in shown_to_people(
+        replace(ALL_HEALTHY, rabbitmq=failing)
+    )
 
 
 def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes_is_not() -> None:
     def holding(*, stuck: bool) -> Seen:
-        return replace(WELL, rabbitmq=replace(QUEUES, unacknowledged=Unacknowledged(1, stuck)))
+        return replace(
+            ALL_HEALTHY, rabbitmq=replace(QUEUES, unacknowledged=Unacknowledged(1, stuck))
+        )
 
     found = only(holding(stuck=True))
 
@@ -65,7 +69,7 @@ def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes
 
 @pytest.mark.parametrize("server", ["postgres", "rabbitmq", "keydb"])
 def test_a_server_that_is_down_is_wrong_and_comes_with_a_command(server: str) -> None:
-    found = only(replace(WELL, **{server: Down("refused")}))  # type: ignore[arg-type]
+    found = only(replace(ALL_HEALTHY, **{server: Down("refused")}))  # type: ignore[arg-type]
 
     assert (found.level, found.about) == ("wrong", server)
     assert f"docker compose ps {server}" in found.do
@@ -142,7 +146,7 @@ def test_rows_in_the_default_partition_are_wrong() -> None:
 def test_a_queue_without_consumers_is_wrong_and_a_backlog_a_note(
     queues: Queues, level: str
 ) -> None:
-    found = only(replace(WELL, rabbitmq=queues))
+    found = only(replace(ALL_HEALTHY, rabbitmq=queues))
 
     assert (found.about, found.level) == ("queue", level)
 
@@ -169,7 +173,7 @@ def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:
     baseline = replace(TICK, epoch=0, boundary=None, published_at=None)
     empty = replace(SHOWN, token="", epoch="", boundary=None)
 
-    assert judge(replace(WELL, postgres=replace(LEDGER, tick=baseline), keydb=empty)) == []
+    assert judge(replace(ALL_HEALTHY, postgres=replace(LEDGER, tick=baseline), keydb=empty)) == []
 
 
 def test_an_old_schema_says_how_to_migrate() -> None:
@@ -209,9 +213,9 @@ def test_one_of_a_kind_is_not_said_to_be_several() -> None:
     assert "1 row since that tick" in said
 
 
-def test_a_stream_that_is_read_is_well_though_the_broker_names_no_consumer() -> None:
+def test_a_stream_that_is_read_is_healthy_though_the_broker_names_no_consumer() -> None:
     kept = replace(QUEUES, transactions=QueueState("incoming", 5, 0), is_stream=True)
-    read = replace(WELL, rabbitmq=kept)
+    read = replace(ALL_HEALTHY, rabbitmq=kept)
 
     assert judge(read) == []
     assert "\nstream incoming " in shown_to_people(read)
@@ -220,7 +224,7 @@ def test_a_stream_that_is_read_is_well_though_the_broker_names_no_consumer() -> 
 
 
 def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
-    wrong = replace(WELL, keydb=Down("refused"))
+    wrong = replace(ALL_HEALTHY, keydb=Down("refused"))
 
     said = drawn(watched(wrong, judge(wrong), looked_at=NOW, every_s=2.0)).splitlines()
 
@@ -238,6 +242,6 @@ def test_replicas_of_a_service_are_counted_and_silent_ones_said() -> None:
         service("ticker", SILENT),
     ]  # fmt: skip
 
-    said = shown_to_people(replace(WELL, services=services))
+    said = shown_to_people(replace(ALL_HEALTHY, services=services))
 
-    assert "ingest 1 of 2 well, syncer well, ticker silent\n" in said
+    assert "ingest 1 of 2 healthy, syncer healthy, ticker silent\n" in said

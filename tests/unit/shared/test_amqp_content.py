@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.amqp.content import DEPTH_MAX, FIELDS, Garbled, Properties
+from shared.amqp.properties import DEPTH_MAX, FIELDS, MalformedProperties, Properties
 
 TEXTS = {name: name for name, _ in FIELDS}
 EVERYTHING: dict[str, Any] = TEXTS | {
@@ -94,7 +94,7 @@ def test_a_header_of_every_type_that_rabbitmq_knows(kind: bytes, value: bytes, m
     ],
 )
 def test_a_table_that_makes_no_sense_is_garbled_and_kept(found: Properties) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedProperties):
         _ = found.headers
     assert found.all()["garbled"] == found.encoded
 
@@ -103,7 +103,7 @@ def test_tables_nested_without_end_are_garbled() -> None:
     nested = b""
     for _ in range(DEPTH_MAX + 1):
         nested = entry(b"F", struct.pack(">I", len(nested)) + nested)
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedProperties):
         _ = with_headers(nested).headers
 
 
@@ -117,9 +117,9 @@ def test_the_identity_is_found_behind_a_table_that_is_garbled() -> None:
 def test_an_identity_that_is_not_utf8_stays_bytes_and_one_cut_short_is_garbled() -> None:
     flags = struct.pack(">H", 0x0080)
     assert Properties(flags + b"\x02\xff\xfe").message_id == b"\xff\xfe"
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedProperties):
         _ = Properties(flags + b"\x03ab").message_id
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedProperties):
         _ = Properties(flags).message_id
 
 
@@ -127,7 +127,7 @@ def test_an_identity_that_is_not_utf8_stays_bytes_and_one_cut_short_is_garbled()
 def test_no_bytes_at_all_do_more_than_be_garbled(raw: bytes) -> None:
     found = Properties(raw)
     found.all()
-    with contextlib.suppress(Garbled):
+    with contextlib.suppress(MalformedProperties):
         _ = found.headers, found.message_id
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from shared.amqp.content import Properties
-from shared.amqp.deliveries import BODY_KEPT_MAX, CutBody, Deliveries
+from shared.amqp.delivery_parser import BODY_KEPT_MAX, CutBody, DeliveryParser
+from shared.amqp.properties import Properties
 from shared.errors import Unavailable
 
 OURS, OTHERS = 1, 2
@@ -33,8 +33,8 @@ class Seen:
     def message(self, tag: int, redelivered: Any, properties: Properties, body: bytes) -> None:
         self.messages.append((tag, redelivered, properties.message_id, body))
 
-    def deliveries(self) -> Deliveries:
-        made = Deliveries(self.rest.append)
+    def deliveries(self) -> DeliveryParser:
+        made = DeliveryParser(self.rest.append)
         made.take(OURS, self.message)
         return made
 
@@ -103,7 +103,7 @@ def test_frames_of_another_channel_may_come_between_those_of_a_delivery() -> Non
 
 def test_before_a_channel_is_named_nothing_is_taken() -> None:
     seen = Seen()
-    Deliveries(seen.rest.append).feed(delivery(1, b"body"))
+    DeliveryParser(seen.rest.append).feed(delivery(1, b"body"))
     assert seen.messages == []
     assert b"".join(seen.rest) == delivery(1, b"body")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 
-from shared.amqp.gather import Gathering
+from shared.amqp.write_coalescing import CoalescingTransport
 
 pytestmark = pytest.mark.unit
 
@@ -42,12 +42,12 @@ def turn() -> list[Callable[[], None]]:
 
 
 @pytest.fixture
-def gathering(transport: Transport, turn: list[Callable[[], None]]) -> Gathering:
-    return Gathering(transport, turn.append)
+def gathering(transport: Transport, turn: list[Callable[[], None]]) -> CoalescingTransport:
+    return CoalescingTransport(transport, turn.append)
 
 
 def test_frames_of_one_turn_are_sent_in_one_piece(
-    gathering: Gathering, transport: Transport, turn: list[Callable[[], None]]
+    gathering: CoalescingTransport, transport: Transport, turn: list[Callable[[], None]]
 ) -> None:
     for frame in (b"method", b"header", b"body"):
         gathering.write(frame)
@@ -59,7 +59,7 @@ def test_frames_of_one_turn_are_sent_in_one_piece(
 
 
 def test_the_next_turn_is_asked_for_anew(
-    gathering: Gathering, transport: Transport, turn: list[Callable[[], None]]
+    gathering: CoalescingTransport, transport: Transport, turn: list[Callable[[], None]]
 ) -> None:
     for frame in (b"one", b"two"):
         gathering.write(frame)
@@ -69,7 +69,7 @@ def test_the_next_turn_is_asked_for_anew(
 
 
 def test_nothing_is_sent_after_an_abort(
-    gathering: Gathering, transport: Transport, turn: list[Callable[[], None]]
+    gathering: CoalescingTransport, transport: Transport, turn: list[Callable[[], None]]
 ) -> None:
     gathering.write(b"frame")
     gathering.abort()

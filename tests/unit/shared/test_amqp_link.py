@@ -12,8 +12,8 @@ from pika.adapters.utils.connection_workflow import (
 )
 from pika.exceptions import AMQPConnectionError, StreamLostError
 
-from shared.amqp.link import translating
-from shared.amqp.tap import TappedServices
+from shared.amqp.connection import translating
+from shared.amqp.protocol_tap import TappedServices
 from shared.errors import Unavailable
 
 

@@ -1,4 +1,4 @@
-"""Between transport and protocol: pika misses the deliveries and nothing else."""
+"""Between pika's transport and protocol: pika misses the deliveries and nothing else."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +8,8 @@ import pytest
 from pika import frame, spec
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
 
-from shared.amqp.content import Properties
-from shared.amqp.tap import HEARTBEAT, Tap
+from shared.amqp.properties import Properties
+from shared.amqp.protocol_tap import HEARTBEAT, ProtocolTap
 
 ACK = frame.Method(1, spec.Basic.Ack(7)).marshal()
 DELIVERY = b"".join(
@@ -64,8 +64,8 @@ def protocol() -> Protocol:
     return Protocol()
 
 
-def tapped(protocol: Protocol, handler: Handler, received: list[None]) -> Tap:
-    tap = Tap(protocol, lambda: received.append(None))
+def tapped(protocol: Protocol, handler: Handler, received: list[None]) -> ProtocolTap:
+    tap = ProtocolTap(protocol, lambda: received.append(None))
     tap.deliveries.take(1, handler)
     return tap
 
@@ -87,7 +87,7 @@ def test_a_stream_of_deliveries_keeps_pika_from_taking_the_broker_for_dead(
 
 
 def test_the_rest_and_the_ends_of_the_connection_reach_pika(protocol: Protocol) -> None:
-    tap = Tap(protocol, lambda: None)
+    tap = ProtocolTap(protocol, lambda: None)
     error = OSError()
     tap.connection_made(protocol)  # type: ignore[arg-type]
     tap.data_received(ACK + DELIVERY)

@@ -1,4 +1,4 @@
-"""A part is well while it reports progress often enough, and not merely because it is alive."""
+"""A part is healthy while it reports progress often enough, and not merely because it is alive."""
 
 import json
 import socket
@@ -40,7 +40,7 @@ def get(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_a_part_is_well_up_to_its_limit_and_unwell_beyond(clock: Clock) -> None:
+def test_a_part_is_healthy_up_to_its_limit_and_unhealthy_beyond(clock: Clock) -> None:
     state = Health(clock)
     state.expect("writer", within_s=15)
     clock.now += 15
@@ -49,7 +49,7 @@ def test_a_part_is_well_up_to_its_limit_and_unwell_beyond(clock: Clock) -> None:
     assert state.problems() == {"writer": "no progress for 15.5 s (limit 15 s)"}
 
 
-def test_progress_makes_it_well_again_for_another_while(clock: Clock) -> None:
+def test_progress_makes_it_healthy_again_for_another_while(clock: Clock) -> None:
     state = Health(clock)
     state.expect("writer", within_s=15)
     clock.now += 20
@@ -111,7 +111,7 @@ def test_a_limit_that_is_set_again_does_not_count_as_progress(clock: Clock) -> N
     assert list(state.problems()) == ["receiver"]
 
 
-def test_healthz_answers_200_when_well_and_503_with_the_reason_when_not(clock: Clock) -> None:
+def test_healthz_answers_200_when_healthy_and_503_with_the_reason_when_not(clock: Clock) -> None:
     state = Health(clock)
     with health.serving(state, HOST, 0) as port:
         assert get(port, "/healthz") == (200, '{"ok": true, "problems": {}}')
@@ -148,7 +148,7 @@ def test_a_port_in_use_is_refused_by_name() -> None:
             pass
 
 
-def test_the_probe_exits_0_when_well_and_1_when_not_or_when_nobody_answers(
+def test_the_probe_exits_0_when_healthy_and_1_when_not_or_when_nobody_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = Health()
@@ -157,9 +157,9 @@ def test_the_probe_exits_0_when_well_and_1_when_not_or_when_nobody_answers(
         assert probe.main() == 0
         state.problem("writer", "postgres: gone")
         assert probe.main() == 1
-        healthy, unwell = capsys.readouterr().out.splitlines()
+        healthy, unhealthy = capsys.readouterr().out.splitlines()
         assert "postgres: gone" not in healthy
-        assert "postgres: gone" in unwell
+        assert "postgres: gone" in unhealthy
     assert probe.main() == 1
 
 
@@ -215,7 +215,7 @@ def test_the_probe_without_its_settings_says_which_one_is_missing(
     assert capsys.readouterr().err.startswith("setting METRICS_PORT: ")
 
 
-def test_a_service_is_unwell_from_the_start_until_it_has_said_what_it_lacks() -> None:
+def test_a_service_is_unhealthy_from_the_start_until_it_has_said_what_it_lacks() -> None:
     health = Health()
     health.problem(START, "not begun yet")
     assert health.problems() == {START: "not begun yet"}

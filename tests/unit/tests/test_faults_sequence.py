@@ -65,7 +65,7 @@ def test_one_whose_moment_did_not_come_is_tried_again() -> None:
     assert len(other.struck) == 1
 
 
-def test_a_part_is_left_alone_until_it_is_well_and_others_have_their_turn_meanwhile() -> None:
+def test_a_part_is_left_alone_until_it_is_healthy_and_others_have_their_turn_meanwhile() -> None:
     well = threading.Event()
     first, again, other = Known("ingest"), Known("ingest"), Known("keydb")
     ended: list[Strike] = []

@@ -39,7 +39,7 @@ NUMBERS: Final[Mapping[bytes, struct.Struct]] = {
 """The types of one size, as RabbitMQ understands them (its errata to AMQP 0-9-1)."""
 
 
-class Garbled(ValueError):
+class MalformedProperties(ValueError):
     """The properties are not what their flags and lengths say."""
 
 
@@ -54,7 +54,7 @@ class Properties:
 
     @property
     def message_id(self) -> str | bytes | None:
-        """The identity: text, or bytes if it is not UTF-8. Raises `Garbled`."""
+        """The identity: text, or bytes if it is not UTF-8. Raises `MalformedProperties`."""
         encoded = self.encoded
         before = _before_message_id(encoded[:2])
         if before is None:
@@ -65,11 +65,11 @@ class Properties:
                 at = at + 1 if kind == OCTET else _after(kind, encoded, at)
             return _short(encoded, at)
         except (IndexError, struct.error) as error:
-            raise Garbled(str(error)) from error
+            raise MalformedProperties(str(error)) from error
 
     @property
     def headers(self) -> Mapping[str, object] | None:
-        """The headers, their values decoded. Raises `Garbled`."""
+        """The headers, their values decoded. Raises `MalformedProperties`."""
         found = dict(self._entries()).get("headers")
         return found if isinstance(found, Mapping) else None
 
@@ -78,7 +78,7 @@ class Properties:
         found: dict[str, object] = {}
         try:
             found.update(self._entries())  # up to where it makes no sense
-        except Garbled:
+        except MalformedProperties:
             found["garbled"] = self.encoded
         return found
 
@@ -91,7 +91,7 @@ class Properties:
                     yield name, _value(kind, encoded, at)
                     at = _after(kind, encoded, at)
         except (IndexError, struct.error) as error:
-            raise Garbled(str(error)) from error
+            raise MalformedProperties(str(error)) from error
 
 
 def unlike(found: Mapping[str, object], name: str) -> str:
@@ -107,10 +107,10 @@ def unlike(found: Mapping[str, object], name: str) -> str:
 
 def _flags(encoded: bytes) -> int:
     if len(encoded) < FLAGS.size:
-        raise Garbled("no flags")
+        raise MalformedProperties("no flags")
     flags = int.from_bytes(encoded[:2])
     if flags & MORE_FLAGS:
-        raise Garbled("more flags than there are properties")
+        raise MalformedProperties("more flags than there are properties")
     return flags
 
 
@@ -170,7 +170,7 @@ def _text(raw: bytes) -> str | bytes:
 
 def _cut(encoded: bytes, start: int, size: int) -> bytes:
     if start + size > len(encoded):
-        raise Garbled("a length beyond the end")
+        raise MalformedProperties("a length beyond the end")
     return encoded[start : start + size]
 
 
@@ -225,18 +225,18 @@ class Table:
         if kind == b"D":
             scale, unscaled = DECIMAL.unpack_from(self._encoded, at)
             return Decimal(unscaled).scaleb(-scale), at + DECIMAL.size
-        raise Garbled(f"a field of the unknown type {kind!r}")
+        raise MalformedProperties(f"a field of the unknown type {kind!r}")
 
     def _end(self, at: int, depth: int) -> int:
         if depth <= 0:
-            raise Garbled("nested too deeply")
+            raise MalformedProperties("nested too deeply")
         size = _length(self._encoded, at)
         if at + 4 + size > len(self._encoded):
-            raise Garbled("a length beyond the end")
+            raise MalformedProperties("a length beyond the end")
         return at + 4 + size
 
     @staticmethod
     def _at_end(at: int, end: int) -> int:
         if at != end:
-            raise Garbled("a length that its values do not have")
+            raise MalformedProperties("a length that its values do not have")
         return at

@@ -9,21 +9,21 @@ from collections.abc import Callable
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
 
-from shared.amqp import between
-from shared.amqp.deliveries import Deliveries, OnMessage
+from shared.amqp.delivery_parser import DeliveryParser, OnMessage
+from shared.amqp.protocol_proxy import ProtocolProxy, ProxiedServices
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 HEARTBEAT_EVERY_S = 1.0
 
 
-class TappedServices(between.Services):
+class TappedServices(ProxiedServices):
     """pika's own I/O services for one connection, tapped."""
 
     def __init__(self, loop: IOLoop) -> None:
         """`loop` stops after each piece that came, unless `on_piece` wants it to go on."""
         super().__init__(loop, self._tapped)
         self._loop = loop
-        self._tap: Tap | None = None
+        self._tap: ProtocolTap | None = None
         self.on_piece: Callable[[], bool] = at_each_piece
 
     @property
@@ -41,8 +41,8 @@ class TappedServices(between.Services):
         if self._tap:
             self._tap.deliveries.stop()
 
-    def _tapped(self, protocol: AbstractStreamProtocol) -> "Tap":
-        self._tap = Tap(protocol, self._received)
+    def _tapped(self, protocol: AbstractStreamProtocol) -> "ProtocolTap":
+        self._tap = ProtocolTap(protocol, self._received)
         return self._tap
 
     def _received(self) -> None:
@@ -50,13 +50,13 @@ class TappedServices(between.Services):
             self._loop.stop()
 
 
-class Tap(between.Between):
+class ProtocolTap(ProtocolProxy):
     """What the transport takes for the protocol."""
 
     def __init__(self, protocol: AbstractStreamProtocol, received: Callable[[], None]) -> None:
         """`protocol` is pika's; `received` is called after each piece."""
         super().__init__(protocol)
-        self.deliveries = Deliveries(protocol.data_received)
+        self.deliveries = DeliveryParser(protocol.data_received)
         self.failure: Exception | None = None
         self._received = received
         self._heartbeat_at = 0.0

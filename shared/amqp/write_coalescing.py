@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 
-from shared.amqp import between
+from shared.amqp.protocol_proxy import ProtocolProxy, ProxiedServices
 
 
-def services() -> between.Services:
+def services() -> ProxiedServices:
     """Return pika's own I/O services with a loop of their own, for one connection that gathers."""
     loop = IOLoop()
-    return between.Services(loop, lambda protocol: Gatherer(protocol, loop.add_callback))
+    return ProxiedServices(loop, lambda protocol: CoalescingProxy(protocol, loop.add_callback))
 
 
-class Gatherer(between.Between):
+class CoalescingProxy(ProtocolProxy):
     """What the transport takes for the protocol."""
 
     def __init__(
@@ -30,10 +30,10 @@ class Gatherer(between.Between):
 
     def connection_made(self, transport: AbstractStreamTransport) -> None:
         """Give the protocol a transport that gathers."""
-        self.protocol.connection_made(Gathering(transport, self._soon))
+        self.protocol.connection_made(CoalescingTransport(transport, self._soon))
 
 
-class Gathering(AbstractStreamTransport):
+class CoalescingTransport(AbstractStreamTransport):
     """What the protocol takes for the transport."""
 
     def __init__(

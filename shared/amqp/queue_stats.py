@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.amqp import consumer
-from shared.amqp.link import QueueState
+from shared.amqp.connection import QueueState
 from shared.settings import RabbitmqSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BrokerStats:
     """A broker's version, and its queues by name: None where there is no such queue."""
 
     version: str
     queues: dict[str, QueueState | None]
 
 
-def look(settings: RabbitmqSettings, queues: Sequence[str], *, name: str) -> Look:
+def inspect(settings: RabbitmqSettings, queues: Sequence[str], *, name: str) -> BrokerStats:
     """Ask the broker for its version and the state of `queues`. Raises `Unavailable`."""
     with consumer.connection(settings, name=name) as broker:
-        return Look(broker.version, {queue: broker.look(queue) for queue in queues})
+        return BrokerStats(broker.version, {queue: broker.inspect(queue) for queue in queues})

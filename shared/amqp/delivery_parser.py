@@ -10,7 +10,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable
 
-from shared.amqp.content import FLAGS, Properties
+from shared.amqp.properties import FLAGS, Properties
 from shared.errors import Unavailable
 
 OnMessage = Callable[[int, bool, Properties, bytes], None]
@@ -54,7 +54,7 @@ class CutBody(bytes):
         return made
 
 
-class Deliveries:
+class DeliveryParser:
     """The bytes of one connection, in order, a piece at a time."""
 
     def __init__(self, on_rest: Callable[[bytes], None]) -> None:

@@ -16,10 +16,10 @@ from pika.adapters.utils.nbio_interface import (
 )
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
-Linked = tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException
+ConnectResult = tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException
 
 
-class Between(AbstractStreamProtocol):
+class ProtocolProxy(AbstractStreamProtocol):
     """What the transport takes for the protocol. It passes everything on."""
 
     def __init__(self, protocol: AbstractStreamProtocol) -> None:
@@ -43,30 +43,32 @@ class Between(AbstractStreamProtocol):
         return self.protocol.eof_received()
 
 
-class Services(SelectorIOServicesAdapter):
-    """pika's own I/O services for one connection, with what `between` makes in it."""
+class ProxiedServices(SelectorIOServicesAdapter):
+    """pika's own I/O services for one connection, with the proxy that `proxy` makes in it."""
 
-    def __init__(self, loop: IOLoop, between: Callable[[AbstractStreamProtocol], Between]) -> None:
-        """`between` is given pika's protocol."""
+    def __init__(
+        self, loop: IOLoop, proxy: Callable[[AbstractStreamProtocol], ProtocolProxy]
+    ) -> None:
+        """`proxy` is given pika's protocol."""
         super().__init__(loop)  # type: ignore[arg-type]  # its stub lacks a parameter
-        self._between = between
+        self._proxy = proxy
 
     def create_streaming_connection(
         self,
         protocol_factory: Callable[[], AbstractStreamProtocol],
         sock: socket,
-        on_done: Callable[[Linked], None],
+        on_done: Callable[[ConnectResult], None],
         ssl_context: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> AbstractIOReference:
         """As pika's, but the transport talks to ours. pika is answered with its own protocol."""
-        made: list[Between] = []
+        made: list[ProtocolProxy] = []
 
         def ours() -> AbstractStreamProtocol:
-            made.append(self._between(protocol_factory()))
+            made.append(self._proxy(protocol_factory()))
             return made[-1]
 
-        def done(result: Linked) -> None:
+        def done(result: ConnectResult) -> None:
             if isinstance(result, tuple):
                 result = (result[0], made[-1].protocol)
             on_done(result)
