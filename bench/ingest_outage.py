@@ -17,7 +17,7 @@ from bench.drain import observer
 from bench.ground import Ground, Site, ground, ordinary, publish
 from bench.load import publishing
 from bench.result import Plan, Progress, Result, Row
-from tests.support import cutting, servers
+from tests.support import outages, servers
 
 QUESTION = "Postgres killed for a minute under load"
 SPEED_OVER_S = 1.0
@@ -31,7 +31,7 @@ COUNT = "SELECT count(*) FROM historical_transactions"
 
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Kill a Postgres of our own in the middle."""
-    pinning = cutting.Pinning(docker.from_env())
+    pinning = outages.Pinning(docker.from_env())
     with (
         servers.postgres(pinning.engine()) as postgres,
         ground(replace(site, postgres=postgres)) as fresh,

@@ -17,7 +17,7 @@ from services.ingest.body import Limits, Unfit, decode
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
 from shared.errors import Unavailable
-from tests.support import hostile, oracle
+from tests.support import hostile_messages, oracle
 
 CHANNEL = 1
 SEEDS = 300
@@ -142,14 +142,14 @@ def pieces(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 def bodies() -> Iterator[bytes]:
     """Yield small hostile bodies."""
-    for message in hostile.Source(0).messages(SEEDS):
+    for message in hostile_messages.Source(0).messages(SEEDS):
         if len(message.text) <= SEED_BYTES_MAX:
             yield message.text
 
 
 def contents() -> Iterator[bytes]:
     """Yield small hostile properties."""
-    for message in hostile.Source(0).messages(SEEDS):
+    for message in hostile_messages.Source(0).messages(SEEDS):
         if len(message.encoded) <= SEED_BYTES_MAX:
             yield message.encoded
 

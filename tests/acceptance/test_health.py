@@ -2,9 +2,9 @@
 
 from services.ingest.writer import STUCK_S
 from services.ticker.__main__ import BOUNDARY_GRACE_S
-from tests.support import broker
-from tests.support.cutting import undone
+from tests.support import own_broker
 from tests.support.eventually import eventually
+from tests.support.outages import undone
 from tests.support.stack import INTERVAL_S, Stack, publish
 
 CHECKS_S = 3 * 5.0
@@ -47,7 +47,7 @@ def test_a_ticker_that_cannot_publish_is_unhealthy_and_is_healthy_again_by_itsel
     second: Stack,
 ) -> None:
     eventually(lambda: health(second, "ticker") == "healthy", 60)
-    with broker.alarm(second.container("rabbitmq")):
+    with own_broker.alarm(second.container("rabbitmq")):
         unhealthy_within_s = INTERVAL_S + BOUNDARY_GRACE_S + CHECKS_S + SLACK_S
         eventually(lambda: health(second, "ticker") == "unhealthy", unhealthy_within_s)
         assert health(second, "ingest") == "healthy"

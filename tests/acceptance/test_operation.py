@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.shown import shown
+from tests.support.keydb_snapshot import shown
 from tests.support.stack import INTERVAL_S, PROGRAMS, Stack, publish
 
 TICKS = 5

@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from tests.support import tellings
+from tests.support import secrets_exposed
 from tests.support.eventually import eventually
 from tests.support.stack import INTERVAL_S, SERVERS, Stack
 
@@ -85,4 +85,4 @@ def test_the_tool_tells_no_password_whatever_goes_wrong(running: Stack) -> None:
 
     assert said.count("setting ") == 3, said
     assert all(f"{server} answers: mend" in said for server in SERVERS), said
-    assert not tellings.found_in(said, running.secrets)
+    assert not secrets_exposed.found_in(said, running.secrets)

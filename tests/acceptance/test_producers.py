@@ -3,7 +3,7 @@
 import psycopg
 
 from tests.support.eventually import eventually
-from tests.support.shown import at_next_boundary
+from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import Stack, publish
 
 SUM = "SELECT count(*), coalesce(sum(transaction_value), 0) FROM historical_transactions"

@@ -5,7 +5,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.support.eventually import eventually
-from tests.support.shown import shown
+from tests.support.keydb_snapshot import shown
 from tests.support.stack import Stack, publish
 
 # From inside, because an engine takes its own kill for the wish that the container stays down.

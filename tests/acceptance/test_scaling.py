@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.shown import at_next_boundary
+from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import Stack, publish
 
 MESSAGES = 3000

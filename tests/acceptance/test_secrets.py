@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
-from tests.support.shown import at_next_boundary
+from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import PROGRAMS, Stack, publish
 
 OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"

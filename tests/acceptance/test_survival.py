@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.shown import at_next_boundary
+from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import SERVERS, Stack, publish
 
 

@@ -12,7 +12,7 @@ from docker.errors import DockerException
 from docker.models.containers import Container
 
 from shared.errors import Unavailable
-from tests.faults import catalogue, reach, verdict, work
+from tests.faults import addresses, catalogue, verdict, work_in_hand
 from tests.faults.container_faults import REPLICAS, scale
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
@@ -20,11 +20,11 @@ from tests.faults.fault import Fault, title
 from tests.faults.load import Load, producing_load
 from tests.faults.logs import bugs, folder, keep_all_logs
 from tests.faults.reader import Seen
-from tests.faults.reading import reading
+from tests.faults.reader_process import reading
 from tests.faults.sequence import EVERY_S, Strike, Striker
 from tests.support import stack as stacks
 from tests.support.eventually import eventually
-from tests.support.shown import shown
+from tests.support.keydb_snapshot import shown
 from tests.support.stack import Stack
 
 HEALTHY_TIMEOUT_S = 90.0
@@ -98,7 +98,7 @@ class Campaign:
         run.differences += self._settled()
         seen = end_reading()
         run.differences += seen.differences
-        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
         run.facts = [*self._facts(), seen.looks.words()]
         run.per_s = self._load.per_s
@@ -116,7 +116,7 @@ class Campaign:
     def _ended(self, strike: Strike) -> None:
         rows = 0
         with contextlib.suppress(Unavailable, psycopg.Error):
-            dsn = reach.postgres_dsn(self._stack, "judge")
+            dsn = addresses.postgres_dsn(self._stack, "judge")
             with psycopg.connect(dsn, autocommit=True) as conn:
                 rows = verdict.settled(conn)
                 for text in verdict.unbalanced(conn):
@@ -145,11 +145,11 @@ class Campaign:
         return last
 
     def _drained(self) -> bool:
-        return self._stack.messages_ready() == 0 and work.in_hand(self._stack) == 0
+        return self._stack.messages_ready() == 0 and work_in_hand.in_hand(self._stack) == 0
 
     def _compare(self) -> list[Difference]:
         sent, books = self._load.sent.values(), self._corrections.books
-        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             found = verdict.stored(conn)
             differences = [
                 *verdict.of_messages(sent, found, books.providers),
@@ -173,7 +173,7 @@ class Campaign:
     def _facts(self) -> list[str]:
         load, sent = self._load, self._load.sent.values()
         kinds = Counter(one.reason or "fit" for one in sent)
-        with psycopg.connect(reach.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             rows = conn.execute("SELECT count(*) FROM historical_transactions").fetchone()
             letters = conn.execute("SELECT count(*) FROM dead_letter").fetchone()
             ticks = conn.execute("SELECT count(*) FROM tick").fetchone()

@@ -5,11 +5,11 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from tests.faults import container_faults, kill_points, proxies, sleeping
+from tests.faults import container_faults, kill_faults, network_faults, sleep_faults
 from tests.faults.fault import Fault
 from tests.support.stack import Stack
 
-AIMED: list[Fault] = [*proxies.FAULTS, *kill_points.FAULTS, *sleeping.FAULTS]
+AIMED: list[Fault] = [*network_faults.FAULTS, *kill_faults.FAULTS, *sleep_faults.FAULTS]
 """Those that wait for a moment with work in hand, and fail if it does not come."""
 FAULTS: list[Fault] = [*container_faults.FAULTS, *AIMED]
 
@@ -32,5 +32,5 @@ def _for_ever(chance: random.Random) -> Iterator[Fault]:
 @contextlib.contextmanager
 def prepared(stack: Stack) -> Iterator[None]:
     """Put around a stack, before it is up, what some faults need there."""
-    with proxies.prepare(stack), kill_points.prepare(stack):
+    with network_faults.prepare(stack), kill_faults.prepare(stack):
         yield

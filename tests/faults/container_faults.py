@@ -10,7 +10,7 @@ from functools import partial
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from tests.faults import work
+from tests.faults import work_in_hand
 from tests.faults.fault import Struck
 from tests.faults.logs import keep_logs
 from tests.support.eventually import eventually
@@ -40,7 +40,7 @@ class ContainerFault:
         victims = stack.containers(self.part)
         if self.part in REPLICAS and random.random() < 0.5:
             victims = [random.choice(victims)]
-        in_flight = work.await_in_hand(stack, self.part)
+        in_flight = work_in_hand.await_in_hand(stack, self.part)
         self.act(stack, victims)
         return Struck(in_flight)
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import psycopg
 
 from shared.errors import Unavailable
-from tests.faults import provocation, reach
-from tests.faults.mixture import LATE, PROVIDERS, VALUE_MAX
-from tests.support.reference import Books, Changes, Provider, Row
+from tests.faults import addresses, rare_work
+from tests.faults.message_mixture import LATE, PROVIDERS, VALUE_MAX
+from tests.support.reference_ledger import Books, Changes, Provider, Row
 from tests.support.stack import Stack
 
 NAME = "corrections"
@@ -37,7 +37,7 @@ SELECT count(pg_terminate_backend(pid))
 def keys() -> list[str]:
     """Return every key that KeyDB may ever show."""
     ours = [f"{one}_{name.format(one)}" for one in (*PROVIDERS, *LATE) for name in NAMES]
-    return [*ours, *provocation.KEYS]
+    return [*ours, *rare_work.KEYS]
 
 
 class Corrections:
@@ -82,7 +82,7 @@ class Corrections:
         self.books = self.books.after(changes)
 
     def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(reach.postgres_dsn(self._stack, NAME), autocommit=True)
+        return psycopg.connect(addresses.postgres_dsn(self._stack, NAME), autocommit=True)
 
     def _correct(self, conn: psycopg.Connection, number: int) -> None:
         changes = Changes()

@@ -14,10 +14,10 @@ from services.ingest import waiting
 from shared import postgres, transactions
 from shared.amqp import consumer
 from shared.settings import PostgresSettings, RabbitmqSettings
-from tests.faults import dying
-from tests.faults.mortal import MortalConnection, MortalConsumer, Statement
+from tests.faults import kill_orders
+from tests.faults.kill_points import MortalConnection, MortalConsumer, Statement
 
-DYING = dying.by_settings()
+DYING = kill_orders.by_settings()
 NAMES = {
     transactions.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
     waiting.PROMOTE: Statement("promotion", lambda given: len(given["ids"])),

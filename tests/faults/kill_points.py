@@ -1,167 +1,164 @@
-"""Kill points: a service dies between two steps of its protocol, exactly there.
-
-The services are composed by `ingest.py`, `ticker.py` and `syncer.py` beside this; what is passed to
-them is wrapped (`mortal.py`), they know nothing of it. Postgres, which takes an outbox partition
-away in one function, is killed in the middle of that.
-"""
+"""What is passed to a service, wrapped: it works as ever, and there are steps to die at."""
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from docker.errors import APIError
-from docker.models.containers import Container
+import psycopg
 
-from tests.faults import provocation
-from tests.faults.dying import STATUS
-from tests.faults.fault import Fault, Struck
-from tests.support.containers import ROOT
-from tests.support.eventually import eventually
-from tests.support.stack import Stack
+from services.syncer.core import Found, Publication, Watermark
+from services.syncer.projection import Answer, Projection
+from shared import keydb
+from shared.amqp import ticks
+from shared.amqp.consumer import Consumer
+from tests.faults.kill_orders import Dying
 
-OVERRIDE = ROOT / "tests" / "faults" / "compose.kill_points.yaml"
-GIVE = 'printf %s "$0" > "$KILL_POINT_FILE"'
-# Fails if the order is no longer there: then it is being carried out.
-TAKE_BACK = 'rm "$KILL_POINT_FILE"'
-ATTEMPTS, WITHIN_S = 15, 5.0
-"""The step comes within these together, even if another part is away meanwhile. A partition is
-dropped only if its locks are had in 50 ms: under load that may take some lives of the syncer."""
-DIES_WITHIN_S = 5.0
-
-Provoke = Callable[[Stack], contextlib.AbstractContextManager[provocation.Nudge]]
+CHUNKS = 3
 
 
 @dataclass(frozen=True)
-class KillPoint:
-    """`part` dies at `step`; `provoke` brings it there where load alone does not."""
+class Statement:
+    """A statement with a name. Parameters say how much work is in hand, and which kind it is."""
 
-    part: str
     name: str
-    step: str
-    provoke: Provoke = provocation.none
+    weigh: Callable[[Any], int] = lambda _: 1
+    kind: Callable[[Any], str] = lambda _: ""
 
-    def strike(self, stack: Stack) -> Struck:
-        """Have it die with work in hand, and start it again. Fails if it did not."""
-        armed = [one for one in stack.containers(self.part) if obeys(one, GIVE, self.step)]
-        with self.provoke(stack) as nudge:
-            try:
-                _reached(lambda: any(map(_died, armed)), nudge)
-            finally:
-                struck = [one for one in armed if not obeys(one, TAKE_BACK)]
-                eventually(lambda: all(map(_died, struck)), DIES_WITHIN_S)
-                for one in struck:
-                    one.start()
-        return Struck(in_flight=min(_in_hand(one, self.step) for one in struck) > 0)
+    def given(self, params: Any) -> "Statement":
+        """Return it under the name that it has with these parameters."""
+        return replace(self, name=f"{self.kind(params)}{self.name}")
 
 
-@dataclass(frozen=True)
-class BetweenDetachAndDrop:
-    """Postgres is killed after an outbox partition was detached and before it is dropped."""
+class MortalConnection:
+    """Steps `before NAME`, `after NAME`, `before COMMIT of NAME` and `after COMMIT of NAME`.
 
-    part: str = "postgres"
-    name: str = "killed between detach and drop"
+    A transaction has the name of the last statement in it that has one.
+    """
 
-    def strike(self, stack: Stack) -> Struck:
-        """Kill it there and start it again. Fails if it never came there."""
-        victim = stack.container(self.part)
-        with provocation.expired_partition(stack, held=True) as nudge:
-            _reached(lambda: provocation.is_held(stack), nudge)
-            victim.kill()
-            victim.wait()
-            victim.start()
-        return Struck(in_flight=True)
+    def __init__(
+        self, conn: psycopg.Connection, dying: Dying, names: Mapping[str, Statement]
+    ) -> None:
+        self._conn, self._dying, self._names = conn, dying, names
+        self._depth = 0
+        self._last: Statement | None = None
+        self._in_hand = 0
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
 
-def _reached(there: Callable[[], bool], nudge: provocation.Nudge) -> None:
-    for attempt in range(ATTEMPTS):
-        nudge()
+    def execute(self, query: str, params: Any = None, **options: Any) -> Any:
+        statement = self._names.get(query)
+        if statement is None:
+            return self._conn.execute(cast("Any", query), params, **options)
+        statement = statement.given(params)
+        self._last, self._in_hand = statement, statement.weigh(params)
+        self._dying.at(f"before {statement.name}", self._in_hand)
+        done = self._conn.execute(cast("Any", query), params, **options)
+        self._dying.at(f"after {statement.name}", self._in_hand)
+        return done
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[psycopg.Transaction]:
+        outermost = self._depth == 0
+        if outermost:
+            self._last = None
+        self._depth += 1
         try:
-            eventually(there, WITHIN_S)
-        except AssertionError:
-            if attempt == ATTEMPTS - 1:
-                raise
-        else:
-            return
+            with self._conn.transaction() as one:
+                yield one
+                if outermost and self._last:
+                    self._dying.at(f"before COMMIT of {self._last.name}", self._in_hand)
+        finally:
+            self._depth -= 1
+        if outermost and self._last:
+            self._dying.at(f"after COMMIT of {self._last.name}", self._in_hand)
+
+    def as_connection(self) -> psycopg.Connection:
+        """Return itself under the type that services ask for."""
+        return cast("psycopg.Connection", self)
 
 
-def obeys(container: Container, command: str, *arguments: str) -> bool:
-    """Run a command in the container; false if that failed, or if it does not run."""
-    try:
-        done = container.exec_run(["sh", "-c", command, *arguments])
-    except APIError:
-        return False
-    return done.exit_code == 0
+class MortalConsumer:
+    """Steps `message received`, `before ack` and `after ack`, the latter once it was sent."""
+
+    def __init__(self, broker: Consumer, dying: Dying) -> None:
+        self._broker, self._dying = broker, dying
+        self._acked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def consume(self, queue: str, *, on_message: Callable[..., None], **options: Any) -> None:
+        def received(*message: Any) -> None:
+            on_message(*message)
+            self._dying.at("message received")
+
+        self._broker.consume(queue, on_message=received, **options)
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        self._dying.at("before ack")
+        self._broker.ack(tag, multiple=multiple)
+        self._acked += 1
+
+    def poll(self, timeout_s: float, on_piece: Callable[[], bool] | None = None) -> None:
+        acked, self._acked = self._acked, 0
+        self._broker.poll(timeout_s, on_piece)
+        self._dying.at("after ack", acked)
 
 
-def _died(container: Container) -> bool:
-    container.reload()
-    state = container.attrs["State"]
-    return bool(state["Status"] == "exited" and state["ExitCode"] == STATUS)
+class MortalBroker:
+    """Steps `before publish`, `after publish`, `before ack` and `after ack` of ticks."""
+
+    def __init__(self, broker: ticks.Broker, dying: Dying) -> None:
+        self._broker, self._dying = broker, dying
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def publish(self, body: bytes, *, expires_s: int) -> None:
+        self._dying.at("before publish")
+        self._broker.publish(body, expires_s=expires_s)
+        self._dying.at("after publish")
+
+    def ack(self, tag: int) -> None:
+        self._dying.at("before ack")
+        self._broker.ack(tag)
+        self._dying.at("after ack")
 
 
-def _in_hand(container: Container, step: str) -> int:
-    """Return what it said last: how much work it had in hand when it died, at which step."""
-    for line in reversed(container.logs(tail=200).decode(errors="replace").splitlines()):
-        if line.startswith('{"event": "killed_at"'):
-            said = json.loads(line)
-            assert said["step"] == step, f"died at {said['step']} instead of {step}"
-            return int(said["in_hand"])
-    message = f"{container.name} ended with {STATUS} and said nothing of it"
-    raise AssertionError(message)
+class MortalProjection(Projection):
+    """Steps `watermark read`, `before script`, `after script`, and `chunk sent`.
 
+    When the order is to die between chunks, there are as many as that takes.
+    """
 
-@contextlib.contextmanager
-def prepare(stack: Stack) -> Iterator[None]:
-    """Have the stack started with services that can be told to die at a step."""
-    stack.overrides.append(OVERRIDE)
-    yield
+    def __init__(self, client: keydb.Client, dying: Dying) -> None:
+        super().__init__(client)
+        self._dying = dying
+        self._usual = self._chunk
 
+    def read(self) -> Found:
+        found = super().read()
+        self._dying.at("watermark read")
+        return found
 
-FAULTS: list[Fault] = [
-    # DESIGN.md §3: receive, insert, commit, ack.
-    KillPoint("ingest", "killed when it received a message", "message received"),
-    KillPoint("ingest", "killed before the insert", "before batch"),
-    KillPoint("ingest", "killed between insert and COMMIT", "before COMMIT of batch"),
-    KillPoint("ingest", "killed between COMMIT and ack", "after COMMIT of batch"),
-    KillPoint("ingest", "killed before the ack is sent", "before ack"),
-    KillPoint("ingest", "killed after the ack", "after ack"),
-    # Messages that waited become rows.
-    KillPoint("ingest", "killed before a promotion", "before promotion", provocation.promotion),
-    KillPoint(
-        "ingest",
-        "killed between promotion and COMMIT",
-        "before COMMIT of promotion",
-        provocation.promotion,
-    ),
-    KillPoint(
-        "ingest", "killed after a promotion", "after COMMIT of promotion", provocation.promotion
-    ),
-    # §6: a boundary is due, published, confirmed.
-    KillPoint("ticker", "killed at the boundary", "before publish"),
-    KillPoint("ticker", "killed after the confirm", "after publish"),
-    # §4: fold, lock, tick, commit; §5: watermark, script, published_at, ack of the tick.
-    KillPoint("syncer", "killed after a fold", "after fold"),
-    KillPoint("syncer", "killed between interim tick and COMMIT", "before COMMIT of interim tick"),
-    KillPoint("syncer", "killed after an interim tick", "after COMMIT of interim tick"),
-    KillPoint("syncer", "killed after reading the watermark", "watermark read"),
-    KillPoint("syncer", "killed with the lock", "after lock"),
-    KillPoint("syncer", "killed between tick and COMMIT", "before COMMIT of tick"),
-    KillPoint("syncer", "killed between COMMIT and script", "after COMMIT of tick"),
-    KillPoint("syncer", "killed within a chunked send", "chunk sent"),
-    KillPoint("syncer", "killed between script and published_at", "after script"),
-    KillPoint("syncer", "killed before the tick's ack", "before ack"),
-    KillPoint("syncer", "killed after the tick's ack", "after ack"),
-    # §4, retention.
-    KillPoint("syncer", "killed before a drop", "before drop", provocation.expired_partition),
-    KillPoint(
-        "syncer",
-        "killed between drop and COMMIT",
-        "before COMMIT of drop",
-        provocation.expired_partition,
-    ),
-    KillPoint(
-        "syncer", "killed after a drop", "after COMMIT of drop", provocation.expired_partition
-    ),
-    BetweenDetachAndDrop(),
-]
+    def apply(self, publication: Publication) -> Answer:
+        changes = len(publication.values) + len(publication.removals)
+        in_chunks = changes > 1 and self._dying.ordered("chunk sent")
+        self._chunk = -(-changes // CHUNKS) if in_chunks else self._usual
+        return super().apply(publication)
+
+    def _run(
+        self,
+        expected: tuple[str, str],
+        target: Watermark,
+        changes: list[tuple[str, str | None]],
+        **known: bool,
+    ) -> Answer:
+        self._dying.at("before script", len(changes))
+        answer = super()._run(expected, target, changes, **known)
+        if answer.verdict != "fenced":
+            last = not target.token.startswith("partial:")
+            self._dying.at("after script" if last else "chunk sent", len(changes))
+        return answer

@@ -16,8 +16,8 @@ from pydantic import Secret
 from shared.amqp.producer import Fate, Outgoing, Producer, producing
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
-from tests.faults import reach
-from tests.faults.mixture import Mixture, Sent
+from tests.faults import addresses
+from tests.faults.message_mixture import Mixture, Sent
 from tests.support.stack import QUEUE, Stack
 
 PER_S = 330
@@ -57,7 +57,7 @@ class Load:
         self._begun = time.monotonic()
         while not self._stop.is_set():
             with contextlib.suppress(Unavailable):
-                settings = RabbitmqSettings(rabbitmq_url=Secret(reach.amqp_url(self._stack)))
+                settings = RabbitmqSettings(rabbitmq_url=Secret(addresses.amqp_url(self._stack)))
                 with producing(settings, QUEUE, self._decided, name="load") as producer:
                     self._live(producer)
             self.reconnects += not self._stop.wait(0.2)

@@ -18,9 +18,9 @@ import redis
 
 from services.syncer.core import PARTIAL_PREFIX
 from shared.errors import Unavailable
-from tests.faults import reach
+from tests.faults import addresses
 from tests.faults.difference import Difference
-from tests.faults.looking import Look, Looking, looking
+from tests.faults.keydb_snapshots import Look, Looking, looking
 from tests.support import ledger
 from tests.support.ledger import Values
 from tests.support.stack import Stack
@@ -128,7 +128,7 @@ class Reader:
             self._stop.wait(0.05)
 
     def _live(self) -> None:
-        with looking(reach.port(self._stack, "keydb", 6379), self._names) as store:
+        with looking(addresses.port(self._stack, "keydb", 6379), self._names) as store:
             self._begin(store)
             last_s = 0.0
             due_s = time.monotonic()

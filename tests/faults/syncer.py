@@ -15,10 +15,10 @@ from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp import ticks
 from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
-from tests.faults import dying
-from tests.faults.mortal import MortalBroker, MortalConnection, MortalProjection, Statement
+from tests.faults import kill_orders
+from tests.faults.kill_points import MortalBroker, MortalConnection, MortalProjection, Statement
 
-DYING = dying.by_settings()
+DYING = kill_orders.by_settings()
 NAMES = {
     store.SELECT_FRESH: Statement("fold"),
     store.LOCK: Statement("lock"),

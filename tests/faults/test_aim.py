@@ -12,7 +12,7 @@ from http.client import HTTPException
 import psycopg
 import pytest
 
-from tests.faults import catalogue, kill_points, proxies, reach
+from tests.faults import addresses, catalogue, kill_faults, network_faults
 from tests.faults.fault import title
 from tests.support import containers, ledger, messages, stack
 from tests.support.eventually import eventually
@@ -101,8 +101,8 @@ def run() -> Iterator[Stack]:
     """A stack of ours, with everything in between."""
     with stack.project(containers.engine()) as one, contextlib.ExitStack() as prepared:
         one.settings["TICK_INTERVAL_SECONDS"] = "1"
-        prepared.enter_context(proxies.prepare(one))
-        prepared.enter_context(kill_points.prepare(one))
+        prepared.enter_context(network_faults.prepare(one))
+        prepared.enter_context(kill_faults.prepare(one))
         one.compose("build", "migrate")
         one.up()
         with one.postgres() as conn:
@@ -144,7 +144,7 @@ def test_an_aimed_fault_shows_where_it_struck_and_loses_and_doubles_nothing(
 
 def metric(run: Stack, service: str, name: str) -> float:
     """Return a metric of the service; 0 while it cannot be reached."""
-    (port,) = reach.ports(run, service, METRICS_PORTS[service]) or [0]
+    (port,) = addresses.ports(run, service, METRICS_PORTS[service]) or [0]
     with (
         contextlib.suppress(OSError, HTTPException),
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer,

@@ -10,10 +10,10 @@ from typing import cast
 from services.ticker import __main__ as ticker
 from shared.amqp import ticks
 from shared.settings import RabbitmqSettings
-from tests.faults import dying
-from tests.faults.mortal import MortalBroker
+from tests.faults import kill_orders
+from tests.faults.kill_points import MortalBroker
 
-DYING = dying.by_settings()
+DYING = kill_orders.by_settings()
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from datetime import datetime
 import psycopg
 
 from tests.faults.difference import Difference
-from tests.faults.mixture import Sent
+from tests.faults.message_mixture import Sent
 from tests.support import ledger
 from tests.support.ledger import Values
-from tests.support.reference import Books, Provider, Row
+from tests.support.reference_ledger import Books, Provider, Row
 
 SHOWN_MAX = 20
 

@@ -17,7 +17,7 @@ import redis
 from psycopg import sql
 
 from migrations import runner
-from tests.support import commands, containers
+from tests.support import containers, keydb_rights
 from tests.support.containers import ROOT, address, published_port, running, succeeds
 from tests.support.eventually import eventually
 
@@ -120,9 +120,9 @@ class Keydb:
     kind: str = "keydb"
     host: str = LOCAL
 
-    def url(self, user: str = commands.USER) -> str:
+    def url(self, user: str = keydb_rights.USER) -> str:
         """Return a Redis URL for our services, or for another user of ours."""
-        return f"redis://{user}:{commands.PASSWORD}@{self.host}:{self.port}/0"
+        return f"redis://{user}:{keydb_rights.PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a client that may do anything and decodes replies; the caller closes it."""
@@ -212,8 +212,8 @@ def keydb(
     """Start a server of the family with the options that compose gives KeyDB, and our user."""
     options = {
         "command": f"{kind}-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
-        f" --maxmemory-policy noeviction --user {commands.USER} {' '.join(commands.RULES)}"
-        f" --user {commands.OPERATOR} {' '.join(commands.OPERATORS_RULES)}",
+        f" --maxmemory-policy noeviction --user {keydb_rights.USER} {' '.join(keydb_rights.RULES)}"
+        f" --user {keydb_rights.OPERATOR} {' '.join(keydb_rights.OPERATORS_RULES)}",
         "ports": {"6379/tcp": ("127.0.0.1", None)},
     }
     with running(client, KEYDB_KINDS[kind], **options) as container:

@@ -23,7 +23,7 @@ import redis
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from tests.support import tellings
+from tests.support import secrets_exposed
 from tests.support.containers import ROOT, published_port
 
 INTERVAL_S = 2
@@ -188,7 +188,7 @@ class Stack:
 
     def secrets_told(self) -> set[str]:
         """Return which of its passwords it shows where: logs, commands, pages."""
-        return tellings.told(self.secrets, self.containers())
+        return secrets_exposed.told(self.secrets, self.containers())
 
 
 @contextlib.contextmanager

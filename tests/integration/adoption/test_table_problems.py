@@ -12,7 +12,7 @@ from services.ingest import rehearsal
 from services.syncer import rehearsal as syncers
 from shared import table_checks
 from shared.errors import Refusal, Unavailable
-from tests.support import ledger, messages, programs, roles, servers, tool
+from tests.support import ledger, messages, ops_tool, postgres_logins, programs, servers
 from tests.support.eventually import eventually
 from tests.support.messages import (
     body,
@@ -154,9 +154,9 @@ def test_an_empty_database_is_tried_too_and_begins_with_the_first_ids(
 
 @pytest.fixture
 def logins(conn: psycopg.Connection) -> Iterator[None]:
-    roles.make_logins(conn)
+    postgres_logins.make_logins(conn)
     yield
-    for login in roles.LOGINS:
+    for login in postgres_logins.LOGINS:
         conn.execute(f'DROP ROLE "{login}"')
 
 
@@ -168,7 +168,9 @@ def test_a_login_that_may_not_do_its_work_says_so_and_one_that_may_changes_nothi
     spent = "SELECT string_agg(coalesce(last_value, 0)::text, ' ') FROM pg_sequences"
     before = conn.execute(spent).fetchone()
     options = "-c row_security=off"
-    with psycopg.connect(roles.dsn_of(login, dsn), autocommit=True, options=options) as ours:
+    with psycopg.connect(
+        postgres_logins.dsn_of(login, dsn), autocommit=True, options=options
+    ) as ours:
         table_checks.check(ours, LOGINS[login], stores=login == "ingest")
         conn.execute(statement)
         with pytest.raises(Unavailable, match="refuses what this login has to do: 42501"):
@@ -198,7 +200,7 @@ def test_letters_are_not_replayed_into_tables_that_could_lose_them(
     dsn: str, conn: psycopg.Connection
 ) -> None:
     conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
-    refused = tool.deployment(dsn)("dead-letters", "replay", "--all")
+    refused = ops_tool.deployment(dsn)("dead-letters", "replay", "--all")
     assert (refused.code, "is UNLOGGED" in refused.stderr) == (1, True)
 
 

@@ -10,9 +10,9 @@ from psycopg import errors, sql
 from migrations import rights, runner
 from ops.doctor import grants
 from shared.errors import Refusal
-from tests.support import roles, servers
+from tests.support import postgres_logins, servers
 from tests.support.containers import ROOT
-from tests.support.roles import ACTS, LOGINS, Act, dsn_of
+from tests.support.postgres_logins import ACTS, LOGINS, Act, dsn_of
 
 FILL = """
 INSERT INTO initial_data VALUES (1, 'Visa', 1000), (2, 'Mastercard', 2000);
@@ -27,7 +27,7 @@ def filled(postgres_server: servers.Postgres) -> Iterator[str]:
     """One database for all that is tried here; the logins last as long as it does."""
     with postgres_server.database() as dsn, psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(FILL)
-        roles.make_logins(admin)
+        postgres_logins.make_logins(admin)
         try:
             yield dsn
         finally:
@@ -82,7 +82,7 @@ def test_an_operator_sees_who_waits_and_a_service_does_not(
         hidden = hands[login].execute(others.replace("SELECT%", "SELECT%%"), [login]).fetchone()
         return hidden != (0,)
 
-    assert {login for login in LOGINS if seen(login)} == {"ops", roles.READER}
+    assert {login for login in LOGINS if seen(login)} == {"ops", postgres_logins.READER}
 
 
 def test_rights_granted_again_are_the_same_and_cover_what_came_later(

@@ -9,7 +9,7 @@ import psycopg
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, rows
-from tests.support.tool import deployment
+from tests.support.ops_tool import deployment
 
 LETTERS = "SELECT reason, error FROM dead_letter ORDER BY id"
 SECTION = "an AMQP 1.0 value section, where the JSON is to be a data section"

@@ -12,7 +12,7 @@ from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
 from services.ingest.writer import Writer
 from shared.health import Health
-from tests.support import messages, roles
+from tests.support import messages, postgres_logins
 from tests.support.eventually import eventually
 from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
 from tests.support.programs import Program
@@ -60,12 +60,12 @@ def are_stored(conn: psycopg.Connection, good: int, letters: int | None = None) 
 @pytest.fixture
 def login_dsn(dsn: str, conn: psycopg.Connection) -> Iterator[str]:
     """Lead to the database by ingest's own login: policies do not hold for a superuser."""
-    roles.make_logins(conn)
+    postgres_logins.make_logins(conn)
     messages.add_providers(conn)
     try:
-        yield roles.dsn_of("ingest", dsn)
+        yield postgres_logins.dsn_of("ingest", dsn)
     finally:
-        for login in roles.LOGINS:
+        for login in postgres_logins.LOGINS:
             conn.execute(f'DROP ROLE "{login}"'.encode())
 
 

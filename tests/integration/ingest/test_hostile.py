@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from pika.exceptions import AMQPError
 
-from tests.support import hostile, messages, tables
+from tests.support import hostile_messages, messages, raw_properties
 from tests.support.eventually import eventually
 from tests.support.messages import QUEUE, body, counted, truth
 from tests.support.oracle import Account, Message
@@ -23,16 +23,16 @@ LOCAL = "local:"
 """How the identities begin that ingest makes up."""
 GARBLED = 150
 FAR_BEYOND_THE_LIMIT = [
-    Message(start + b"x" * hostile.MEGABYTES + end, tables.properties(), None)
+    Message(start + b"x" * hostile_messages.MEGABYTES + end, raw_properties.properties(), None)
     for start, end in ((b"", b""), (b'{"id":1,"value":2,"n":"', b'"}'), (b"\xff", b""))
 ]
 HUGE_HEADERS = [
-    tables.properties(entries=entries)
+    raw_properties.properties(entries=entries)
     for entries in (
-        tables.text_entry(b"h", b"\xff\0" * 60_000),
-        tables.text_entry(b"", b"") * 20_000,
-        tables.nested([b"F"] * 2_000),
-        tables.entry(b"n", b"A", tables.sized(b"V" * 100_000)),
+        raw_properties.text_entry(b"h", b"\xff\0" * 60_000),
+        raw_properties.text_entry(b"", b"") * 20_000,
+        raw_properties.nested([b"F"] * 2_000),
+        raw_properties.entry(b"n", b"A", raw_properties.sized(b"V" * 100_000)),
     )
 ]
 
@@ -42,7 +42,7 @@ def providers(conn: psycopg.Connection) -> None:
     with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO initial_data VALUES (%s, %s, 0)",
-            [(one, f"provider {one}") for one in hostile.PROVIDERS],
+            [(one, f"provider {one}") for one in hostile_messages.PROVIDERS],
         )
 
 
@@ -51,7 +51,7 @@ def publish(amqp_url: str, sent: Iterable[Message]) -> None:
     with messages.channel(amqp_url) as producer:
         producer.queue_declare(QUEUE, durable=True)
         for one in sent:
-            producer.basic_publish("", QUEUE, one.text, tables.Encoded(one.encoded))
+            producer.basic_publish("", QUEUE, one.text, raw_properties.Encoded(one.encoded))
 
 
 def stored(conn: psycopg.Connection, providers: Iterable[int]) -> Account:
@@ -83,9 +83,9 @@ def undisturbed(program: Program, amqp_url: str) -> None:
 def test_ten_thousand_hostile_messages_are_each_accounted_for_and_disturb_nobody(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    sent = [*hostile.Source(42).messages(MESSAGES), *FAR_BEYOND_THE_LIMIT]
+    sent = [*hostile_messages.Source(42).messages(MESSAGES), *FAR_BEYOND_THE_LIMIT]
     sent += [Message(b"[]", encoded, None) for encoded in HUGE_HEADERS]
-    expected = Account(hostile.PROVIDERS)
+    expected = Account(hostile_messages.PROVIDERS)
     for one in sent:
         expected.take(one)
     with messages.ingest(dsn, amqp_url) as program:
@@ -94,7 +94,7 @@ def test_ten_thousand_hostile_messages_are_each_accounted_for_and_disturb_nobody
         outcomes = len(sent) - expected.duplicates
         eventually(lambda: settled(program) == len(sent), 90)
         undisturbed(program, amqp_url)
-    found = stored(conn, hostile.PROVIDERS)
+    found = stored(conn, hostile_messages.PROVIDERS)
     assert differences(found.rows, expected.rows) == ([], [])
     assert differences(found.letters, expected.letters) == ([], [])
     assert expected.rows.total() > MESSAGES / 10
@@ -134,7 +134,7 @@ def test_garbled_properties_that_the_broker_takes_are_a_row_or_a_dead_letter_eac
 def garbled() -> Iterator[tuple[bytes, bytes]]:
     """Yield good bodies, no two alike, with properties in which some bytes are wrong."""
     chance = random.Random(7)
-    for number, message in enumerate(hostile.Source(7).messages(GARBLED)):
+    for number, message in enumerate(hostile_messages.Source(7).messages(GARBLED)):
         raw = bytearray(message.encoded)
         for _ in range(chance.randint(1, 3)):
             raw[chance.randrange(2, len(raw))] = chance.randrange(256)
@@ -145,6 +145,6 @@ def accepted(amqp_url: str, text: bytes, encoded: bytes) -> bool:
     """Publish one; say whether the broker confirmed it."""
     with contextlib.suppress(AMQPError), messages.channel(amqp_url) as producer:
         producer.confirm_delivery()
-        producer.basic_publish("", QUEUE, text, tables.Encoded(encoded), mandatory=True)
+        producer.basic_publish("", QUEUE, text, raw_properties.Encoded(encoded), mandatory=True)
         return True
     return False

@@ -8,6 +8,7 @@ import pytest
 
 from services.ingest.waiting import promote_waiting
 from tests.support import messages
+from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 from tests.support.messages import (
     body,
@@ -19,7 +20,6 @@ from tests.support.messages import (
     store_batch,
     truth,
 )
-from tests.support.together import at_once
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from tests.support import cutting, messages, servers
+from tests.support import messages, outages, servers
 from tests.support.eventually import eventually
 from tests.support.messages import (
     UNFIT_BODIES,
@@ -129,7 +129,7 @@ def test_huge_bodies_in_numbers_are_kept_byte_for_byte_in_little_memory(
             messages.publish(amqp_url, huge)
         messages.publish(amqp_url, body())
         eventually(lambda: rows(conn) == [(1, 600)], 120)
-        assert cutting.mebibytes(program) < HUGE_MIB_MAX
+        assert outages.mebibytes(program) < HUGE_MIB_MAX
         messages.queue_drained(program, amqp_url)
     query = "SELECT reason, sha256(body), octet_length(body) FROM dead_letter ORDER BY id"
     assert conn.execute(query).fetchall() == [("too_large", one, HUGE_BYTES) for one in hashes]

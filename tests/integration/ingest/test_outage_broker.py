@@ -6,11 +6,11 @@ import docker
 import psycopg
 import pytest
 
-from tests.support import broker, containers, cutting, messages
-from tests.support.broker import Own
-from tests.support.cutting import reconnects
+from tests.support import containers, messages, outages, own_broker
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
+from tests.support.outages import reconnects
+from tests.support.own_broker import Own
 
 SIZE = 3000
 SMALL = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "500"}
@@ -24,7 +24,7 @@ LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
 
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
-    with broker.own(engine) as own:
+    with own_broker.own(engine) as own:
         yield own
 
 
@@ -62,7 +62,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
         user.execute("LOCK TABLE historical_transactions")
         messages.lock_awaited(conn)
         own.container.kill()
-        with cutting.undone(own.container.start):
+        with outages.undone(own.container.start):
             eventually(lambda: reconnects(program) >= 2)
             user.rollback()
             assert program.process.poll() is None
@@ -79,7 +79,7 @@ def test_a_connection_cut_in_the_middle_of_a_frame_loses_and_doubles_nothing(
 ) -> None:
     publish(amqp_url, SIZE)
     with (
-        cutting.link(amqp_url) as (link, cut_url),
+        outages.link(amqp_url) as (link, cut_url),
         messages.ingest(dsn, cut_url, **SMALL) as program,
     ):
         for cuts in range(1, 5):
@@ -97,7 +97,7 @@ def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
 ) -> None:
     with (
         psycopg.connect(dsn) as user,
-        cutting.link(amqp_url) as (link, cut_url),
+        outages.link(amqp_url) as (link, cut_url),
         messages.ingest(dsn, cut_url) as program,
     ):
         messages.consuming(program)
@@ -133,7 +133,7 @@ def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
 ) -> None:
     own.evaluate(IMPATIENT, LOOKS_OFTEN)
     with (
-        cutting.undone(lambda: own.evaluate(PATIENT, LOOKS_SELDOM)),
+        outages.undone(lambda: own.evaluate(PATIENT, LOOKS_SELDOM)),
         own.server.vhost(queue_type=queue_type) as amqp_url,
         psycopg.connect(dsn) as user,
         messages.ingest(dsn, amqp_url) as program,

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.support import cutting, messages
+from tests.support import messages, outages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 
@@ -44,7 +44,7 @@ def test_a_connection_reset_inside_commit_doubles_and_loses_nothing(
     dsn: str, conn: psycopg.Connection, amqp_url: str, fate: str, *, given: bool
 ) -> None:
     with (
-        cutting.link(dsn) as (link, cut_dsn),
+        outages.link(dsn) as (link, cut_dsn),
         messages.ingest(cut_dsn, amqp_url) as program,
     ):
         messages.consuming(program)
@@ -67,7 +67,7 @@ def test_replies_to_commit_lost_again_and_again_under_load_double_nothing(
 ) -> None:
     size = 2000
     with (
-        cutting.link(dsn) as (link, cut_dsn),
+        outages.link(dsn) as (link, cut_dsn),
         messages.ingest(cut_dsn, amqp_url, INGEST_BATCH_MAX="50") as program,
     ):
         messages.consuming(program)

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from tests.support import messages
-from tests.support.cutting import reconnects
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
+from tests.support.outages import reconnects
 
 PATIENCE_S = 30.0
 """Backing off adds up: the pauses between attempts grow to 5 s, at random."""

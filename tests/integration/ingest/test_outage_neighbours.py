@@ -9,9 +9,9 @@ import pytest
 
 from services.ingest import service, waiting
 from tests.support import messages
-from tests.support.cutting import flowing
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, reasons, received, rows, truth
+from tests.support.outages import flowing
 
 PER_S = 1000
 NO_KEY = """

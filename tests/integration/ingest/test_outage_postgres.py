@@ -11,10 +11,10 @@ import pytest
 from docker.models.containers import Container
 from psycopg import sql
 
-from tests.support import cutting, messages, programs, servers
-from tests.support.cutting import flowing, mebibytes, reconnects
+from tests.support import messages, outages, programs, servers
 from tests.support.eventually import eventually
 from tests.support.messages import counted, dead_letters, rows, truth
+from tests.support.outages import flowing, mebibytes, reconnects
 
 PER_S = 1000
 OUTAGE_S = 3
@@ -53,13 +53,13 @@ class Own:
             "frozen": (self.container.pause, self.container.unpause),
         }[how]
         end()
-        with cutting.undone(lambda: eventually(self.ready, 30)), cutting.undone(begin):
+        with outages.undone(lambda: eventually(self.ready, 30)), outages.undone(begin):
             yield
 
 
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
-    pinning = cutting.Pinning(engine, tmpfs={SPACE: "size=8m,mode=1777"})
+    pinning = outages.Pinning(engine, tmpfs={SPACE: "size=8m,mode=1777"})
     with servers.postgres(pinning.engine()) as server:
         yield Own(server, pinning.container)
 
@@ -90,7 +90,7 @@ class Watch:
     """What an outage costs, from here on."""
 
     program: programs.Program
-    traffic: cutting.Traffic
+    traffic: outages.Traffic
 
     def __post_init__(self) -> None:
         self.sent = self.traffic.sent
@@ -112,7 +112,7 @@ class Watch:
 
 
 def all_is_there(
-    conn: psycopg.Connection, program: programs.Program, traffic: cutting.Traffic, amqp_url: str
+    conn: psycopg.Connection, program: programs.Program, traffic: outages.Traffic, amqp_url: str
 ) -> None:
     """Check that what was sent is stored, each once, and that nothing else came of it."""
     eventually(lambda: stored(conn) >= traffic.sent)

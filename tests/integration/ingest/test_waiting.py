@@ -10,6 +10,7 @@ import pytest
 from services.ingest import service, waiting
 from shared.errors import Unavailable
 from tests.support import messages
+from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 from tests.support.messages import (
     body,
@@ -21,7 +22,6 @@ from tests.support.messages import (
     store_batch,
     truth,
 )
-from tests.support.together import at_once
 
 ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
 AGE = """

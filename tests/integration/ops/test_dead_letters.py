@@ -10,17 +10,17 @@ import pytest
 from ops.letters.core import Choice
 from ops.letters.store import PAGE_BYTES
 from ops.letters.store import pages as letter_pages
-from tests.support import messages, tool
-from tests.support.kept import actions, letters, store
+from tests.support import messages, ops_tool
 from tests.support.messages import UNFIT_BODIES, body
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
+from tests.support.stored_dead_letters import actions, letters, store
 
 
 @pytest.fixture
 def ops(dsn: str, conn: psycopg.Connection) -> Tool:
     """The tool beside a Postgres that knows two providers; the other servers are down."""
     messages.add_providers(conn)
-    return tool.deployment(dsn)
+    return ops_tool.deployment(dsn)
 
 
 def test_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None:
@@ -106,7 +106,7 @@ def test_a_purge_asks_first_and_is_kept_on_record(ops: Tool, conn: psycopg.Conne
 
 
 def test_a_postgres_that_is_down_ends_it_with_3(ops: Tool) -> None:
-    nowhere = tool.deployment().settings["POSTGRES_DSN"]
+    nowhere = ops_tool.deployment().settings["POSTGRES_DSN"]
 
     done = ops("dead-letters", "list", "--json", POSTGRES_DSN=nowhere)
 

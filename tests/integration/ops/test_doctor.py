@@ -8,10 +8,10 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import commands, messages, servers, tool
+from tests.support import keydb_rights, messages, ops_tool, servers
 from tests.support.eventually import eventually
+from tests.support.ops_tool import Tool
 from tests.support.servers import PASSWORD, USER
-from tests.support.tool import Tool
 
 LIMIT = ("rabbitmq", "delivery limit")
 
@@ -22,7 +22,7 @@ def ops(
 ) -> Iterator[Tool]:
     """The tool against servers as compose sets them up, without the management page."""
     messages.publish(amqp_url)
-    yield tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
+    yield ops_tool.deployment(dsn, amqp_url, keydb_server.url(keydb_rights.OPERATOR))
     for name, value in (("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
         store.config_set(name, value)
 
@@ -177,7 +177,7 @@ def test_without_the_management_page_it_says_what_was_not_checked(ops: Tool) -> 
 
 
 def test_servers_that_are_down_fail_and_hide_nothing_of_the_others(ops: Tool) -> None:
-    nowhere = tool.deployment().settings
+    nowhere = ops_tool.deployment().settings
     found = checks(ops, 1, RABBITMQ_URL=nowhere["RABBITMQ_URL"], KEYDB_URL=nowhere["KEYDB_URL"])
 
     assert found["rabbitmq", "answers"]["verdict"] == "fail"

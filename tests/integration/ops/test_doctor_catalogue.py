@@ -10,8 +10,8 @@ from psycopg import sql
 from migrations import rights, runner
 from ops.doctor import postgres_checks
 from ops.doctor.core import Check
-from tests.support import roles
-from tests.support.roles import dsn_of
+from tests.support import postgres_logins
+from tests.support.postgres_logins import dsn_of
 
 NEARLY_AT_ITS_END = """ALTER TABLE historical_transactions ALTER COLUMN id SET MAXVALUE 1000;
 SELECT setval(minutebook_transactions_sequence(), 960)"""
@@ -40,7 +40,8 @@ def unhealthy(conn: psycopg.Connection) -> set[tuple[str, str]]:
 def login(conn: psycopg.Connection, name: str, group: str) -> Iterator[None]:
     """Be in a cluster with a login of ours for a while."""
     conn.execute(
-        f"CREATE ROLE {name} LOGIN PASSWORD '{roles.PASSWORD}'; GRANT {group} TO {name}".encode()
+        f"CREATE ROLE {name} LOGIN PASSWORD '{postgres_logins.PASSWORD}';"
+        f" GRANT {group} TO {name}".encode()
     )
     try:
         yield

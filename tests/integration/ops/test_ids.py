@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from migrations import runner
-from tests.support import messages, tool
-from tests.support.tool import Tool
+from tests.support import messages, ops_tool
+from tests.support.ops_tool import Tool
 
 IDS = {
     "serial": "id serial PRIMARY KEY",
@@ -18,7 +18,7 @@ IDS = {
 @pytest.fixture
 def ops(dsn: str) -> Tool:
     """The tool beside Postgres alone."""
-    return tool.deployment(dsn)
+    return ops_tool.deployment(dsn)
 
 
 def test_a_sequence_of_records_that_is_behind_is_moved_on(
@@ -52,7 +52,7 @@ def test_another_unique_column_that_clashes_is_not_said_to_be_the_id(
 def test_a_provider_gets_the_columns_own_next_id_and_leaves_the_sequence_ahead(
     kind: str, empty_dsn: str
 ) -> None:
-    ops = tool.deployment(empty_dsn)
+    ops = ops_tool.deployment(empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True) as conn:
         columns = f"{IDS[kind]}, provider_name text, initial_value bigint"
         conn.execute(f"CREATE TABLE initial_data ({columns})".encode())

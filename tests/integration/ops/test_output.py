@@ -11,9 +11,9 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import commands, servers, tool
+from tests.support import keydb_rights, ops_tool, servers
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 MANY_LETTERS = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)
@@ -32,7 +32,7 @@ ENCODINGS = {
 @pytest.fixture
 def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool beside real servers on which nothing of ours runs."""
-    return tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
+    return ops_tool.deployment(dsn, amqp_url, keydb_server.url(keydb_rights.OPERATOR))
 
 
 def providers(conn: psycopg.Connection) -> list[tuple[str, int]]:

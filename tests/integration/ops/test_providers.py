@@ -7,14 +7,14 @@ import pytest
 import redis
 
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
-from tests.support import commands, ledger, messages, servers, tool
-from tests.support.tool import Tool
+from tests.support import keydb_rights, ledger, messages, ops_tool, servers
+from tests.support.ops_tool import Tool
 
 
 @pytest.fixture
 def ops(dsn: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool beside Postgres and KeyDB; the broker is down, and nobody misses it."""
-    return tool.deployment(dsn, keydb_url=keydb_server.url(commands.OPERATOR))
+    return ops_tool.deployment(dsn, keydb_url=keydb_server.url(keydb_rights.OPERATOR))
 
 
 def providers(conn: psycopg.Connection) -> list[tuple[int, str, int]]:
@@ -159,7 +159,7 @@ def test_before_the_first_tick_there_is_nothing_to_rebuild_from(ops: Tool) -> No
 
 
 def test_a_store_that_is_down_ends_it_with_3(ops: Tool) -> None:
-    nowhere = tool.deployment().settings["KEYDB_URL"]
+    nowhere = ops_tool.deployment().settings["KEYDB_URL"]
 
     assert ops("balances", KEYDB_URL=nowhere).code == 3
     assert ops("rebuild", KEYDB_URL=nowhere).code == 3

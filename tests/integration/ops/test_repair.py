@@ -4,9 +4,9 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import commands, ledger, messages, servers, tool
+from tests.support import keydb_rights, ledger, messages, ops_tool, servers
 from tests.support.drift import behind_the_triggers
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def ops(
 ) -> Tool:
     """The tool after one tick; the broker is down, and nobody misses it."""
     messages.add_providers(conn)
-    made = tool.deployment(dsn, keydb_url=keydb_server.url(commands.OPERATOR))
+    made = ops_tool.deployment(dsn, keydb_url=keydb_server.url(keydb_rights.OPERATOR))
     tick(made, 1)
     return made
 
@@ -164,7 +164,7 @@ def test_corrections_that_a_trigger_swallows_or_changes_are_not_said_to_be_made(
 
 
 def test_a_keydb_that_is_down_ends_reconcile_with_3_and_the_rest_is_still_said(ops: Tool) -> None:
-    nowhere = tool.deployment().settings["KEYDB_URL"]
+    nowhere = ops_tool.deployment().settings["KEYDB_URL"]
 
     done = ops.json("reconcile", code=3, KEYDB_URL=nowhere)
 

@@ -4,18 +4,18 @@ import psycopg
 import pytest
 
 from services.ingest import waiting
-from tests.support import messages, tool
-from tests.support.kept import actions, letters, store
+from tests.support import messages, ops_tool
+from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
-from tests.support.together import at_once
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
+from tests.support.stored_dead_letters import actions, letters, store
 
 
 @pytest.fixture
 def ops(dsn: str, conn: psycopg.Connection) -> Tool:
     """The tool beside a Postgres that knows two providers; the other servers are down."""
     messages.add_providers(conn)
-    return tool.deployment(dsn)
+    return ops_tool.deployment(dsn)
 
 
 def test_a_replayed_letter_with_a_mended_body_is_a_row_that_counts_once(

@@ -15,10 +15,10 @@ from pydantic import Secret
 
 from shared.amqp.producer import Outgoing, producing
 from shared.settings import RabbitmqSettings
-from tests.support import messages, servers, tool
+from tests.support import messages, ops_tool, servers
 from tests.support.eventually import eventually
+from tests.support.ops_tool import Tool
 from tests.support.proxy import proxying
-from tests.support.tool import Tool
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def ops(amqp_url: str) -> Iterator[Tool]:
     """The tool beside a broker that has the queue, and nothing else."""
     with messages.channel(amqp_url) as channel:
         channel.queue_declare(messages.QUEUE, durable=True)
-        yield tool.deployment(amqp_url=amqp_url)
+        yield ops_tool.deployment(amqp_url=amqp_url)
 
 
 def taken(ops: Tool) -> list[tuple[bytes, str, int]]:

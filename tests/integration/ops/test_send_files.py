@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support import messages, tool
+from tests.support import messages, ops_tool
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 TABLE = "id,value\n" + "".join(f"1,{value}\n" for value in range(1, 21))
 
@@ -19,7 +19,7 @@ def ops(amqp_url: str, dsn: str) -> Tool:
     """The tool beside a broker that has the queue, and Postgres."""
     with messages.channel(amqp_url) as channel:
         channel.queue_declare(messages.QUEUE, durable=True)
-    return tool.deployment(amqp_url=amqp_url, dsn=dsn)
+    return ops_tool.deployment(amqp_url=amqp_url, dsn=dsn)
 
 
 def in_queue(ops: Tool) -> list[tuple[Any, str]]:

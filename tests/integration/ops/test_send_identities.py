@@ -9,9 +9,9 @@ import pytest
 
 from ops.traffic import store
 from ops.traffic.batch import Batch
-from tests.support import messages, tool
+from tests.support import messages, ops_tool
 from tests.support.eventually import eventually
-from tests.support.tool import NOWHERE, Tool
+from tests.support.ops_tool import NOWHERE, Tool
 
 HEADER = "id,value,message_id\n"
 
@@ -21,7 +21,7 @@ def ops(amqp_url: str, dsn: str) -> Tool:
     """The tool beside a broker that has the queue, and Postgres."""
     with messages.channel(amqp_url) as channel:
         channel.queue_declare(messages.QUEUE, durable=True)
-    return tool.deployment(amqp_url=amqp_url, dsn=dsn)
+    return ops_tool.deployment(amqp_url=amqp_url, dsn=dsn)
 
 
 def written(folder: Path, name: str, text: str) -> str:

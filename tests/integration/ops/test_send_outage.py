@@ -12,10 +12,10 @@ import docker
 import psycopg
 import pytest
 
-from tests.support import broker, cutting, messages, tool
-from tests.support.broker import Own
+from tests.support import messages, ops_tool, outages, own_broker
 from tests.support.eventually import eventually
-from tests.support.tool import Done, Tool
+from tests.support.ops_tool import Done, Tool
+from tests.support.own_broker import Own
 
 LINES = 300
 VALUES = range(1, LINES + 1)
@@ -25,7 +25,7 @@ SAME = "send the same again with "
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
     """A broker to be paused."""
-    with broker.own(engine) as own:
+    with own_broker.own(engine) as own:
         yield own
 
 
@@ -41,7 +41,7 @@ def ops(amqp_url: str, dsn: str) -> Tool:
     """The tool beside a broker that has the queue, and Postgres."""
     with messages.channel(amqp_url) as channel:
         channel.queue_declare(messages.QUEUE, durable=True)
-    return tool.deployment(amqp_url=amqp_url, dsn=dsn)
+    return ops_tool.deployment(amqp_url=amqp_url, dsn=dsn)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def sent_until_paused(own: Own, ops: Tool, *arguments: str, signal_: int | None)
     with ops.started("send", *arguments, "--rate", "150") as process:
         eventually(lambda: messages.waiting_in_queue(ops.settings["RABBITMQ_URL"]) > 20)
         own.container.pause()
-        with cutting.undone(own.container.unpause):
+        with outages.undone(own.container.unpause):
             if signal_ is not None:
                 # What goes now is on its way and never confirmed.
                 with pytest.raises(subprocess.TimeoutExpired):

@@ -12,9 +12,9 @@ import redis
 from services.syncer.projection import WATERMARK_KEY
 from shared import postgres
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from tests.support import commands, ledger, messages, programs, servers, tool
+from tests.support import keydb_rights, ledger, messages, ops_tool, programs, servers
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 SERVERS = ("postgres", "rabbitmq", "keydb")
 
@@ -22,7 +22,7 @@ SERVERS = ("postgres", "rabbitmq", "keydb")
 @pytest.fixture
 def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool against real servers on which nothing of ours runs."""
-    return tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
+    return ops_tool.deployment(dsn, amqp_url, keydb_server.url(keydb_rights.OPERATOR))
 
 
 def about(document: Any, level: str = "wrong") -> set[str]:
@@ -81,7 +81,7 @@ def test_a_server_that_is_down_is_a_line_and_the_others_are_still_seen(
     ops: Tool, down: str
 ) -> None:
     setting = {"postgres": "POSTGRES_DSN", "rabbitmq": "RABBITMQ_URL", "keydb": "KEYDB_URL"}[down]
-    nowhere = {setting: tool.deployment().settings[setting]}
+    nowhere = {setting: ops_tool.deployment().settings[setting]}
 
     seen = ops.json("status", code=1, **nowhere)
     said = ops("status", **nowhere)

@@ -4,15 +4,15 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import commands, messages, servers, tool
+from tests.support import keydb_rights, messages, ops_tool, servers
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 
 @pytest.fixture
 def ops(dsn: str, amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
     """The tool against real servers on which nothing of ours runs."""
-    return tool.deployment(dsn, amqp_url, keydb_server.url(commands.OPERATOR))
+    return ops_tool.deployment(dsn, amqp_url, keydb_server.url(keydb_rights.OPERATOR))
 
 
 def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers(
@@ -24,7 +24,7 @@ def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers
         messages.publish(amqp_url, messages.body())
         eventually(lambda: "53100" in ingest.health()[1], 15)
         # Nobody listens at the second port.
-        places = f"127.0.0.1:{ingest.port()} {tool.NOWHERE} nowhere.invalid:9102"
+        places = f"127.0.0.1:{ingest.port()} {ops_tool.NOWHERE} nowhere.invalid:9102"
         seen = ops.json("status", code=1, OPS_SERVICES=places)
         said = ops("status", OPS_SERVICES=places).stdout
         messages.refuse_no_more(conn)

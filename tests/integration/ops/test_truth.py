@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from tests.support import kept, messages, tool
-from tests.support.tool import Tool
+from tests.support import messages, ops_tool, stored_dead_letters
+from tests.support.ops_tool import Tool
 
 VISA = (1, "Visa", 1000)
 MASTERCARD = (2, "Mastercard", 2000)
@@ -23,7 +23,7 @@ SHOUT = "NEW.provider_name := upper(NEW.provider_name); RETURN NEW"
 @pytest.fixture
 def ops(dsn: str) -> Tool:
     """The tool beside Postgres alone."""
-    return tool.deployment(dsn)
+    return ops_tool.deployment(dsn)
 
 
 def providers(conn: psycopg.Connection) -> list[tuple[int, str, int]]:
@@ -169,7 +169,7 @@ def test_letters_that_a_trigger_keeps_are_not_said_to_be_gone(
     does: str, ops: Tool, conn: psycopg.Connection
 ) -> None:
     messages.add_providers(conn)
-    kept.store(ops, (messages.body(3), "early"))
+    stored_dead_letters.store(ops, (messages.body(3), "early"))
     ops("provider", "add", "Amex", "0", "--id", "3")
     make_trigger(conn, "dead_letter", SWALLOW, "BEFORE DELETE")
     arguments = ("--all", "--yes") if does == "purge" else ("--all",)
@@ -184,7 +184,7 @@ def test_letters_that_a_trigger_keeps_are_not_said_to_be_gone(
 def test_a_letter_that_stays_and_cannot_be_marked_is_not_said_to_be(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    kept.store(ops, (b"no", "unfit"))
+    stored_dead_letters.store(ops, (b"no", "unfit"))
     make_trigger(conn, "dead_letter", SWALLOW, "BEFORE UPDATE")
 
     assert "only 0 of 1 letters" in refused(ops, "dead-letters", "replay", "--all")
@@ -194,8 +194,8 @@ def test_a_letter_that_stays_and_cannot_be_marked_is_not_said_to_be(
 def test_of_two_letters_with_one_identity_and_content_one_is_said_to_be_the_row(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    kept.store(ops, (b'{"id": 3, "value": 5}', "same"))
-    kept.store(ops, (b'{"id":3,"value":5}', "same"))
+    stored_dead_letters.store(ops, (b'{"id": 3, "value": 5}', "same"))
+    stored_dead_letters.store(ops, (b'{"id":3,"value":5}', "same"))
     ops("provider", "add", "Amex", "0", "--id", "3")
 
     done = ops.json("dead-letters", "replay", "--all")

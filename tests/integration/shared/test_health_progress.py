@@ -11,10 +11,10 @@ import redis
 
 from services.ingest.writer import STUCK_S
 from services.ticker.__main__ import BOUNDARY_GRACE_S
-from tests.support import cutting, ledger, messages, programs, servers
-from tests.support.cutting import reconnects
+from tests.support import ledger, messages, outages, programs, servers
 from tests.support.eventually import eventually
 from tests.support.messages import body, rows
+from tests.support.outages import reconnects
 from tests.support.programs import Program
 from tests.support.proxy import proxying
 
@@ -58,7 +58,7 @@ def test_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_healthy_again_onc
 def test_while_ingest_tries_again_it_gives_the_reason_of_the_last_attempt(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    nobody = psycopg.conninfo.make_conninfo(dsn, port=cutting.free_port())
+    nobody = psycopg.conninfo.make_conninfo(dsn, port=outages.free_port())
     with messages.ingest(nobody, amqp_url) as ingest:
         eventually(lambda: reconnects(ingest) >= 2)
         status, said = ingest.health()

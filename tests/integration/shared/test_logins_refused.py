@@ -14,9 +14,9 @@ from shared.amqp import consumer, ticks
 from shared.errors import Busy, Denied
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.support import messages, programs, servers
-from tests.support.cutting import reconnects
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
+from tests.support.outages import reconnects
 
 SECRET = "hunter2"
 LINE = '{"id": 1, "value": 600, "message_id": "m1"}\n'

@@ -18,20 +18,20 @@ from shared import postgres
 from shared.session_settings import PINNED, REFUSED
 from shared.settings import PostgresSettings
 from tests.support import (
-    commands,
+    keydb_rights,
     ledger,
     messages,
+    ops_tool,
     partitions,
     programs,
     server_settings,
     servers,
-    tool,
 )
 from tests.support.eventually import eventually
 from tests.support.ledger import minute
 from tests.support.messages import body
+from tests.support.ops_tool import Tool
 from tests.support.partitions import spans
-from tests.support.tool import Tool
 
 THEIRS = """
 CREATE TABLE initial_data (id int PRIMARY KEY, provider_name text, initial_value int);
@@ -101,7 +101,7 @@ def test_the_worked_example_holds_whatever_sessions_begin_with(
         syncer.tick(minute(2))
         assert ledger.shown(store) == {"1_Visa": "1900", "2_Master": "1805"}
         kept_up(hostile, conn)
-        told(tool.deployment(hostile, amqp_url, keydb_server.url(commands.OPERATOR)))
+        told(ops_tool.deployment(hostile, amqp_url, keydb_server.url(keydb_rights.OPERATOR)))
         syncer.tick(minute(3))
         assert ledger.shown(store)["7_Amex"] == "51"
         ledger.assert_right(conn, store)

@@ -14,10 +14,10 @@ import pytest
 from shared import keydb, postgres, settings
 from shared.amqp import consumer, ticks
 from shared.errors import Unavailable
-from tests.support import encrypted, programs
-from tests.support.encrypted import Encrypted
+from tests.support import programs, tls_servers
 from tests.support.eventually import eventually
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
+from tests.support.tls_servers import Encrypted
 
 REFUSED = "certificate"
 
@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def servers(engine: docker.DockerClient, folder: Path) -> Iterator[Encrypted]:
-    encrypted.authority(folder, "wrong")
-    with encrypted.servers_with(folder, encrypted.authority(folder, "ca"), engine) as started:
+    tls_servers.authority(folder, "wrong")
+    with tls_servers.servers_with(folder, tls_servers.authority(folder, "ca"), engine) as started:
         yield started
 
 

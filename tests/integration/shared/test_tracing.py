@@ -19,7 +19,7 @@ from services.ingest.writer import Writer
 from services.syncer import traced
 from shared import tracing
 from shared.health import Health
-from tests.support import ledger, messages, servers, tool
+from tests.support import ledger, messages, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.messages import body, received, rows
 
@@ -96,7 +96,7 @@ def test_a_replayed_message_keeps_its_traceparent_if_the_tool_is_told_to(
     with messages.ingest_connection(dsn) as ours:
         messages.store_batch(ours, [received(b"unfit", "m1", headers=headers)])
     replay = ("dead-letters", "replay", "1", "--body", body(1, 5).decode())
-    assert tool.deployment(dsn).json(*replay, TRACING=setting)["rows"] == 1
+    assert ops_tool.deployment(dsn).json(*replay, TRACING=setting)["rows"] == 1
     expected = traceparent(1) if setting == "on" else None
     assert [row for row in kept(conn) if row[0] < 100] == [(5, expected)]
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from migrations import rights
-from tests.support import ledger, loss, roles, servers
+from tests.support import ledger, loss_scenario, postgres_logins, servers
 from tests.support.eventually import eventually
-from tests.support.loss import Scene, said
+from tests.support.loss_scenario import Scene, said
 from tests.support.programs import Program
 
 
@@ -95,8 +95,8 @@ FAULTS = [
 @pytest.fixture
 def login(dsn: str, conn: psycopg.Connection) -> Iterator[str]:
     """The DSN of a login that has the syncer's rights and no others."""
-    rights.ensure_logins(conn, {"syncer": roles.PASSWORD})
-    yield roles.dsn_of("syncer", dsn)
+    rights.ensure_logins(conn, {"syncer": postgres_logins.PASSWORD})
+    yield postgres_logins.dsn_of("syncer", dsn)
     conn.execute("DROP ROLE syncer")
 
 
@@ -105,8 +105,8 @@ def scene(
     conn: psycopg.Connection, amqp_url: str, keydb_server: servers.Keydb, store: "redis.Redis"
 ) -> Iterator[Scene]:
     assert store.dbsize() == 0
-    loss.providers(conn)
-    with loss.scene(amqp_url, keydb_server) as scene:
+    loss_scenario.providers(conn)
+    with loss_scenario.scene(amqp_url, keydb_server) as scene:
         yield scene
 
 
@@ -115,7 +115,7 @@ def syncer(
     login: str, amqp_url: str, keydb_server: servers.Keydb, scene: Scene, conn: psycopg.Connection
 ) -> Iterator[Program]:
     """A syncer with its own login, at work; it must be so at the end."""
-    with loss.syncer(login, amqp_url, keydb_server.url()) as syncer:
+    with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
         scene.right(conn)
         eventually(partial(upkeep_is_done, syncer))
         yield syncer
@@ -173,7 +173,7 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
     scene: Scene,
 ) -> None:
     conn.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
-    with loss.syncer(login, amqp_url, keydb_server.url()) as syncer:
+    with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
         scene.right(conn, 20)
         new_life(conn)
         eventually(lambda: said(syncer, "reconnecting"))

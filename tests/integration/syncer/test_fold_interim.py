@@ -13,8 +13,8 @@ from ops.status import store as status
 from services.syncer import audit, history, store, traced
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
-from tests.support.hands import CHANGES, Change
 from tests.support.ledger import add, minute
+from tests.support.manual_changes import CHANGES, Change
 from tests.support.servers import on_both_stores
 
 

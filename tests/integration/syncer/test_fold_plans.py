@@ -12,7 +12,7 @@ from services.syncer.core import Memory
 from shared import postgres
 from shared.settings import PostgresSettings
 from tests.support import servers
-from tests.support.plans import Plan, explain, indexes, planned_once, scans, visited
+from tests.support.query_plans import Plan, explain, indexes, planned_once, scans, visited
 
 PROVIDERS, CHANGED, TICKS, KEPT = 100_000, 100, 1_000, 150_000
 FRESH, FEW = 300, 1_000

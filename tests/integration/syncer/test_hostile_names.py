@@ -8,10 +8,10 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import commands, ledger, messages, servers, tool
+from tests.support import keydb_rights, ledger, messages, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import minute
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 NAMES = (
     "", "_", ":", "__", "1_Visa", "minutebook:watermark", "*", "?[a-z]", "{tag}", " ", " padded ",
@@ -25,7 +25,7 @@ NAMES = (
 
 @pytest.fixture
 def ops(dsn: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Tool:
-    return tool.deployment(dsn, keydb_url=keydb_server.url(commands.OPERATOR))
+    return ops_tool.deployment(dsn, keydb_url=keydb_server.url(keydb_rights.OPERATOR))
 
 
 @pytest.fixture

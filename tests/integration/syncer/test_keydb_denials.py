@@ -9,14 +9,14 @@ import pytest
 import redis
 
 from shared.errors import Denied
-from tests.support import commands, containers, ledger, loss, servers
+from tests.support import containers, keydb_rights, ledger, loss_scenario, servers
 from tests.support.containers import published_port, running, succeeds
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
-from tests.support.loss import said
+from tests.support.loss_scenario import said
+from tests.support.ops_tool import Tool
 from tests.support.programs import Program
 from tests.support.proxy import proxying
-from tests.support.tool import Tool
 
 SOMEWHERE = ("127.0.0.1", 1)
 """Where nobody is: who follows it is a replica that takes no writes."""
@@ -47,7 +47,7 @@ def running_syncer(
 ) -> "contextlib.AbstractContextManager[Program]":
     """Run the syncer as a process."""
     found = environment | settings
-    return loss.syncer(found["POSTGRES_DSN"], found["RABBITMQ_URL"], found["KEYDB_URL"])
+    return loss_scenario.syncer(found["POSTGRES_DSN"], found["RABBITMQ_URL"], found["KEYDB_URL"])
 
 
 @servers.on_both_stores
@@ -62,7 +62,7 @@ def test_a_primary_that_became_a_replica_is_left_for_the_one_that_its_name_leads
     with (
         other.client() as new,
         proxying(keydb_server.url()) as (proxy, url),
-        loss.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
+        loss_scenario.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
         running_syncer(environment, KEYDB_URL=url) as syncer,
     ):
         new.flushall()
@@ -89,7 +89,7 @@ def test_a_replica_is_named_at_the_start_and_by_doctor_and_taken_once_it_is_a_pr
 ) -> None:
     ledger.add_provider(conn, "Visa", 1000)
     with (
-        loss.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
+        loss_scenario.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
         replica(store),
         running_syncer(environment) as syncer,
     ):
@@ -130,16 +130,16 @@ def test_a_server_in_cluster_mode_is_refused_at_the_start_and_by_doctor(
 def test_a_login_that_is_refused_is_named_without_its_password_and_ops_tries_once(
     environment: dict[str, str], keydb_server: servers.Keydb
 ) -> None:
-    url = keydb_server.url().replace(commands.PASSWORD, "hunter2")
+    url = keydb_server.url().replace(keydb_rights.PASSWORD, "hunter2")
     with running_syncer(environment, KEYDB_URL=url) as syncer:
         eventually(lambda: "refuses the login" in syncer.health()[1])
-        assert f"user {commands.USER}" in syncer.health()[1]
+        assert f"user {keydb_rights.USER}" in syncer.health()[1]
         assert "hunter2" not in syncer.health()[1]
         assert "hunter2" not in syncer.logs()
         assert said(syncer, "keydb_not_reached")
     done = Tool(environment)("balances", KEYDB_URL=url)
     assert done.code == 3
-    assert f"(user {commands.USER}, database 0) refuses the login" in done.stderr
+    assert f"(user {keydb_rights.USER}, database 0) refuses the login" in done.stderr
     assert "hunter2" not in done.stderr
 
 

@@ -14,7 +14,7 @@ from pydantic import Secret
 from services.syncer.service import Syncer
 from services.ticker.__main__ import Ticker, TickerSettings
 from shared.health import Health
-from tests.support import ledger, loss, servers
+from tests.support import ledger, loss_scenario, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import add
 
@@ -70,11 +70,11 @@ def test_a_tickers_clock_that_steps_forward_and_back_repeats_no_boundary_and_flo
     store: "redis.Redis",
     keydb_server: servers.Keydb,
 ) -> None:
-    loss.providers(conn)
+    loss_scenario.providers(conn)
     clock = SteppedClock()
     counters = {name: count(name) for name in (PUBLISHED, MISSED, STEPPED_BACK)}
     with (
-        loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
+        loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
         ticking(amqp_url, clock),
     ):
         goes_on(conn)

@@ -9,10 +9,10 @@ import redis
 
 from services.syncer.core import Publication
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
-from tests.support import aof, ledger, loss, servers
+from tests.support import ledger, loss_scenario, restorable_keydb, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import minute
-from tests.support.loss import republished, said
+from tests.support.loss_scenario import republished, said
 from tests.support.proxy import proxying
 
 REPEATED = "minutebook_repeated_publications_total"
@@ -24,20 +24,20 @@ pytestmark = servers.on_both_stores
 @pytest.fixture
 def scene(
     amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
-) -> Iterator[loss.Scene]:
-    loss.providers(conn)
-    with loss.scene(amqp_url, keydb_server) as scene:
+) -> Iterator[loss_scenario.Scene]:
+    loss_scenario.providers(conn)
+    with loss_scenario.scene(amqp_url, keydb_server) as scene:
         yield scene
 
 
 def test_keydb_flushed_is_whole_again_at_the_next_tick(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
     keydb_server: servers.Keydb,
 ) -> None:
-    with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+    with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
         scene.right(conn)
         scene.right(conn)
         before = republished(syncer, "missing")
@@ -51,7 +51,7 @@ def test_keydb_flushed_is_whole_again_at_the_next_tick(
 
 
 def test_keydb_of_another_life_is_made_ours_and_foreign_keys_stay(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -59,7 +59,7 @@ def test_keydb_of_another_life_is_made_ours_and_foreign_keys_stay(
 ) -> None:
     theirs = {"1_Visa": "-1", "7_Gone": "7"}
     foreign = {"8_Foreign": "8", "user:1": "x"}
-    with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+    with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
         scene.right(conn)
         with scene.witness.another_life():
             scene.store.flushall()
@@ -86,11 +86,11 @@ def test_keydb_put_back_from_an_older_append_only_file_is_sent_what_changed_sinc
     engine: docker.DockerClient,
     keydb_server: servers.Keydb,
 ) -> None:
-    loss.providers(conn)
+    loss_scenario.providers(conn)
     with (
-        aof.keydb(engine, keydb_server.kind) as server,
-        loss.scene(amqp_url, server.keydb) as scene,
-        loss.syncer(dsn, amqp_url, server.keydb.url()) as syncer,
+        restorable_keydb.keydb(engine, keydb_server.kind) as server,
+        loss_scenario.scene(amqp_url, server.keydb) as scene,
+        loss_scenario.syncer(dsn, amqp_url, server.keydb.url()) as syncer,
     ):
         scene.right(conn)
         scene.right(conn)
@@ -117,7 +117,7 @@ def test_keydb_put_back_from_an_older_append_only_file_is_sent_what_changed_sinc
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "also-of-the-retry"])
 def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -127,7 +127,7 @@ def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
 ) -> None:
     with (
         proxying(keydb_server.url()) as (proxy, url),
-        loss.syncer(dsn, amqp_url, url) as syncer,
+        loss_scenario.syncer(dsn, amqp_url, url) as syncer,
     ):
         scene.right(conn)
         before = applications(scene.store)
@@ -158,7 +158,7 @@ def assert_noted(conn: psycopg.Connection, store: "redis.Redis") -> None:
 
 
 def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -166,7 +166,7 @@ def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
 ) -> None:
     with (
         proxying(keydb_server.url()) as (proxy, url),
-        loss.syncer(dsn, amqp_url, url) as syncer,
+        loss_scenario.syncer(dsn, amqp_url, url) as syncer,
     ):
         scene.right(conn)
         with proxy.down():
@@ -187,7 +187,7 @@ def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
 def test_a_publication_whose_sender_died_before_it_could_note_it_is_noted_by_the_next(
     dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
 ) -> None:
-    loss.providers(conn)
+    loss_scenario.providers(conn)
     url = keydb_server.url()
     with (
         ledger.keydb_client(url) as client,

@@ -8,12 +8,12 @@ import pytest
 import redis
 from docker.models.containers import Container
 
-from tests.support import ledger, loss, replica, servers
-from tests.support.cutting import Pinning
+from tests.support import ledger, loss_scenario, postgres_replica, servers
 from tests.support.eventually import eventually
-from tests.support.loss import LOST, republished, said
+from tests.support.loss_scenario import LOST, republished, said
+from tests.support.outages import Pinning
+from tests.support.postgres_replica import Cluster
 from tests.support.proxy import proxying
-from tests.support.replica import Cluster
 
 FAILOVERS = "minutebook_failovers_total"
 BASELINES = "minutebook_baselines_total"
@@ -29,7 +29,7 @@ pytestmark = servers.on_both_stores
 
 @pytest.fixture(scope="module")
 def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
-    with replica.cluster(engine) as cluster:
+    with postgres_replica.cluster(engine) as cluster:
         yield cluster
 
 
@@ -39,7 +39,7 @@ def database(cluster: Cluster) -> str:
     cluster.add_replica()
     name = cluster.database()
     with psycopg.connect(cluster.primary.dsn(name), autocommit=True) as conn:
-        loss.providers(conn)
+        loss_scenario.providers(conn)
     return name
 
 
@@ -55,8 +55,8 @@ def test_a_failover_that_lost_ticks_is_followed_wherever_the_replica_has_got_to(
 ) -> None:
     with (
         proxying(keydb_server.url()) as (proxy, url),
-        loss.scene(amqp_url, keydb_server) as scene,
-        loss.syncer(cluster.dsn(database), amqp_url, url) as syncer,
+        loss_scenario.scene(amqp_url, keydb_server) as scene,
+        loss_scenario.syncer(cluster.dsn(database), amqp_url, url) as syncer,
     ):
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
             scene.right(conn)
@@ -93,8 +93,8 @@ def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_a
     keydb_server: servers.Keydb,
 ) -> None:
     with (
-        loss.scene(amqp_url, keydb_server) as scene,
-        loss.syncer(cluster.dsn(database), amqp_url, keydb_server.url()) as syncer,
+        loss_scenario.scene(amqp_url, keydb_server) as scene,
+        loss_scenario.syncer(cluster.dsn(database), amqp_url, keydb_server.url()) as syncer,
     ):
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
             scene.right(conn)
@@ -103,13 +103,15 @@ def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_a
             cluster.cut_off()
             for _ in range(4):
                 scene.change(conn)
-            eventually(lambda: syncer.metric(FOLDED_ROWS) == kept + 5 * len(loss.PROVIDERS))
+            eventually(
+                lambda: syncer.metric(FOLDED_ROWS) == kept + 5 * len(loss_scenario.PROVIDERS)
+            )
         cluster.fail_over()
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
             lost = "SELECT count(*) FROM historical_transactions"
-            assert conn.execute(lost).fetchone() == (2 * len(loss.PROVIDERS),)
+            assert conn.execute(lost).fetchone() == (2 * len(loss_scenario.PROVIDERS),)
             scene.right(conn, 20)
-            assert ledger.newest(conn)[:2] == (2, 2 * len(loss.PROVIDERS))
+            assert ledger.newest(conn)[:2] == (2, 2 * len(loss_scenario.PROVIDERS))
             ledger.assert_counted_once(conn)
             assert syncer.metric(RECONNECTS) >= 1
             assert said(syncer, "reconnecting", server="postgres")
@@ -138,9 +140,9 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
     elsewhere: tuple[servers.Postgres, Container],
     later: int,
 ) -> None:
-    loss.providers(conn)
-    with loss.scene(amqp_url, keydb_server) as scene:
-        with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+    loss_scenario.providers(conn)
+    with loss_scenario.scene(amqp_url, keydb_server) as scene:
+        with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
             scene.right(conn)
             scene.right(conn)
             scene.change(conn)  # not folded yet: the outbox takes it along
@@ -151,7 +153,7 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
             assert syncer.stop() == 0
         with (
             psycopg.connect(restored, autocommit=True) as there,
-            loss.syncer(restored, amqp_url, keydb_server.url()) as syncer,
+            loss_scenario.syncer(restored, amqp_url, keydb_server.url()) as syncer,
         ):
             scene.right(there)
             assert int(ledger.watermark(store)[0]) == 3 + later
@@ -161,7 +163,7 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
             cause = "unknown" if later else "next"
             eventually(lambda: said(syncer, "tick_published", cause=cause, epoch=3 + later))
             scene.right(there)
-            assert ledger.newest(there)[1] == len(loss.PROVIDERS)
+            assert ledger.newest(there)[1] == len(loss_scenario.PROVIDERS)
 
 
 def restore(
@@ -169,7 +171,7 @@ def restore(
 ) -> str:
     """Restore a dump of `dsn` into a new database of `server`; returns its URL."""
     name = dsn.rpartition("/")[2]
-    with replica.admin(server) as admin:
+    with postgres_replica.admin(server) as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
     login = f"{servers.USER}:{servers.PASSWORD}"
     command = RESTORE.format(login=login, source=source.address, name=name)

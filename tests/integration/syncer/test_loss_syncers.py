@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from shared.amqp import ticks
-from tests.support import ledger, loss, programs, servers
+from tests.support import ledger, loss_scenario, programs, servers
 from tests.support.eventually import eventually
-from tests.support.loss import said
+from tests.support.loss_scenario import said
 from tests.support.proxy import Proxy, proxying
 
 FENCED = "minutebook_fenced_writes_total"
@@ -22,9 +22,9 @@ TICKS_MEANWHILE = 3
 @pytest.fixture
 def scene(
     amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
-) -> Iterator[loss.Scene]:
-    loss.providers(conn)
-    with loss.scene(amqp_url, keydb_server) as scene:
+) -> Iterator[loss_scenario.Scene]:
+    loss_scenario.providers(conn)
+    with loss_scenario.scene(amqp_url, keydb_server) as scene:
         yield scene
 
 
@@ -67,7 +67,7 @@ def freeze_at(proxy: Proxy, sleeper: programs.Program) -> None:
 
 @servers.on_both_stores
 def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -78,10 +78,10 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
     url = keydb_server.url()
     with (
         proxying(url) as (proxy, slow_url),
-        loss.syncer(dsn, amqp_url, slow_url) as sleeper,
+        loss_scenario.syncer(dsn, amqp_url, slow_url) as sleeper,
     ):
         scene.right(conn)
-        with loss.syncer(dsn, amqp_url, url) as other:
+        with loss_scenario.syncer(dsn, amqp_url, url) as other:
             both_wait(rabbitmq_server, amqp_url)
             proxy.hold(b"EVALSHA")
             scene.written(conn)
@@ -103,7 +103,7 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
 
 
 def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_only(
-    scene: loss.Scene,
+    scene: loss_scenario.Scene,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -114,10 +114,10 @@ def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_o
     url = keydb_server.url()
     with (
         proxying(dsn) as (proxy, slow_dsn),
-        loss.syncer(slow_dsn, amqp_url, url) as sleeper,
+        loss_scenario.syncer(slow_dsn, amqp_url, url) as sleeper,
     ):
         scene.right(conn)
-        with loss.syncer(dsn, amqp_url, url):
+        with loss_scenario.syncer(dsn, amqp_url, url):
             both_wait(rabbitmq_server, amqp_url)
             proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
             scene.change(conn)

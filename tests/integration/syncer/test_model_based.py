@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support import servers
-from tests.support.interleaving import Machine
-from tests.support.reference import Provider, Row
-from tests.support.world import world
+from tests.support.interleaving_machine import Machine
+from tests.support.reference_ledger import Provider, Row
+from tests.support.stepped_system import world
 
 COMMON = settings(
     deadline=None,

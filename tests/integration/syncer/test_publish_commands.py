@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from services.syncer.projection import WATERMARK_KEY
-from tests.support import commands, ledger, servers
+from tests.support import keydb_rights, ledger, servers
 from tests.support.ledger import add, minute
 
-USED = {*commands.SENT, *commands.IN_THE_SCRIPT}
+USED = {*keydb_rights.SENT, *keydb_rights.IN_THE_SCRIPT}
 
 pytestmark = servers.on_both_stores
 
@@ -23,9 +23,9 @@ def allow(store: "redis.Redis", name: str, *rules: str) -> None:
 @pytest.fixture
 def limited_url(store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
-    allow(store, name, *commands.RULES)
+    allow(store, name, *keydb_rights.RULES)
     try:
-        yield keydb_server.url().replace(commands.USER, name)
+        yield keydb_server.url().replace(keydb_rights.USER, name)
     finally:
         store.acl_deluser(name)
 

@@ -3,10 +3,10 @@
 import psycopg
 import redis
 
-from tests.support import loss, servers
-from tests.support.active_replica import OLD, active_replica
+from tests.support import loss_scenario, servers
 from tests.support.eventually import eventually
-from tests.support.loss import said
+from tests.support.keydb_info_stub import OLD, active_replica
+from tests.support.loss_scenario import said
 
 
 @servers.on_both_stores
@@ -15,7 +15,7 @@ def test_the_syncer_ends_before_a_store_that_evicts_and_says_why(
 ) -> None:
     store.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
+        with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
             assert syncer.process.wait(20) == 1
             reason = "KeyDB evicts keys (maxmemory-policy allkeys-lru): set it to noeviction"
             assert said(syncer, "refused", reason=reason)
@@ -24,7 +24,7 @@ def test_the_syncer_ends_before_a_store_that_evicts_and_says_why(
 
 
 def test_the_syncer_ends_before_an_active_replica_and_says_why(dsn: str, amqp_url: str) -> None:
-    with active_replica() as url, loss.syncer(dsn, amqp_url, url) as syncer:
+    with active_replica() as url, loss_scenario.syncer(dsn, amqp_url, url) as syncer:
         assert syncer.process.wait(20) == 1
         reason = "KeyDB is in active-replica mode, which merges writers: turn it off"
         assert said(syncer, "refused", reason=reason)
@@ -33,7 +33,7 @@ def test_the_syncer_ends_before_an_active_replica_and_says_why(dsn: str, amqp_ur
 def test_the_syncer_ends_before_a_server_that_is_too_old_and_says_why(
     dsn: str, amqp_url: str
 ) -> None:
-    with active_replica(OLD) as url, loss.syncer(dsn, amqp_url, url) as syncer:
+    with active_replica(OLD) as url, loss_scenario.syncer(dsn, amqp_url, url) as syncer:
         assert syncer.process.wait(20) == 1
         needed = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
         reason = f"KeyDB is version 6.0.16; Minutebook needs {needed}, or newer"
@@ -48,12 +48,12 @@ def test_the_syncer_works_with_a_store_without_persistence_and_warns(
     store: "redis.Redis",
     keydb_server: servers.Keydb,
 ) -> None:
-    loss.providers(conn)
+    loss_scenario.providers(conn)
     store.config_set("appendonly", "no")
     try:
         with (
-            loss.scene(amqp_url, keydb_server) as scene,
-            loss.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
+            loss_scenario.scene(amqp_url, keydb_server) as scene,
+            loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
         ):
             scene.right(conn)
             eventually(lambda: said(syncer, "keydb_not_persistent", level="warning"))

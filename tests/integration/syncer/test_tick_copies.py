@@ -14,9 +14,9 @@ from services.syncer.loop import Loop
 from services.syncer.service import Syncer
 from shared.amqp.ticks import COPIES_PREFIX, EXCHANGE, QUEUE
 from shared.health import Health
-from tests.support import ledger, loops, servers
+from tests.support import ledger, servers, syncer_loop
 from tests.support.eventually import eventually
-from tests.support.loops import connected, send, turns
+from tests.support.syncer_loop import connected, send, turns
 
 NARROW, WIDE = r"^(ticks|syncer\.ticks)$", r"^(ticks|syncer\.ticks.*)$"
 
@@ -24,7 +24,7 @@ NARROW, WIDE = r"^(ticks|syncer\.ticks)$", r"^(ticks|syncer\.ticks.*)$"
 @pytest.fixture
 def ticker(amqp_url: str) -> Iterator[BlockingChannel]:
     """Whoever publishes ticks, and may do anything."""
-    with loops.ticker(amqp_url) as channel:
+    with syncer_loop.ticker(amqp_url) as channel:
         yield channel
 
 
@@ -33,7 +33,7 @@ def active(
     conn: psycopg.Connection, syncer: Syncer, amqp_url: str, ticker: BlockingChannel
 ) -> Iterator[Loop]:
     """A syncer to which the queue has given a tick already."""
-    with loops.active(conn, syncer, amqp_url, ticker) as loop:
+    with syncer_loop.active(conn, syncer, amqp_url, ticker) as loop:
         yield loop
 
 

@@ -10,14 +10,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 from services.syncer import loop as looping
 from services.syncer.loop import Loop
 from services.syncer.service import Syncer
-from tests.support import ledger, loops, servers
+from tests.support import ledger, servers, syncer_loop
 
 MANY = 3
 
 
 @pytest.fixture
 def ticker(amqp_url: str) -> Iterator[BlockingChannel]:
-    with loops.ticker(amqp_url) as channel:
+    with syncer_loop.ticker(amqp_url) as channel:
         yield channel
 
 
@@ -32,7 +32,7 @@ def active(
     monkeypatch.setattr(looping, "MANY_CHANGED", MANY)
     for number in range(MANY):
         ledger.add_provider(conn, f"Provider {number}")
-    with loops.active(conn, syncer, amqp_url, ticker) as loop:
+    with syncer_loop.active(conn, syncer, amqp_url, ticker) as loop:
         yield loop
 
 
@@ -52,17 +52,17 @@ def test_many_are_written_at_once_and_once_between_two_ticks(
     for number in (3, 4):
         before, shown = interims(conn), ledger.shown(store)
         change(conn, MANY - 1)
-        loops.turns(active)
+        syncer_loop.turns(active)
         assert interims(conn) == before
         change(conn, MANY)
-        loops.turns(active)
+        syncer_loop.turns(active)
         assert interims(conn) == before + 1
         change(conn, MANY)
-        loops.turns(active)
+        syncer_loop.turns(active)
         assert interims(conn) == before + 1
         assert ledger.shown(store) == shown, "not before its tick"
-        loops.send(ticker, number)
-        loops.turns(active)
+        syncer_loop.send(ticker, number)
+        syncer_loop.turns(active)
         assert ledger.shown(store) == ledger.truth(conn)
     ledger.assert_counted_once(conn)
 
@@ -73,7 +73,7 @@ def test_one_that_was_overtaken_writes_nothing_ahead(
     change(conn, 1)
     with ledger.syncing(dsn, keydb_server.url()) as other:
         other.tick(ledger.minute(3))
-    assert "stood by" in loops.turns(active)
+    assert "stood by" in syncer_loop.turns(active)
     change(conn, MANY)
-    loops.turns(active)
+    syncer_loop.turns(active)
     assert interims(conn) == 0

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.support import broker, programs, tool
-from tests.support.broker import Own
+from tests.support import ops_tool, own_broker, programs
 from tests.support.eventually import eventually
+from tests.support.own_broker import Own
 
 
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
-    with broker.own(engine) as own:
+    with own_broker.own(engine) as own:
         yield own
 
 
@@ -33,7 +33,7 @@ def test_a_ticker_that_the_broker_blocks_gives_the_alarm_as_its_reason_and_goes_
             eventually(lambda: "low on memory" in ticker.health()[1], 4)
             assert ticker.health()[0] == 503
             asked = place(ticker)
-            seen = tool.deployment().json("status", code=1, OPS_SERVICES=asked)
+            seen = ops_tool.deployment().json("status", code=1, OPS_SERVICES=asked)
             published = ticker.metric("minutebook_ticks_published_total")
         eventually(lambda: ticker.health()[0] == 200, 15)
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") > published, 5)

@@ -15,7 +15,7 @@ from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Delivery, Validated, validate
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
-from tests.support import hostile, oracle, tables
+from tests.support import hostile_messages, oracle, raw_properties
 from tests.support.oracle import Message
 
 SEEDS = range(10)
@@ -48,7 +48,7 @@ def test_each_is_what_a_plain_reading_says_and_has_the_identity_that_it_was_give
     seed: int,
 ) -> None:
     seen: Counter[str] = Counter()
-    for message in hostile.Source(seed).messages(MESSAGES):
+    for message in hostile_messages.Source(seed).messages(MESSAGES):
         assert found(message) == expected(message), message
         verdict = message.verdict()
         seen[verdict if isinstance(verdict, str) else "fit"] += 1
@@ -58,14 +58,14 @@ def test_each_is_what_a_plain_reading_says_and_has_the_identity_that_it_was_give
 
 
 def test_a_seed_gives_the_same_messages_again() -> None:
-    once, again = (list(hostile.Source(7).messages(500)) for _ in range(2))
+    once, again = (list(hostile_messages.Source(7).messages(500)) for _ in range(2))
     assert once == again
-    assert once != list(hostile.Source(8).messages(500))
+    assert once != list(hostile_messages.Source(8).messages(500))
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_cut_out_of_a_connection_in_pieces_of_any_size_they_are_the_same(seed: int) -> None:
-    sent = list(hostile.Source(seed).messages(2000))
+    sent = list(hostile_messages.Source(seed).messages(2000))
     came: list[Message] = []
 
     def take(tag: int, _: object, properties: Properties, text: bytes) -> None:
@@ -84,7 +84,7 @@ def test_cut_out_of_a_connection_in_pieces_of_any_size_they_are_the_same(seed: i
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_properties_damaged_at_random_are_read_or_garbled_and_always_kept(seed: int) -> None:
     chance = random.Random(seed)
-    for message in hostile.Source(seed).messages(3000):
+    for message in hostile_messages.Source(seed).messages(3000):
         raw = bytearray(message.encoded)
         for _ in range(chance.randint(1, 3)):
             raw[chance.randrange(len(raw))] = chance.randrange(256)
@@ -103,14 +103,16 @@ def test_how_deep_a_body_may_be_does_not_depend_on_how_deep_its_reader_is() -> N
 
     for depth, verdict in ((oracle.DEPTH_MAX, (1, 2)), (oracle.DEPTH_MAX + 1, "not_json")):
         inside = "[" * (depth - 1) + "]" * (depth - 1)
-        message = Message(b'{"id":1,"value":2,"n":%s}' % inside.encode(), tables.properties())
+        message = Message(
+            b'{"id":1,"value":2,"n":%s}' % inside.encode(), raw_properties.properties()
+        )
         for stack in (0, 100, 250):
             assert deep(stack, lambda one=message: found(one)) == ("spare", verdict)
 
 
 @pytest.mark.parametrize("text", ['{"n":"%s' % ("[" * 600 + '\\"' * 32_000), "[]" * 32_000])
 def test_a_body_that_is_all_quotes_and_brackets_is_read_in_one_go(text: str) -> None:
-    assert found(Message(text.encode(), tables.properties())) == ("spare", "not_json")
+    assert found(Message(text.encode(), raw_properties.properties())) == ("spare", "not_json")
 
 
 def pieces(sent: Sequence[Message], seed: int) -> Iterator[bytes]:
@@ -129,7 +131,7 @@ def pieces(sent: Sequence[Message], seed: int) -> Iterator[bytes]:
 def delivery(tag: int, message: Message) -> bytes:
     """Return the frames of one delivery."""
     method = spec.Basic.Deliver("consumer", tag, exchange="", routing_key="q")
-    given = tables.Encoded(message.encoded)
+    given = raw_properties.Encoded(message.encoded)
     frames = [frame.Method(CHANNEL, method), frame.Header(CHANNEL, len(message.text), given)]
     return b"".join(one.marshal() for one in (*frames, *in_frames(message.text)))
 

@@ -10,7 +10,7 @@ from ops.status.core import judge
 from ops.status.seen import ABSENT, CLOSED, SILENT, Down, Service
 from shared.amqp.connection import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from tests.support.sights import ALL_HEALTHY, LEDGER, NOW, QUEUES, SHOWN, only, with_tick
+from tests.support.status_probes import ALL_HEALTHY, LEDGER, NOW, QUEUES, SHOWN, only, with_tick
 
 PLAIN = replace(ALL_HEALTHY, composed=frozenset())
 

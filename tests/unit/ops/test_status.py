@@ -11,7 +11,7 @@ from ops.status.view import watched
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from shared.postgres import SCHEMA_NEEDED
-from tests.support.sights import (
+from tests.support.status_probes import (
     ALL_ASKED,
     ALL_HEALTHY,
     ASKED,

@@ -1,32 +1,34 @@
 """The checked list of commands that the user of our services has on the servers under test."""
 
-from tests.support import commands
+from tests.support import keydb_rights
 from tests.support.containers import ROOT
 
 SLOW_OR_DESTRUCTIVE = {"keys", "scan", "sscan", "hscan", "flushall", "flushdb", "debug", "config"}
 
 
 def names() -> set[str]:
-    rights = {*commands.SENT, *commands.IN_THE_SCRIPT, *commands.TO_RECONCILE}
+    rights = {*keydb_rights.SENT, *keydb_rights.IN_THE_SCRIPT, *keydb_rights.TO_RECONCILE}
     return {right.removeprefix("+").partition("|")[0] for right in rights}
 
 
 def test_keydb_has_every_command_that_our_services_may_use() -> None:
-    assert len(commands.known_to_keydb()) > 200
-    assert names() <= commands.known_to_keydb()
-    assert {"scard", "hget", "config"} <= commands.known_to_keydb()
+    assert len(keydb_rights.known_to_keydb()) > 200
+    assert names() <= keydb_rights.known_to_keydb()
+    assert {"scard", "hget", "config"} <= keydb_rights.known_to_keydb()
 
 
 def test_our_services_may_not_use_what_blocks_or_empties_a_store() -> None:
-    assert commands.known_to_keydb() >= SLOW_OR_DESTRUCTIVE
+    assert keydb_rights.known_to_keydb() >= SLOW_OR_DESTRUCTIVE
     assert not names() & SLOW_OR_DESTRUCTIVE
-    assert all(rule.startswith(("on", ">", "~", "+")) for rule in commands.RULES)
-    assert not any(rule.startswith("+@") for rule in commands.RULES)
+    assert all(rule.startswith(("on", ">", "~", "+")) for rule in keydb_rights.RULES)
+    assert not any(rule.startswith("+@") for rule in keydb_rights.RULES)
 
 
 def test_the_rules_that_are_shipped_are_those_under_test() -> None:
     folder = ROOT / "deploy" / "keydb"
-    password = commands.RULES[:2]
+    password = keydb_rights.RULES[:2]
 
-    assert (folder / "syncer.rules").read_text().split() == commands.RULES[len(password) :]
-    assert (folder / "ops.rules").read_text().split() == commands.OPERATORS_RULES[len(password) :]
+    assert (folder / "syncer.rules").read_text().split() == keydb_rights.RULES[len(password) :]
+    assert (folder / "ops.rules").read_text().split() == keydb_rights.OPERATORS_RULES[
+        len(password) :
+    ]

@@ -5,7 +5,7 @@ import threading
 import docker
 import pytest
 
-from tests.faults.looking import Look
+from tests.faults.keydb_snapshots import Look
 from tests.faults.reader import Reader, State
 from tests.support.stack import Stack
 

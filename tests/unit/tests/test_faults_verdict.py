@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pytest
 
 from tests.faults import verdict
-from tests.faults.mixture import Mixture, Sent
-from tests.support.reference import Books, Provider, Row
+from tests.faults.message_mixture import Mixture, Sent
+from tests.support.reference_ledger import Books, Provider, Row
 
 BODY, OTHER_BODY = b'{"id": 1, "value": 5}', b'{"id": 1, "value": 6}'
 LETTER = ("a", BODY)

@@ -14,11 +14,11 @@ import redis
 from docker.models.containers import Container
 
 from shared.errors import Unavailable
-from tests.faults import reach
+from tests.faults import addresses
 from tests.faults.container_faults import start
-from tests.faults.dying import ASLEEP
 from tests.faults.fault import Fault, Struck
-from tests.faults.kill_points import GIVE, obeys
+from tests.faults.kill_faults import GIVE, obeys
+from tests.faults.kill_orders import ASLEEP
 from tests.support.eventually import eventually
 from tests.support.stack import INTERVAL_S, Stack
 
@@ -100,7 +100,7 @@ def _within(probe: Callable[[], bool], timeout_s: float) -> bool:
 def _epoch(stack: Stack) -> int:
     """Return which tick KeyDB shows, 0 while it cannot be asked."""
     with contextlib.suppress(Unavailable, redis.exceptions.RedisError, OSError):
-        port = reach.port(stack, "keydb", 6379)
+        port = addresses.port(stack, "keydb", 6379)
         with redis.Redis("127.0.0.1", port, decode_responses=True, socket_timeout=1) as store:
             return int(str(store.hget("minutebook:watermark", "epoch") or 0))
     return 0

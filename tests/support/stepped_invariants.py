@@ -6,8 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from services.syncer.core import PARTIAL_PREFIX
 from tests.support import servers
-from tests.support.pair import Pair
-from tests.support.world import World, world
+from tests.support.stepped_pair import Pair
+from tests.support.stepped_system import World, world
 
 
 class Watched(RuleBasedStateMachine):

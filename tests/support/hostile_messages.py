@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from tests.support import oracle, tables
+from tests.support import oracle, raw_properties
 from tests.support.oracle import BODY_MAX, DEPTH_MAX, Message
 
 Identity = tuple[bytes | None, str | Literal[False] | None]
@@ -45,7 +45,9 @@ REASONED = (
     b'{"a":' * 12_000, b'[{"a":1,"a":2}]', b"[" * 40_000 + b"]" * 20_000,
     b'{"id":1,"value":2,"n":"' + b'\\"[{' * 700 + b'"}',
 )  # fmt: skip
-MANY_HEADERS = b"".join(tables.entry(b"%d" % number, b"t", b"\x01") for number in range(500))
+MANY_HEADERS = b"".join(
+    raw_properties.entry(b"%d" % number, b"t", b"\x01") for number in range(500)
+)
 
 
 class Source:
@@ -173,7 +175,7 @@ class Source:
         return raw, _named(raw)
 
     def _encoded(self, message_id: bytes | None) -> bytes:
-        return tables.properties(
+        return raw_properties.properties(
             message_id=message_id,
             entries=self._chance.choice((None, None, self._headers)) and self._headers(),
             timestamp=self._chance.choice((None, 0, 2**40, 2**63, 2**64 - 1)),
@@ -185,13 +187,13 @@ class Source:
         name = self._chance.choice((b"", b"h", b"\xff", b"\xed\xa0\x80", b"a\0", b"$hex:6100"))
         odd = self._chance.choice((*ODD_BYTES, b"x" * 99, *(one.encode() for one in ODD_TEXT)))
         return self._chance.choice((
-            tables.nested(kinds),
-            tables.text_entry(name, odd) * self._chance.choice((1, 2, 3)),
-            tables.text_entry(b"a\0", b"1") + tables.text_entry(b"$hex:6100", b"2"),
-            tables.entry(name, b"T", self._chance.randbytes(8)),
-            tables.entry(name, b"d", b"\x7f\xef" + b"\xff" * 6),  # of NaN the broker wants nothing
-            tables.entry(name, b"D", self._chance.randbytes(5)),
-            tables.entry(name, b"x", tables.sized(odd)),
+            raw_properties.nested(kinds),
+            raw_properties.text_entry(name, odd) * self._chance.choice((1, 2, 3)),
+            raw_properties.text_entry(b"a\0", b"1") + raw_properties.text_entry(b"$hex:6100", b"2"),
+            raw_properties.entry(name, b"T", self._chance.randbytes(8)),
+            raw_properties.entry(name, b"d", b"\x7f\xef" + b"\xff" * 6),  # NaN is refused
+            raw_properties.entry(name, b"D", self._chance.randbytes(5)),
+            raw_properties.entry(name, b"x", raw_properties.sized(odd)),
             MANY_HEADERS,
         ))  # fmt: skip
 

@@ -15,7 +15,7 @@ from http.client import HTTPException
 import redis
 
 from shared.errors import Unavailable
-from tests.faults import reach
+from tests.faults import addresses
 from tests.faults.verdict import boundary_of
 from tests.support.stack import INTERVAL_S, Stack
 
@@ -42,7 +42,7 @@ def await_in_hand(stack: Stack, part: str) -> bool:
 
 def in_hand(stack: Stack) -> float:
     """Return how many messages the ingests hold, unacknowledged."""
-    return sum(_in_hand(port) for port in reach.ports(stack, "ingest", 9101))
+    return sum(_in_hand(port) for port in addresses.ports(stack, "ingest", 9101))
 
 
 def _in_hand(port: int) -> float:
@@ -58,7 +58,7 @@ def _in_hand(port: int) -> float:
 
 def _at_boundary(stack: Stack) -> bool:
     with contextlib.suppress(Unavailable, redis.exceptions.RedisError):
-        port = reach.port(stack, "keydb", 6379)
+        port = addresses.port(stack, "keydb", 6379)
         with redis.Redis(
             "127.0.0.1",
             port,

@@ -14,8 +14,8 @@ import pika
 from docker.models.containers import Container
 
 from tests.support import messages
-from tests.support.link import Link
 from tests.support.programs import Program
+from tests.support.tcp_proxy import Link
 
 BURSTS_PER_S = 20
 

@@ -9,8 +9,8 @@ from docker.models.containers import Container
 
 from tests.support import containers, servers
 from tests.support.containers import LABEL, START_TIMEOUT_S
-from tests.support.cutting import Pinning
 from tests.support.eventually import eventually
+from tests.support.outages import Pinning
 
 KEEP = "mkdir /data/kept && cp -a /data/append* /data/kept"
 PUT_BACK = "rm -r /data/append* && cp -a /data/kept/. /data"

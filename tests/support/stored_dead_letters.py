@@ -6,7 +6,7 @@ import psycopg
 
 from tests.support import messages
 from tests.support.messages import received
-from tests.support.tool import Tool
+from tests.support.ops_tool import Tool
 
 
 def store(ops: Tool, *batch: tuple[bytes, str]) -> None:

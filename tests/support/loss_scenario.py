@@ -15,8 +15,8 @@ from shared.amqp import ticks
 from shared.settings import RabbitmqSettings
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
+from tests.support.keydb_reader import Witness, watching
 from tests.support.ledger import minute
-from tests.support.witness import Witness, watching
 
 PROVIDERS = ["Visa", "Mastercard", "Amex"]
 STILL = "Still"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import docker
 from docker.models.containers import Container
 
-from tests.support import cutting, servers
+from tests.support import outages, servers
 from tests.support.eventually import eventually
 
 RESOURCE = "{resource_limit, memory, node()}"
@@ -46,13 +46,13 @@ def evaluate(broker: Container, *expressions: str) -> None:
 def alarm(broker: Container) -> Iterator[None]:
     """Let a broker's memory alarm ring while inside: it takes nothing from who publishes."""
     evaluate(broker, f"rabbit_alarm:set_alarm({{{RESOURCE}, []}})")
-    with cutting.undone(lambda: evaluate(broker, f"rabbit_alarm:clear_alarm({RESOURCE})")):
+    with outages.undone(lambda: evaluate(broker, f"rabbit_alarm:clear_alarm({RESOURCE})")):
         yield
 
 
 @contextlib.contextmanager
 def own(engine: docker.DockerClient) -> Iterator[Own]:
     """Start one; it goes at the end."""
-    pinning = cutting.Pinning(engine)
+    pinning = outages.Pinning(engine)
     with servers.rabbitmq(pinning.engine()) as server:
         yield Own(server, pinning.container)

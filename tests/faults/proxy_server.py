@@ -1,4 +1,4 @@
-"""`python -m tests.faults.relay`: a link between each service and each of its servers, steered.
+"""`python -m tests.faults.proxy_server`: a proxy between each service and each server.
 
 Runs in a container of our own image beside the stack. Orders come over the control port, one JSON
 line to a connection; the answer is a line with the number of hits, once the order was carried out
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from tests.support.link import Kind, Link, Order
+from tests.support.tcp_proxy import Kind, Link, Order
 
 CONTROL_PORT = 7000
 ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it

@@ -13,8 +13,8 @@ from psycopg import sql
 
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from tests.support import ledger, servers
-from tests.support.reference import Books, Changes, Provider, Row, Values
-from tests.support.stepping import Lane
+from tests.support.reference_ledger import Books, Changes, Provider, Row, Values
+from tests.support.stepped_syncer import Lane
 
 WRITERS = 2
 LIMITS = "-c statement_timeout=30s -c lock_timeout=20s"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from services.syncer.publisher import Published
 from services.syncer.service import Syncer
-from tests.support.gate import Order
-from tests.support.stepping import Lane
+from tests.support.step_gate import Order
+from tests.support.stepped_syncer import Lane
 
 STEPS_MAX = 99
 """More than any operation takes."""

@@ -11,12 +11,12 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.faults import reach
+from tests.faults import addresses
 from tests.faults.fault import Fault, Struck
-from tests.faults.relay import CONTROL_PORT
+from tests.faults.proxy_server import CONTROL_PORT
 from tests.support.containers import ROOT
-from tests.support.link import Kind
 from tests.support.stack import Stack
+from tests.support.tcp_proxy import Kind
 
 OVERRIDE = ROOT / "tests" / "faults" / "compose.proxies.yaml"
 WITHIN_S = 30.0
@@ -72,7 +72,7 @@ class ProxyFault:
 
 def _ordered(stack: Stack, order: dict[str, object]) -> int:
     """Return how many messages the order met."""
-    (port,) = reach.ports(stack, "relay", CONTROL_PORT)
+    (port,) = addresses.ports(stack, "relay", CONTROL_PORT)
     with socket.create_connection(("127.0.0.1", port), ANSWER_S) as control:
         control.settimeout(float(str(order["within_s"])) + ANSWER_S)
         control.sendall(json.dumps(order).encode() + b"\n")

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from shared.errors import Unavailable
-from tests.faults import reach
+from tests.faults import addresses
 from tests.support.eventually import eventually
 from tests.support.stack import QUEUE, Stack
 
@@ -146,7 +146,7 @@ def _done(stack: Stack, work: Callable[[psycopg.Connection], T]) -> T:
 
     def probe() -> T | None:
         with contextlib.suppress(Unavailable, psycopg.OperationalError):
-            dsn = reach.postgres_dsn(stack, "provocation")
+            dsn = addresses.postgres_dsn(stack, "provocation")
             with psycopg.connect(dsn, autocommit=True) as conn:
                 return work(conn)
         return None

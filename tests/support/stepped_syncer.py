@@ -24,7 +24,7 @@ from shared.errors import Unavailable
 from shared.settings import PostgresSettings
 from tests.support import ledger
 from tests.support.eventually import eventually
-from tests.support.gate import LIMIT_S, Died, Gate, Order
+from tests.support.step_gate import LIMIT_S, Died, Gate, Order
 
 STATEMENTS = {
     store.LOCK: "lock",

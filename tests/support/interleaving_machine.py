@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from tests.support import ledger, servers
-from tests.support.gate import Order
-from tests.support.invariants import Watched
 from tests.support.ledger import minute
-from tests.support.pair import STEPS_MAX
-from tests.support.reference import Provider, Row
+from tests.support.reference_ledger import Provider, Row
+from tests.support.step_gate import Order
+from tests.support.stepped_invariants import Watched
+from tests.support.stepped_pair import STEPS_MAX
 
 HANDS = st.integers(0, 1)
 PICKS = st.integers(0, 99)

@@ -10,8 +10,8 @@ from docker.models.containers import Container
 
 from tests.support import servers
 from tests.support.containers import START_TIMEOUT_S, address, published_port, running, succeeds
-from tests.support.cutting import Pinning
 from tests.support.eventually import eventually
+from tests.support.outages import Pinning
 from tests.support.servers import PASSWORD, TEMPLATE, USER
 
 ALLOW = "echo 'host replication all all scram-sha-256' >> \"$PGDATA/pg_hba.conf\""
