@@ -224,7 +224,7 @@ distclean: clean ## clean, and remove .venv, caches and build/
 
 # --- Measure ----------------------------------------------------------------------------------
 
-# What may be given: make bench ONLY=ingest, make bench BENCH_ARGS="--messages 50000 --runs 3"
+# What may be given: make bench ONLY=ingest, make bench BENCH_ARGS="--messages 50000 --runs 3"; beside another checkout: make bench BENCH_ARGS="--against DIR"
 ONLY =
 BENCH_ARGS =
 

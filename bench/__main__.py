@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from rich.console import Console
 
 from bench import (
+    against,
     ingest_latency,
     ingest_memory,
     ingest_outage,
@@ -36,7 +37,8 @@ from shared import output
 ABOUT = """\
 Measures Minutebook beside peers, on servers of its own in containers that are gone afterwards.
 Everything shares this machine: compare figures of one run with each other only."""
-QUESTIONS: dict[str, Callable[[Site, Plan, Progress], Result]] = {
+Question = Callable[[Site, Plan, Progress], Result]
+QUESTIONS: dict[str, Question] = {
     "ingest_speed": ingest_speed.measure,
     "ingest_latency": ingest_latency.measure,
     "ingest_scale": ingest_scale.measure,
@@ -51,6 +53,11 @@ QUESTIONS: dict[str, Callable[[Site, Plan, Progress], Result]] = {
     "tick_soak": tick_soak.measure,
     "ticker_lateness": ticker_lateness.measure,
 }
+AGAINST: dict[str, Question] = {
+    "ingest_against": against.ingest,
+    "tick_against": against.tick,
+}
+"""Asked only with `--against`."""
 EXIT_UNREACHABLE = 3
 PLAIN_WIDTH = 120
 
@@ -91,15 +98,25 @@ def main() -> int:
     output.protect()
     parser = _parser()
     chosen = parser.parse_args()
-    names = [name for name in QUESTIONS if name.startswith(chosen.only)]
+    questions = AGAINST if chosen.against else QUESTIONS
+    names = [name for name in questions if name.startswith(chosen.only)]
     if not names:
-        parser.error(f"--only {chosen.only}: no such question; there are {', '.join(QUESTIONS)}")
+        parser.error(f"--only {chosen.only}: no such question; there are {', '.join(questions)}")
     try:  # now, not after hours of measuring
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.touch()
     except OSError as error:
         parser.error(f"--json {chosen.json} cannot be written: {error.strerror}")
-    plan = Plan(chosen.messages, chosen.runs, chosen.large_bodies, chosen.ticks, chosen.retained)
+    if chosen.against and not (chosen.against / "services").is_dir():
+        parser.error(f"--against {chosen.against}: no checkout of Minutebook is there")
+    plan = Plan(
+        chosen.messages,
+        chosen.runs,
+        chosen.large_bodies,
+        chosen.ticks,
+        chosen.retained,
+        chosen.against,
+    )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -107,7 +124,7 @@ def main() -> int:
     screen = Screen(console)
     try:
         with site() as servers:
-            results = [_ask(servers, name, plan, screen) for name in names]
+            results = [_ask(servers, name, questions[name], plan, screen) for name in names]
             used = versions.of(servers)
     except DockerException as error:
         console.print(f"bench: {reason(error)}")
@@ -129,9 +146,9 @@ def reason(error: DockerException) -> str:
     return f"no Docker engine answers ({type(error).__name__}): 'make engine'"
 
 
-def _ask(servers: Site, name: str, plan: Plan, screen: Screen) -> Result:
+def _ask(servers: Site, name: str, measure: Question, plan: Plan, screen: Screen) -> Result:
     screen.question(name)
-    result = QUESTIONS[name](servers, plan, screen)
+    result = measure(servers, plan, screen)
     screen.answer(result)
     return result
 
@@ -139,7 +156,9 @@ def _ask(servers: Site, name: str, plan: Plan, screen: Screen) -> Result:
 def _write(path: Path, plan: Plan, results: list[Result], used: dict[str, str]) -> None:
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": asdict(plan),
+        "plan": {
+            name: str(one) if isinstance(one, Path) else one for name, one in asdict(plan).items()
+        },
         "versions": used,
         "results": [result.as_json() for result in results],
     }
@@ -160,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--large-bodies", type=_positive, default=100, help="bodies of 10 MB (%(default)s)")
     add("--ticks", type=_positive, default=300, help="ticks to watch under load (%(default)s)")
     add("--retained", type=_positive, default=10_000_000, help="rows kept (%(default)s)")
+    add(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="ask only how this checkout compares with another one, say of the commit before",
+    )
     add("--json", type=Path, default=Path("build/bench/bench.json"), help="%(default)s")
     return parser
 

@@ -7,12 +7,15 @@ measured: figures of one run compare with each other and with nothing else.
 
 import contextlib
 import json
+import os
 import random
+import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker
 import pika
@@ -20,6 +23,7 @@ import psycopg
 
 from tests.support import servers
 
+ROOT = Path(__file__).parents[1]
 QUEUE = "incoming_transactions"
 PROVIDERS = 100
 PUBLISHED_TIMEOUT_S = 120.0
@@ -39,11 +43,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Ground:
-    """A turn's own database and virtual host, and KeyDB emptied for it."""
+    """A turn's own database and virtual host, and KeyDB emptied for it.
+
+    `checkout` holds the code whose migrations made the database and whose services run on it.
+    """
 
     dsn: str
     amqp_url: str
     keydb_url: str
+    checkout: Path = ROOT
 
 
 @contextlib.contextmanager
@@ -63,10 +71,14 @@ def site() -> Iterator[Site]:
 
 @contextlib.contextmanager
 def ground(
-    site: Site, *, queue_type: str = "quorum", providers: int = PROVIDERS
+    site: Site,
+    *,
+    queue_type: str = "quorum",
+    providers: int = PROVIDERS,
+    checkout: Path = ROOT,
 ) -> Iterator[Ground]:
-    """Make a database from the migrated template and a virtual host with an empty queue."""
-    with site.postgres.database() as dsn, site.rabbitmq.vhost(queue_type=queue_type) as url:
+    """Make a migrated database and a virtual host with an empty queue."""
+    with _database(site, checkout) as dsn, site.rabbitmq.vhost(queue_type=queue_type) as url:
         with site.keydb.client() as keydb:
             keydb.flushall()
         with psycopg.connect(dsn, autocommit=True) as conn:
@@ -77,7 +89,24 @@ def ground(
             )
             conn.execute("VACUUM ANALYZE initial_data")
             conn.execute("CHECKPOINT")
-        yield Ground(dsn, url, site.keydb.url())
+        yield Ground(dsn, url, site.keydb.url(), checkout)
+
+
+@contextlib.contextmanager
+def _database(site: Site, checkout: Path) -> Iterator[str]:
+    if checkout == ROOT:
+        with site.postgres.database() as dsn:
+            yield dsn
+        return
+    with site.postgres.database("template0") as dsn:
+        subprocess.run(
+            [sys.executable, "-m", "migrations"],
+            cwd=checkout,
+            env={**os.environ, "POSTGRES_DSN": dsn},
+            check=True,
+            capture_output=True,
+        )
+        yield dsn
 
 
 def ordinary(count: int, providers: int = PROVIDERS) -> Iterator[Message]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import programs
-from bench.ground import PROVIDERS, Ground, Site, ground
+from bench.ground import PROVIDERS, ROOT, Ground, Site, ground
 
 FULL_SECONDS = 20
 
@@ -45,7 +45,7 @@ def publishing(
     with tempfile.NamedTemporaryFile() as record:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.peers.publisher"],
-            cwd=programs.ROOT,
+            cwd=ROOT,
             env={
                 "PATH": os.environ["PATH"],
                 "RABBITMQ_URL": fresh.amqp_url,

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.ground import QUEUE, Ground
+from bench.ground import QUEUE, ROOT, Ground
 from shared import direct_http
 
-ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
 NODE_FOLDER = ROOT / "build" / "bench" / "node"
 BATCH_MAX, PREFETCH = 4000, 8_000
@@ -90,7 +89,8 @@ class Contender:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    folder: Path = ROOT
+    folder: Path | None = None
+    """Where it runs; None: in the checkout that its ground was made by."""
 
     @contextlib.contextmanager
     def running(self, ground: Ground, **environment: str) -> Iterator[Program]:
@@ -109,7 +109,7 @@ class Contender:
             with log_path.open("wb") as log:
                 process = subprocess.Popen(
                     self.command,
-                    cwd=self.folder,
+                    cwd=self.folder or ground.checkout,
                     env=given,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -135,7 +135,7 @@ def service(module: str, name: str = "", **environment: str) -> Contender:
 
 def python_peer(name: str, module: str) -> Contender:
     """Return a peer of `bench.peers`."""
-    return Contender(name, [sys.executable, "-m", f"bench.peers.{module}"])
+    return Contender(name, [sys.executable, "-m", f"bench.peers.{module}"], folder=ROOT)
 
 
 def node_peer(name: str) -> Contender | None:

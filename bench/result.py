@@ -1,6 +1,7 @@
 """What a question's answer looks like: rows of a table, as JSON and for a person."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -45,6 +46,8 @@ class Plan:
     large_bodies: int
     ticks: int = 300
     retained: int = 10_000_000
+    against: Path | None = None
+    """Another checkout to measure beside this one."""
 
 
 class Progress:

@@ -53,7 +53,7 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     progress.turn(f"{plan.ticks} ticks beside {pace:,.0f} messages/s")
     with ground(site, providers=PROVIDERS) as fresh:
-        ticks, nulls, note = _watched(site, fresh, pace, plan.ticks)
+        ticks, nulls, note = watched(site, fresh, pace, plan.ticks)
     plot.write("tick_lateness", QUESTION, {"tick": ticks, "null probe": nulls})
     return Result("tick_lateness", QUESTION, rows(ticks, nulls), [note])
 
@@ -68,7 +68,8 @@ def rows(ticks: Seconds, nulls: Seconds) -> list[Row]:
     return [tick | targets, null]
 
 
-def _watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Seconds, Seconds, str]:
+def watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Seconds, Seconds, str]:
+    """Return how late `count` ticks and null probes were beside `pace` messages/s, and a note."""
     messages = int(pace * (count + 30))
     with (
         load.ingesting(fresh, **EVERY_SECOND),
