@@ -9,6 +9,7 @@ COPY requirements.lock /opt/minutebook/
 RUN /opt/minutebook/venv/bin/pip install --require-hashes --no-deps --only-binary :all: --no-compile \
         -r /opt/minutebook/requirements.lock \
     && /opt/minutebook/venv/bin/pip uninstall --yes pip
+COPY adoption /opt/minutebook/app/adoption
 COPY migrations /opt/minutebook/app/migrations
 COPY shared /opt/minutebook/app/shared
 COPY services /opt/minutebook/app/services

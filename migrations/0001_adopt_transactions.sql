@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS historical_transactions (
         FOREIGN KEY (provider_id) REFERENCES initial_data (id)
 );
 
--- What else we rely on is looked up before and after (shared/table_problems.py). A provider without
+-- What else we rely on is looked up before and after (adoption/problems.py). A provider without
 -- id could not be counted.
 DO $$
 BEGIN

@@ -9,8 +9,9 @@ import psycopg
 import structlog
 from pydantic import Field, Secret
 
-from migrations import adoption, locks, rights, runner
-from shared import logs, output, postgres, program, retry, settings, table_checks
+from adoption import checks, existing
+from migrations import locks, rights, runner
+from shared import logs, output, postgres, program, retry, settings
 from shared.errors import Denied, Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
@@ -110,12 +111,12 @@ def migrate(
     """
     applied = runner.apply(conn, runner.read(), patiently)
     if any(one.version == runner.FIRST_VERSION for one in applied):
-        adoption.report(conn)
+        existing.report(conn)
     if widen:
-        patiently("--widen", partial(adoption.widen, conn))
+        patiently("--widen", partial(existing.widen, conn))
     patiently("rights", partial(rights.grant, conn))
     patiently("logins", partial(rights.ensure_logins, conn, passwords))
-    table_checks.refuse(conn)  # whoever changed what since the last run
+    checks.refuse(conn)  # whoever changed what since the last run
     log.info("schema_current", applied=len(applied))
     return 0
 

@@ -17,8 +17,8 @@ from typing import LiteralString
 import psycopg
 import structlog
 
-from migrations import locks, trial
-from shared import table_checks
+from adoption import checks, trial
+from migrations import locks
 from shared.errors import Refusal
 from shared.postgres import SCHEMA_NEEDED
 
@@ -150,7 +150,7 @@ def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -
 
 
 def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:
-    table_checks.refuse(conn)
+    checks.refuse(conn)
     with conn.transaction():
         conn.execute(DEFER_NOTHING)
         for name, lock in LOCK_THEIRS.items():

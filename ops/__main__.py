@@ -3,14 +3,14 @@
 import click
 
 from ops.balances.command import balances
+from ops.dead_letters.command import dead_letters
 from ops.doctor.command import doctor
-from ops.letters.command import dead_letters
 from ops.providers.command import provider
 from ops.reconcile.command import reconcile_
 from ops.repair.command import audit_, outbox_, rebuild_
+from ops.sending.command import send
+from ops.sending.load import load
 from ops.status.command import status
-from ops.traffic.command import send
-from ops.traffic.load import load
 from shared import output
 from shared.program import ABOUT_VERSION
 from shared.version import VERSION

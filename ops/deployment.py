@@ -12,10 +12,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, Secret, StringConstraints
 
-from services.syncer.core import Unanswerable
 from shared import addresses, postgres, settings
 from shared.amqp.delivery_parser import BODY_KEPT_MAX
-from shared.errors import Refusal
 
 OURS = frozenset({"ingest", "ticker", "syncer"})
 
@@ -145,15 +143,6 @@ def ledger(chosen: settings.PostgresSettings, *, options: str = "") -> Iterator[
     with postgres.connection(chosen, application="ops", options=options) as conn:
         postgres.check_schema(conn)
         yield conn
-
-
-@contextmanager
-def answerable() -> Iterator[None]:
-    """Turn a question that what is kept cannot answer into a `Refusal` that says what can."""
-    try:
-        yield
-    except Unanswerable as error:
-        raise Refusal(str(error)) from error
 
 
 def _login() -> str:

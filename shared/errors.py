@@ -57,3 +57,7 @@ class Busy(TooMuch):
 
 class Refusal(Exception):
     """We decline to run here (schema too old, server that evicts): a person has to act."""
+
+
+class Unanswerable(Refusal):
+    """What is kept does not answer the question; the message says what does."""

@@ -15,11 +15,11 @@ from ops.balances import store
 from ops.balances.store import Balance
 from ops.params import Moment
 from ops.wording import moment, visible
-from services.syncer import history
 from services.syncer.projection import WATERMARK_KEY
 from services.syncer.store import OPTIONS
 from shared import keydb, settings
 from shared.errors import Refusal
+from shared.ledger import history
 
 KEYS_AT_ONCE = 1000
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=5)
@@ -45,7 +45,7 @@ def balances(*, as_of: datetime | None) -> Answer:
 
 def _past(as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
-    with deployment.answerable(), deployment.ledger(chosen, options=OPTIONS) as conn:
+    with deployment.ledger(chosen, options=OPTIONS) as conn:
         _refuse_future(conn, as_of)
         found = history.balances_at(conn, as_of)
     table = tables.table("key", "balance", numbers=("balance",))

@@ -5,6 +5,7 @@ from functools import partial
 
 import psycopg
 
+from adoption.checks import TOPICS, Problem, problems
 from ops.doctor import (
     collation_checks,
     core,
@@ -17,7 +18,6 @@ from ops.doctor.postgres_store import Load
 from ops.wording import age, count
 from shared import session_settings
 from shared.postgres import SCHEMA_NEEDED, SCHEMA_TOLERATED, SERVER_VERSION_MIN, missing_schema
-from shared.table_checks import TOPICS, Problem, problems
 
 SERVER = "postgres"
 CONNECTIONS_FREE_MIN, CONNECTIONS_FREE_LOW = 5, 20

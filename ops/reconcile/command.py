@@ -11,11 +11,12 @@ from ops import action, deployment
 from ops.answer import Answer, answering
 from ops.params import Words
 from ops.reconcile import loss
+from ops.repair import corrections
+from ops.repair.corrections import Repaired
 from ops.wording import count, visible
-from services.syncer import reconcile, repair
+from services.syncer import reconcile
 from services.syncer.drift import Report
 from services.syncer.projection import Projection
-from services.syncer.repair import Repaired
 from shared import keydb, program, settings
 from shared.errors import Refusal
 
@@ -42,7 +43,6 @@ def reconcile_(*, mend: bool, accept_loss: bool, reason: str) -> Answer:
     """
     chosen = settings.load(StoreSettings)
     with (
-        deployment.answerable(),
         deployment.ledger(chosen) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
@@ -65,7 +65,7 @@ def _repair(
         done = {"action": "reconcile_repaired", "subject": "all", "outcome": outcome}
         action.note(conn, [{**done, "operator": operator, "detail": {"reason": reason}}])
 
-    repaired = repair.repair(
+    repaired = corrections.repair(
         conn,
         projection,
         reason=f"{operator}: {reason}",

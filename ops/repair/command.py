@@ -10,10 +10,9 @@ from rich.text import Text
 from ops import action, deployment, tables
 from ops.answer import Answer, answering
 from ops.params import Moment
-from ops.repair import outbox
+from ops.repair import audit, partitions
 from ops.repair.rebuild import rebuild
 from ops.wording import count, moment
-from services.syncer import audit, partitions
 from services.syncer.projection import Projection
 from services.syncer.store import OPTIONS
 from shared import keydb, program, settings
@@ -59,10 +58,7 @@ def audit_(*, tick: str) -> Answer:
     Exit 1 if it wrote anything else than its rows add up to, or if they are not kept any more.
     """
     epoch, boundary = _which(tick)
-    with (
-        deployment.answerable(),
-        deployment.ledger(settings.load(settings.PostgresSettings)) as conn,
-    ):
+    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         found = audit.audit(conn, epoch=epoch, boundary=boundary)
     document = {
         "clean": found.clean,
@@ -98,7 +94,7 @@ def outbox_() -> None:
 def partitions_() -> Answer:
     """List the partitions. Exit 1 if rows lie in the default one."""
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        found = outbox.partitions(conn)
+        found = partitions.existing(conn)
     stray = sum(one.rows or 0 for one in found if one.name == DEFAULT)
     numbers = ("rows, about", "bytes")
     table = tables.table("partition", "of", *numbers, numbers=numbers)

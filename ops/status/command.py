@@ -11,8 +11,8 @@ from rich.live import Live
 from ops.answer import Answer, answering, as_json, console, say
 from ops.deployment import DeploymentSettings
 from ops.status.core import Finding, judge
-from ops.status.seen import Seen
-from ops.status.sight import look
+from ops.status.probe import look
+from ops.status.snapshot import Seen
 from ops.status.view import view, watched
 from shared import output, program, settings
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ops.status import steps
 from ops.status.remedies import SERVERS, first, remedy, rousing, shortage, waking
-from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Unacknowledged
+from ops.status.snapshot import Down, LastTick, Ledger, Queues, Seen, Unacknowledged
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
 from shared.postgres import SCHEMA_NEEDED

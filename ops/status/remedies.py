@@ -4,7 +4,7 @@ Pure: what was seen comes in.
 """
 
 from ops.status import steps
-from ops.status.seen import Down, Seen, Service
+from ops.status.snapshot import Down, Seen, Service
 from shared.amqp.connection import BLOCKED
 
 WRONG_LOGIN = "docs/runbook.md, Rotate credentials: the login has another password than the setting"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ops.status.seen import ABSENT, CLOSED, SILENT, Service
+from ops.status.snapshot import ABSENT, CLOSED, SILENT, Service
 from shared import direct_http
 
 TIMEOUT_S = 3.0

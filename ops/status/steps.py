@@ -4,7 +4,7 @@ Pure: which programs compose runs comes in with what was seen.
 """
 
 from ops.deployment import OURS
-from ops.status.seen import CLOSED, SILENT, Seen, Service
+from ops.status.snapshot import CLOSED, SILENT, Seen, Service
 
 
 def called(one: Service) -> str:

@@ -4,7 +4,7 @@ from typing import LiteralString
 
 import psycopg
 
-from ops.status.seen import Blocked, Dead, LastTick, Ledger
+from ops.status.snapshot import Blocked, Dead, LastTick, Ledger
 from shared import postgres
 
 SELECT_SERVER: LiteralString = """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ops.deployment import DeploymentSettings
 from ops.doctor.rabbitmq_checks import Page
-from ops.status.seen import Down, Unacknowledged
+from ops.status.snapshot import Down, Unacknowledged
 from shared.errors import Unavailable
 
 COUNTED_ANEW_S = 6.0

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.status.core import Finding
-from ops.status.seen import Down, LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
+from ops.status.snapshot import Down, LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from ops.wording import age, count, moment, visible
 from shared.amqp.connection import QueueState
 

@@ -10,10 +10,11 @@ import time
 
 import psycopg
 
+from adoption import checks
 from services.ingest import metrics, rehearsal, waiting
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.writer import Connect
-from shared import retry, table_checks
+from shared import retry
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -47,7 +48,7 @@ class Promoter:
     def live(self) -> None:
         """Promote over one connection until it is lost or all is to stop."""
         with self._health.reporting("promoter"), self._connect() as conn:
-            table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+            checks.check(conn, rehearsal.STATEMENTS, stores=True)
             try:
                 while not self._stop.is_set():
                     self.run_once(conn)

@@ -1,4 +1,4 @@
-"""What ingest has to do in Postgres to store good messages, rehearsed (`shared.table_checks`).
+"""What ingest has to do in Postgres to store good messages, rehearsed (`adoption.checks`).
 
 Not dead letters and messages that wait for a provider: good ones are stored without them, and what
 those lack is reported where it fails.

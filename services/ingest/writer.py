@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg
 import structlog
 
+from adoption import checks
 from services.ingest import metrics, rehearsal, service, store, traced
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
@@ -23,7 +24,7 @@ from services.ingest.deferred import ALONE_MAX, Keeping, Letters
 from services.ingest.inbox import ChannelGone, Inbox, InHand
 from services.ingest.retrier import Retrier
 from services.ingest.turns import NotYet
-from shared import postgres, retry, table_checks, tracing, worker
+from shared import postgres, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
 from shared.health import Health
 
@@ -246,6 +247,6 @@ class Writer:
     def prepare(self, conn: psycopg.Connection) -> None:
         """Look at what is new at each connection. Raises `Refusal`, or `Unavailable` if unfit."""
         postgres.check_schema(conn)
-        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, rehearsal.STATEMENTS, stores=True)
         self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
         self.begin(conn)

@@ -11,14 +11,15 @@ from functools import partial
 import psycopg
 from pydantic import Field
 
+from adoption import checks
 from services.syncer import metrics, rehearsal, store
 from services.syncer.lineage import Lineage
 from services.syncer.loop import Loop
 from services.syncer.projection import Projection
 from services.syncer.reconciler import Reconciler
+from services.syncer.retention import Retention
 from services.syncer.service import Syncer
-from services.syncer.upkeep import Upkeep
-from shared import keydb, postgres, program, retry, settings, table_checks, worker
+from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
@@ -89,10 +90,12 @@ def run(
         chosen.reconcile_every_ticks,
         stop,
     )
-    upkeep = Upkeep(outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days)
+    retention = Retention(
+        outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days
+    )
     connect = partial(_connected, chosen, connectors, Lineage(), health)
     with worker.running("reconciler", reconciler.live, stop, health):
-        retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, upkeep))
+        retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, retention))
 
 
 @contextlib.contextmanager
@@ -105,7 +108,7 @@ def _connected(
         connectors.to_rabbitmq(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
-        table_checks.check(conn, rehearsal.STATEMENTS)
+        checks.check(conn, rehearsal.STATEMENTS)
         lineage.follow(conn)
         fold_s = chosen.sync_fold_interval_seconds
         yield conn, Loop(conn, Syncer(conn, shown), broker, health, fold_s)
@@ -116,7 +119,7 @@ def _live(
     health: Health,
     stop: threading.Event,
     reconciler: Reconciler,
-    upkeep: Upkeep,
+    retention: Retention,
 ) -> None:
     ticked = False
     try:
@@ -129,7 +132,7 @@ def _live(
                 if turn == "tick":
                     ticked = True
                     reconciler.ticked()
-                    upkeep.after_tick(conn, loop.interval_s)
+                    retention.after_tick(conn, loop.interval_s)
     except Unavailable as error:
         metrics.forgotten()
         if not ticked:

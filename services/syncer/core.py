@@ -13,10 +13,6 @@ PARTIAL_PREFIX = "partial:"
 APPLIED_AT = re.compile(r"[0-9]{1,10}\.[0-9]{6}")
 
 
-class Unanswerable(Exception):
-    """What is kept does not answer the question; the message says what does."""
-
-
 @dataclass(frozen=True, slots=True)
 class Watermark:
     """Which tick a store shows: the pair of `epoch` and `token` names one tick of one database."""

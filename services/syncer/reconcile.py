@@ -11,12 +11,12 @@ from typing import LiteralString
 import psycopg
 
 from services.syncer import store
-from services.syncer.balances import NEWEST_BALANCES
-from services.syncer.core import Found, Unanswerable
+from services.syncer.core import Found
 from services.syncer.drift import KeydbDrift, KeydbLeg, LedgerDrift, LedgerLeg, Report, compare
 from services.syncer.projection import Moved, Projection
 from shared import postgres
-from shared.errors import Unavailable
+from shared.errors import Unanswerable, Unavailable
+from shared.ledger.balances import NEWEST_BALANCES
 
 DRIFTS_MAX = 1000
 """How many drifts of each leg are described; all are counted."""

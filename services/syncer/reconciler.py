@@ -12,7 +12,6 @@ import psycopg
 import structlog
 
 from services.syncer import metrics, reconcile
-from services.syncer.core import Unanswerable
 from services.syncer.drift import Report
 from services.syncer.projection import Projection
 from shared.errors import Refusal, Unavailable
@@ -72,7 +71,7 @@ class Reconciler:
                 _cancelled_at(self._stop, conn),
             ):
                 report = reconcile.run(conn, projection)
-        except (Unavailable, Unanswerable, Refusal, psycopg.Error) as error:
+        except (Unavailable, Refusal, psycopg.Error) as error:
             if not self._stop.is_set():
                 metrics.RECONCILIATIONS.labels("failed").inc()
                 log.warning("reconciliation_failed", error=str(error).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""What a tick has to do in Postgres, rehearsed at the syncer's start (`shared.table_checks`).
+"""What a tick has to do in Postgres, rehearsed at the syncer's start (`adoption.checks`).
 
 Not retention: ticks go on without it, and what it lacks is reported where it fails.
 """

@@ -11,9 +11,9 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer.balances import NEWEST_BALANCES
 from services.syncer.core import NewestTick, Watermark
 from shared.errors import Unavailable
+from shared.ledger.balances import NEWEST_BALANCES
 
 # Plans must not depend on how the tables looked at the fifth execution (the tick's own: see LOCK).
 # A backlog, however large, must be countable in one statement.

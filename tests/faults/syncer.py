@@ -10,7 +10,7 @@ from typing import cast
 import psycopg
 
 from services.syncer import __main__ as syncer
-from services.syncer import posting, store, upkeep
+from services.syncer import posting, retention, store
 from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp import ticks
@@ -26,7 +26,7 @@ NAMES = {
         "tick", kind=lambda params: "interim " if params["interim"] else ""
     ),
     store.UPDATE_PUBLISHED: Statement("published_at"),
-    upkeep.DROP_PARTITION: Statement("drop"),
+    retention.DROP_PARTITION: Statement("drop"),
 }
 OURS = "syncer"
 """The reconciler only reads; it is left alone."""

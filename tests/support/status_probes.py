@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from ops.deployment import OURS
 from ops.status.core import Finding, judge
-from ops.status.seen import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
+from ops.status.snapshot import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
 from ops.status.view import view
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE

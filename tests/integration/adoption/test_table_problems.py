@@ -7,10 +7,10 @@ from typing import LiteralString
 import psycopg
 import pytest
 
+from adoption import checks
 from migrations import runner
 from services.ingest import rehearsal
 from services.syncer import rehearsal as syncers
-from shared import table_checks
 from shared.errors import Refusal, Unavailable
 from tests.support import ledger, messages, ops_tool, postgres_logins, programs, servers
 from tests.support.eventually import eventually
@@ -100,9 +100,9 @@ def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on
     statement, words = UNFIT[change]
     with migrated.transaction(force_rollback=True):
         migrated.execute(statement)
-        table_checks.check(migrated, syncers.STATEMENTS)
+        checks.check(migrated, syncers.STATEMENTS)
         with pytest.raises(Unavailable) as caught:
-            table_checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+            checks.check(migrated, rehearsal.STATEMENTS, stores=True)
         assert words in str(caught.value)
 
 
@@ -115,7 +115,7 @@ def test_beside_a_unique_index_that_is_of_no_use_comes_one_of_ours(
             theirs.execute(statement)
     runner.apply(theirs, runner.read())
     with ingest_connection(empty_dsn) as conn:
-        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, rehearsal.STATEMENTS, stores=True)
         twice = [received(body(1, 600), "PAY-1"), received(body(2, 5), "pay-1", tag=2)]
         assert store_batch(conn, twice).inserted == 2
         assert store_batch(conn, twice).duplicates == 2
@@ -133,7 +133,7 @@ def test_what_is_no_harm_is_adopted_and_the_trial_leaves_no_trace(
     assert rows(theirs) == before
     assert theirs.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
     with ingest_connection(empty_dsn) as conn:
-        table_checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, rehearsal.STATEMENTS, stores=True)
         assert store_batch(conn, [received(body(1, 600), "PAY-1")]).inserted == 1
     newest = "SELECT max(h.id), max(o.id) FROM historical_transactions h, outbox o"
     assert theirs.execute(newest).fetchone() == (4, 1)
@@ -171,10 +171,10 @@ def test_a_login_that_may_not_do_its_work_says_so_and_one_that_may_changes_nothi
     with psycopg.connect(
         postgres_logins.dsn_of(login, dsn), autocommit=True, options=options
     ) as ours:
-        table_checks.check(ours, LOGINS[login], stores=login == "ingest")
+        checks.check(ours, LOGINS[login], stores=login == "ingest")
         conn.execute(statement)
         with pytest.raises(Unavailable, match="refuses what this login has to do: 42501"):
-            table_checks.check(ours, LOGINS[login], stores=login == "ingest")
+            checks.check(ours, LOGINS[login], stores=login == "ingest")
     assert conn.execute(spent).fetchone() == before
 
 
@@ -184,7 +184,7 @@ def test_a_table_that_a_login_finds_first_in_another_schema_is_not_taken_for_our
     with migrated.transaction(force_rollback=True):
         migrated.execute("CREATE TEMP TABLE historical_transactions (LIKE historical_transactions)")
         with pytest.raises(Unavailable, match="found in several schemas"):
-            table_checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+            checks.check(migrated, rehearsal.STATEMENTS, stores=True)
 
 
 def test_a_migration_that_has_nothing_to_do_still_says_what_is_wrong(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from migrations import adoption
+from adoption import existing
 from services.ingest import core, service
 from shared import tracing
 from tests.support import messages
@@ -42,7 +42,7 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
     assert service.store_batch(ours, batch[:1], intake).dead == {"out_of_range": 1}
     conn.execute("DELETE FROM dead_letter")
 
-    adoption.widen(conn)
+    existing.widen(conn)
 
     outcome = service.store_batch(ours, batch, intake)
     assert (outcome.inserted, outcome.dead) == (2, {"out_of_range": 1})

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from services.ingest import core, service, waiting
-from services.syncer import upkeep
+from services.syncer import retention
 from tests.support import messages
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
 
@@ -175,5 +175,5 @@ def test_what_was_received_is_forgotten_with_the_outbox_rows_of_its_change(
     ours.execute(
         "UPDATE received_message SET noted_at = now() - interval '25 hours' WHERE value = 5"
     )
-    assert upkeep.run_once(ours, outbox_h=24, history_d=1).pruned == 1
+    assert retention.run_once(ours, outbox_h=24, history_d=1).pruned == 1
     assert ours.execute("SELECT message_id FROM received_message").fetchall() == [("m1",)]

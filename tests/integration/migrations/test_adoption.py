@@ -6,7 +6,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from migrations import adoption, runner
+from adoption import existing
+from migrations import runner
 from shared.errors import Refusal
 from tests.support.messages import body, counted, ingest_connection, received, store_batch, truth
 
@@ -132,7 +133,7 @@ def test_what_counts_for_nothing_is_reported_and_counted_as_documented(
         """
     )
     migrate(theirs)
-    assert adoption.report(theirs) == {
+    assert existing.report(theirs) == {
         "transactions_without_provider": 1,
         "transactions_without_value": 2,
         "transactions_of_unknown_provider": 2,
@@ -149,7 +150,7 @@ def test_what_counts_for_nothing_is_reported_and_counted_as_documented(
 def test_nothing_is_reported_where_there_is_nothing_to_report(theirs: psycopg.Connection) -> None:
     create(theirs)
     migrate(theirs)
-    assert adoption.report(theirs) == {}
+    assert existing.report(theirs) == {}
 
 
 def test_no_row_of_the_users_is_rewritten(theirs: psycopg.Connection) -> None:
@@ -191,12 +192,12 @@ def test_widening_turns_every_narrow_column_into_bigint_and_is_done_once(
 ) -> None:
     create(theirs, provider_id="serial PRIMARY KEY")
     migrate(theirs)
-    columns = [".".join(column) for column in adoption.WIDENABLE]
+    columns = [".".join(column) for column in existing.WIDENABLE]
     sequences = ["initial_data_id_seq", "historical_transactions_id_seq"]
     with ingest_connection(theirs.info.dsn + " password=password") as conn:
         assert store_batch(conn, [received(body(1, 2**40))]).dead == {"out_of_range": 1}
-        assert adoption.widen(theirs) == columns + sequences
-        assert adoption.widen(theirs) == []
+        assert existing.widen(theirs) == columns + sequences
+        assert existing.widen(theirs) == []
         assert store_batch(conn, [received(body(1, 2**40), "later")]).inserted == 1
     assert counted(theirs) == truth(theirs) == {1: 1300 + 2**40, 2: 1800}
 
@@ -218,7 +219,7 @@ def test_widened_ids_go_on_beyond_where_the_sequence_of_a_narrower_column_ended(
     theirs.execute(before.encode())
     migrate(theirs)
 
-    adoption.widen(theirs)
+    existing.widen(theirs)
 
     theirs.execute("SELECT setval(minutebook_transactions_sequence(), 2147483647)")
     with ingest_connection(theirs.info.dsn + " password=password") as conn:

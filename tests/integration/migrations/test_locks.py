@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import structlog
 
-from migrations import adoption, locks, rights, runner
+from adoption import existing
+from migrations import locks, rights, runner
 from services.syncer import store
 from shared.errors import Refusal
 from tests.support import ledger, programs
@@ -119,7 +120,7 @@ def migrate(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
 
 
 def widen(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
-    patiently("--widen", partial(adoption.widen, conn))
+    patiently("--widen", partial(existing.widen, conn))
 
 
 def grant(conn: psycopg.Connection, patiently: locks.Patiently) -> None:

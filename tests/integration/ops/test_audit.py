@@ -7,10 +7,11 @@ import psycopg
 import pytest
 import redis
 
-from services.syncer import audit, repair, upkeep
+from ops.repair import audit, corrections
+from services.syncer import retention
 from services.syncer import store as sql
-from services.syncer.core import Unanswerable
 from services.syncer.service import Syncer
+from shared.errors import Unanswerable
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
 
@@ -115,7 +116,7 @@ def test_a_tick_whose_rows_retention_dropped_cannot_be_audited_and_the_next_one_
     syncer.tick(minute(1))
     add(conn, visa, 5)
     syncer.tick(minute(2))
-    assert upkeep.run_once(conn, outbox_h=1, history_d=30).dropped == 1
+    assert retention.run_once(conn, outbox_h=1, history_d=30).dropped == 1
     with pytest.raises(Unanswerable, match="OUTBOX_RETENTION_HOURS"):
         audit.audit(conn, epoch=1)
     assert audit.audit(conn, epoch=2).clean
@@ -154,7 +155,8 @@ def test_a_tick_with_corrections_is_what_its_rows_add_up_to(
 ) -> None:
     conn.execute("UPDATE balance SET balance = balance + 30 WHERE epoch = 5")
     assert not audit.audit(conn, epoch=5).clean
-    assert repair.correct_ledger(conn, reason="a hand slipped") == (repair.Correction(2, -30),)
+    made = corrections.correct_ledger(conn, reason="a hand slipped")
+    assert made == (corrections.Correction(2, -30),)
     add(conn, 2, 4)
     syncer.tick(minute(6))
     done = audit.audit(conn, epoch=6)

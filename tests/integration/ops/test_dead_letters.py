@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.letters.core import Choice
-from ops.letters.store import PAGE_BYTES
-from ops.letters.store import pages as letter_pages
+from ops.dead_letters.core import Choice
+from ops.dead_letters.store import PAGE_BYTES
+from ops.dead_letters.store import pages as letter_pages
 from tests.support import messages, ops_tool
 from tests.support.messages import UNFIT_BODIES, body
 from tests.support.ops_tool import Tool

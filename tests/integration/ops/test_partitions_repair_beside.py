@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import redis
 
-from services.syncer import partitions
+from ops.repair import partitions
 from services.syncer import store as sql
 from tests.support import ledger, servers
 from tests.support.eventually import eventually

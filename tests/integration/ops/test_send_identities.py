@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.traffic import store
-from ops.traffic.batch import Batch
+from ops.sending import store
+from ops.sending.batch import Batch
 from tests.support import messages, ops_tool
 from tests.support.eventually import eventually
 from tests.support.ops_tool import NOWHERE, Tool

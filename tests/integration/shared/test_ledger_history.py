@@ -7,9 +7,10 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from services.syncer import history, upkeep
+from services.syncer import retention
 from services.syncer import store as sql
-from services.syncer.core import Unanswerable
+from shared.errors import Unanswerable
+from shared.ledger import history
 from tests.support import ledger
 from tests.support.ledger import add, minute
 
@@ -109,7 +110,7 @@ def test_after_pruning_the_rest_is_as_noted_and_before_it_an_error_names_the_old
     query = "UPDATE tick SET folded_at = now() - interval '31 days' WHERE boundary < %s"
     conn.execute(query, [minute(gone)])
     conn.execute("UPDATE tick SET folded_at = now() - interval '31 days' WHERE boundary IS NULL")
-    assert upkeep.run_once(conn, outbox_h=24, history_d=30).pruned >= gone // 2
+    assert retention.run_once(conn, outbox_h=24, history_d=30).pruned >= gone // 2
     assert_as_noted(conn, noted, oldest=gone)
     for ask in (lambda at: history.balances_at(conn, at), lambda at: past_of(conn, at)):
         with pytest.raises(Unanswerable, match="2020-01-01T00:40:00Z"):
@@ -192,15 +193,3 @@ def test_all_balances_cost_what_the_providers_are_and_not_what_is_kept(
     read = [one["Actual Rows"] * one["Actual Loops"] for one in nodes
             if one.get("Relation Name") == "balance"]  # fmt: skip
     assert sum(read) <= 3 * 200
-
-
-def test_sizes_grow_with_what_ticks_write(conn: psycopg.Connection) -> None:
-    conn.execute(
-        "INSERT INTO initial_data (provider_name, initial_value)"
-        " SELECT 'p' || n, 0 FROM generate_series(1, 1000) n"
-    )
-    before = history.sizes(conn)
-    tick(conn, 1)
-    after = history.sizes(conn)
-    assert after.balance - before.balance > 1000 * 40
-    assert after.outbox == before.outbox

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import Secret
 
 from ops.doctor import postgres_checks
-from services.syncer import upkeep
+from services.syncer import retention
 from services.syncer.store import OPTIONS
 from shared import postgres
 from shared.session_settings import PINNED, REFUSED
@@ -134,7 +134,7 @@ def kept_up(dsn: str, conn: psycopg.Connection) -> None:
     """Let the syncer's upkeep, and a person at psql, make the partitions of other hours."""
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
     with postgres.connection(settings, application="test", options=OPTIONS) as ours:
-        assert upkeep.run_once(ours, outbox_h=24, history_d=30).made
+        assert retention.run_once(ours, outbox_h=24, history_d=30).made
     with psycopg.connect(dsn, autocommit=True, options="-c statement_timeout=0") as user:
         user.execute("SELECT minutebook_make_partition(now() + interval '9 hours')")
         user.execute("SET default_transaction_isolation = 'read committed'")  # else it refuses

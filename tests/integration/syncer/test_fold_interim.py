@@ -9,9 +9,11 @@ import redis
 from prometheus_client import REGISTRY
 
 from ops.balances import store as balances
+from ops.repair import audit
 from ops.status import store as status
-from services.syncer import audit, history, store, traced
+from services.syncer import store, traced
 from services.syncer.service import Syncer
+from shared.ledger import history
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
 from tests.support.manual_changes import CHANGES, Change

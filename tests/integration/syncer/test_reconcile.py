@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from services.syncer import reconcile
-from services.syncer.core import Unanswerable
 from services.syncer.drift import LedgerDrift
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
+from shared.errors import Unanswerable
 from tests.support import ledger
 from tests.support.drift import behind_the_triggers
 from tests.support.ledger import add, minute

@@ -12,10 +12,11 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.syncer import audit, reconcile, repair
+from ops.repair import audit, corrections
+from ops.repair.corrections import Correction
+from services.syncer import reconcile
 from services.syncer import store as sql
 from services.syncer.projection import Projection
-from services.syncer.repair import Correction
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
 from tests.support.drift import behind_the_triggers
@@ -56,7 +57,7 @@ def test_balances_and_keys_are_those_of_the_tables_at_the_next_tick(
 ) -> None:
     drift(conn)
     add(conn, 1, 100)
-    done = repair.repair(conn, projection, reason=BECAUSE)
+    done = corrections.repair(conn, projection, reason=BECAUSE)
     assert done.corrections == (Correction(1, 5), Correction(2, -7), Correction(3, 0))
     assert not done.resending
     assert reconcile.run(conn, projection).drifting == 0, "the correction counts, unfolded"
@@ -73,7 +74,8 @@ def test_where_nothing_differs_there_is_nothing_to_repair(
 ) -> None:
     add(conn, 1, 5)
     watermark = projection.read()
-    assert repair.repair(conn, projection, reason=BECAUSE) == repair.Repaired((), resending=False)
+    done = corrections.repair(conn, projection, reason=BECAUSE)
+    assert done == corrections.Repaired((), resending=False)
     assert projection.read() == watermark
 
 
@@ -87,9 +89,9 @@ def test_of_two_repairs_at_once_the_second_finds_nothing(
         psycopg.connect(dsn, autocommit=True) as second,
         psycopg.connect(dsn, autocommit=True) as watch,
     ):
-        first.execute(repair.LOCK)
-        assert first.execute(repair.INSERT_CORRECTIONS, {"reason": BECAUSE}).rowcount == 3
-        late = pool.submit(repair.correct_ledger, second, reason="again")
+        first.execute(corrections.LOCK)
+        assert first.execute(corrections.INSERT_CORRECTIONS, {"reason": BECAUSE}).rowcount == 3
+        late = pool.submit(corrections.correct_ledger, second, reason="again")
         eventually(lambda: ledger.waits_for_advisory_lock(watch))
         first.commit()
         assert late.result(timeout=20) == ()
@@ -102,7 +104,7 @@ def test_a_repair_that_is_still_open_at_a_tick_counts_at_the_next_one(
 ) -> None:
     drift(conn)
     with psycopg.connect(dsn) as slow:
-        slow.execute(repair.INSERT_CORRECTIONS, {"reason": BECAUSE})
+        slow.execute(corrections.INSERT_CORRECTIONS, {"reason": BECAUSE})
         add(conn, 1, 100)
         syncer.tick(minute(2))
         assert ledger.balances(conn)["1_Visa"] == "1100"
@@ -129,7 +131,7 @@ def test_beside_writers_ticks_and_other_repairs_all_converges(
 
     def mend() -> int:
         with psycopg.connect(dsn, autocommit=True) as mender:
-            return sum(len(repair.correct_ledger(mender, reason=BECAUSE)) for _ in range(15))
+            return sum(len(corrections.correct_ledger(mender, reason=BECAUSE)) for _ in range(15))
 
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write, seed) for seed in (1, 2)]
@@ -146,8 +148,8 @@ def test_beside_writers_ticks_and_other_repairs_all_converges(
         stop.set()
         for writer in writers:
             writer.result(timeout=20)
-    repair.correct_ledger(conn, reason=BECAUSE)
-    assert repair.correct_ledger(conn, reason=BECAUSE) == ()
+    corrections.correct_ledger(conn, reason=BECAUSE)
+    assert corrections.correct_ledger(conn, reason=BECAUSE) == ()
     syncer.tick(minute(number + 1))
     ledger.assert_right(conn, store)
     assert audit.audit(conn, boundary=minute(number + 1)).clean
@@ -156,7 +158,7 @@ def test_beside_writers_ticks_and_other_repairs_all_converges(
 def test_a_correction_says_why_and_nothing_else_does(conn: psycopg.Connection) -> None:
     for reason in ("", "  ", "x" * 1001):
         with pytest.raises(ValueError, match="reason"):
-            repair.correct_ledger(conn, reason=reason)
+            corrections.correct_ledger(conn, reason=reason)
     for row in (("repaired", None), ("added", "why"), ("other", None)):
         with pytest.raises(psycopg.errors.CheckViolation):
             conn.execute(
@@ -170,7 +172,7 @@ def test_in_a_new_cluster_the_baseline_repairs_and_we_do_not(
 ) -> None:
     drift(conn)
     conn.execute("UPDATE tick SET system_identifier = system_identifier - 1")
-    assert repair.correct_ledger(conn, reason=BECAUSE) == ()
+    assert corrections.correct_ledger(conn, reason=BECAUSE) == ()
     syncer.tick(minute(2))
     ledger.assert_right(conn, store)
 
@@ -198,7 +200,7 @@ def test_whatever_drifted_in_whatever_order_a_repair_and_a_tick_make_it_right(
 ) -> None:
     for what, provider, amount in steps:
         take(what, provider, amount, conn, syncer)
-    repair.correct_ledger(conn, reason=BECAUSE)
+    corrections.correct_ledger(conn, reason=BECAUSE)
     newest = take("tick", 0, 0, conn, syncer)
     ledger.assert_right(conn, store)
     assert reconcile.run(conn, projection).drifting == 0
@@ -214,7 +216,7 @@ def take(what: str, provider: int, amount: int, conn: psycopg.Connection, syncer
     elif what == "fold":
         syncer.fold()
     elif what == "repair":
-        repair.correct_ledger(conn, reason=BECAUSE)
+        corrections.correct_ledger(conn, reason=BECAUSE)
     else:
         with conn.transaction():
             conn.execute("SET LOCAL session_replication_role = replica")

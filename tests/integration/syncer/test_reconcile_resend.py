@@ -4,7 +4,7 @@ import psycopg
 import pytest
 import redis
 
-from services.syncer import repair
+from ops.repair import corrections
 from services.syncer.core import PARTIAL_PREFIX, Found
 from services.syncer.projection import KEYS_KEY, Answer, Projection
 from services.syncer.service import Syncer
@@ -35,7 +35,7 @@ def test_a_store_that_differs_is_sent_everything_at_the_next_tick_and_never_goes
 ) -> None:
     store.execute_command(*command)  # type: ignore[no-untyped-call]
     shown = ledger.watermark(store)
-    done = repair.repair(conn, projection, reason=BECAUSE)
+    done = corrections.repair(conn, projection, reason=BECAUSE)
     assert (done.corrections, done.resending) == ((), True)
     epoch, token = ledger.watermark(store)
     assert (epoch, token.startswith(PARTIAL_PREFIX)) == (shown[0], True)
@@ -72,12 +72,12 @@ def test_a_tick_published_meanwhile_is_given_up_instead(
     store.set("1_Visa", "1")
     with ledger.keydb_client(keydb_server.url()) as client:
         overtaken = Overtaken(client, syncer, times=times)
-        if times < repair.ATTEMPTS_MAX:
-            assert repair.repair(conn, overtaken, reason=BECAUSE).resending
+        if times < corrections.ATTEMPTS_MAX:
+            assert corrections.repair(conn, overtaken, reason=BECAUSE).resending
         else:
             with pytest.raises(Unavailable, match="every attempt"):
-                repair.repair(conn, overtaken, reason=BECAUSE)
+                corrections.repair(conn, overtaken, reason=BECAUSE)
             assert not ledger.watermark(store)[1].startswith(PARTIAL_PREFIX)
-            repair.repair(conn, overtaken, reason=BECAUSE)
+            corrections.repair(conn, overtaken, reason=BECAUSE)
     syncer.tick(minute(200))
     ledger.assert_right(conn, store)

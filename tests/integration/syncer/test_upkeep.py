@@ -10,8 +10,8 @@ import redis
 import structlog
 from prometheus_client import REGISTRY
 
-from services.syncer import upkeep
-from services.syncer.upkeep import Done
+from services.syncer import retention
+from services.syncer.retention import Done
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import add, count_all, minute
@@ -24,7 +24,7 @@ DROP: LiteralString = "SELECT minutebook_drop_partition(%s)"
 
 
 def run(conn: psycopg.Connection) -> Done:
-    return upkeep.run_once(conn, outbox_h=24, history_d=30)
+    return retention.run_once(conn, outbox_h=24, history_d=30)
 
 
 def add_long_ago(conn: psycopg.Connection) -> None:

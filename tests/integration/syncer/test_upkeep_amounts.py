@@ -5,14 +5,14 @@ import time
 import psycopg
 from prometheus_client import REGISTRY
 
-from services.syncer import upkeep
-from services.syncer.upkeep import Done
+from services.syncer import retention
+from services.syncer.retention import Done
 
 MESSAGES, TICKS = 20_000, 250
 
 
 def run(conn: psycopg.Connection, interval_s: float = 60.0) -> Done:
-    return upkeep.run_once(conn, outbox_h=24, history_d=30, interval_s=interval_s)
+    return retention.run_once(conn, outbox_h=24, history_d=30, interval_s=interval_s)
 
 
 def expire(conn: psycopg.Connection) -> None:

@@ -5,8 +5,8 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from services.syncer import upkeep
-from services.syncer.upkeep import Done
+from services.syncer import retention
+from services.syncer.retention import Done
 from shared.errors import Unavailable
 from tests.support.ledger import count_all, minute
 from tests.support.partitions import made
@@ -21,7 +21,7 @@ SATURDAY = "MB001: not on a Saturday"
 
 
 def run(conn: psycopg.Connection) -> Done:
-    return upkeep.run_once(conn, outbox_h=24, history_d=30)
+    return retention.run_once(conn, outbox_h=24, history_d=30)
 
 
 def failures() -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from ops.deployment import OURS
 from ops.status.core import judge
-from ops.status.seen import ABSENT, CLOSED, SILENT, Down, Service
+from ops.status.snapshot import ABSENT, CLOSED, SILENT, Down, Service
 from shared.amqp.connection import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from tests.support.status_probes import ALL_HEALTHY, LEDGER, NOW, QUEUES, SHOWN, only, with_tick

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ops.traffic.rows import Draft, Format, Invalid, Unreadable, from_arguments, read
+from ops.sending.rows import Draft, Format, Invalid, Unreadable, from_arguments, read
 
 
 def read_all(text: str | bytes, kind: Format = "auto", *ignored: str) -> list[Draft | Invalid]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.status.core import judge
-from ops.status.seen import SILENT, Blocked, Dead, Down, Queues, Seen, Service, Unacknowledged
+from ops.status.snapshot import SILENT, Blocked, Dead, Down, Queues, Seen, Service, Unacknowledged
 from ops.status.view import watched
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE

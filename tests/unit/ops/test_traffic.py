@@ -5,10 +5,10 @@ from io import FileIO
 
 import pytest
 
-from ops.traffic.batch import Batch, Earlier, Runs, default_name, objection, same_lines
-from ops.traffic.core import delay_s, message
-from ops.traffic.rows import Draft, Invalid
-from ops.traffic.unconfirmed import Unconfirmed
+from ops.sending.batch import Batch, Earlier, Runs, default_name, objection, same_lines
+from ops.sending.core import delay_s, message
+from ops.sending.rows import Draft, Invalid
+from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 from shared.amqp.producer import Outgoing
 

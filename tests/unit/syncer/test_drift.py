@@ -6,9 +6,10 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.syncer import audit, drift
-from services.syncer.core import Unanswerable
+from ops.repair import audit
+from services.syncer import drift
 from services.syncer.drift import KeydbDrift, KeydbLeg, LedgerDrift, LedgerLeg, Report
+from shared.errors import Unanswerable
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEYS = st.sampled_from(["1_a", "2_b", "3_c", "4_d", "1_z", "x"])

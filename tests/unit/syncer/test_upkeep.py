@@ -1,6 +1,6 @@
 """How long a partition of the outbox is: no retention that is permitted keeps very many."""
 
-from services.syncer.upkeep import PARTITIONS_KEPT_MAX, span_h
+from services.syncer.retention import PARTITIONS_KEPT_MAX, span_h
 
 
 def test_for_every_retention_only_so_many_partitions_are_kept() -> None:

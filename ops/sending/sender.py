@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from ops.deployment import QueueSettings
-from ops.traffic.core import delay_s
+from ops.sending.core import delay_s
 from shared import retry
 from shared.amqp.producer import Fate, Outgoing, producing
 from shared.errors import Unavailable

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from ops import deployment
-from ops.traffic import store
-from ops.traffic.batch import Batch, Earlier, objection, same_lines
+from ops.sending import store
+from ops.sending.batch import Batch, Earlier, objection, same_lines
 from ops.wording import visible
 from shared import settings
 from shared.errors import Refusal, Unavailable

@@ -7,7 +7,7 @@ from typing import Literal, LiteralString
 
 import psycopg
 
-from ops.letters.core import Choice
+from ops.dead_letters.core import Choice
 from ops.wording import moment, visible
 
 SELECT_FATES: LiteralString = """

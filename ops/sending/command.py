@@ -12,13 +12,13 @@ from ops import deployment
 from ops.answer import Answer, answering
 from ops.params import Words
 from ops.progress import bar
-from ops.traffic import source, unconfirmed, view
-from ops.traffic.batch import NAME_BYTES_MAX
-from ops.traffic.record import Record
-from ops.traffic.rows import NEEDED
-from ops.traffic.sender import GIVE_UP_AFTER_S, Sender
-from ops.traffic.source import Rules, Source
-from ops.traffic.unconfirmed import Unconfirmed
+from ops.sending import source, unconfirmed, view
+from ops.sending.batch import NAME_BYTES_MAX
+from ops.sending.record import Record
+from ops.sending.rows import NEEDED
+from ops.sending.sender import GIVE_UP_AFTER_S, Sender
+from ops.sending.source import Rules, Source
+from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 from shared import program, settings
 from shared.amqp import consumer

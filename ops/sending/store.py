@@ -6,7 +6,7 @@ from typing import LiteralString
 import psycopg
 
 from ops import action
-from ops.traffic.batch import Batch, Earlier
+from ops.sending.batch import Batch, Earlier
 
 ACTION = "batch_sent"
 BEGUN, WHOLE, INCOMPLETE = "begun", "confirmed", "incomplete"

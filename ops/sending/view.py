@@ -7,9 +7,9 @@ from typing import Any
 from rich.text import Text
 
 from ops.answer import Answer
-from ops.traffic.record import Record
-from ops.traffic.sender import Sender
-from ops.traffic.source import Source
+from ops.sending.record import Record
+from ops.sending.sender import Sender
+from ops.sending.source import Source
 from ops.wording import count, moment, visible
 from shared import program
 

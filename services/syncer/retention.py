@@ -82,7 +82,7 @@ class Done:
     finished: bool
 
 
-class Upkeep:
+class Retention:
     """Rounds, as they become due, over one connection after another."""
 
     def __init__(self, *, outbox_h: int, history_d: int) -> None:

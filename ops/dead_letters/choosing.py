@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from ops.letters.core import Choice
+from ops.dead_letters.core import Choice
 from ops.params import Moment
 from services.ingest.body import Reason
 

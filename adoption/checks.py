@@ -11,9 +11,9 @@ from typing import LiteralString, NamedTuple
 import psycopg
 import structlog
 
+from adoption.problems import SELECT_PROBLEMS
 from shared import postgres
 from shared.errors import Refusal, StatementFailed, Unavailable
-from shared.table_problems import SELECT_PROBLEMS
 
 TOPICS = ("tables", "message ids", "triggers", "row-level security")
 

@@ -4,14 +4,14 @@ What held at a time is what the last tick at or before it wrote. A pruned past i
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
 
-from services.syncer.balances import NEWEST_BALANCES
-from services.syncer.core import Unanswerable, rfc3339
 from shared import postgres
+from shared.errors import Unanswerable
+from shared.ledger.balances import NEWEST_BALANCES
 
 # One statement, hence one snapshot: pruning beside it cannot take the answer away halfway.
 SELECT_BALANCE: LiteralString = """
@@ -52,12 +52,6 @@ SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text
 """
 )
 
-SELECT_SIZES: LiteralString = """
-SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('outbox'))::bigint,
-       pg_total_relation_size('tick'),
-       pg_total_relation_size('balance')
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class PastBalance:
@@ -76,15 +70,6 @@ class PastBalances:
     epoch: int
     boundary: datetime
     balances: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Bytes on disk, indexes included; what they grow by in some ticks is what those cost."""
-
-    outbox: int
-    tick: int
-    balance: int
 
 
 def balance_at(conn: psycopg.Connection, provider_id: int, at: datetime) -> PastBalance:
@@ -112,12 +97,6 @@ def balances_at(conn: psycopg.Connection, at: datetime) -> PastBalances:
     )
 
 
-def sizes(conn: psycopg.Connection) -> Sizes:
-    """Return what ticks have taken on disk so far."""
-    with postgres.translating():
-        return Sizes(*conn.execute(SELECT_SIZES).fetchall()[0])
-
-
 def _aware(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError("a time without a time zone could be any of many")
@@ -127,6 +106,7 @@ def _aware(at: datetime) -> datetime:
 def _before(at: datetime, oldest: datetime | None) -> Unanswerable:
     if oldest is None:
         return Unanswerable("no tick was written yet")
+    since = f"{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return Unanswerable(
-        f"nothing is kept of {at.isoformat()}; the oldest time to ask for is {rfc3339(oldest)}"
+        f"nothing is kept of {at.isoformat()}; the oldest time to ask for is {since}"
     )

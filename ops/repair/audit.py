@@ -11,8 +11,9 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer.core import Unanswerable, rfc3339
+from services.syncer.core import rfc3339
 from shared import postgres
+from shared.errors import Unanswerable
 
 DIFFERENCES_MAX = 1000
 """How many differing providers are returned; all are counted."""

@@ -11,18 +11,19 @@ import psycopg
 from rich.console import Group
 from rich.text import Text
 
+from adoption import checks
 from ops import action, deployment, files, tables
 from ops.answer import Answer, answering, as_json
-from ops.letters import store
-from ops.letters.absent import Absent, absent
-from ops.letters.choosing import choosing, need_choice
-from ops.letters.core import Choice, Letter, preview
-from ops.letters.replay import Edit, Order, replay
+from ops.dead_letters import store
+from ops.dead_letters.absent import Absent, absent
+from ops.dead_letters.choosing import choosing, need_choice
+from ops.dead_letters.core import Choice, Letter, preview
+from ops.dead_letters.replay import Edit, Order, replay
 from ops.params import Words
 from ops.progress import bar
 from ops.wording import count, moment, visible
 from services.ingest.store import OPTIONS
-from shared import program, settings, table_checks, tracing
+from shared import program, settings, tracing
 from shared.errors import Refusal
 
 PREVIEW_BYTES = 60
@@ -125,7 +126,7 @@ def replay_(
     chosen = settings.load(LetterSettings)
     tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
-        table_checks.refuse(conn)
+        checks.refuse(conn)
         total = sum(number for _, _, number in store.count(conn, choice))
         with bar("replaying", total) as progress:
             done = replay(

@@ -1,6 +1,6 @@
 """The message that each transaction becomes, or why it is not sent. Pure."""
 
-from ops.traffic.rows import Draft, Invalid
+from ops.sending.rows import Draft, Invalid
 from services.ingest.body import Limits, Unfit, decode, read_object
 from services.ingest.identity import check_identity
 from shared.amqp.producer import Outgoing

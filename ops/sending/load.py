@@ -12,9 +12,9 @@ import click
 from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
-from ops.traffic import store, view
-from ops.traffic.rows import NEEDED, body_of
-from ops.traffic.sender import Sender
+from ops.sending import store, view
+from ops.sending.rows import NEEDED, body_of
+from ops.sending.sender import Sender
 from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program, settings
 from shared.amqp.producer import Fate, Outgoing

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ops.deployment import DeploymentSettings
 from ops.status import replicas, store, unacknowledged
-from ops.status.seen import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
+from ops.status.snapshot import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
 from services.syncer.core import understand
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.store import OPTIONS

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ops.traffic import core, rows
-from ops.traffic.batch import Batch, Runs, default_name
-from ops.traffic.rows import Draft, Format, Invalid
+from ops.sending import core, rows
+from ops.sending.batch import Batch, Runs, default_name
+from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
 from services.ingest.body import Limits
 from shared.amqp.producer import Outgoing

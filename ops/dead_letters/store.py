@@ -6,7 +6,7 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from ops.letters.core import Choice, Letter
+from ops.dead_letters.core import Choice, Letter
 from services.ingest.core import DeadLetter
 from shared.errors import Refusal
 

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 
 from ops import action
-from ops.letters import store
-from ops.letters.absent import Absent
-from ops.letters.core import Choice, Letter
+from ops.dead_letters import store
+from ops.dead_letters.absent import Absent
+from ops.dead_letters.core import Choice, Letter
 from services.ingest import blame, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.deferred import Keeping

@@ -1,0 +1,1 @@
+"""Questions about ticks and balances, answered from Postgres."""
