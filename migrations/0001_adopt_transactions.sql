@@ -1,6 +1,7 @@
--- initial_data and historical_transactions are the user's: they may exist, filled, before us. They
--- are made if they are missing and adopted if they are there; nothing is dropped or rewritten.
--- Of ours they get an identity for messages (unique, null allowed) and a time of arrival.
+-- initial_data and historical_transactions are the user's: they may exist, filled, before us.
+-- They are made if they are missing and adopted if they are there; nothing is dropped or
+-- rewritten. Of ours they get an identity for messages (unique, null allowed) and a time of
+-- arrival.
 
 DO $$
 DECLARE
@@ -35,19 +36,8 @@ CREATE TABLE IF NOT EXISTS historical_transactions (
         FOREIGN KEY (provider_id) REFERENCES initial_data (id)
 );
 
--- What else we rely on is looked up before and after (adoption/problems.py). A provider without
--- id could not be counted.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM initial_data WHERE id IS NULL) THEN
-        RAISE EXCEPTION 'initial_data has a row without an id'
-            USING HINT = 'Give it one, or delete it.';
-    END IF;
-END
-$$;
-
--- A unique index of theirs will do, unless it was never finished or is of some rows only: then ours
--- comes beside it, under a name that is free.
+-- A unique index of theirs will do, unless it was never finished or is of some rows only: then
+-- ours comes beside it, under a name that is free.
 ALTER TABLE historical_transactions ADD COLUMN IF NOT EXISTS message_id text;
 DO $$
 BEGIN
@@ -75,7 +65,7 @@ ALTER TABLE historical_transactions ALTER COLUMN created_at SET DEFAULT now();
 -- The sequence that a table's ids come from: that of its default (a serial, or a sequence that
 -- nobody owns), or of an identity column.
 CREATE FUNCTION minutebook_id_sequence(relation text) RETURNS regclass
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER AS $$
 SELECT coalesce(
            (SELECT d.refobjid::regclass
               FROM pg_attrdef f
@@ -89,16 +79,16 @@ SELECT coalesce(
 $$;
 
 CREATE FUNCTION minutebook_transactions_sequence() RETURNS regclass
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER AS $$
 SELECT minutebook_id_sequence('historical_transactions')
 $$;
 
--- Ids loaded explicitly leave the sequence behind, and the next insert would clash with them. Also
--- called by the services when that happens later. Never moves a sequence back; one that counts in
--- twos, or down, goes on in its own steps. Ids that it cannot reach are not in its way.
+-- Ids loaded explicitly leave the sequence behind, and the next insert would clash with them.
+-- Also called by the services when that happens later. Never moves a sequence back; one that
+-- counts in twos, or down, goes on in its own steps. Ids that it cannot reach are not in its way.
 CREATE FUNCTION minutebook_advance_sequence(relation text DEFAULT 'historical_transactions')
     RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     sequence regclass;
     found    record;
@@ -134,8 +124,14 @@ BEGIN
 END
 $$;
 
+-- What else we rely on is checked before and after (adoption/problems.py). A provider
+-- without an id could not be counted.
 DO $$
 BEGIN
+    IF EXISTS (SELECT FROM initial_data WHERE id IS NULL) THEN
+        RAISE EXCEPTION 'initial_data has a row without an id'
+            USING HINT = 'Give it one, or delete it.';
+    END IF;
     IF minutebook_transactions_sequence() IS NULL THEN
         RAISE EXCEPTION 'historical_transactions.id has no sequence to take new ids from'
             USING HINT = 'ALTER TABLE historical_transactions'

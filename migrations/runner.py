@@ -146,7 +146,11 @@ def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -
                 " is this an older release than the one that applied it?"
             )
         if file.checksum != checksum:
-            raise Refusal(f"migration {version} ({name}) was edited after it was applied")
+            raise Refusal(
+                f"migration {version} ({name}) was edited after it was applied, so nobody can say"
+                " what this database holds: run the release that applied it; or copy initial_data"
+                " and historical_transactions into a new database and migrate that one"
+            )
 
 
 def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:

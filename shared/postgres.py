@@ -17,7 +17,7 @@ from shared.errors import Busy, Denied, Refusal, StatementFailed, TooMuch, TooSl
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
-SCHEMA_NEEDED = 11
+SCHEMA_NEEDED = 5
 SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 
 CONNECT_TIMEOUT_S = 5

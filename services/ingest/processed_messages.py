@@ -1,4 +1,4 @@
-"""What messages said whose rows say something else now, or are gone (migration 0009).
+"""What messages said whose rows say something else now, or are gone.
 
 A row that is changed or deleted by hand takes a note of what it said with it, by a trigger; what a
 trigger of the user's makes of a row as it is inserted is noted here. By these notes a message that

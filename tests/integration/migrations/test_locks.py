@@ -19,6 +19,7 @@ from tests.support import ledger, programs
 from tests.support.eventually import eventually
 
 READ: LiteralString = "SELECT 1 FROM tick LIMIT 1"
+DELETE: LiteralString = "DELETE FROM historical_transactions"
 THEIRS = """
 CREATE TABLE initial_data (id int PRIMARY KEY, provider_name text, initial_value int);
 CREATE TABLE historical_transactions (
@@ -92,19 +93,19 @@ def test_a_migration_that_is_held_up_names_who_is_in_the_way_and_gives_up_with_e
     empty_dsn: str,
 ) -> None:
     with psycopg.connect(empty_dsn, autocommit=True) as conn:
-        runner.apply(conn, runner.read()[:9])
+        runner.apply(conn, runner.read()[:2])
     settings = {"POSTGRES_DSN": empty_dsn, "MIGRATION_LOCK_WAIT_SECONDS": "1"}
-    with holding(empty_dsn, READ) as reader:
+    with holding(empty_dsn, DELETE) as writer:
         with programs.running("migrations", **settings) as job:
             assert job.process.wait(30) == 1
             waits, *_, refused = job.lines()
         assert waits["event"] == "migration_waits"
-        assert waits["step"] == "migration 10 (mark_interim_ticks)"
+        assert waits["step"] == "migration 3 (count_changes)"
         found = [waits[name] for name in ("pid", "application", "login", "state", "query")]
-        pid = reader.info.backend_pid
-        assert found == [pid, "nightly dump", "user", "idle in transaction", READ]
-        assert f"{pid} (nightly dump: {READ})" in refused["reason"]
-        reader.rollback()
+        pid = writer.info.backend_pid
+        assert found == [pid, "nightly dump", "user", "idle in transaction", DELETE]
+        assert f"{pid} (nightly dump: {DELETE})" in refused["reason"]
+        writer.rollback()
         with programs.running("migrations", **settings) as job:
             assert job.process.wait(30) == 0, job.logs()
 
@@ -131,7 +132,7 @@ def grant(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
     ("applied", "statement", "step", "named"),
     [
         (0, "SELECT 1 FROM historical_transactions", migrate, "adoption"),
-        (2, "DELETE FROM historical_transactions", migrate, "start_counting"),
+        (2, DELETE, migrate, "count_changes"),
         (None, "SELECT 1 FROM historical_transactions", widen, "--widen"),
         (None, store.LOCK, grant, "rights"),
     ],

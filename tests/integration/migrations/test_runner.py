@@ -86,8 +86,25 @@ def test_an_edited_file_is_refused_and_nothing_changes(conn: psycopg.Connection)
     files, before = runner.read(), objects(conn)
     more = runner.Migration(len(files) + 1, "more", "0" * 64, "CREATE TABLE more ()")
     files[1] = dataclasses.replace(files[1], checksum="0" * 64)
-    with pytest.raises(Refusal, match=r"2 \(create_outbox\) was edited"):
+    with pytest.raises(Refusal, match=r"2 \(create_tables\) was edited"):
         runner.apply(conn, [*files, more])
+    assert objects(conn) == before
+
+
+def test_a_database_of_other_files_under_the_same_numbers_is_refused_in_words_that_say_what_to_do(
+    dsn: str, conn: psycopg.Connection
+) -> None:
+    # As before the files were merged into these: eleven of them, none with today's checksum.
+    conn.execute("UPDATE schema_migration SET checksum = repeat('0', 64)")
+    conn.execute(
+        "INSERT INTO schema_migration (version, name, checksum)"
+        " SELECT n, 'merged', repeat('0', 64) FROM generate_series(6, 11) n"
+    )
+    before = objects(conn)
+    refused = run(dsn)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "initial_data and historical_transactions into a new database" in refused.stderr
     assert objects(conn) == before
 
 

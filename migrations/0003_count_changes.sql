@@ -4,10 +4,11 @@
 
 LOCK TABLE initial_data, historical_transactions IN SHARE ROW EXCLUSIVE MODE;
 
--- Statement-level, with transition tables: one call per statement, however many rows. Ingest writes
--- its own outbox rows in its own statement and says so in minutebook.writer.
+-- Statement-level, with transition tables: one call per statement, however many rows. Ingest
+-- writes its own outbox rows in its own statement and says so in minutebook.writer. What a row
+-- said before goes into received_message; identities longer than 255 bytes are no message's.
 CREATE FUNCTION minutebook_transactions_changed() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO outbox (transaction_id, provider_id, amount, operation)
@@ -19,6 +20,13 @@ BEGIN
         SELECT id, provider_id, -coalesce(transaction_value, 0)::numeric, 'removed'
           FROM old_rows
          WHERE provider_id IS NOT NULL;
+        INSERT INTO received_message (message_id, provider_id, value)
+        SELECT message_id, provider_id, transaction_value
+          FROM old_rows
+         WHERE octet_length(message_id) <= 255
+           AND provider_id IS NOT NULL
+           AND transaction_value IS NOT NULL
+        ON CONFLICT DO NOTHING;
     ELSE
         INSERT INTO outbox (transaction_id, provider_id, amount, operation)
         SELECT id, provider_id, -coalesce(transaction_value, 0)::numeric, 'modified'
@@ -32,30 +40,37 @@ BEGIN
                 EXCEPT ALL
                 SELECT id, provider_id, transaction_value FROM old_rows) AS after
          WHERE provider_id IS NOT NULL;
+        INSERT INTO received_message (message_id, provider_id, value)
+        SELECT message_id, provider_id, transaction_value
+          FROM (SELECT message_id COLLATE "C", provider_id, transaction_value FROM old_rows
+                EXCEPT ALL
+                SELECT message_id COLLATE "C", provider_id, transaction_value FROM new_rows)
+               AS before
+         WHERE octet_length(message_id) <= 255
+           AND provider_id IS NOT NULL
+           AND transaction_value IS NOT NULL
+        ON CONFLICT DO NOTHING;
     END IF;
     RETURN NULL;
 END
 $$;
 
-CREATE TRIGGER minutebook_inserted
-    AFTER INSERT ON historical_transactions
+CREATE TRIGGER minutebook_inserted AFTER INSERT ON historical_transactions
     REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT
     WHEN (current_setting('minutebook.writer', true) IS DISTINCT FROM 'ingest'
           OR pg_trigger_depth() > 0) -- rows that a trigger of the user's adds are not ingest's own
     EXECUTE FUNCTION minutebook_transactions_changed();
-CREATE TRIGGER minutebook_updated
-    AFTER UPDATE ON historical_transactions
+CREATE TRIGGER minutebook_updated AFTER UPDATE ON historical_transactions
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_transactions_changed();
-CREATE TRIGGER minutebook_deleted
-    AFTER DELETE ON historical_transactions
+CREATE TRIGGER minutebook_deleted AFTER DELETE ON historical_transactions
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_transactions_changed();
 
 -- A rename changes no amount, yet the key: it is an outbox row of amount 0.
 CREATE FUNCTION minutebook_providers_changed() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO outbox (provider_id, amount, operation)
@@ -79,16 +94,13 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER minutebook_inserted
-    AFTER INSERT ON initial_data
+CREATE TRIGGER minutebook_inserted AFTER INSERT ON initial_data
     REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
-CREATE TRIGGER minutebook_updated
-    AFTER UPDATE ON initial_data
+CREATE TRIGGER minutebook_updated AFTER UPDATE ON initial_data
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
-CREATE TRIGGER minutebook_deleted
-    AFTER DELETE ON initial_data
+CREATE TRIGGER minutebook_deleted AFTER DELETE ON initial_data
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
 
@@ -101,20 +113,35 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER minutebook_truncated
-    BEFORE TRUNCATE ON historical_transactions
+CREATE TRIGGER minutebook_truncated BEFORE TRUNCATE ON historical_transactions
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_refuse_truncate();
-CREATE TRIGGER minutebook_truncated
-    BEFORE TRUNCATE ON initial_data
+CREATE TRIGGER minutebook_truncated BEFORE TRUNCATE ON initial_data
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_refuse_truncate();
+
+-- A tick cannot count what its own transaction writes: its snapshot came before. Corrections go
+-- into transactions of their own.
+CREATE FUNCTION minutebook_refuse_own_rows() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF EXISTS (SELECT FROM outbox WHERE xid = pg_current_xact_id()) THEN
+        RAISE EXCEPTION 'tick % was written by a transaction that also wrote to the outbox', NEW.epoch;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE CONSTRAINT TRIGGER tick_refuse_own_rows
+    AFTER INSERT ON tick
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION minutebook_refuse_own_rows();
 
 -- Counts everything from the user's tables and begins a new snapshot: at installation, and again
 -- when the database is found in another cluster, where the old outbox's transaction ids mean
 -- nothing and would be counted at every fold. The caller holds the tick lock. The statement after
--- the locks takes its snapshot after them, and the same snapshot is stored and summed under.
+-- the locks takes its snapshot after them, and stores the same snapshot under which it sums.
 CREATE FUNCTION minutebook_take_baseline(new_epoch bigint, new_token text, new_boundary timestamptz)
     RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = on AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = on AS $$
 BEGIN
     LOCK TABLE initial_data, historical_transactions IN SHARE ROW EXCLUSIVE MODE;
     TRUNCATE outbox;
@@ -142,24 +169,6 @@ BEGIN
     INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
     SELECT new_epoch, new_token, new_boundary, pg_current_snapshot(), c.system_identifier, 0, 0
       FROM pg_control_system() c;
-END
-$$;
-
--- With the rights of their owner, our functions must see our tables only (a temporary table named
--- like one of ours would come first otherwise), and nobody else has to call them.
-DO $$
-DECLARE
-    ours regprocedure;
-BEGIN
-    FOR ours IN
-        SELECT p.oid
-          FROM pg_proc p
-         WHERE p.pronamespace = current_schema()::regnamespace
-           AND p.proname LIKE 'minutebook\_%'
-    LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', ours, current_schema());
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', ours);
-    END LOOP;
 END
 $$;
 

@@ -1,0 +1,196 @@
+-- The outbox's partitions: made ahead and dropped behind by the syncer, repaired by operators.
+-- They have no rights to the tables for that; these functions have their owner's.
+
+-- A name that is still free for the partition that begins then.
+CREATE FUNCTION minutebook_partition_name(begins timestamptz) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    wanted text    := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    name   text    := wanted;
+    next   integer := 2;
+BEGIN
+    WHILE to_regclass(name) IS NOT NULL OR to_regtype(name) IS NOT NULL LOOP
+        name := wanted || '_' || next;
+        next := next + 1;
+    END LOOP;
+    RETURN name;
+END
+$$;
+
+-- Makes the partition that `first` lies in, if there is none; says whether it did. Four hours
+-- each: every read of what is fresh looks into the index of each partition, so its cost grows
+-- with their number. Beside partitions of another span (a repair's, or of another
+-- OUTBOX_RETENTION_HOURS) it takes the gap that they leave. LIKE and ATTACH instead of PARTITION
+-- OF, which would lock out the writers of all other partitions.
+CREATE FUNCTION minutebook_make_partition(
+    first timestamptz, span interval DEFAULT interval '4 hours') RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    begins    timestamptz := date_bin(span, first, timestamptz '1970-01-01 00:00:00+00');
+    ends      timestamptz := begins + span;
+    neighbour record;
+    name      text;
+BEGIN
+    -- Two syncers may find it missing at the same moment.
+    PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:partitions', 0));
+    FOR neighbour IN
+        SELECT b.range[1]::timestamptz AS begins, b.range[2]::timestamptz AS ends
+          FROM pg_inherits i
+          JOIN pg_class c ON c.oid = i.inhrelid
+         CROSS JOIN LATERAL (
+               SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                   'FROM \(''(.+)''\) TO \(''(.+)''\)') AS range) AS b
+         WHERE i.inhparent = 'outbox'::regclass
+           AND b.range IS NOT NULL
+    LOOP
+        IF first >= neighbour.begins AND first < neighbour.ends THEN
+            RETURN false;
+        ELSIF neighbour.ends <= first THEN
+            begins := greatest(begins, neighbour.ends);
+        ELSE
+            ends := least(ends, neighbour.begins);
+        END IF;
+    END LOOP;
+    name := minutebook_partition_name(begins);
+    EXECUTE format('CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)', name);
+    EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   name, begins, ends);
+    RETURN true;
+END
+$$;
+
+-- A statement after a lock must see what was committed before it got the lock.
+CREATE FUNCTION minutebook_require_read_committed() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'this needs READ COMMITTED, not %', current_setting('transaction_isolation');
+    END IF;
+END
+$$;
+
+-- Drops a partition of which everything was counted, and notes it; says whether it did. The check
+-- comes after the locks: otherwise rows of a transaction that commits while we wait would be
+-- lost. Writers wait while the locks are held, so the check must not read all rows, as the
+-- planner would with the snapshot from a join or with both conditions in one. Other partitions
+-- are not locked.
+CREATE FUNCTION minutebook_drop_partition(name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
+DECLARE
+    counted   pg_snapshot;
+    uncounted boolean;
+BEGIN
+    PERFORM minutebook_require_read_committed();
+    PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
+    IF to_regclass(name) IS NULL THEN
+        RETURN false; -- another syncer was first
+    END IF;
+    counted := (SELECT snapshot FROM tick ORDER BY epoch DESC LIMIT 1);
+    EXECUTE format('LOCK TABLE ONLY outbox, ONLY %I IN ACCESS EXCLUSIVE MODE', name);
+    EXECUTE format(
+        'SELECT EXISTS (SELECT FROM %1$I WHERE xid >= pg_snapshot_xmax($1))
+             OR EXISTS (SELECT FROM %1$I WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))',
+        name)
+       INTO uncounted
+      USING counted;
+    IF uncounted THEN
+        RETURN false;
+    END IF;
+    EXECUTE format(
+        'INSERT INTO outbox_dropped (partition, system_identifier, last_xid)
+         SELECT %L, c.system_identifier, o.xid
+           FROM pg_control_system() c, (SELECT xid FROM %I ORDER BY xid DESC LIMIT 1) AS o',
+        name, name);
+    EXECUTE format('ALTER TABLE outbox DETACH PARTITION %I', name);
+    EXECUTE format('DROP TABLE %I', name);
+    RETURN true;
+END
+$$;
+
+-- Moves the rows of the default partition into hourly partitions, which were not made in time;
+-- returns how many rows that were. Each keeps its xid, by which it is counted or was counted, so
+-- that every reader finds it exactly once.
+--
+-- Most rows are copied while others read and write. Only the last step, some milliseconds, locks
+-- them out: it copies what was committed meanwhile and attaches the new partitions. The parent is
+-- locked first: a reader that waited for the default partition alone would go on with the list of
+-- partitions from before, and miss what moved.
+CREATE FUNCTION minutebook_repair_default() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
+DECLARE
+    attempts_max constant integer := 20;
+    pause_s      constant float8  := 0.1;
+    -- Each is the opposite of the other; the second can use the index.
+    before       constant text := 'pg_visible_in_snapshot(xid, $1)';
+    since        constant text := '(xid >= pg_snapshot_xmax($1)'
+                                  ' OR xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))';
+    condition    text;
+    seen         pg_snapshot;
+    hour         timestamptz;
+    hours        timestamptz[] := '{}';
+    names        text[] := '{}';
+    name         text;
+    copied       bigint;
+    moved        bigint := 0;
+BEGIN
+    PERFORM minutebook_require_read_committed();
+    PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:partitions', 0));
+    LOCK TABLE ONLY outbox IN SHARE UPDATE EXCLUSIVE MODE; -- no partition comes or goes but ours
+    IF NOT EXISTS (SELECT FROM outbox_default) THEN
+        RETURN 0;
+    END IF;
+    seen := pg_current_snapshot();
+    FOREACH condition IN ARRAY ARRAY[before, since] LOOP
+        IF condition = since THEN
+            FOR attempt IN 1 .. attempts_max LOOP
+                BEGIN
+                    LOCK TABLE ONLY outbox, ONLY outbox_default IN ACCESS EXCLUSIVE MODE;
+                    EXIT;
+                EXCEPTION WHEN lock_not_available THEN
+                    IF attempt = attempts_max THEN
+                        RAISE;
+                    END IF;
+                    PERFORM pg_sleep(pause_s);
+                END;
+            END LOOP;
+        END IF;
+        FOR hour IN EXECUTE format(
+            'SELECT DISTINCT date_trunc(''hour'', created_at, ''UTC'')
+               FROM outbox_default
+              WHERE %s', condition) USING seen
+        LOOP
+            name := names[array_position(hours, hour)];
+            IF name IS NULL THEN
+                name := minutebook_partition_name(hour);
+                -- The check spares ATTACH from reading the rows again.
+                EXECUTE format(
+                    'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY,
+                     CONSTRAINT outbox_hour_check CHECK (created_at >= %L AND created_at < %L))',
+                    name, hour, hour + interval '1 hour');
+                hours := hours || hour;
+                names := names || name;
+            END IF;
+            -- Partitions have the outbox's columns, in its order.
+            EXECUTE format(
+                'INSERT INTO %I
+                 SELECT *
+                   FROM outbox_default
+                  WHERE created_at >= $2
+                    AND created_at < $3
+                    AND %s', name, condition) USING seen, hour, hour + interval '1 hour';
+            GET DIAGNOSTICS copied = ROW_COUNT;
+            moved := moved + copied;
+        END LOOP;
+    END LOOP;
+    TRUNCATE outbox_default;
+    FOR hour, name IN SELECT * FROM unnest(hours, names) LOOP
+        EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       name, hour, hour + interval '1 hour');
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT outbox_hour_check', name);
+    END LOOP;
+    RETURN moved;
+END
+$$;
+
+SELECT minutebook_make_partition(now() + make_interval(hours => hours))
+  FROM unnest(ARRAY[0, 4]) AS hours;
