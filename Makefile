@@ -148,6 +148,10 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
 
+.PHONY: settings
+settings: venv ## Write docs/settings.md and .env.example from the settings classes
+	@$(PY) -m tools.settings
+
 .PHONY: format
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

@@ -40,7 +40,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
         default=300,
         ge=0,
         le=86_400,
-        description="how long to try for locks that others hold; exit 1 then",
+        description="seconds to try for locks that others hold; exit 1 then",
     )
 
     def passwords(self) -> dict[str, str]:

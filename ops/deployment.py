@@ -71,7 +71,7 @@ class BodySettings(settings.Settings):
         default=65536,
         ge=32,
         le=BODY_KEPT_MAX,
-        description="larger bodies are dead letters (too_large)",
+        description="bytes of a body, at most; larger ones are dead letters (too_large)",
     )
 
 
@@ -79,7 +79,8 @@ class PlaceSettings(settings.Settings):
     """Where we run ourselves."""
 
     ops_deployment: Literal["plain", "compose"] = Field(
-        default="plain", description="compose: a container of compose.yaml; advice names its like"
+        default="plain",
+        description="compose: the tool runs in a container of compose.yaml",
     )
 
     @property
@@ -100,10 +101,12 @@ class DeploymentSettings(
     rabbitmq_management_url: Annotated[Secret[str], AfterValidator(_valid_management_url)] = Field(
         default=Secret(""),
         description="the broker's management page, for `ops doctor` and `status`; empty: not asked",
+        examples=["http://ops:password@rabbitmq:15672"],
     )
     ops_services: Annotated[str, AfterValidator(_valid_addresses)] = Field(
         default="",
-        description="NAME:PORT of each service's /healthz, for `ops status`; empty: not asked",
+        description="NAME:PORT or [IPv6]:PORT of each service's /healthz, separated by spaces, for"
+        " `ops status`; every address of a name is asked; empty: none",
     )
 
     @property
@@ -128,7 +131,9 @@ class OperatorSettings(settings.Settings):
     """Who is at work."""
 
     ops_operator: str = Field(
-        default="", max_length=255, description="your name, written beside what you change"
+        default="",
+        max_length=255,
+        description="your name, written beside what you change; empty: the login name",
     )
 
     @property

@@ -69,6 +69,9 @@ QueueName = Annotated[str, AfterValidator(_amqp_name)]
 RabbitmqFile = Annotated[str, AfterValidator(_readable), _only_with("rabbitmq_url", ("amqps",))]
 KeydbFile = Annotated[str, AfterValidator(_readable), _only_with("keydb_url", ("rediss",))]
 MetricsHost = Annotated[str, AfterValidator(_host)]
+MetricsPort = Annotated[
+    int, Field(ge=0, le=65535, description="port of /metrics and /healthz; 0: any free one")
+]
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it
 CA_FILE = "PEM file of the authorities to trust for {}, instead of the system's"
 CERT_FILE = "PEM file of a certificate to show to {}, if it asks for one"
@@ -84,14 +87,19 @@ class Settings(BaseSettings):
 class PostgresSettings(Settings):
     """Where the truth is kept."""
 
-    postgres_dsn: PostgresDsn = Field(description="PostgreSQL connection string or URL")
+    postgres_dsn: PostgresDsn = Field(
+        description="PostgreSQL connection string or URL; for TLS it has"
+        " sslmode=verify-full and sslrootcert=FILE",
+        examples=["postgresql://user:password@postgres:5432/minutebook"],
+    )
 
 
 class RabbitmqSettings(Settings):
     """Where messages and ticks come from."""
 
     rabbitmq_url: RabbitmqUrl = Field(
-        description="AMQP URL, e.g. amqp://user:password@host:5672/%2F"
+        description="AMQP URL; the virtual host comes last, %2F is the one named /",
+        examples=["amqp://user:password@rabbitmq:5672/%2F"],
     )
     rabbitmq_ca_file: RabbitmqFile = Field(default="", description=CA_FILE.format("amqps://"))
     rabbitmq_cert_file: RabbitmqFile = Field(default="", description=CERT_FILE.format("RabbitMQ"))
@@ -102,14 +110,17 @@ class TickSettings(Settings):
     """When ticks are."""
 
     tick_interval_seconds: int = Field(
-        default=60, ge=1, le=86400, description="boundaries are its multiples since the epoch"
+        default=60,
+        ge=1,
+        le=86400,
+        description="seconds from boundary to boundary; boundaries are its multiples since 1970",
     )
 
 
 class KeydbSettings(Settings):
     """Where balances are shown."""
 
-    keydb_url: KeydbUrl = Field(description="Redis URL of KeyDB, e.g. redis://host:6379/0")
+    keydb_url: KeydbUrl = Field(description="Redis URL of KeyDB", examples=["redis://keydb:6379/0"])
     keydb_ca_file: KeydbFile = Field(default="", description=CA_FILE.format("rediss://"))
     keydb_cert_file: KeydbFile = Field(default="", description=CERT_FILE.format("KeyDB"))
     keydb_key_file: KeydbFile = Field(default="", description=KEY_FILE)
@@ -130,7 +141,9 @@ class TracingSettings(Settings):
     """Whether messages are followed."""
 
     tracing: Literal["off", "on"] = Field(
-        default="off", description="on: spans by OpenTelemetry, and messages' traceparents are kept"
+        default="off",
+        description="on: spans by OpenTelemetry, whose SDK and OTEL_* must be there; a message's"
+        " traceparent is kept to the tick that counts it",
     )
 
 
@@ -139,9 +152,9 @@ class ServiceSettings(LogSettings, TracingSettings):
 
     metrics_host: MetricsHost = Field(
         default=ANY_ADDRESS,
-        description="address of /metrics and /healthz, which may be IPv6; :: is all of both kinds",
+        description="address of /metrics and /healthz: IPv4, IPv6 (:: is all of both) or a name",
     )
-    metrics_port: int = Field(ge=0, le=65535, description="port of /metrics and /healthz")
+    metrics_port: MetricsPort
 
 
 def load(cls: type[S]) -> S:
@@ -164,7 +177,9 @@ def describe(cls: type[Settings]) -> str:
     """Return one line per setting of `cls`: its name in the environment, default and meaning."""
     lines = []
     for name, field in cls.model_fields.items():
-        default = "required" if field.is_required() else f"default {field.default}"
+        default = f"default {field.default}"
+        if field.is_required():
+            default = ", e.g. ".join(["required", *(field.examples or [])])
         lines.append(f"  {name.upper():30} {field.description} ({default})")
     return "\n".join(lines)
 

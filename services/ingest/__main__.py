@@ -43,13 +43,11 @@ class IngestSettings(
 ):
     """What ingest needs."""
 
-    metrics_port: int = Field(
-        default=9101, ge=0, le=65535, description="port of /metrics and /healthz"
-    )
+    metrics_port: settings.MetricsPort = 9101
     ingest_queue: settings.QueueName = Field(
         default="incoming_transactions",
         min_length=1,
-        description="queue to consume",
+        description="queue to consume; declared, durable, if there is none",
     )
     ingest_stream: settings.QueueName = Field(
         default="",
@@ -62,19 +60,20 @@ class IngestSettings(
         default=9_000,
         ge=1,
         le=65535,
-        description="messages in hand at most; three times a batch or more",
+        description="messages received and not acknowledged, at most; three batches or more",
     )
     ingest_body_max_bytes: int = Field(
         default=65536,
         ge=32,
         le=BODY_KEPT_MAX,
-        description="larger bodies are dead letters (too_large)",
+        description="bytes of a body, at most; larger ones are dead letters (too_large)",
     )
     ingest_message_id: Annotated[
         str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")
     ] = Field(
         default="property",
-        description="where the identity is: property (message_id), header:NAME or field:NAME",
+        description="where the identity is: property (message_id), header:NAME or, in the body,"
+        " field:NAME",
     )
 
 

@@ -40,23 +40,22 @@ class SyncerSettings(
 ):
     """What the syncer needs."""
 
-    metrics_port: int = Field(
-        default=9103, ge=0, le=65535, description="port of /metrics and /healthz"
-    )
+    metrics_port: settings.MetricsPort = 9103
     sync_fold_interval_seconds: float = Field(
-        default=0.5, ge=0.05, le=60, description="how often the outbox is read between ticks"
+        default=0.5, ge=0.05, le=60, description="seconds between two readings of the outbox"
     )
     outbox_retention_hours: int = Field(
-        default=24, ge=1, le=8760, description="how long outbox rows are kept once counted"
+        default=24, ge=1, le=8760, description="hours for which counted outbox rows are kept"
     )
     history_retention_days: int = Field(
-        default=30, ge=1, le=3650, description="how long ticks and past balances are kept"
+        default=30, ge=1, le=3650, description="days for which ticks and past balances are kept"
     )
     reconcile_every_ticks: int = Field(
         default=60,
         ge=0,
         le=1_000_000,
-        description="ticks from one reconciliation of all accounts to the next; 0: never",
+        description="ticks from one reconciliation (which reads the whole history) to the next;"
+        " 0: never",
     )
 
 

@@ -14,7 +14,6 @@ from functools import partial
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic import Field
 
 from services.ticker.core import Boundaries
 from shared import program, retry, settings, tick
@@ -54,9 +53,7 @@ log = structlog.get_logger()
 class TickerSettings(settings.RabbitmqSettings, settings.TickSettings, settings.ServiceSettings):
     """What the ticker needs."""
 
-    metrics_port: int = Field(
-        default=9102, ge=0, le=65535, description="port of /metrics and /healthz"
-    )
+    metrics_port: settings.MetricsPort = 9102
 
 
 class Ticker:

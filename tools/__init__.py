@@ -1,0 +1,1 @@
+"""What developers run beside the make targets; no service needs it."""
