@@ -1,6 +1,6 @@
 """Health is bound to progress: who is stuck is unhealthy within a stated time, then recovers.
 
-The times are those of the README's table.
+The times are those of docs/failures.md.
 """
 
 import contextlib
