@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support import fork_server
 from tests.support.containers import ROOT
 
 TIMEOUT_S = 60.0
@@ -41,16 +42,9 @@ class Tool:
 
     def __call__(self, *arguments: str, stdin: str = "", **settings: str) -> Done:
         """Run a command to its end; `settings` take the place of the deployment's."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=ROOT,
-            env=self.environment(**settings),
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        request = fork_server.Request("ops", [*arguments], self.environment(**settings))
+        code, stdout, stderr = fork_server.run(request, stdin.encode(), TIMEOUT_S)
+        return Done(code, stdout.decode(), stderr.decode())
 
     def shell(self, script: str, **settings: str) -> Done:
         """Run a script of bash in which `ops` is the tool; its code is that of its last `ops`."""

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.containers import ROOT
+from tests.support import fork_server
 from tests.support.eventually import eventually
 
 STOP_TIMEOUT_S = 25.0
@@ -24,7 +22,7 @@ STOP_TIMEOUT_S = 25.0
 class Program:
     """A running service; `log_path` holds what it wrote to standard error."""
 
-    process: subprocess.Popen[bytes]
+    process: fork_server.Process
     log_path: Path
 
     def logs(self) -> str:
@@ -85,11 +83,9 @@ def running(module: str, **environment: str) -> Iterator[Program]:
         log_path = Path(folder) / "log"
         settings = {"LOG_FORMAT": "json", "METRICS_PORT": "0", "METRICS_HOST": "127.0.0.1"}
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=ROOT,
-                env={"PATH": os.environ["PATH"], **settings, **environment},
-                stderr=log,
+            given = {"PATH": os.environ["PATH"], **settings, **environment}
+            process = fork_server.start(
+                fork_server.Request(module, [], given), stdin=0, stdout=1, stderr=log.fileno()
             )
         try:
             yield Program(process, log_path)
