@@ -12,7 +12,7 @@ import psycopg
 import structlog
 
 from services.syncer import reconcile
-from services.syncer.drift import KeydbLeg
+from services.syncer.drift import KeydbComparison
 from services.syncer.projection import Projection
 from shared import postgres
 from shared.errors import Refusal, Unavailable
@@ -85,7 +85,7 @@ def repair(
     corrections = correct_ledger(conn, reason=reason, in_commit=in_commit)
     resending = False
     if projection is not None:
-        leg = reconcile.hold_keydb(conn, projection)
+        leg = reconcile.compare_keydb(conn, projection)
         resending = bool(leg.drifting) and resend(projection, leg)
     return Repaired(corrections, resending)
 
@@ -113,7 +113,7 @@ def correct_ledger(
     return corrections
 
 
-def resend(projection: Projection, leg: KeydbLeg | None = None) -> bool:
+def resend(projection: Projection, leg: KeydbComparison | None = None) -> bool:
     """Give up KeyDB's watermark, so that the next tick sends everything; its epoch stays.
 
     Returns whether that will happen. Raises `Unavailable`.

@@ -11,7 +11,6 @@ from typing import LiteralString
 import psycopg
 import structlog
 
-from services.syncer.retention import LIMIT_LOCK_WAIT
 from shared import postgres
 
 # Rows are what the last VACUUM or ANALYZE saw, but for the default partition, which is counted.
@@ -27,7 +26,7 @@ SELECT c.relname, pg_get_expr(c.relpartbound, c.oid),
  ORDER BY c.relname
 """
 # It copies before it needs anybody out of the way.
-LIMIT_COPYING: LiteralString = "SET LOCAL statement_timeout = '15min'"
+LIMITS: LiteralString = "SET LOCAL statement_timeout = '15min'; SET LOCAL lock_timeout = '50ms'"
 REPAIR_DEFAULT: LiteralString = "SELECT minutebook_repair_default()"
 
 log = structlog.get_logger()
@@ -62,8 +61,7 @@ def repair_default(
     """
     started = time.monotonic()
     with postgres.translating(), conn.transaction():
-        conn.execute(LIMIT_LOCK_WAIT)
-        conn.execute(LIMIT_COPYING)
+        conn.execute(LIMITS)
         moved = int(postgres.scalar(conn, REPAIR_DEFAULT))
         in_commit(moved)
     duration_ms = round((time.monotonic() - started) * 1000)

@@ -44,14 +44,9 @@ class KeydbDrift:
     listed: bool
 
 
-KeydbState = Literal["compared", "unknown", "moving", "unreachable", "not_asked"]
-"""`unknown`: KeyDB shows no tick of this database, and the next tick sends it everything;
-`moving`: it was published to during every attempt to read it."""
-
-
 @dataclass(frozen=True, slots=True)
-class LedgerLeg:
-    """The user's tables against the ledger; all `drifting` providers, the first `drifts`."""
+class LedgerComparison:
+    """The user's tables against the ledger: all `drifting` providers, the first as `drifts`."""
 
     epoch: int
     providers: int
@@ -61,10 +56,14 @@ class LedgerLeg:
 
 
 @dataclass(frozen=True, slots=True)
-class KeydbLeg:
-    """KeyDB against the balances at the tick it shows; all `drifting` keys, the first `drifts`."""
+class KeydbComparison:
+    """KeyDB against the balances at the tick it shows: all `drifting` keys, the first as `drifts`.
 
-    state: KeydbState
+    State `unknown`: KeyDB shows no tick of this database, and the next tick sends it everything;
+    `moving`: it was published to during every attempt to read it.
+    """
+
+    state: Literal["compared", "unknown", "moving", "unreachable", "not_asked"]
     epoch: int | None = None
     keys: int = 0
     drifting: frozenset[str] = frozenset()
@@ -75,17 +74,15 @@ class KeydbLeg:
 class Report:
     """One reconciliation."""
 
-    ledger: LedgerLeg
-    keydb: KeydbLeg
+    ledger: LedgerComparison
+    keydb: KeydbComparison
     duration_s: float
 
     @property
     def drifting(self) -> int:
         """Return how many providers differ somewhere."""
-        return len({str(one) for one in self.ledger.drifting} | self._of_keys())
-
-    def _of_keys(self) -> set[str]:
-        return {key.partition("_")[0] for key in self.keydb.drifting}
+        of_keys = {key.partition("_")[0] for key in self.keydb.drifting}
+        return len({str(one) for one in self.ledger.drifting} | of_keys)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Three accounts of the same money held against each other, without a lock.
+"""Three accounts of the same money compared, without a lock.
 
 `initial_value` + the user's transactions; the newest balances + the outbox beyond them, both seen
 by one statement, hence at one snapshot; and KeyDB, against the balances of the tick it shows: those
@@ -12,14 +12,21 @@ import psycopg
 
 from services.syncer import store
 from services.syncer.core import Found
-from services.syncer.drift import KeydbDrift, KeydbLeg, LedgerDrift, LedgerLeg, Report, compare
+from services.syncer.drift import (
+    KeydbComparison,
+    KeydbDrift,
+    LedgerComparison,
+    LedgerDrift,
+    Report,
+    compare,
+)
 from services.syncer.projection import Moved, Projection
 from shared import postgres
 from shared.errors import Unanswerable, Unavailable
 from shared.ledger.balances import NEWEST_BALANCES
 
 DRIFTS_MAX = 1000
-"""How many drifts of each leg are described; all are counted."""
+"""How many differences of each kind are described; all are counted."""
 ATTEMPTS_MAX = 5
 """How often KeyDB is read anew because it was published to meanwhile."""
 
@@ -99,21 +106,21 @@ SELECT asked.epoch, asked.same_cluster, total.providers, total.transactions,
 
 
 def run(conn: psycopg.Connection, projection: Projection | None) -> Report:
-    """Hold the accounts against each other; without a `projection`, those in Postgres.
+    """Compare the accounts; without a `projection`, those in Postgres.
 
     Reads the whole history once: seconds for ten million rows. `conn` is at rest, and not one that
     ticks wait for. Raises `Unanswerable` in a cluster to which the database has just moved, and
-    `Unavailable` of Postgres; KeyDB's trouble is a state of its leg.
+    `Unavailable` of Postgres; KeyDB's trouble is a state of its comparison.
     """
     started = time.monotonic()
-    keydb = KeydbLeg("not_asked") if projection is None else hold_keydb(conn, projection)
+    keydb = compare_keydb(conn, projection) if projection else KeydbComparison("not_asked")
     with postgres.translating():
-        ledger = hold_ledger(conn)
+        ledger = compare_ledger(conn)
     return Report(ledger, keydb, time.monotonic() - started)
 
 
-def hold_ledger(conn: psycopg.Connection) -> LedgerLeg:
-    """Compare the user's tables with the ledger, at one snapshot."""
+def compare_ledger(conn: psycopg.Connection) -> LedgerComparison:
+    """Compare the user's tables with the ledger, at one snapshot. Raises psycopg's errors."""
     with conn.transaction():
         conn.execute(FOR_THE_WHOLE_HISTORY)
         rows = conn.execute(SELECT_LEDGER, {"drifts_max": DRIFTS_MAX}).fetchall()
@@ -127,28 +134,27 @@ def hold_ledger(conn: psycopg.Connection) -> LedgerLeg:
         for *_, provider_id, truth, balance, unfolded, key, shown in rows
         if provider_id is not None
     )
-    return LedgerLeg(epoch, providers, transactions, frozenset(drifting), drifts)
+    return LedgerComparison(epoch, providers, transactions, frozenset(drifting), drifts)
 
 
-def hold_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbLeg:
+def compare_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbComparison:
     """Compare KeyDB with the balances of the tick it shows. Raises `Unavailable` of Postgres."""
-    try:
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                return _read_keydb(conn, projection, projection.read())
-            except Moved:
-                continue  # a tick was published meanwhile
-        return KeydbLeg("moving")
-    except Unavailable as error:
-        if error.server != "keydb":
-            raise
-        return KeydbLeg("unreachable")
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            return _read_keydb(conn, projection, projection.read())
+        except Moved:
+            continue  # a tick was published meanwhile
+        except Unavailable as error:
+            if error.server != "keydb":
+                raise
+            return KeydbComparison("unreachable")
+    return KeydbComparison("moving")
 
 
-def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) -> KeydbLeg:
+def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) -> KeydbComparison:
     with postgres.translating():
         if found.mark is None or store.is_noted(conn, found.mark) is None:
-            return KeydbLeg("unknown")
+            return KeydbComparison("unknown")
         expected = store.everything(conn, found.mark.epoch)
     listed = projection.keys(found)
     drifting: set[str] = set()
@@ -158,4 +164,4 @@ def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) 
             drifting.add(drift.key)
             drifts += [drift] if len(drifts) < DRIFTS_MAX else []
     epoch, keys = found.mark.epoch, len(expected)
-    return KeydbLeg("compared", epoch, keys, frozenset(drifting), tuple(drifts))
+    return KeydbComparison("compared", epoch, keys, frozenset(drifting), tuple(drifts))

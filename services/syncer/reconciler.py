@@ -1,12 +1,13 @@
 """The syncer's reconciliation every so many ticks, in a thread that no tick ever waits for.
 
-It has connections of its own, open only meanwhile. It reports and repairs nothing; when it fails,
-it says so and waits for its next turn: what it looks after must not suffer from it.
+It has connections of its own, open only meanwhile. It reports and repairs nothing. A failure is
+logged and counted, and the next one is tried when it is due.
 """
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import psycopg
 import structlog
@@ -18,7 +19,7 @@ from shared.errors import Refusal, Unavailable
 
 POLL_S = 0.2
 LINES_MAX = 20
-"""How many drifts of each leg get a log line; the summary counts all."""
+"""How many differences of each kind get a log line; the summary counts all."""
 
 Connect = Callable[[], contextlib.AbstractContextManager[psycopg.Connection]]
 ConnectKeydb = Callable[[], contextlib.AbstractContextManager[Projection]]
@@ -63,7 +64,7 @@ class Reconciler:
                 self.run_once()
 
     def run_once(self) -> Report | None:
-        """Reconcile and report; returns None if that failed, of which the next turn may be free."""
+        """Reconcile and report; return None if that failed."""
         try:
             with (
                 self._connect() as conn,
@@ -77,7 +78,7 @@ class Reconciler:
                 log.warning("reconciliation_failed", error=str(error).partition("\n")[0])
             return None
         metrics.reconciled(report.drifting, report.duration_s)
-        tell(report)
+        _report(report)
         return report
 
 
@@ -101,19 +102,10 @@ def _cancelled_at(stop: threading.Event, conn: psycopg.Connection) -> Iterator[N
         watcher.join()
 
 
-def tell(report: Report) -> None:
-    """Log a line per drift, up to a limit, and one that sums up."""
+def _report(report: Report) -> None:
+    """Log a line per difference, up to a limit, and one that sums up."""
     for one in report.ledger.drifts[:LINES_MAX]:
-        log.error(
-            "ledger_drift",
-            provider_id=one.provider_id,
-            truth=one.truth,
-            balance=one.balance,
-            unfolded=one.unfolded,
-            missing=one.missing,
-            key=one.key,
-            shown=one.shown,
-        )
+        log.error("ledger_drift", **asdict(one), missing=one.missing)
     for key in report.keydb.drifts[:LINES_MAX]:
         log.error("keydb_drift", key=key.key, expected=key.expected, found=key.found)
     (log.error if report.drifting else log.info)(

@@ -1,23 +1,22 @@
-"""Partitions of the outbox made ahead and dropped behind, and history pruned; never in the way.
+"""Outbox partitions made ahead and dropped behind, history pruned; never in anybody's way.
 
-Every lock is given up after 50 ms and tried again at the next round: an open writer delays
-cleaning, cleaning never delays a writer. A round takes a part of the time between two ticks, and
-what is left over waits for the next round. What fails is reported and tried again at the next
-round, and stops nothing else: balances do not depend on it.
+A lock that is not had within 50 ms is left for the next round: an open writer delays cleaning,
+cleaning never delays a writer. A round takes a part of the time between two ticks. What fails is
+reported, is tried again in the next round, and stops nothing else: balances do not depend on it.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 import structlog
 from psycopg import errors
 
-from services.syncer import metrics, pruning
+from services.syncer import metrics
 from services.syncer.metrics import Task
 from shared import postgres
 from shared.errors import Unavailable
@@ -27,38 +26,65 @@ EVERY_S = 60.0
 TASK_SHARE, TASK_S_MAX = 0.07, 2.0
 """Each task takes this share of the time between two ticks, at most so long."""
 STATEMENT_SHARE, STATEMENT_S_MAX = 0.5, 5.0
-SLICE_S = 0.2
-"""Rows are removed in slices that take about so long each."""
+MESSAGES_AT_ONCE = 1000
 AHEAD_H = 5
 """So many hours ahead, and two intervals, no hour is without a partition."""
-SPAN_H = 4
-PARTITIONS_KEPT_MAX = 24
-"""A partition takes four hours, or more where so many of them would be kept: each read of what is
-fresh looks into each of them."""
+SPAN_H, PARTITIONS_KEPT_MAX = 4, 24
+"""A partition takes four hours, or more where more than 24 would be kept: each fold reads each."""
 
 LIMITS: LiteralString = """
 SELECT set_config('lock_timeout', '50ms', true),
        set_config('statement_timeout', %(statement_ms)s::text, true)
 """
-LIMIT_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '50ms'"
 MAKE_PARTITION: LiteralString = """
 SELECT minutebook_make_partition(
        now() + make_interval(hours => %(ahead_h)s), make_interval(hours => %(span_h)s))
 """
 # Those that somebody attached under another name are theirs.
-EXPIRED: LiteralString = r"""
-SELECT name, extract(epoch FROM now() - make_interval(hours => %(outbox_h)s) - ends)::float8
-  FROM (SELECT c.relname AS name,
-               (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(.+)''\)'))[1]::timestamptz
-               AS ends
+SELECT_EXPIRED: LiteralString = r"""
+SELECT name, extract(epoch FROM since)::float8
+  FROM (SELECT c.relname AS name, now() - make_interval(hours => %(outbox_h)s)
+               - substring(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(.+)''\)')::timestamptz
+               AS since
           FROM pg_inherits i
           JOIN pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'outbox'::regclass
            AND c.relname ~ '^outbox_[0-9]{8}_[0-9]{2}(_[0-9]+)?$') AS made
- WHERE ends < now() - make_interval(hours => %(outbox_h)s)
- ORDER BY ends
+ WHERE since > interval '0'
+ ORDER BY since DESC
 """
 DROP_PARTITION: LiteralString = "SELECT minutebook_drop_partition(%(name)s)"
+# The last tick before the horizon goes, too, if one after it says what held from then on.
+PRUNE_TICK: LiteralString = """
+DELETE FROM tick
+ WHERE epoch = (SELECT min(epoch) FROM tick)
+   AND folded_at < now() - make_interval(days => %(history_d)s)
+   AND (SELECT folded_at FROM tick ORDER BY epoch DESC LIMIT 1)
+       >= now() - make_interval(days => %(history_d)s)
+RETURNING epoch
+"""
+# The newest balance at the horizon stays whatever its age: any later question is answered from it.
+# What it has superseded goes; only what the pruned tick changed can be that.
+PRUNE_BALANCES: LiteralString = """
+DELETE FROM balance old
+ USING (SELECT DISTINCT ON (provider_id) provider_id, epoch
+          FROM balance
+         WHERE epoch >= %(pruned)s
+           AND epoch <= (SELECT min(epoch) FROM tick)
+         ORDER BY provider_id, epoch DESC) AS kept
+ WHERE old.provider_id = kept.provider_id
+   AND old.epoch < kept.epoch
+"""
+# What messages said whose rows were changed by hand: kept as long as the change's outbox rows.
+PRUNE_MESSAGES: LiteralString = """
+DELETE FROM received_message
+ WHERE (message_id, provider_id, value) IN (
+       SELECT message_id, provider_id, value
+         FROM received_message
+        WHERE noted_at < now() - make_interval(hours => %(outbox_h)s)
+        ORDER BY noted_at
+        LIMIT %(at_once)s)
+"""
 COUNT_DEFAULT: LiteralString = "SELECT count(*) FROM outbox_default"
 SELECT_OVERDUE: LiteralString = """
 SELECT extract(epoch FROM now() - make_interval(days => %(history_d)s)
@@ -70,11 +96,12 @@ SELECT extract(epoch FROM now() - make_interval(days => %(history_d)s)
 log = structlog.get_logger()
 
 T = TypeVar("T")
+Given = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one round changed; `pruned` counts ticks and messages. Not `finished`: more is left."""
+    """What one round changed; `pruned` counts ticks and messages; `finished`: nothing is left."""
 
     made: int
     dropped: int
@@ -87,8 +114,7 @@ class Retention:
 
     def __init__(self, *, outbox_h: int, history_d: int) -> None:
         """Both are how long something is kept: hours and days."""
-        self._outbox_h = outbox_h
-        self._history_d = history_d
+        self._kept = {"outbox_h": outbox_h, "history_d": history_d}
         self._due_at = 0.0
         self._conn: psycopg.Connection | None = None
         self._broke_off = False
@@ -102,9 +128,7 @@ class Retention:
         if time.monotonic() < self._due_at and (self._broke_off or not is_new):
             return
         self._due_at, self._broke_off = time.monotonic() + EVERY_S, True
-        done = run_once(
-            conn, outbox_h=self._outbox_h, history_d=self._history_d, interval_s=interval_s
-        )
+        done = run_once(conn, **self._kept, interval_s=interval_s)
         self._broke_off = False
         if not done.finished:
             self._due_at = 0.0
@@ -118,15 +142,19 @@ def run_once(
     What fails is reported; raises `Unavailable` only if the connection is lost. A lock not had in
     50 ms is not an error.
     """
+    kept = {"outbox_h": outbox_h, "history_d": history_d, "at_once": MESSAGES_AT_ONCE}
     one = _Round(conn, interval_s)
-    ahead = range(AHEAD_H + 2 * int(interval_s // 3600))
-    made = one.each("make_partitions", [partial(_make, conn, hours, outbox_h) for hours in ahead])
-    expired = one.attempt("drop_partitions", partial(_expired, conn, outbox_h)) or []
-    dropped = one.each("drop_partitions", [partial(_drop, conn, name) for name, _ in expired])
-    pruned = one.slices("prune_history", partial(pruning.prune_history, conn, history_d), 1)
-    pruned += one.slices("prune_messages", partial(pruning.prune_messages, conn, outbox_h), 100)
-    one.attempt("measure", partial(_report_default, conn))
-    one.attempt("measure", partial(_report_overdue, conn, outbox_h, history_d))
+    hours = range(AHEAD_H + 2 * int(interval_s // 3600))
+    ahead = [{"ahead_h": hour, "span_h": span_h(outbox_h)} for hour in hours]
+    made = one.each("make_partitions", MAKE_PARTITION, ahead)
+    expired = one.attempt("drop_partitions", partial(_rows, conn, SELECT_EXPIRED, kept)) or []
+    dropped = one.each("drop_partitions", DROP_PARTITION, [{"name": name} for name, _ in expired])
+    pruned = one.slices("prune_history", lambda: _prune_tick(conn, kept), 1)
+    pruned += one.slices(
+        "prune_messages", lambda: conn.execute(PRUNE_MESSAGES, kept).rowcount, MESSAGES_AT_ONCE
+    )
+    one.attempt("measure", lambda: _report_default(conn))
+    one.attempt("measure", lambda: _report_overdue(conn, kept))
     if made or dropped or pruned:
         log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
     return Done(made, dropped, pruned, one.finished)
@@ -149,7 +177,7 @@ class _Round:
         self.finished = True
 
     def attempt(self, task: Task, work: Callable[[], T]) -> T | None:
-        """Return what `work` returns; None if it came to nothing. The first failure is reported."""
+        """Return what `work` returns; None if it failed. A task's first failure is reported."""
         try:
             with postgres.translating(), self._conn.transaction():
                 self._conn.execute(LIMITS, {"statement_ms": self._statement_ms})
@@ -163,34 +191,28 @@ class _Round:
                 _report(task, error)
         return None
 
-    def each(self, task: Task, works: Iterable[Callable[[], bool]]) -> int:
-        """Attempt one after the other while there is time; returns how many did something."""
+    def each(self, task: Task, query: LiteralString, several: Iterable[Given]) -> int:
+        """Ask `query` with each of `several` while there is time; return how often it said yes."""
         done, until = 0, time.monotonic() + self._task_s
-        for work in works:
+        for given in several:
             if time.monotonic() > until:
                 self.finished = False
                 break
-            did = self.attempt(task, work)
-            done += bool(did)
-            if did is None and self._locked:
+            rows = self.attempt(task, partial(_rows, self._conn, query, given))
+            done += rows == [(True,)]
+            if rows is None and self._locked:
                 break  # who holds this up holds up the rest, too, and writers queue behind each try
         return done
 
-    def slices(self, task: Task, remove: Callable[[int], int], size: int) -> int:
-        """Have `remove` take away `size` at first, then as many as it can in `SLICE_S`; a sum."""
+    def slices(self, task: Task, remove: Callable[[], int], size: int) -> int:
+        """Have `remove` take away `size` rows at a time while there is time; return their sum."""
         removed, until = 0, time.monotonic() + self._task_s
-        while True:
-            began = time.monotonic()
-            count = self.attempt(task, partial(remove, size)) or 0
+        while (count := self.attempt(task, remove) or 0) == size:
             removed += count
-            now = time.monotonic()
-            if count < size:
-                return removed
-            if now > until:
+            if time.monotonic() > until:
                 self.finished = False
                 return removed
-            if now - began < SLICE_S / 2:
-                size *= 2
+        return removed + count
 
 
 def _report(task: Task, error: Unavailable) -> None:
@@ -201,17 +223,16 @@ def _report(task: Task, error: Unavailable) -> None:
         log.warning("upkeep_failed", task=task, detail=error.detail)
 
 
-def _make(conn: psycopg.Connection, ahead_h: int, outbox_h: int) -> bool:
-    made = {"ahead_h": ahead_h, "span_h": span_h(outbox_h)}
-    return conn.execute(MAKE_PARTITION, made).fetchone() == (True,)
+def _rows(conn: psycopg.Connection, query: LiteralString, given: Given) -> list[tuple[Any, ...]]:
+    return conn.execute(query, given).fetchall()
 
 
-def _expired(conn: psycopg.Connection, outbox_h: int) -> list[tuple[str, float]]:
-    return conn.execute(EXPIRED, {"outbox_h": outbox_h}).fetchall()
-
-
-def _drop(conn: psycopg.Connection, name: str) -> bool:
-    return conn.execute(DROP_PARTITION, {"name": name}).fetchone() == (True,)
+def _prune_tick(conn: psycopg.Connection, kept: Given) -> int:
+    """Remove the oldest tick if its time is over, and what was superseded by then: many rows."""
+    pruned = _rows(conn, PRUNE_TICK, kept)
+    for (epoch,) in pruned:
+        conn.execute(PRUNE_BALANCES, {"pruned": epoch})
+    return len(pruned)
 
 
 def _report_default(conn: psycopg.Connection) -> None:
@@ -221,10 +242,9 @@ def _report_default(conn: psycopg.Connection) -> None:
         log.warning("default_partition_rows", rows=rows)
 
 
-def _report_overdue(conn: psycopg.Connection, outbox_h: int, history_d: int) -> None:
-    kept = {"outbox_h": outbox_h, "history_d": history_d}
-    history_s, messages_s = conn.execute(SELECT_OVERDUE, kept).fetchall()[0]
-    partitions_s = max((overdue_s for _, overdue_s in _expired(conn, outbox_h)), default=0.0)
-    metrics.overdue("drop_partitions", partitions_s)
+def _report_overdue(conn: psycopg.Connection, kept: Given) -> None:
+    ((history_s, messages_s),) = _rows(conn, SELECT_OVERDUE, kept)
+    expired = _rows(conn, SELECT_EXPIRED, kept)
+    metrics.overdue("drop_partitions", expired[0][1] if expired else 0.0)
     metrics.overdue("prune_history", history_s or 0.0)
     metrics.overdue("prune_messages", messages_s or 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ops.repair import audit
 from services.syncer import drift
-from services.syncer.drift import KeydbDrift, KeydbLeg, LedgerDrift, LedgerLeg, Report
+from services.syncer.drift import KeydbComparison, KeydbDrift, LedgerComparison, LedgerDrift, Report
 from shared.errors import Unanswerable
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -58,8 +58,8 @@ def test_what_is_missing_takes_the_ledger_to_the_truth(
 
 def report(ledger: set[int], keys: set[str]) -> Report:
     return Report(
-        LedgerLeg(1, 9, 9, frozenset(ledger), ()),
-        KeydbLeg("compared", 1, 9, frozenset(keys), ()),
+        LedgerComparison(1, 9, 9, frozenset(ledger), ()),
+        KeydbComparison("compared", 1, 9, frozenset(keys), ()),
         0.1,
     )
 
