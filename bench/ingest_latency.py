@@ -44,7 +44,6 @@ INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
 VALUES (17, 600, gen_random_uuid()::text)
 """
 
-# Two writers draw ids at the same time: a newer one may be visible before an older one.
 BEYOND = "SELECT id FROM historical_transactions WHERE id > %s ORDER BY id"
 
 Latencies = list[float]

@@ -10,11 +10,10 @@ from typing import Literal
 Property = Literal[
     "no_loss", "no_double_count", "no_write_back_in_time", "no_mixed_ticks", "eventually_truth",
 ]  # fmt: skip
-Part = Literal["ingest", "turns", "fold", "publish"]
+Part = Literal["ingest", "fold", "publish"]
 
 PROPERTIES: Mapping[Part, tuple[Property, ...]] = {
     "ingest": ("no_loss", "no_double_count"),
-    "turns": ("no_loss", "no_double_count"),
     "fold": ("no_loss", "no_double_count"),
     "publish": ("no_write_back_in_time", "no_mixed_ticks", "eventually_truth"),
 }
@@ -63,7 +62,6 @@ INTACT = (
     Check("publish_chunks", "publish", "1 fault, 2 ticks, each in two scripts",
           {"NO_LATE": None, "CHUNKED": None, "TICKS": 1, "FAULTS": 1}),
     Check("ingest", "ingest", "2 crashes or lost connections"),
-    Check("turns", "turns", "7 messages, 2 writers of one channel, 4 faults"),
     Check("publish_late_twice", "publish", "2 faults, 2 ticks; such late scripts", {"TICKS": 1}),
     Check("publish_for_ever", "publish", "1 fault, 2 ticks; runs without end, too", LIVE),
 )  # fmt: skip
@@ -74,11 +72,6 @@ Guards = Mapping[str, tuple[Property, str]]
 INGEST: Guards = {
     "ack_after_commit": ("no_loss", "acknowledges what it takes, before the commit"),
     "identity": ("no_double_count", "inserts whatever comes: no unique identity"),
-}
-TURNS: Guards = {
-    "commits_in_order": ("no_loss", "commits a younger batch before an older one"),
-    "given_back_first": ("no_loss", "takes what is fresh before what was given back"),
-    "no_gaps": ("no_loss", "takes what is fresh with what was given back, whatever lies between"),
 }
 FOLD: Guards = {
     "in_progress": ("no_loss", "reads above xmax only, as if ids became visible in order"),
@@ -114,7 +107,6 @@ def _mutants(part: Part, guards: Guards, bounds: Mapping[str, int | None]) -> li
 
 MUTANTS = (
     *_mutants("ingest", INGEST, {}),
-    *_mutants("turns", TURNS, {}),
     *_mutants("fold", FOLD, {}),
     *_mutants("fold", FOLD_FAILOVER, FAILOVER),
     *_mutants("fold", FOLD_ELSEWHERE, ELSEWHERE),

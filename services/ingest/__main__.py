@@ -16,7 +16,6 @@ from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store
 from services.ingest.commit_pacing import CommitPacing
-from services.ingest.helper import Helper
 from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
@@ -112,8 +111,6 @@ def run(
     with contextlib.ExitStack() as threads:
         threads.enter_context(worker.running("promoter", promoter.live, stop, health))
         threads.enter_context(writer.running())
-        if not chosen.ingest_stream:  # a stream is stored in the order of its offsets
-            threads.enter_context(Helper(writer).running())
         connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest")
         retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer))
 

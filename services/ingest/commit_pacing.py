@@ -14,53 +14,32 @@ import math
 import time
 from collections.abc import Callable
 
-import structlog
-
 COMMIT_EVERY_S = 0.025
 QUIET_BEFORE_S = 0.06
 """While no full batches wait, a commit begun before this is over when the tick is prepared last."""
 QUIET_AFTER_S = 0.03
 """Until most ticks are in KeyDB."""
-REST_S = 60.0
-"""Seconds with one writer at a time after a batch waited too long for an older one, or had to be
-tried again.
-
-Two batches have no identity in common, yet a trigger of the user's may change rows that both need,
-and to see a deadlock takes Postgres a second each time.
-"""
-
-log = structlog.get_logger()
 
 
 class CommitPacing:
-    """How long to wait before a commit begins, and whether two writers may."""
+    """How long to wait before a commit begins."""
 
     def __init__(self, tick_interval_s: int, clock: Callable[[], float] = time.time) -> None:
         """Boundaries are multiples of the interval; `clock` returns Unix seconds and may step."""
         self._interval_s = tick_interval_s
         self._clock = clock
         self._begun_at = -math.inf
-        self._alone_until = -math.inf
 
-    def begin(self) -> None:
-        """Say that a commit begins now."""
+    def begin(self) -> float:
+        """Say that a commit begins now; returns when that is (monotonic seconds)."""
         self._begun_at = time.monotonic()
+        return self._begun_at
 
     def wait_s(self, *, full: bool) -> float:
         """Return the seconds to wait; a `full` batch waits for boundaries only."""
         early_s = 0.0 if full else self._begun_at + COMMIT_EVERY_S - time.monotonic()
         early_s = max(0.0, early_s)
         return early_s + self._quiet_s(self._clock() + early_s)
-
-    def rest(self) -> None:
-        """Have one writer at a time for a while, as two were in each other's way."""
-        if not self.is_resting():
-            log.info("one_writer_for_now", seconds=REST_S)
-        self._alone_until = time.monotonic() + REST_S
-
-    def is_resting(self) -> bool:
-        """Say whether there is to be one writer at a time."""
-        return time.monotonic() < self._alone_until
 
     def _quiet_s(self, at: float) -> float:
         """Return how long the quiet lasts at `at`; nothing if it is none."""

@@ -3,14 +3,13 @@
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 from uuid import uuid4
 
 import structlog
 
 from services.ingest import metrics
+from services.ingest.backlog import Backlog
 from services.ingest.core import Delivery, validate
-from services.ingest.pending import Pending
 from services.ingest.writer import Writer
 from shared.amqp.consumer import Consumer
 from shared.amqp.properties import Properties
@@ -26,12 +25,12 @@ log = structlog.get_logger()
 
 
 class Receiver:
-    """One life of the broker connection; the writers' `Inbox`."""
+    """One life of the broker connection."""
 
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
-        self.pending = Pending()
-        metrics.IN_HAND.set_function(self.pending.in_hand)
+        self.backlog = Backlog(self._acknowledge)
+        metrics.IN_HAND.set_function(self.backlog.in_hand)
         self.broker = broker
         self.writer = writer
         self.health = writer.health
@@ -41,7 +40,7 @@ class Receiver:
         """Find or make the queue and start deliveries."""
         state = self.broker.declare(queue)
         self.broker.consume(queue, prefetch=prefetch, on_message=self.on_message)
-        self.writer.serve(self)
+        self.writer.serve(self.backlog)
         self.health.progress("receiver")
         log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
 
@@ -50,37 +49,18 @@ class Receiver:
         try:
             while not stop.is_set():
                 self.broker.poll(POLL_S, self._hand_over)
-                self.pending.announce()
+                self.backlog.announce()
                 self.health.progress("receiver")
                 self.check()
                 self._wait_for_room(stop)
             self._finish()
         finally:
-            self.pending.open = False
+            self.backlog.close()
 
     def check(self) -> None:
         """Raise `Unavailable` when there is no use in going on."""
-        if not self.pending.open:
+        if not self.backlog.open:
             raise Unavailable("rabbitmq", "deliveries can no longer be acknowledged")
-
-    def settled(self, tag: int) -> None:
-        """Have the receiving thread acknowledge all up to `tag`."""
-        try:
-            self.broker.from_thread(partial(self.broker.ack, tag, multiple=True))
-        except Unavailable:
-            self.pending.open = False  # all of it comes again, and what was stored is a duplicate
-
-    def settled_alone(self, tags: Sequence[int]) -> None:
-        """Have the receiving thread acknowledge these and no others."""
-
-        def acknowledge() -> None:
-            for tag in tags:
-                self.broker.ack(tag)
-
-        try:
-            self.broker.from_thread(acknowledge)
-        except Unavailable:
-            self.pending.open = False
 
     def on_message(
         self,
@@ -93,32 +73,43 @@ class Receiver:
         self.take(Delivery(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
 
     def take(self, delivery: Delivery) -> None:
-        """Validate a message and hand it to the writers."""
+        """Validate a message and hand it to the writer."""
         intake = self.writer.intake
-        self.pending.add(validate(delivery, intake.limits, intake.identity_source))
+        self.backlog.add(validate(delivery, intake.limits, intake.identity_source))
+
+    def _acknowledge(self, tags: Sequence[int], *, multiple: bool) -> None:
+        """Have the receiving thread acknowledge deliveries: called by the writing one."""
+
+        def acknowledge() -> None:
+            for tag in tags:
+                self.broker.ack(tag, multiple=multiple)
+
+        try:
+            self.broker.from_thread(acknowledge)
+        except Unavailable:
+            self.backlog.close()  # all of it comes again, and what was stored is a duplicate
 
     def _hand_over(self) -> bool:
-        self.pending.announce()
-        return self.pending.open and self.pending.has_room()
+        self.backlog.announce()
+        return self.backlog.open and self.backlog.has_room()
 
     def _wait_for_room(self, stop: threading.Event) -> None:
         """Read next to nothing while too much is in hand, yet keep the channel.
 
         To drop it would deliver all of that again, and again, up to a queue's delivery limit.
         """
-        while not self.pending.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
+        while not self.backlog.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
             self.broker.poll(0)
             self.health.progress("receiver")
             self.check()
 
     def _finish(self) -> None:
-        """Stop deliveries, let the batches in hand be committed, acknowledge them."""
+        """Stop deliveries, let the batch in hand be committed, acknowledge it."""
         self.broker.cancel()
         deadline = time.monotonic() + STOP_WAIT_S
-        while not self._put_away() and time.monotonic() < deadline:
+        while not self._is_put_away() and time.monotonic() < deadline:
             self.broker.poll(0.05)
         self.broker.poll(0.05)
 
-    def _put_away(self) -> bool:
-        nothing_in_hand = self.pending.turns.wait_for_none(0)
-        return self.pending.settled() or (self.writer.ended.is_set() and nothing_in_hand)
+    def _is_put_away(self) -> bool:
+        return self.backlog.in_hand() == 0 or self.writer.ended.is_set()

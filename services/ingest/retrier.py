@@ -7,16 +7,15 @@ from functools import partial
 import psycopg
 
 from services.ingest import metrics, service, store
+from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.core import Validated
 from services.ingest.deferred import PART, Keeping, Letters
-from services.ingest.inbox import ChannelGone, Inbox, InHand
-from services.ingest.turns import Batch
 from shared.errors import Unavailable
 from shared.health import Health
 
 
 class Retrier:
-    """The first writer's: one connection is enough for what others have precedence over."""
+    """The writer's, over its connection: others have precedence."""
 
     def __init__(self, intake: service.Intake, health: Health) -> None:
         """Share all with the writer."""
@@ -24,24 +23,23 @@ class Retrier:
         self._health = health
         self._are_any = False
 
-    def run_once(self, conn: psycopg.Connection, inbox: Inbox | None) -> None:
+    def run_once(self, conn: psycopg.Connection, backlog: Backlog | None) -> None:
         """Try those that are due. Raises `Unavailable` only if the connection is lost."""
-        if inbox is not None and len(inbox.pending.deferred):
-            due = inbox.pending.deferred.due()
+        if backlog is not None and len(backlog.deferred):
+            due = backlog.deferred.due()
             if due:
-                self._retry(conn, inbox, due)
-        self._report(inbox)
+                self._retry(conn, backlog, due)
+        self._report(backlog)
 
-    def _retry(self, conn: psycopg.Connection, inbox: Inbox, due: Sequence[Validated]) -> None:
-        deferred = inbox.pending.deferred
+    def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
+        deferred = backlog.deferred
         bury = partial(store.insert_dead_letters, queue=self._intake.queue)
         keeping = Keeping(bury, Letters.MAY)
-        in_commit = InHand(Batch(), inbox).check_channel
         started = time.monotonic()
         left: Sequence[Validated] = due
         try:
             with deferred.batch_size.storing(len(due)):
-                outcome = service.store_batch(conn, due, self._intake, in_commit, keeping)
+                outcome = service.store_batch(conn, due, self._intake, backlog.check_open, keeping)
         except ChannelGone:
             return
         except Unavailable as error:
@@ -54,22 +52,21 @@ class Retrier:
             took_s = time.monotonic() - started
             metrics.stored(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
         finally:
-            self._acknowledge(inbox, due, left)
+            self._acknowledge(backlog, due, left)
             deferred.tried(due, left, time.monotonic() - started)
 
     def _acknowledge(
-        self, inbox: Inbox, due: Sequence[Validated], left: Sequence[Validated]
+        self, backlog: Backlog, due: Sequence[Validated], left: Sequence[Validated]
     ) -> None:
         tags = {one.delivery.tag for one in left}
         settled = [one for one in due if one.delivery.tag not in tags]
         # First of all: once they are not deferred, others acknowledge all up to a later tag.
-        inbox.settled_alone([one.delivery.tag for one in settled])
-        inbox.pending.kept_no_longer(settled)
+        backlog.settled(settled)
 
-    def _report(self, inbox: Inbox | None) -> None:
-        many = len(inbox.pending.deferred) if inbox is not None else 0
-        if inbox is not None and many:
-            reason = inbox.pending.deferred.reason
+    def _report(self, backlog: Backlog | None) -> None:
+        many = len(backlog.deferred) if backlog is not None else 0
+        if backlog is not None and many:
+            reason = backlog.deferred.reason
             self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
         elif self._are_any:
             self._health.progress(PART)

@@ -42,14 +42,12 @@ class Intake:
 class Outcome:
     """How the messages of a batch ended, by number; `dead` by reason.
 
-    `clashes` is how often all of it was tried in vain before, mostly because of others. `deferred`
-    are neither rows nor dead letters: their message is to be kept, and tried again.
+    `deferred` are neither rows nor dead letters: their message is to be kept, and tried again.
     """
 
     inserted: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
-    clashes: int = 0
     deferred: Sequence[Unwritten] = ()
 
     def messages(self) -> int:
@@ -96,7 +94,6 @@ def store_batch(
                     raise
                 again = blame.words(error)
             else:
-                outcome.clashes = clashes
                 break
             log.warning("batch_again", reason=again)
         else:

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from services.ingest import service, stream
+from services.ingest.backlog import Backlog
 from services.ingest.core import Delivery, Validated
 from services.ingest.deferred import Letters
 from services.ingest.identity import Properties
@@ -42,10 +43,9 @@ class StreamWriter(Writer):
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Wait to be the stream's one active reader, then see how far it is stored."""
-        self.in_hand = None
-        if self.inbox is not None:
-            self.inbox.pending.open = False
-            self.inbox = None
+        if self.backlog is not None:
+            self.backlog.close()
+            self.backlog = None
         name = self.intake.queue
         while not stream.try_lock(conn, name):
             self.health.progress("writer")
@@ -57,11 +57,13 @@ class StreamWriter(Writer):
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """As a writer does; a new reading of the stream needs a new position, hence a new life."""
-        if self.inbox is not None and not self.inbox.pending.open:
+        if self.backlog is not None and not self.backlog.open:
             raise Unavailable("rabbitmq", "the stream is to be read anew")
         super().run_once(conn)
 
-    def store(self, conn: psycopg.Connection, messages: Sequence[Validated]) -> service.Outcome:
+    def store(
+        self, conn: psycopg.Connection, _backlog: Backlog, messages: Sequence[Validated]
+    ) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
         before = self.position
         if before is None:
@@ -104,7 +106,7 @@ class StreamReceiver(Receiver):
             on_message=self.on_message,
             stream_offset=self._continuity.ask_for(),
         )
-        self.writer.serve(self)
+        self.writer.serve(self.backlog)
         self._started_at = time.monotonic()
         self.health.progress("receiver")
         log.info("reading_stream", stream=queue, messages=state.messages)
@@ -115,7 +117,7 @@ class StreamReceiver(Receiver):
         waited_s = time.monotonic() - self._started_at
         if not self._continuity.anchored and waited_s > ANCHOR_WAIT_S:
             raise stream.made_anew(self._start)
-        if self._gap and self.pending.settled():
+        if self._gap and self.backlog.in_hand() == 0:
             raise Unavailable("rabbitmq", self._gap)
 
     def on_message(

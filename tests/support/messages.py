@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import pika
@@ -12,8 +12,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from psycopg import sql
 
 from services.ingest import core, service, store
+from services.ingest.backlog import Backlog
 from services.ingest.body import Limits
-from services.ingest.pending import Pending
 from tests.support import programs
 from tests.support.eventually import eventually
 
@@ -45,21 +45,22 @@ class FakeProperties:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass
-class FakeInbox:
-    """A channel without a broker: remembers what was acknowledged. Fill its `pending`."""
+class FakeChannel:
+    """A channel without a broker: remembers what was acknowledged."""
 
-    pending: Pending = field(default_factory=Pending)
-    acknowledged: list[int] = field(default_factory=list)
-    alone: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.backlog = Backlog(self._acknowledge)
+        self.acknowledged: list[int] = []
+        self.alone: list[int] = []
 
-    def settled(self, tag: int) -> None:
-        """Note that all up to `tag` was acknowledged."""
-        self.acknowledged.append(tag)
+    def receive(self, *received: core.Validated) -> None:
+        """Have messages come, all in one piece."""
+        for message in received:
+            self.backlog.add(message)
+        self.backlog.announce()
 
-    def settled_alone(self, tags: Sequence[int]) -> None:
-        """Note that these were acknowledged, and no others."""
-        self.alone += tags
+    def _acknowledge(self, tags: Sequence[int], *, multiple: bool) -> None:
+        (self.acknowledged if multiple else self.alone).extend(tags)
 
 
 def body(provider_id: int = 1, value: int = 600) -> bytes:

@@ -15,7 +15,7 @@ from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
-from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
+from tests.support.messages import FakeChannel, body, counted, dead_letters, rows, truth, validated
 
 FULL = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)
@@ -38,14 +38,14 @@ UNFIT = b"{"
 
 
 class At:
-    """The first writer at work on a channel, one batch at a time."""
+    """The writer at work on a channel, one batch at a time."""
 
     def __init__(self, dsn: str, conn: psycopg.Connection) -> None:
-        self.inbox, self.health, self.tag = FakeInbox(), Health(), 0
+        self.channel, self.health, self.tag = FakeChannel(), Health(), 0
         unused = partial(pytest.fail, "the test brings its own connection")
         stop = threading.Event()
         self.writer = Writer(unused, messages.intake(conn), CommitPacing(60), self.health, stop)
-        self.writer.serve(self.inbox)
+        self.writer.serve(self.channel.backlog)
         self.dsn = dsn
 
     def receive(self, *texts: bytes) -> list[int]:
@@ -53,18 +53,19 @@ class At:
         first = self.tag + 1
         for text in texts:
             self.tag += 1
-            self.inbox.pending.add(validated(text, tag=self.tag))
-        self.inbox.pending.announce()
+            self.channel.receive(validated(text, tag=self.tag))
         return list(range(first, self.tag + 1))
 
     def settles(self, conn: psycopg.Connection) -> bool:
         """Go on; say whether nothing is in hand any more."""
         self.writer.run_once(conn)
-        return self.inbox.pending.settled()
+        return self.channel.backlog.in_hand() == 0
 
     def acknowledged(self) -> set[int]:
         """Return which tags the broker would count as acknowledged."""
-        return set(range(1, max(self.inbox.acknowledged, default=0) + 1)) | set(self.inbox.alone)
+        return set(range(1, max(self.channel.acknowledged, default=0) + 1)) | set(
+            self.channel.alone
+        )
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_where_ids_of_dead_letters_were_loaded_by_hand_their_sequence_is_moved_o
         "not_json", "not_object", "not_utf8",
     ]  # fmt: skip
     assert at.acknowledged() == set(range(1, 54))
-    assert len(at.inbox.pending.deferred) == 0
+    assert len(at.channel.backlog.deferred) == 0
     assert conn.execute("SELECT max(id) FROM dead_letter").fetchone() == (1003,)
 
 
@@ -110,7 +111,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     at.writer.run_once(ours)
     assert at.health.problems()[deferred.PART].endswith("ZZ999: not in this table")
     assert (len(rows(conn)), at.acknowledged()) == (5, {*good, *later, more[0]})
-    assert not at.inbox.pending.settled()
+    assert at.channel.backlog.in_hand() == 3
     assert dead_letters(conn) == []
 
     conn.execute(ACCEPTED)
@@ -122,7 +123,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     assert at.health.problems() == {}
     at.receive(body(1, 6))
     at.writer.run_once(ours)
-    assert at.inbox.acknowledged == [at.tag], "all up to a tag again, as nothing is kept"
+    assert at.channel.acknowledged == [at.tag], "all up to a tag again, as nothing is kept"
     assert counted(conn) == truth(conn)
 
 
@@ -158,7 +159,7 @@ def test_whatever_is_in_the_way_of_a_letter_good_rows_are_stored(
     at.writer.run_once(ours)
     assert rows(conn) == [(1, 1), (1, 2)]
     assert at.acknowledged() == {*good}
-    assert len(at.inbox.pending.deferred) == 1
+    assert len(at.channel.backlog.deferred) == 1
 
 
 def test_a_lock_on_the_letters_is_waited_for_beside_good_rows(
@@ -208,11 +209,11 @@ def test_a_kept_message_of_a_channel_that_is_gone_is_the_brokers_again(
     conn.execute(REFUSED.format("true"))
     at.receive(UNFIT)
     at.writer.run_once(ours)
-    at.inbox.pending.open = False
+    at.channel.backlog.close()
     conn.execute(ACCEPTED)
-    eventually(at.inbox.pending.deferred.due)
+    eventually(at.channel.backlog.deferred.due)
     at.writer.run_once(ours)
     assert (dead_letters(conn), at.acknowledged()) == ([], set())
-    at.writer.serve(FakeInbox())
+    at.writer.serve(FakeChannel().backlog)
     at.writer.run_once(ours)
     assert at.health.problems() == {}

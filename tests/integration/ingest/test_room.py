@@ -2,7 +2,7 @@
 
 import psycopg
 
-from services.ingest.pending import BYTES_MAX
+from services.ingest.backlog import BYTES_MAX
 from tests.support.eventually import eventually
 from tests.support.messages import add_providers, ingest, publish
 

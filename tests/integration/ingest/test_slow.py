@@ -14,7 +14,7 @@ from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
-from tests.support.messages import FakeInbox, body, counted, dead_letters, rows, truth, validated
+from tests.support.messages import FakeChannel, body, counted, dead_letters, rows, truth, validated
 
 SLOW = """
 CREATE FUNCTION their_audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -35,27 +35,24 @@ def slow_trigger(conn: psycopg.Connection) -> None:
 def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
     dsn: str, conn: psycopg.Connection
 ) -> None:
-    inbox = FakeInbox()
-    for number in range(1, MESSAGES + 1):
-        inbox.pending.add(validated(body(1, number), tag=number))
-    inbox.pending.announce()
+    channel = FakeChannel()
+    channel.receive(*(validated(body(1, number), tag=number) for number in range(1, MESSAGES + 1)))
     with messages.ingest_connection(dsn) as ours:
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
         writer = Writer(
             unused, messages.intake(ours), CommitPacing(60), Health(), threading.Event()
         )
-        writer.serve(inbox)
+        writer.serve(channel.backlog)
         for _ in range(3 * MESSAGES):
             with contextlib.suppress(Unavailable):
                 writer.run_once(ours)
-            assert inbox.acknowledged == sorted(inbox.acknowledged)
-            assert len(rows(conn)) == (inbox.acknowledged or [0])[-1], "acknowledged is stored"
-            if inbox.acknowledged[-1:] == [MESSAGES]:
+            assert channel.acknowledged == sorted(channel.acknowledged)
+            assert len(rows(conn)) == (channel.acknowledged or [0])[-1], "acknowledged is stored"
+            if channel.acknowledged[-1:] == [MESSAGES]:
                 break
     assert rows(conn) == [(1, number) for number in range(1, MESSAGES + 1)]
-    assert inbox.pending.settled()
-    assert writer.in_hand is None
+    assert channel.backlog.in_hand() == 0
     assert dead_letters(conn) == []
 
 

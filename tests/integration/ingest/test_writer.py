@@ -17,7 +17,7 @@ from shared.errors import StatementFailed, Unavailable
 from shared.health import Health
 from tests.support import messages
 from tests.support.messages import (
-    FakeInbox,
+    FakeChannel,
     body,
     counted,
     dead_letters,
@@ -52,7 +52,7 @@ class Waits(threading.Event):
 
 def writer(
     ours: psycopg.Connection,
-    inbox: FakeInbox,
+    channel: FakeChannel,
     clock: Callable[[], float] = time.time,
     stop: threading.Event | None = None,
 ) -> Writer:
@@ -61,7 +61,7 @@ def writer(
     found = Writer(
         unused, messages.intake(ours), CommitPacing(60, clock), Health(), stop or threading.Event()
     )
-    found.serve(inbox)
+    found.serve(channel.backlog)
     return found
 
 
@@ -69,12 +69,12 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
     ours: psycopg.Connection,
 ) -> None:
     before = metrics.DUPLICATES._value.get()  # noqa: SLF001 - there is no public reading
-    for _ in range(2):  # an inbox whose channel died with its acknowledgements
-        inbox = FakeInbox()
-        inbox.pending.add(validated(body(1, 600), "m1", tag=1))
-        inbox.pending.add(validated(b"{", "m2", tag=2))
-        writer(ours, inbox).run_once(ours)
-        assert inbox.acknowledged == [2]
+    for _ in range(2):  # a channel whose channel died with its acknowledgements
+        channel = FakeChannel()
+        channel.receive(validated(body(1, 600), "m1", tag=1))
+        channel.receive(validated(b"{", "m2", tag=2))
+        writer(ours, channel).run_once(ours)
+        assert channel.acknowledged == [2]
     assert metrics.DUPLICATES._value.get() == before + 1  # noqa: SLF001
     assert rows(ours) == [(1, 600)]
     assert len(dead_letters(ours)) == 1
@@ -84,29 +84,29 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
 def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_then(
     ours: psycopg.Connection,
 ) -> None:
-    inbox = FakeInbox()
-    inbox.pending.add(validated(body(1, 1), tag=1))
-    ours_writer = writer(ours, inbox)
+    channel = FakeChannel()
+    channel.receive(validated(body(1, 1), tag=1))
+    ours_writer = writer(ours, channel)
     messages.refuse_rows(ours, "25006")
     for number in (1, 2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)
-        assert (ours_writer.in_hand, inbox.pending.in_hand()) == (None, number)
-        inbox.pending.add(validated(body(1, 2), tag=2))
-    assert inbox.acknowledged == []
+        assert channel.backlog.in_hand() == number
+        channel.receive(validated(body(1, 2), tag=2))
+    assert channel.acknowledged == []
     messages.refuse_no_more(ours)
     ours_writer.run_once(ours)
-    assert (inbox.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
-    assert ours_writer.in_hand is None
+    assert (channel.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
+    assert channel.backlog.in_hand() == 0
 
 
 def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
-    stop, inbox, clock = Waits(), FakeInbox(), deque([60.0, 60.5])
-    ours_writer = writer(ours, inbox, clock.popleft, stop)
+    stop, channel, clock = Waits(), FakeChannel(), deque([60.0, 60.5])
+    ours_writer = writer(ours, channel, clock.popleft, stop)
     ours_writer.run_once(ours)
     assert stop.asked == [], "whatever comes then is to wait, too"
     for number in (1, 2):
-        inbox.pending.add(validated(body(1, number), tag=number))
+        channel.receive(validated(body(1, number), tag=number))
         ours_writer.run_once(ours)
     around, later = stop.asked
     assert around == pytest.approx(QUIET_AFTER_S)
@@ -132,8 +132,8 @@ def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
 def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
     ours: psycopg.Connection,
 ) -> None:
-    inbox = FakeInbox()
-    inbox.pending.add(validated(body(1, 1), tag=1))
-    inbox.pending.open = False
-    writer(ours, inbox).run_once(ours)
-    assert (inbox.acknowledged, rows(ours)) == ([], [])
+    channel = FakeChannel()
+    channel.receive(validated(body(1, 1), tag=1))
+    channel.backlog.close()
+    writer(ours, channel).run_once(ours)
+    assert (channel.acknowledged, rows(ours)) == ([], [])

@@ -160,15 +160,15 @@ def test_a_batch_is_a_span_that_links_to_its_messages(
             Health(),
             threading.Event(),
         )
-        inbox = messages.FakeInbox()
+        channel = messages.FakeChannel()
         for tag, headers in enumerate([{"traceparent": traceparent(7)}, None], start=1):
             message = received(body(1, tag), tag=tag, headers=headers)
-            inbox.pending.add(core.validate(message, Limits(1000), "property"))
-        writer.serve(inbox)
+            channel.receive(core.validate(message, Limits(1000), "property"))
+        writer.serve(channel.backlog)
         writer.run_once(ours)
     (span,) = spans.get_finished_spans()
     assert (span.name, span.attributes, linked(span)) == ("store batch", {"messages": 2}, [7])
-    assert inbox.acknowledged == [2]
+    assert channel.acknowledged == [2]
 
 
 def test_every_partition_of_the_outbox_has_the_column_also_one_made_later(

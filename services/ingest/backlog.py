@@ -1,0 +1,150 @@
+"""What was received on one channel and is not settled, in the order in which it came.
+
+The receiving thread adds messages; the writing thread looks at the oldest ones, and says when they
+are stored. Until then they stay where they are: what Postgres did not take is looked at again,
+together with what came behind it. Beside others that go through, a message that Postgres will never
+take can be told from a Postgres that takes nothing.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.ingest.core import Validated
+from services.ingest.deferred import Deferred
+
+BYTES_MAX = 16 * 2**20
+"""Above this the receiver stops reading: the broker's TCP window fills instead of our memory."""
+
+
+class ChannelGone(Exception):
+    """The broker will deliver the messages again, so they must not be committed now."""
+
+
+class Acknowledge(Protocol):
+    """Acknowledges deliveries of the channel; does not wait and does not raise."""
+
+    def __call__(self, tags: Sequence[int], *, multiple: bool) -> None:
+        """Acknowledge these, or with `multiple` all up to each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightBatch:
+    """The oldest messages, and when the first of them came (monotonic seconds)."""
+
+    messages: Sequence[Validated]
+    oldest_at: float
+
+
+class Backlog:
+    """Bounded in bytes by its receiving thread, which asks `has_room` before it reads on."""
+
+    def __init__(self, acknowledge: Acknowledge) -> None:
+        """Begin empty and open."""
+        self.deferred = Deferred()
+        self.open = True
+        """Whether what was delivered can still be acknowledged."""
+        self._acknowledge = acknowledge
+        self._added: list[Validated] = []  # the receiving thread's own: a message costs no lock
+        self._changed = threading.Condition()
+        self._messages: list[Validated] = []
+        self._arrivals: deque[tuple[int, float]] = deque()
+        self._removed = 0
+        self._bytes = 0
+
+    def add(self, message: Validated) -> None:
+        """Add one; `announce` follows once all that came together is added."""
+        self._added.append(message)
+
+    def announce(self) -> None:
+        """Show the writer what was added."""
+        if not self._added:
+            return
+        with self._changed:
+            if self.open:
+                self._messages += self._added
+                self._bytes += _bytes(self._added)
+                self._arrivals.append((self._removed + len(self._messages), time.monotonic()))
+            self._added.clear()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Leave everything to the broker: nothing can be acknowledged any more."""
+        with self._changed:
+            self.open = False
+            self._messages.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
+    def check_open(self) -> None:
+        """Raise `ChannelGone` when what was delivered can no longer be acknowledged."""
+        if not self.open:
+            raise ChannelGone
+
+    def in_hand(self) -> int:
+        """Return how many messages are still to be settled; none once that is impossible."""
+        if not self.open:
+            return 0
+        return len(self._added) + len(self._messages) + len(self.deferred)
+
+    def waiting(self) -> int:
+        """Return how many messages are to be stored."""
+        return len(self._messages)
+
+    def wait_for_any(self, wait_s: float) -> bool:
+        """Wait until there is a message to store; false if none came in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._messages), wait_s)
+
+    def oldest(self, most: int) -> InFlightBatch:
+        """Return up to `most` messages, oldest first."""
+        with self._changed:
+            while self._arrivals and self._arrivals[0][0] <= self._removed:
+                self._arrivals.popleft()
+            oldest_at = self._arrivals[0][1] if self._arrivals else time.monotonic()
+            return InFlightBatch(self._messages[:most], oldest_at)
+
+    def stored(
+        self, messages: Sequence[Validated], kept: Sequence[Validated] = (), reason: str = ""
+    ) -> None:
+        """Acknowledge the oldest messages, which are committed, but for those to be `kept`.
+
+        Those could be stored neither as rows nor as dead letters, for this `reason`.
+        """
+        if kept:
+            self.deferred.add(kept, reason)
+        last = messages[-1].delivery.tag
+        if self.deferred.is_before(last):
+            left_out = {one.delivery.tag for one in kept}
+            tags = [one.delivery.tag for one in messages if one.delivery.tag not in left_out]
+            self._acknowledge(tags, multiple=False)
+        else:
+            self._acknowledge([last], multiple=True)
+        with self._changed:
+            del self._messages[: len(messages)]
+            self._removed += len(messages)
+            self._bytes -= _bytes(messages) - _bytes(kept)
+            self._changed.notify_all()
+
+    def settled(self, deferred: Sequence[Validated]) -> None:
+        """Acknowledge messages that were deferred and are committed."""
+        self._acknowledge([one.delivery.tag for one in deferred], multiple=False)
+        with self._changed:
+            self._bytes -= _bytes(deferred)
+            self._changed.notify_all()
+
+    def wait_for_room(self, wait_s: float) -> bool:
+        """Wait until the bodies in hand are below the limit; false if that took too long."""
+        with self._changed:
+            return self._changed.wait_for(self.has_room, wait_s)
+
+    def has_room(self) -> bool:
+        """Say whether the bodies in hand are below the limit."""
+        return self._bytes <= BYTES_MAX
+
+
+def _bytes(messages: Sequence[Validated]) -> int:
+    return sum(len(one.delivery.body) for one in messages)
