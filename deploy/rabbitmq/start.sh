@@ -1,160 +1,96 @@
 #!/bin/bash
-# Writes the broker's definitions from the environment, then starts it the way
-# its image does. The password's hash is made here, so that none is committed.
+# Starts the broker as its image does, with our users, what each may do, and our policy. They are
+# definitions, which the broker reads at every start before it lets anybody in: a changed password
+# counts from the next start on. The file holds passwords, so it is in memory.
 #
 #   RABBITMQ_USER, RABBITMQ_PASSWORD  an administrator; producers publish by it, too
 #   RABBITMQ_INGEST_PASSWORD          of user ingest, who reads INGEST_QUEUE and publishes nothing
 #   RABBITMQ_TICKER_PASSWORD          of user ticker, who publishes to exchange ticks only
-#   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks and copies of it
+#   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
-#   INGEST_QUEUE, INGEST_STREAM       the queue whose messages must never be dropped; a stream
+#   INGEST_QUEUE, INGEST_STREAM       the queue of transactions; a stream of them
 #
 # A user whose password is not given is not made. NAME_FILE instead of NAME names a file with it.
-#
-# The definitions are read at every start: a changed password takes effect at
-# the next one. With definitions given, the broker makes no guest of its own.
 set -euo pipefail
 
+DEFINITIONS=/dev/shm/minutebook-definitions.json
 FILES_MAX=65536
-SERVICES="ingest ticker syncer ops"
-DEFINITIONS=/etc/rabbitmq/minutebook-definitions.json
-
-PASSWORDS="RABBITMQ_PASSWORD RABBITMQ_INGEST_PASSWORD RABBITMQ_TICKER_PASSWORD
-  RABBITMQ_SYNCER_PASSWORD RABBITMQ_OPS_PASSWORD"
+users='' permissions=''
 
 main() {
-  read_files
-  : "${RABBITMQ_USER:?must be set}" "${RABBITMQ_PASSWORD:?must be set}" "${INGEST_QUEUE:?must be set}"
+  : "${RABBITMQ_USER:?must be set}" "${INGEST_QUEUE:?must be set}"
+  case $RABBITMQ_USER,$INGEST_QUEUE,${INGEST_STREAM:-} in
+    *[[:cntrl:]\\]*) refuse "a name holds a backslash or a control character" ;;
+    ingest,* | ticker,* | syncer,* | ops,*) refuse "RABBITMQ_USER is the name of a service's user" ;;
+  esac
+  # Names as regular expressions, which is how RabbitMQ knows rights; \Q...\E is a name as it is. A
+  # declare configures, a publish writes to its exchange, a bind writes to the queue and reads the
+  # exchange. amq.default is the exchange by which queues are reached by name.
+  local sources="^(\Q$INGEST_QUEUE\E${INGEST_STREAM:+|\Q$INGEST_STREAM\E})\$"
+  local queues='^syncer[.]ticks($|[.]copy-)' ticks='^(ticks|syncer[.]ticks)$|^syncer[.]ticks[.]copy-'
+  user "$RABBITMQ_USER" administrator RABBITMQ_PASSWORD '.*' '.*' '.*'
+  user ingest '' RABBITMQ_INGEST_PASSWORD "$sources" '' "$sources"
+  user ticker '' RABBITMQ_TICKER_PASSWORD '^ticks$' '^ticks$' ''
+  user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queues" "$ticks"
+  user ops monitoring RABBITMQ_OPS_PASSWORD '' '^amq[.]default$' ''
+
+  rm -f "$DEFINITIONS"
   (umask 077 && definitions >"$DEFINITIONS")
-  if [ "$(id -u)" = 0 ]; then
-    chown rabbitmq:rabbitmq "$DEFINITIONS"
-  fi
-  unset RABBITMQ_USER INGEST_QUEUE INGEST_STREAM
-  # shellcheck disable=SC2086
-  unset $PASSWORDS
-  limit_open_files
+  [ "$(id -u)" != 0 ] || chown rabbitmq: "$DEFINITIONS"
+  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,OPS}_PASSWORD} INGEST_QUEUE INGEST_STREAM
+  # Erlang reserves memory for every file that it might open, and some engines allow a billion. Not
+  # left to compose: that fails where the machine's own limit is lower.
+  local limit
+  limit=$(ulimit -n)
+  if [ "$limit" = unlimited ] || [ "$limit" -gt "$FILES_MAX" ]; then ulimit -n "$FILES_MAX"; fi
   exec docker-entrypoint.sh rabbitmq-server
 }
 
-read_files() {
-  local name file
-  for name in $PASSWORDS; do
-    file=${name}_FILE
-    if [ -n "${!file:-}" ]; then
-      printf -v "$name" '%s' "$(cat "${!file}")"
-    fi
-  done
+# user NAME TAG VARIABLE CONFIGURE WRITE READ: adds a user whose password is in VARIABLE or its file.
+user() {
+  local name=$1 tag=$2 file=$3_FILE password=${!3:-} user permission
+  [ -z "${!file:-}" ] || password=$(cat "${!file}")
+  case $password in
+    '')
+      [ "$tag" != administrator ] || refuse "$3 must be set"
+      return
+      ;;
+    *[[:cntrl:]]*) refuse "$3 holds a control character" ;;
+  esac
+  printf -v user '{"name": %s, "tags": "%s", "password": %s}' \
+    "$(json "$name")" "$tag" "$(json "$password")"
+  printf -v permission '{"user": %s, "vhost": "/", "configure": %s, "write": %s, "read": %s}' \
+    "$(json "$name")" "$(json "$4")" "$(json "$5")" "$(json "$6")"
+  users+="${users:+, }$user"
+  permissions+="${permissions:+, }$permission"
 }
 
-# Erlang reserves memory for every file that it might open, and some engines
-# allow a billion. Lowered here: compose could only set it, and fails where the
-# machine's own limit is lower.
-limit_open_files() {
-  local limit
-  limit=$(ulimit -n)
-  if [ "$limit" = unlimited ] || [ "$limit" -gt "$FILES_MAX" ]; then
-    ulimit -n "$FILES_MAX"
-  fi
-}
-
-# delivery-limit -1: quorum queues of RabbitMQ 4 otherwise drop a message after
-# 20 redeliveries, that is, after 20 crashes of a good consumer.
+# delivery-limit -1: quorum queues of RabbitMQ 4 otherwise drop a message after 20 redeliveries, that
+# is, after 20 crashes of a good consumer. The queue type is said twice, since versions differ.
 definitions() {
-  local users permissions service
-  users=$(user "$RABBITMQ_USER" "$RABBITMQ_PASSWORD" administrator)
-  permissions=$(permission "$RABBITMQ_USER" ".*" ".*" ".*")
-  for service in $SERVICES; do
-    local password=RABBITMQ_${service^^}_PASSWORD
-    [ -n "${!password:-}" ] || continue
-    if [ "$service" = "$RABBITMQ_USER" ]; then
-      echo "start.sh: RABBITMQ_USER must not be $service: that is a service's user" >&2
-      exit 2
-    fi
-    users+=", $(user "$service" "${!password}" "$(tag_of "$service")")"
-    permissions+=", $(permission_of "$service")"
-  done
   cat <<JSON
 {
-  "users": [$users],
   "vhosts": [
-    {"name": "/", "description": "Minutebook", "tags": [], "default_queue_type": "quorum", "metadata": {"description": "Minutebook", "tags": [], "default_queue_type": "quorum"}}
+    {"name": "/", "default_queue_type": "quorum", "metadata": {"default_queue_type": "quorum"}}
   ],
+  "users": [$users],
   "permissions": [$permissions],
   "policies": [
-    {"name": "minutebook-ingest", "vhost": "/", "pattern": $(json_string "$(exactly "$INGEST_QUEUE")"), "apply-to": "queues", "priority": 0, "definition": {"delivery-limit": -1}}
+    {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)\$"),
+     "apply-to": "queues", "priority": 0, "definition": {"delivery-limit": -1}}
   ]
 }
 JSON
 }
 
-# Operators look at the management page; nobody else has business there.
-tag_of() {
-  [ "$1" != ops ] || echo monitoring
+json() {
+  local text=${1//\\/\\\\}
+  printf '"%s"' "${text//\"/\\\"}"
 }
 
-# What may be configured, written, read, as the services need it: a declare is configure, a publish
-# writes to its exchange, a bind writes to the queue and reads the exchange. The default exchange, by
-# which queues are reached by name, is amq.default.
-permission_of() {
-  local sources ticks queues
-  sources=$(exactly "$INGEST_QUEUE" ${INGEST_STREAM:+"$INGEST_STREAM"})
-  ticks=$(exactly ticks)
-  queues="$(exactly syncer.ticks)|^$(regex_literal syncer.ticks.copy-)"
-  case $1 in
-    ingest) permission ingest "$sources" "" "$sources" ;;
-    ticker) permission ticker "$ticks" "$ticks" "" ;;
-    syncer) permission syncer "$ticks|$queues" "$queues" "$ticks|$queues" ;;
-    ops) permission ops "" "$(exactly amq.default)" "" ;;
-  esac
-}
-
-user() {
-  printf '{"name": %s, "password_hash": "%s", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [%s], "limits": {}}' \
-    "$(json_string "$1")" "$(password_hash "$2")" "${3:+$(json_string "$3")}"
-}
-
-permission() {
-  printf '{"user": %s, "vhost": "/", "configure": %s, "write": %s, "read": %s}' \
-    "$(json_string "$1")" "$(json_string "$2")" "$(json_string "$3")" "$(json_string "$4")"
-}
-
-# The regular expression of these names and no others.
-exactly() {
-  local name names=
-  for name in "$@"; do
-    names+="${names:+|}$(regex_literal "$name")"
-  done
-  printf '^(%s)$' "$names"
-}
-
-# RabbitMQ's own: base64(salt + sha256(salt + password)), a salt of 4 bytes.
-# The bytes travel as hex, because a shell variable holds no NUL; printf is the
-# shell's own, so that no argument shows in a process list.
-password_hash() {
-  local salt digest
-  salt=$(head -c 4 /dev/urandom | od -An -v -t x1 | tr -d ' \n')
-  digest=$({ hex_bytes "$salt" && printf '%s' "$1"; } | sha256sum | cut -d ' ' -f 1)
-  hex_bytes "$salt$digest" | base64 -w 0
-}
-
-hex_bytes() {
-  # The format is the data: \xNN for every pair of digits.
-  # shellcheck disable=SC2059
-  printf "$(printf '%s' "$1" | sed 's/../\\x&/g')"
-}
-
-json_string() {
-  local text=$1
-  case $text in
-    *[[:cntrl:]]*) echo "start.sh: control characters in a name" >&2 && exit 2 ;;
-  esac
-  text=${text//\\/\\\\}
-  text=${text//\"/\\\"}
-  printf '"%s"' "$text"
-}
-
-regex_literal() {
-  printf '%s' "$1" | sed 's/[][\.*^$+?(){}|]/\\&/g'
+refuse() {
+  echo "start.sh: $1" >&2
+  exit 2
 }
 
 main

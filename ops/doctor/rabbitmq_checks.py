@@ -54,6 +54,10 @@ def look(chosen: DeploymentSettings) -> Iterator[Check]:
         yield from alarms(page.get("nodes"))
         if seen.queues[chosen.source] is not None:
             yield from queue(page.queue(chosen.source), version)
+        if seen.queues[ticks.QUEUE] is not None:
+            # Only a warning: if a tick is lost, the next one counts everything.
+            found, check = page.queue(ticks.QUEUE), f"delivery limit of {ticks.QUEUE}"
+            yield from delivery_limit(found, version, check, fails=False)
     except Unavailable as error:
         yield core.skipped(SERVER, "management page", error.detail)
 
@@ -126,21 +130,7 @@ def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]
         fail=not found.get("durable"),
         advice=f"delete {name} and declare it durable: a restart of the broker empties it",
     )
-    if "effective_policy_definition" not in found:
-        why = "the management page does not know the queue's policy yet: again in some seconds"
-        yield core.skipped(SERVER, "delivery limit", why)
-    elif kind == "quorum":
-        limit = _argument(arguments, policy, "delivery-limit")
-        dropping = limit != UNLIMITED and (limit is not None or version >= LIMITED_SINCE)
-        yield say(
-            "delivery limit",
-            "broker's default" if limit is None else limit,
-            fail=dropping,
-            advice=f"rabbitmqctl set_policy minutebook-ingest '^{name}$'"
-            " '{\"delivery-limit\": -1}' --apply-to queues (an argument of the queue"
-            " beats it): otherwise the broker drops a message after as many crashes"
-            " of a good consumer",
-        )
+    yield from delivery_limit(found, version, "delivery limit", fails=True)
     for setting in ("message-ttl", "max-length", "max-length-bytes", "expires"):
         value = _argument(arguments, policy, setting)
         if value is not None:
@@ -158,6 +148,30 @@ def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]
         advice="raise it to a minute at least: while Postgres is away ingest keeps what it"
         " has in hand, and is cut off when that takes longer",
     )
+
+
+def delivery_limit(
+    found: Mapping[str, Any], version: tuple[int, ...], check: str, *, fails: bool
+) -> Iterator[Check]:
+    """Judge after how many deliveries a quorum queue drops a message: `check` fails, or warns."""
+    if "effective_policy_definition" not in found:
+        why = "the management page does not know the queue's policy yet: again in some seconds"
+        yield core.skipped(SERVER, check, why)
+    elif found.get("type") == "quorum":
+        policy: Mapping[str, Any] = found["effective_policy_definition"] or {}
+        limit = _argument(found.get("arguments") or {}, policy, "delivery-limit")
+        dropping = limit != UNLIMITED and (limit is not None or version >= LIMITED_SINCE)
+        yield core.check(
+            SERVER,
+            check,
+            "broker's default" if limit is None else limit,
+            fail=dropping and fails,
+            warn=dropping and not fails,
+            advice=f"rabbitmqctl set_policy {found['name']} '^{found['name']}$'"
+            " '{\"delivery-limit\": -1}' --apply-to queues (an argument of the queue"
+            " beats it): otherwise the broker drops a message after as many crashes"
+            " of a good consumer",
+        )
 
 
 def _argument(arguments: Mapping[str, Any], policy: Mapping[str, Any], name: str) -> int | None:

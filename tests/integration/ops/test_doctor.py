@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import pika
 import psycopg
 import pytest
 import redis
 
+from shared.amqp import ticks
 from tests.support import keydb_rights, messages, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Tool
@@ -34,9 +36,11 @@ def managed(ops: Tool, rabbitmq_server: servers.Rabbitmq) -> Tool:
     return Tool(ops.settings | {"RABBITMQ_MANAGEMENT_URL": page})
 
 
-def set_policy(ops: Tool, server: servers.Rabbitmq, name: str, **definition: int) -> None:
+def set_policy(
+    ops: Tool, server: servers.Rabbitmq, name: str, queue: str, /, **definition: int
+) -> None:
     vhost = urlsplit(ops.settings["RABBITMQ_URL"]).path[1:]
-    policy = {"pattern": f"^{messages.QUEUE}$", "apply-to": "queues", "priority": len(definition)}
+    policy = {"pattern": f"^{queue}$", "apply-to": "queues", "priority": len(definition)}
     server.manage("PUT", f"policies/{vhost}/{name}", policy | {"definition": definition})
 
 
@@ -151,20 +155,35 @@ def test_what_is_open_and_what_lies_in_the_default_partition_is_found(
 def test_a_queue_that_drops_messages_is_found_and_one_that_does_not_passes(
     managed: Tool, rabbitmq_server: servers.Rabbitmq
 ) -> None:
-    set_policy(managed, rabbitmq_server, "ours", **{"delivery-limit": -1})
+    set_policy(managed, rabbitmq_server, "ours", messages.QUEUE, **{"delivery-limit": -1})
 
     found = found_at_last(managed, "delivery limit", "-1")
     assert found[LIMIT]["verdict"] == "ok"
     assert found["rabbitmq", "queue type"]["found"] == "quorum"
     assert {one["verdict"] for one in found.values()} <= {"ok", "warn"}
 
-    set_policy(managed, rabbitmq_server, "theirs", **{"delivery-limit": 20, "message-ttl": 1000})
+    dropping = {"delivery-limit": 20, "message-ttl": 1000}
+    set_policy(managed, rabbitmq_server, "theirs", messages.QUEUE, **dropping)
     found = found_at_last(managed, "delivery limit", "20")
     assert {name for name, one in found.items() if one["verdict"] == "fail"} == {
         LIMIT,
         ("rabbitmq", "message-ttl"),
     }
     assert "set_policy" in found[LIMIT]["advice"]
+
+
+def test_a_queue_of_ticks_that_drops_them_is_a_warning(
+    managed: Tool, rabbitmq_server: servers.Rabbitmq, amqp_url: str
+) -> None:
+    set_policy(managed, rabbitmq_server, "theirs", ticks.QUEUE, **{"delivery-limit": 20})
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        connection.channel().queue_declare(
+            ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS
+        )
+
+    found = found_at_last(managed, f"delivery limit of {ticks.QUEUE}", "20")
+
+    assert found["rabbitmq", f"delivery limit of {ticks.QUEUE}"]["verdict"] == "warn"
 
 
 def test_without_the_management_page_it_says_what_was_not_checked(ops: Tool) -> None:

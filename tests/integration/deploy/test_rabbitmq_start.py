@@ -1,0 +1,106 @@
+"""The broker's start: users, rights and policy from the environment and from files."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pika
+import pytest
+from docker.models.containers import Container
+from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+
+from shared.amqp import ticks
+from tests.support import containers, servers
+from tests.support.containers import succeeds
+from tests.support.eventually import eventually
+
+ODD = "p\"a\\s$s' &%s[é]"
+QUEUE, STREAM = "orders.v1+(new)", "orders.stream"
+
+
+def connect(container: Container, user: str, password: str) -> pika.BlockingConnection:
+    return pika.BlockingConnection(
+        pika.ConnectionParameters(
+            port=containers.published_port(container, 5672),
+            credentials=pika.PlainCredentials(user, password),
+        )
+    )
+
+
+def may_connect(container: Container, user: str, password: str) -> bool:
+    try:
+        connect(container, user, password).close()
+    except ProbableAuthenticationError:
+        return False
+    return True
+
+
+def wait_for(container: Container) -> None:
+    healthy = ["bash", "/opt/minutebook/healthy.sh"]
+    eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def refused(user: str) -> Iterator[None]:
+    with pytest.raises(ChannelClosedByBroker, match=f"refused for user '{user}'"):
+        yield
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    (tmp_path / "ingest").write_text(f"{ODD}\n")
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def broker(engine: docker.DockerClient, secrets: Path) -> Iterator[Container]:
+    """A broker with an odd password in a file, odd names, and without an operator's user."""
+    options = servers.rabbitmq_options()
+    options["environment"] |= {
+        "RABBITMQ_INGEST_PASSWORD_FILE": "/secrets/ingest",
+        "RABBITMQ_TICKER_PASSWORD": ODD,
+        "RABBITMQ_OPS_PASSWORD": "",
+        "INGEST_QUEUE": QUEUE,
+        "INGEST_STREAM": STREAM,
+    }
+    options["volumes"][str(secrets)] = {"bind": "/secrets", "mode": "ro"}
+    with containers.running(engine, "RABBITMQ_IMAGE", **options) as container:
+        wait_for(container)
+        yield container
+
+
+def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_next_start_on(
+    broker: Container, secrets: Path
+) -> None:
+    assert may_connect(broker, "ticker", ODD)
+    assert not may_connect(broker, "ops", "")
+    assert not may_connect(broker, "guest", "guest")
+    with connect(broker, "ingest", ODD) as connection:
+        for name in (QUEUE, STREAM):
+            connection.channel().queue_declare(name, durable=True)
+        for alike in ("ordersxv1+(new)", "orders.v1+(new).x", "ordersxstream"):
+            with refused("ingest"):
+                connection.channel().queue_declare(alike, durable=True)
+    with connect(broker, servers.USER, servers.PASSWORD) as connection:
+        connection.channel().queue_declare(ticks.QUEUE, durable=True)
+        connection.channel().queue_declare("others", durable=True)
+    assert limits(broker) == {QUEUE: "-1", ticks.QUEUE: "-1", STREAM: "", "others": ""}
+
+    (secrets / "ingest").write_text("changed")
+    broker.restart()
+    wait_for(broker)
+
+    assert may_connect(broker, "ingest", "changed")
+    assert not may_connect(broker, "ingest", ODD)
+
+
+def limits(broker: Container) -> dict[str, str]:
+    """Return each queue's delivery limit as the broker's policies set it."""
+    listed = broker.exec_run(
+        ["rabbitmqctl", "--quiet", "--no-table-headers", "list_queues", "name", "policy"]
+    )
+    assert isinstance(listed.output, bytes)
+    rows = [line.split("\t") for line in listed.output.decode().splitlines()]
+    return {name: "-1" if policy == "minutebook" else policy for name, policy in rows}
