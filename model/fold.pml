@@ -1,4 +1,4 @@
-/* From the rows to the ticks: services/syncer/{service,store}.py, migrations 0002 and 0003.
+/* From the rows to the ticks: services/syncer/{service,tick_store}.py, migrations 0002 and 0003.
  *
  * Two writers commit three messages, each a transaction that has its id before its commit and may
  * roll back; two syncers add up what became visible between two snapshots, and write ticks. The

@@ -1,4 +1,4 @@
-/* From the ticks to KeyDB: services/syncer/{service,core,projection}.py and publish.lua.
+/* From the ticks to KeyDB: services/syncer/{service,core,publisher,projection}.py and publish.lua.
  *
  * Two syncers publish ticks of two keys; one key may be removed and come back. That a tick counts
  * rightly is shown in fold.pml, so here its transaction is one step that invents new values. What a
@@ -236,7 +236,7 @@ publish:
     UNREACHED
     fi;
 
-plan: /* newest_tick, is_known, settled, must_wait */
+plan: /* newest_tick, is_ours, classify_watermark */
     if
     CUT
     :: atomic { !cut[s] && newest == 0 -> behind = false; let_go(s); goto idle } /* the baseline */

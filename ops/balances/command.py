@@ -16,7 +16,7 @@ from ops.balances.store import Balance
 from ops.params import Moment
 from ops.wording import moment, visible
 from services.syncer.projection import WATERMARK_KEY
-from services.syncer.store import OPTIONS
+from services.syncer.tick_store import OPTIONS
 from shared import keydb, settings
 from shared.errors import Refusal
 from shared.ledger import history

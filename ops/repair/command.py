@@ -14,7 +14,7 @@ from ops.repair import audit, partitions
 from ops.repair.rebuild import rebuild
 from ops.wording import count, moment
 from services.syncer.projection import Projection
-from services.syncer.store import OPTIONS
+from services.syncer.tick_store import OPTIONS
 from shared import keydb, program, settings
 
 DEFAULT = "outbox_default"

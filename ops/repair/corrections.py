@@ -119,10 +119,12 @@ def resend(projection: Projection, leg: KeydbComparison | None = None) -> bool:
     Returns whether that will happen. Raises `Unavailable`.
     """
     for _ in range(ATTEMPTS_MAX):
-        found = projection.read()
-        if found.mark is None:
+        observed = projection.read()
+        if observed.watermark is None:
             return True  # there is nothing to give up
-        if projection.disown(found).verdict != "fenced":
-            log.warning("keydb_disowned", epoch=found.mark.epoch, keys=leg and len(leg.drifting))
+        if projection.invalidate_watermark(observed).verdict != "fenced":
+            log.warning(
+                "keydb_disowned", epoch=observed.watermark.epoch, keys=leg and len(leg.drifting)
+            )
             return True
     raise Unavailable("keydb", "its watermark moved at every attempt")

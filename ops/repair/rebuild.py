@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from services.syncer import core, store
-from services.syncer.core import PARTIAL_PREFIX, Found, Publication, Watermark
-from services.syncer.projection import Moved, Projection
+from services.syncer import core, publish_store, tick_store
+from services.syncer.core import PARTIAL_PREFIX, ObservedWatermark, Publication, Watermark
+from services.syncer.projection import Projection, WatermarkChanged
 from shared import postgres
 from shared.errors import Refusal
 
@@ -33,21 +33,22 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
     """Send everything of the newest tick. Raises `Unavailable`; may be repeated. `Refusal`."""
     with postgres.translating():
         for _ in range(ATTEMPTS_MAX):
-            found = projection.read()
+            observed = projection.read()
             target = _newest(conn)
-            known = found.mark is not None and store.is_noted(conn, found.mark) is not None
-            if core.must_wait(found, known=known, target=target):
+            shown = observed.watermark
+            ours = shown is not None and publish_store.is_ours(conn, shown)
+            if core.classify_watermark(shown, target, ours=ours) == "wait":
                 raise Refusal(
-                    f"KeyDB shows epoch {found.raw_epoch} of another life: the next tick is"
+                    f"KeyDB shows epoch {observed.raw_epoch} of another life: the next tick is"
                     " numbered above it and sends everything"
                 )
-            claim = _claim(projection, found)
+            claim = _claim(projection, observed)
             if claim is None:
                 continue  # a syncer was faster: what it sent is looked at anew
-            values = store.everything(conn, target.epoch)
+            values = publish_store.everything(conn, target.epoch)
             try:
                 removals = tuple(projection.keys(claim) - values.keys())
-            except Moved:
+            except WatermarkChanged:
                 continue
             whole = Publication(claim, target, values, removals, "unknown")
             if projection.apply(whole).verdict != "fenced":
@@ -56,17 +57,17 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
 
 
 def _newest(conn: psycopg.Connection) -> Watermark:
-    newest = store.newest_tick(conn)
+    newest = tick_store.newest_tick(conn)
     if newest.boundary is None:
         raise Refusal("there is no tick yet: the first boundary shows everything")
     return Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
 
 
-def _claim(projection: Projection, found: Found) -> Found | None:
+def _claim(projection: Projection, observed: ObservedWatermark) -> ObservedWatermark | None:
     """Take the watermark to a pair of our own; None if somebody else moved it first."""
-    shown = found.mark or Watermark(0, "")
+    shown = observed.watermark or Watermark(0, "")
     mark = Watermark(shown.epoch, f"{PARTIAL_PREFIX}{uuid.uuid4()}", shown.boundary)
-    answer = projection.apply(Publication(found, mark, {}, (), "unknown"))
+    answer = projection.apply(Publication(observed, mark, {}, (), "unknown"))
     if answer.verdict == "fenced":
         return None
-    return Found(str(mark.epoch), mark.token, mark)
+    return ObservedWatermark(str(mark.epoch), mark.token, mark)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from ops.deployment import DeploymentSettings
 from ops.status import replicas, store, unacknowledged
 from ops.status.snapshot import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
-from services.syncer.core import understand
+from services.syncer.core import parse_watermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
-from services.syncer.store import OPTIONS
+from services.syncer.tick_store import OPTIONS
 from shared import keydb, postgres
 from shared.amqp import queue_stats, ticks
 from shared.errors import Busy, Denied, Unavailable
@@ -67,7 +67,7 @@ def _postgres(
         at_store = shown()
         if ledger.tick is None or isinstance(at_store, Down):
             return ledger, None
-        mark = understand(at_store.epoch, at_store.token, "").mark
+        mark = parse_watermark(at_store.epoch, at_store.token, "").watermark
         return ledger, mark is not None and store.is_known(conn, mark.epoch, mark.token)
 
 

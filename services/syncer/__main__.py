@@ -12,13 +12,13 @@ import psycopg
 from pydantic import Field
 
 from adoption import checks
-from services.syncer import metrics, rehearsal, store
-from services.syncer.lineage import Lineage
+from services.syncer import metrics, publish_store, tick_store
 from services.syncer.loop import Loop
 from services.syncer.projection import Projection
 from services.syncer.reconciler import Reconciler
 from services.syncer.retention import Retention
 from services.syncer.service import Syncer
+from services.syncer.timeline import Timeline
 from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
@@ -92,23 +92,23 @@ def run(
     retention = Retention(
         outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days
     )
-    connect = partial(_connected, chosen, connectors, Lineage(), health)
+    connect = partial(_connected, chosen, connectors, Timeline(), health)
     with worker.running("reconciler", reconciler.live, stop, health):
         retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, retention))
 
 
 @contextlib.contextmanager
 def _connected(
-    chosen: SyncerSettings, connectors: Connectors, lineage: Lineage, health: Health
+    chosen: SyncerSettings, connectors: Connectors, timeline: Timeline, health: Health
 ) -> Iterator[Connected]:
     with (
-        connectors.to_postgres(chosen, application="syncer", options=store.OPTIONS) as conn,
+        connectors.to_postgres(chosen, application="syncer", options=tick_store.OPTIONS) as conn,
         connectors.to_keydb(chosen, name="syncer") as shown,
         connectors.to_rabbitmq(chosen, name="syncer") as broker,
     ):
         postgres.check_schema(conn)
-        checks.check(conn, rehearsal.STATEMENTS)
-        lineage.follow(conn)
+        checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
+        timeline.detect_failover(conn)
         fold_s = chosen.sync_fold_interval_seconds
         yield conn, Loop(conn, Syncer(conn, shown), broker, health, fold_s)
 

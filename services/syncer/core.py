@@ -3,14 +3,24 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Literal, TypeGuard
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 KEYS_PER_SCRIPT_MAX = 100_000
 """Above this, a publication is sent in chunks under a claim: one script blocks KeyDB meanwhile."""
 
 PARTIAL_PREFIX = "partial:"
 APPLIED_AT = re.compile(r"[0-9]{1,10}\.[0-9]{6}")
+EPOCH_DIGITS_MAX = 18
+"""The digits that any bigint has."""
+
+AHEAD_MAX = timedelta(seconds=1)
+"""How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
+FALSE_AHEAD = timedelta(seconds=120)
+"""Further ahead than this, a written boundary came from a clock that has been set right since.
+
+Below it, waiting is better: no boundary is shown twice because a clock was adjusted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +33,15 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """KeyDB's watermark: `raw` as read, for the comparison; `mark` if it can be understood.
+class ObservedWatermark:
+    """KeyDB's watermark: `raw_…` as read, for the comparison; `watermark` if that makes sense.
 
     `applied_at_s` is when KeyDB applied it, by its own clock, in seconds since 1970.
     """
 
     raw_epoch: str
     raw_token: str
-    mark: Watermark | None
+    watermark: Watermark | None
     applied_at_s: float | None = None
 
 
@@ -56,52 +66,56 @@ class NewestTick:
 Values = Mapping[str, str]
 """Balances by key."""
 
-Before = tuple[str | None, str]
-"""The key that a provider was shown under, if any, and its balance."""
-
 
 @dataclass(slots=True)
-class Memory:
+class Accumulator:
     """What was read from the outbox since tick `base` and added up, not yet written anywhere.
 
     It lives no longer than its connection: a failover can lose rows that were already read.
-    `before` is what the ledger says of each provider at `base`: known here, it need not be looked
-    up at the boundary. `packed` is all of it in the form that the store takes; None if outdated.
-    `unshown` is what interim ticks up to `base` have changed since the last tick that was to be
-    shown; None if that alone is not what to send: keys came or went, or another syncer wrote one.
+    `unpublished` is what interim ticks up to `base` have changed since the last tick that was to be
+    shown; None if that is not all to send: keys came or went, or another syncer wrote one.
     """
 
     base: str
     snapshot: str
-    unshown: Values | None = field(default_factory=dict)
+    unpublished: Values | None = field(default_factory=dict)
     sums: dict[int, int] = field(default_factory=dict)
     rows: int = 0
-    before: dict[int, Before] = field(default_factory=dict)
-    packed: dict[str, object] | None = None
 
     def add(self, snapshot: str, sums: Iterable[tuple[int, int]], rows: int) -> None:
-        """Add what became visible between this memory's snapshot and `snapshot`."""
+        """Add what became visible between this accumulator's snapshot and `snapshot`."""
         self.snapshot = snapshot
         self.rows += rows
-        self.packed = None
         for provider_id, amount in sums:
             self.sums[provider_id] = self.sums.get(provider_id, 0) + amount
 
-    def with_unshown(self, values: Values | None) -> Values | None:
-        """Return `unshown` after one more tick that changed `values`."""
-        if self.unshown is None or values is None:
+    def unpublished_with(self, values: Values | None) -> Values | None:
+        """Return `unpublished` after one more tick that changed `values`."""
+        if self.unpublished is None or values is None:
             return None
-        return {**self.unshown, **values}
-
-    def unknown(self) -> list[int]:
-        """Return the providers that changed and of which `before` says nothing yet."""
-        return list(self.sums.keys() - self.before.keys())
+        return {**self.unpublished, **values}
 
 
-def resume(newest: NewestTick) -> Memory:
-    """Return the memory of one who knows of all before only what the newest tick says."""
+def resume(newest: NewestTick) -> Accumulator:
+    """Return the accumulator of a syncer that has read nothing since the newest tick."""
     interim = newest.token != newest.due_token
-    return Memory(newest.token, newest.snapshot, None if interim else {})
+    return Accumulator(newest.token, newest.snapshot, None if interim else {})
+
+
+@dataclass(frozen=True, slots=True)
+class DueTick:
+    """A tick just written: `values` takes a store there that shows the due tick before it.
+
+    None if that is not known. `previous` is that tick's epoch and token.
+    """
+
+    watermark: Watermark
+    previous: tuple[int, str]
+    values: Values | None
+
+    def follows(self, shown: Watermark | None) -> bool:
+        """Say whether `shown` is the due tick before it."""
+        return shown is not None and (shown.epoch, shown.token) == self.previous
 
 
 Cause = Literal["next", "behind", "missing", "unknown"]
@@ -109,12 +123,12 @@ Cause = Literal["next", "behind", "missing", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What takes KeyDB from the watermark `found` to `target`: absolute values, no increments.
+    """What takes KeyDB from the watermark `observed` to `target`: absolute values, no increments.
 
-    `keys_known`: what has the watermark `found` has all keys of `values` in its set of our keys.
+    `keys_known`: a store that shows `observed` has all keys of `values` in its set of our keys.
     """
 
-    found: Found
+    observed: ObservedWatermark
     target: Watermark
     values: Values
     removals: tuple[str, ...]
@@ -122,66 +136,66 @@ class Publication:
     keys_known: bool = False
 
 
-Verdict = Literal["fold", "written", "old", "ahead"]
+Verdict = Literal["new", "written", "old", "ahead"]
 
 
-def judge(
-    boundary: datetime, newest: datetime | None, *, ahead: bool, newest_is_false: bool = False
-) -> Verdict:
-    """Say what a tick is: to be folded, already written, older than the newest, or in the future.
+def classify_boundary(boundary: datetime, newest: NewestTick) -> Verdict:
+    """Say whether a tick is new, already written, older than the newest one, or in the future.
 
-    A future boundary is refused, or one wrong clock would freeze KeyDB until that time comes.
-    Where Postgres's own clock was wrong, too, the newest boundary `is_false` now: it makes no
-    other one old.
+    A future boundary is refused, or one wrong clock would freeze KeyDB until that time comes. Where
+    Postgres's own clock was wrong, too, the newest boundary is false now: it makes no other old.
     """
-    if newest is not None and boundary <= newest:
-        if boundary == newest:
+    written = newest.boundary
+    if written is not None and boundary <= written:
+        if boundary == written:
             return "written"
-        if not newest_is_false:
+        if written <= newest.read_at + FALSE_AHEAD:
             return "old"
-    return "ahead" if ahead else "fold"
+    return "ahead" if boundary > newest.read_at + AHEAD_MAX else "new"
 
 
-def next_epoch(newest: NewestTick, found: Found | None) -> int:
+def next_epoch(newest: NewestTick, observed: ObservedWatermark | None) -> int:
     """Return an epoch above Postgres's and KeyDB's, so that nobody sees the number go back."""
-    shown = found.mark.epoch if found and found.mark else 0
+    shown = observed.watermark.epoch if observed and observed.watermark else 0
     return 1 + max(newest.epoch, shown)
 
 
-def understand(raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str = "") -> Found:
-    """Return KeyDB's watermark; what is missing or garbled has no `mark`, yet can be compared."""
-    plausible = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= 18  # noqa: PLR2004 - the digits that any bigint has
-    plausible = plausible and raw_token.isascii() and raw_token.isprintable()  # as ours are
-    mark = Watermark(int(raw_epoch), raw_token, boundary) if plausible and raw_token else None
+def parse_watermark(
+    raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str = ""
+) -> ObservedWatermark:
+    """Return KeyDB's watermark; what is missing or garbled can still be compared."""
+    is_epoch = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= EPOCH_DIGITS_MAX
+    is_token = bool(raw_token) and raw_token.isascii() and raw_token.isprintable()  # as ours are
+    watermark = Watermark(int(raw_epoch), raw_token, boundary) if is_epoch and is_token else None
     applied = float(applied_at_s) if APPLIED_AT.fullmatch(applied_at_s) else None
-    return Found(raw_epoch, raw_token, mark, applied)
+    return ObservedWatermark(raw_epoch, raw_token, watermark, applied)
 
 
-def is_next(found: Found | None, newest: NewestTick) -> TypeGuard[Found]:
-    """Say whether KeyDB shows the tick that was due before the one just written."""
-    mark = found.mark if found else None
-    return mark is not None and (mark.epoch, mark.token) == (newest.due_epoch, newest.due_token)
+Way = Literal["done", "wait", "changes", "everything"]
 
 
-def settled(found: Found, *, known: bool, target: Watermark) -> bool:
-    """Say whether KeyDB already shows `target`, or a later tick of this same database."""
-    return known and found.mark is not None and found.mark.epoch >= target.epoch
+def classify_watermark(shown: Watermark | None, target: Watermark, *, ours: bool) -> Way:
+    """Say what takes a store that shows `shown`, a tick of `ours` or not, to `target`.
+
+    What shows a later tick of ours needs nothing. An epoch of another life must not go back: the
+    next tick is numbered above it.
+    """
+    if shown is None or (shown.epoch < target.epoch and not ours):
+        return "everything"
+    if shown.epoch < target.epoch:
+        return "changes"
+    return "done" if ours else "wait"
 
 
-def must_wait(found: Found, *, known: bool, target: Watermark) -> bool:
-    """Say whether `target` would take the epoch back; the next tick is numbered above it."""
-    return not known and found.mark is not None and found.mark.epoch >= target.epoch
-
-
-def lateness_s(found: Found) -> float | None:
+def lateness_s(observed: ObservedWatermark) -> float | None:
     """Return how long after its boundary KeyDB's watermark was applied; None if it says nothing."""
-    if found.mark is None or found.applied_at_s is None:
+    if observed.watermark is None or observed.applied_at_s is None:
         return None
     try:
-        boundary = datetime.fromisoformat(found.mark.boundary)
+        boundary = datetime.fromisoformat(observed.watermark.boundary)
     except ValueError:
         return None
-    return found.applied_at_s - boundary.timestamp()
+    return observed.applied_at_s - boundary.timestamp()
 
 
 def rfc3339(boundary: datetime) -> str:

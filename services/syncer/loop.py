@@ -77,7 +77,7 @@ class Loop:
         self._broker.consume(lambda tag, body: self._ticks.append((tag, body)))
         self._broker.overhear(self._copies.append)
         self._expect(INTERVAL_UNTIL_TOLD_S)
-        self._report(self._syncer.publish())
+        self._report(self._syncer.publisher.publish())
         self._syncer.fold()
         self._health.progress("syncer")
 
@@ -117,11 +117,11 @@ class Loop:
         return (self._watching or self._behind) and time.monotonic() >= self._keydb_again_at
 
     def _look_after_keydb(self) -> None:
-        if self._watching and self._syncer.watch():
+        if self._watching and self._syncer.publisher.watch():
             self._watching = False
             self._health.progress("watermark")
         if self._behind:
-            self._report(self._syncer.publish())
+            self._report(self._syncer.publisher.publish())
         else:
             self._tell_trouble()
 
@@ -130,7 +130,7 @@ class Loop:
 
         Ticks go on being written, and each tries again.
         """
-        trouble = self._syncer.trouble
+        trouble = self._syncer.publisher.trouble
         self._keydb_again_at = -math.inf
         if isinstance(trouble, Denied):
             self._keydb_again_at = time.monotonic() + DENIED_PAUSE_S

@@ -31,7 +31,7 @@ OLDEST_UNFOLDED = Gauge(
 )
 WATERMARK_AGE = Gauge(
     "minutebook_watermark_age_seconds",
-    "Since the boundary that KeyDB was last seen to show; at least: since the start.",
+    "AgeGauge the boundary that KeyDB was last seen to show; at least: since the start.",
 )
 FENCED = Counter("minutebook_fenced_writes_total", "Publications that KeyDB's watermark refused.")
 REPUBLISHED = Counter(
@@ -92,7 +92,7 @@ RECONCILE_SECONDS = Histogram(
 
 
 @dataclass
-class Since:
+class AgeGauge:
     """What goes on ageing between two reports."""
 
     began: float | None
@@ -104,8 +104,8 @@ class Since:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
 
-_oldest = Since(math.nan)
-_watermark = Since(time.monotonic())
+_oldest = AgeGauge(math.nan)
+_watermark = AgeGauge(time.monotonic())
 OLDEST_UNFOLDED.set_function(_oldest.age_s)
 WATERMARK_AGE.set_function(_watermark.age_s)
 

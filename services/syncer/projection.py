@@ -14,10 +14,10 @@ from typing import Literal
 from services.syncer.core import (
     KEYS_PER_SCRIPT_MAX,
     PARTIAL_PREFIX,
-    Found,
+    ObservedWatermark,
     Publication,
     Watermark,
-    understand,
+    parse_watermark,
 )
 from shared import keydb
 from shared.errors import Unavailable
@@ -32,7 +32,7 @@ SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 Change = tuple[str, str | None]
 
 
-class Moved(Exception):
+class WatermarkChanged(Exception):
     """KeyDB was published to while it was read: what was read mixes two ticks."""
 
 
@@ -54,7 +54,7 @@ class Projection:
         self._chunk = chunk
         self._checked = False
 
-    def read(self) -> Found:
+    def read(self) -> ObservedWatermark:
         """Return the watermark that KeyDB shows.
 
         Raises `Unavailable`, and `Refusal` at first sight of a server that would lose our keys.
@@ -70,7 +70,7 @@ class Projection:
             if not keydb.wrong_type(error):
                 raise
             fields = [None] * len(FIELDS)  # the script takes it for missing, too
-        return understand(*map(_text, fields))
+        return parse_watermark(*map(_text, fields))
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
@@ -81,12 +81,12 @@ class Projection:
             self._checked = False  # what answers next may be another server
             raise
 
-    def keys(self, found: Found) -> set[str]:
-        """Return the names of the keys that are ours, while the watermark is the one `found`.
+    def keys(self, observed: ObservedWatermark) -> set[str]:
+        """Return the names of the keys that are ours, while the watermark is the one `observed`.
 
         Both are one read. Apart, the names could be those of a KeyDB that was emptied meanwhile
-        and then, by a script sent again, shows `found` once more: what it then holds and should
-        not would stay. Raises `Moved`, and `Unavailable`.
+        and then, by a script sent again, shows `observed` once more: what it then holds and should
+        not would stay. Raises `WatermarkChanged`, and `Unavailable`.
         """
         with self._asking(), self._client.pipeline(transaction=True) as both:
             both.hmget(WATERMARK_KEY, ["epoch", "token"])
@@ -94,14 +94,16 @@ class Projection:
             replies = both.execute(raise_on_error=False)
             mark, names = map(keydb.unless_wrong_type, replies)
         epoch, token = mark or (None, None)
-        if (_text(epoch), _text(token)) != (found.raw_epoch, found.raw_token):
-            raise Moved
+        if (_text(epoch), _text(token)) != (observed.raw_epoch, observed.raw_token):
+            raise WatermarkChanged
         return {_text(key) for key in names or ()}
 
-    def values(self, found: Found, keys: Iterable[str]) -> Iterator[dict[str, str | None]]:
-        """Yield what `keys` hold, part by part, all while the watermark is the one `found`.
+    def values(
+        self, observed: ObservedWatermark, keys: Iterable[str]
+    ) -> Iterator[dict[str, str | None]]:
+        """Yield what `keys` hold, part by part, all while the watermark is the one `observed`.
 
-        No key at all is one part, too. Raises `Moved`, and `Unavailable`.
+        No key at all is one part, too. Raises `WatermarkChanged`, and `Unavailable`.
         """
         wanted = list(keys)
         for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
@@ -110,19 +112,19 @@ class Projection:
                 pipe.hmget(WATERMARK_KEY, ["epoch", "token"])
                 pipe.mget([KEYS_KEY, *part])  # never empty; a set is no value
                 (epoch, token), (_, *values) = pipe.execute()
-            if (_text(epoch), _text(token)) != (found.raw_epoch, found.raw_token):
-                raise Moved
+            if (_text(epoch), _text(token)) != (observed.raw_epoch, observed.raw_token):
+                raise WatermarkChanged
             yield dict(zip(part, values, strict=True))
 
-    def disown(self, found: Found) -> Answer:
-        """Replace the watermark `found` by a pair that no database knows, under the same epoch.
+    def invalidate_watermark(self, observed: ObservedWatermark) -> Answer:
+        """Replace the watermark `observed` by a pair that no database knows, under the same epoch.
 
         What is shown stays; the next tick sends everything. Raises `Unavailable`.
         """
-        shown = found.mark or Watermark(0, "")
+        shown = observed.watermark or Watermark(0, "")
         token = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
         target = Watermark(shown.epoch, token, shown.boundary)
-        return self._run((found.raw_epoch, found.raw_token), target, [])
+        return self._run((observed.raw_epoch, observed.raw_token), target, [])
 
     def apply(self, publication: Publication) -> Answer:
         """Take KeyDB to the publication's target, or find it there, or be fenced.
@@ -145,10 +147,10 @@ class Projection:
         changes += [(key, None) for key in publication.removals]
         parts = [changes[at : at + self._chunk] for at in range(0, len(changes), self._chunk)]
         parts = parts or [[]]
-        found = publication.found
-        expected = (found.raw_epoch, found.raw_token)
+        observed = publication.observed
+        expected = (observed.raw_epoch, observed.raw_token)
         claim = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
-        shown = found.mark or Watermark(0, "")
+        shown = observed.watermark or Watermark(0, "")
         for number, part in enumerate(parts, start=1):
             target = publication.target
             if number < len(parts):

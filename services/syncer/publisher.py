@@ -9,9 +9,9 @@ from datetime import datetime
 import psycopg
 import structlog
 
-from services.syncer import core, metrics, store
-from services.syncer.core import Found, Publication, Watermark
-from services.syncer.projection import Answer, Moved, Projection
+from services.syncer import core, metrics, publish_store, tick_store
+from services.syncer.core import DueTick, ObservedWatermark, Publication, Watermark
+from services.syncer.projection import Answer, Projection, WatermarkChanged
 from shared import postgres, tracing
 from shared.errors import Unavailable
 from shared.metrics import RECONNECTS
@@ -44,97 +44,119 @@ class Publisher:
         self.trouble: Unavailable | None = None
         """Why KeyDB could not be read or written at the last attempt."""
 
-    def publish(self, found: Found | None = None, planned: Publication | None = None) -> Published:
-        """Take KeyDB to the newest tick; `found` is its watermark if that was just read.
+    def publish(
+        self, observed: ObservedWatermark | None = None, written: DueTick | None = None
+    ) -> Published:
+        """Take KeyDB to the newest tick.
 
-        `planned` is what to send if the tick that was just written has said so.
-
-        Values are absolute and the script compares before it sets, so this may be repeated at any
-        time and by several syncers. Raises `Unavailable` of Postgres only.
+        `observed` is its watermark if just read, `written` the newest tick if just written. Values
+        are absolute and the script compares before it sets, so this may be repeated at any time and
+        by several syncers. Raises `Unavailable` of Postgres only.
         """
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                found = found or self._projection.read()
-                with postgres.translating():
-                    plan = planned or self._plan(found)
-                    if isinstance(plan, Published):
-                        self.trouble = None
-                        if not plan.behind:
-                            _seen(found)
-                        return plan
-                    with tracing.span("publish", {"keys": len(plan.values)}):
-                        answer = self._projection.apply(plan)
-            except Moved:
-                found = planned = None  # read before it was emptied, say: it is looked at anew
-                continue
-            except Unavailable as error:
-                if error.server != "keydb":
-                    raise
-                self._not_reached(error)
-                return Published("unreachable", behind=True)
-            self.trouble = None
-            if answer.verdict != "fenced":
-                self._note(plan, answer)
-                return Published(answer.verdict, behind=False)
-            metrics.FENCED.inc()
-            log.warning("fenced", epoch=plan.target.epoch, expected=plan.found.raw_epoch)
-            found = planned = None
+        try:
+            for _ in range(ATTEMPTS_MAX):
+                if published := self._attempt(observed or self._projection.read(), written):
+                    self.trouble = None
+                    return published
+                observed = written = None  # KeyDB changed meanwhile: all is looked at anew
+        except Unavailable as error:
+            if error.server != "keydb":
+                raise
+            self._not_reached(error)
+            return Published("unreachable", behind=True)
+        self.trouble = None
         return Published("fenced", behind=True)
 
     def watch(self) -> bool:
         """Note what KeyDB shows, by whomever it was sent; say whether that is another boundary."""
-        found = self.read()
-        return found is not None and _seen(found)
+        observed = self.read()
+        return observed is not None and _seen(observed)
 
-    def read(self) -> Found | None:
+    def read(self) -> ObservedWatermark | None:
         """Return KeyDB's watermark, None if it cannot be reached."""
         try:
-            found = self._projection.read()
+            observed = self._projection.read()
         except Unavailable as error:
             self._not_reached(error)
             return None
         self.trouble = None
-        return found
+        return observed
 
     def _not_reached(self, error: Unavailable) -> None:
         self.trouble = error
         RECONNECTS.labels(error.server).inc()
         log.warning("keydb_not_reached", detail=error.detail)
 
-    def _plan(self, found: Found) -> Publication | Published:
-        newest = store.newest_tick(self._conn)
+    def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> Published | None:
+        """Return how it ended, None if KeyDB does not show `observed` any more."""
+        with postgres.translating():
+            try:
+                plan = self._plan(observed, written)
+            except WatermarkChanged:
+                return None
+        if isinstance(plan, Published):
+            if not plan.behind:
+                _seen(observed)
+            return plan
+        with tracing.span("publish", {"keys": len(plan.values)}):
+            answer = self._projection.apply(plan)
+        if answer.verdict == "fenced":
+            metrics.FENCED.inc()
+            log.warning("fenced", epoch=plan.target.epoch, expected=plan.observed.raw_epoch)
+            return None
+        self._note(plan, answer)
+        return Published(answer.verdict, behind=False)
+
+    def _plan(
+        self, observed: ObservedWatermark, written: DueTick | None
+    ) -> Publication | Published:
+        """Return what takes KeyDB to the newest tick, or why nothing is sent.
+
+        Mostly it shows the tick before the one just written: what that one wrote is what differs.
+        """
+        shown = observed.watermark
+        if written and written.values is not None and written.follows(shown):
+            values = written.values
+            return Publication(observed, written.watermark, values, (), "next", keys_known=True)
+        newest = tick_store.newest_tick(self._conn)
         if newest.boundary is None:
             return Published("baseline", behind=False)  # the first boundary shows it
         target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
-        known = self._recognise(found)
-        if core.settled(found, known=known, target=target):
+        ours = shown is not None and publish_store.is_ours(self._conn, shown)
+        if shown and ours:
+            self._note_sight(shown, observed.applied_at_s)
+        way = core.classify_watermark(shown, target, ours=ours)
+        if way == "done":
             return Published("done", behind=False)
-        if core.must_wait(found, known=known, target=target):
+        if way == "wait":
             return Published("waiting_for_next_tick", behind=True)
-        if found.mark is not None and known:
-            values, removals = store.changes(self._conn, found.mark.epoch, target.epoch)
-            in_turn = store.is_next(self._conn, found.mark.epoch, target.epoch)
-            cause: core.Cause = "next" if in_turn else "behind"
-        else:
-            values = store.everything(self._conn, target.epoch)
-            removals = self._projection.keys(found) - values.keys()
-            cause = "unknown" if found.raw_token else "missing"
-        return Publication(found, target, values, tuple(removals), cause)
+        if shown and way == "changes":
+            return self._changes(observed, shown.epoch, target)
+        return self._everything(observed, target)
 
-    def _recognise(self, found: Found) -> bool:
-        """Say whether KeyDB shows a tick of ours; note since when, if its sender could not."""
-        if found.mark is None:
-            return False
-        noted = store.is_noted(self._conn, found.mark)
-        if noted is False and found.applied_at_s is not None:
-            store.note_published(self._conn, found.mark.epoch, found.applied_at_s)
-            log.info("publication_found", epoch=found.mark.epoch, boundary=found.mark.boundary)
-        return noted is not None
+    def _note_sight(self, shown: Watermark, applied_at_s: float | None) -> None:
+        """Note when a tick of ours was applied, if its sender could not."""
+        if applied_at_s is None:
+            return
+        if publish_store.note_published(self._conn, shown.epoch, applied_at_s):
+            log.info("publication_found", epoch=shown.epoch, boundary=shown.boundary)
+
+    def _changes(self, observed: ObservedWatermark, known: int, target: Watermark) -> Publication:
+        values, removals = publish_store.changes(self._conn, known, target.epoch)
+        in_turn = publish_store.is_successor(self._conn, target.epoch, known)
+        cause: core.Cause = "next" if in_turn else "behind"
+        return Publication(observed, target, values, tuple(removals), cause)
+
+    def _everything(self, observed: ObservedWatermark, target: Watermark) -> Publication:
+        values = publish_store.everything(self._conn, target.epoch)
+        removals = self._projection.keys(observed) - values.keys()
+        cause: core.Cause = "unknown" if observed.raw_token else "missing"
+        return Publication(observed, target, values, tuple(removals), cause)
 
     def _note(self, publication: Publication, answer: Answer) -> None:
         target = publication.target
         with postgres.translating():
-            store.note_published(self._conn, target.epoch, answer.applied_at_s)
+            publish_store.note_published(self._conn, target.epoch, answer.applied_at_s)
         if answer.verdict == "done":
             metrics.REPEATED.inc()
         lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
@@ -151,8 +173,8 @@ class Publisher:
         )
 
 
-def _seen(found: Found) -> bool:
-    lateness_s = core.lateness_s(found)
-    if found.mark is None or lateness_s is None:
+def _seen(observed: ObservedWatermark) -> bool:
+    lateness_s = core.lateness_s(observed)
+    if observed.watermark is None or lateness_s is None:
         return False
-    return metrics.seen(found.mark.boundary, lateness_s)
+    return metrics.seen(observed.watermark.boundary, lateness_s)

@@ -10,8 +10,8 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer import store
-from services.syncer.core import Found
+from services.syncer import publish_store, tick_store
+from services.syncer.core import ObservedWatermark
 from services.syncer.drift import (
     KeydbComparison,
     KeydbDrift,
@@ -20,7 +20,7 @@ from services.syncer.drift import (
     Report,
     compare,
 )
-from services.syncer.projection import Moved, Projection
+from services.syncer.projection import Projection, WatermarkChanged
 from shared import postgres
 from shared.errors import Unanswerable, Unavailable
 from shared.ledger.balances import NEWEST_BALANCES
@@ -125,7 +125,7 @@ def compare_ledger(conn: psycopg.Connection) -> LedgerComparison:
         conn.execute(FOR_THE_WHOLE_HISTORY)
         rows = conn.execute(SELECT_LEDGER, {"drifts_max": DRIFTS_MAX}).fetchall()
     if not rows:
-        raise Unanswerable(store.EMPTY)
+        raise Unanswerable(tick_store.EMPTY)
     epoch, same_cluster, providers, transactions, drifting = rows[0][:5]
     if not same_cluster:
         raise Unanswerable("the database moved to another cluster: the next tick counts all anew")
@@ -142,7 +142,7 @@ def compare_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbComp
     for _ in range(ATTEMPTS_MAX):
         try:
             return _read_keydb(conn, projection, projection.read())
-        except Moved:
+        except WatermarkChanged:
             continue  # a tick was published meanwhile
         except Unavailable as error:
             if error.server != "keydb":
@@ -151,17 +151,19 @@ def compare_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbComp
     return KeydbComparison("moving")
 
 
-def _read_keydb(conn: psycopg.Connection, projection: Projection, found: Found) -> KeydbComparison:
+def _read_keydb(
+    conn: psycopg.Connection, projection: Projection, observed: ObservedWatermark
+) -> KeydbComparison:
     with postgres.translating():
-        if found.mark is None or store.is_noted(conn, found.mark) is None:
+        if observed.watermark is None or not publish_store.is_ours(conn, observed.watermark):
             return KeydbComparison("unknown")
-        expected = store.everything(conn, found.mark.epoch)
-    listed = projection.keys(found)
+        expected = publish_store.everything(conn, observed.watermark.epoch)
+    listed = projection.keys(observed)
     drifting: set[str] = set()
     drifts: list[KeydbDrift] = []
-    for part in projection.values(found, expected.keys() | listed):
+    for part in projection.values(observed, expected.keys() | listed):
         for drift in compare(expected, listed, part):
             drifting.add(drift.key)
             drifts += [drift] if len(drifts) < DRIFTS_MAX else []
-    epoch, keys = found.mark.epoch, len(expected)
+    epoch, keys = observed.watermark.epoch, len(expected)
     return KeydbComparison("compared", epoch, keys, frozenset(drifting), tuple(drifts))

@@ -12,13 +12,19 @@ from datetime import datetime
 import psycopg
 import structlog
 
-from services.syncer import boundary as boundaries
-from services.syncer import core, metrics, posting, store
-from services.syncer.core import Found, Memory, NewestTick, Publication, Watermark
+from services.syncer import core, metrics, publish_store, tick_store
+from services.syncer.core import (
+    Accumulator,
+    DueTick,
+    NewestTick,
+    ObservedWatermark,
+    Values,
+    Watermark,
+)
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published, Publisher
+from services.syncer.tick_store import WrittenTick
 from shared import postgres
-from shared.errors import Unavailable
 
 log = structlog.get_logger()
 
@@ -42,42 +48,41 @@ class Syncer:
     ) -> None:
         """`conn` is in autocommit mode; `new_token` returns what no other tick was ever given."""
         self._conn = conn
-        self._publisher = Publisher(conn, projection)
         self._new_token = new_token
-        self._memory: Memory | None = None
-        self._found: Found | None = None
+        self._read: Accumulator | None = None
+        self._observed: ObservedWatermark | None = None
+        self.publisher = Publisher(conn, projection)
 
     def fold(self) -> Folded:
         """Between ticks: read what became visible and add it up in memory.
 
-        A pure read: nothing is written, so nothing can bloat. Raises `Unavailable`.
+        Nothing is written, so nothing can bloat. Raises `Unavailable`.
         """
-        self._found = None
+        self._observed = None
         with postgres.translating():
-            if self._memory is None:
-                newest = store.newest_tick(self._conn)
+            if self._read is None:
+                newest = tick_store.newest_tick(self._conn)
                 if not newest.same_cluster:
                     return Folded(0, moved=False)  # the next tick takes a baseline
-                self._memory = core.resume(newest)
+                self._read = core.resume(newest)
                 metrics.counted()
             started = time.monotonic()
-            fresh = store.read_fresh(self._conn, self._memory.snapshot)
-            metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
-            if fresh.newest != self._memory.base:
-                self._memory = None  # another syncer wrote a tick: what we hold is in it
-                metrics.counted()
-                return Folded(0, moved=True)
-            self._memory.add(fresh.snapshot, fresh.sums, fresh.rows)
-            self._look_up(self._memory)
+            fresh = tick_store.read_fresh(self._conn, self._read.snapshot)
+        metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
+        if fresh.newest != self._read.base:
+            self._read = None  # another syncer wrote a tick: what we hold is in it
+            metrics.counted()
+            return Folded(0, moved=True)
+        self._read.add(fresh.snapshot, fresh.sums, fresh.rows)
         return Folded(fresh.rows, moved=False)
 
     @property
     def changed(self) -> int:
         """Return how many providers have changed, as far as is read, that no tick has counted."""
-        return len(self._memory.sums) if self._memory else 0
+        return len(self._read.sums) if self._read else 0
 
     def prepare(self) -> None:
-        """Have little left to do for the tick that is about to come.
+        """Leave little to do for the tick that is about to come.
 
         What was added up is written as an interim tick, which is shown together with the next one.
         KeyDB's watermark is read; if it is another one by then, KeyDB refuses what was planned upon
@@ -85,124 +90,103 @@ class Syncer:
         """
         with postgres.translating():
             self._write_interim()
-        self._found = self._publisher.read()
+        self._observed = self.publisher.read()
 
     def tick(self, boundary: datetime) -> Published:
         """Write the tick of `boundary` unless it is there, and show the newest one in KeyDB.
 
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
-        does not raise: the tick stands, and `publish` goes on later.
+        does not raise: the tick stands, and publishing goes on later.
         """
-        found, self._found = self._found or self._publisher.read(), None
+        observed, self._observed = self._observed or self.publisher.read(), None
         with postgres.translating():
-            verdict, planned = self._write(boundary, found)
+            verdict, written = self._write(boundary, observed)
         if verdict == "ahead":
             metrics.REFUSED_BOUNDARIES.inc()
             log.error("boundary_in_future", boundary=core.rfc3339(boundary))
-        current = verdict in ("fold", "written")
-        if found is None:
+        current = verdict in ("new", "written")
+        if observed is None:
             return Published("unreachable", behind=True, current=current)
-        return replace(self._publisher.publish(found, planned), current=current)
-
-    @property
-    def trouble(self) -> Unavailable | None:
-        """Why KeyDB could not be read or written at the last attempt, if so."""
-        return self._publisher.trouble
-
-    def publish(self) -> Published:
-        """Take KeyDB to the newest tick. Raises `Unavailable` of Postgres only."""
-        return self._publisher.publish()
-
-    def watch(self) -> bool:
-        """Standing by, see what the other syncer has shown in KeyDB; say whether it is new."""
-        return self._publisher.watch()
+        return replace(self.publisher.publish(observed, written), current=current)
 
     def interval_s(self) -> float | None:
         """Return what lies between the last two boundaries; None without two of them."""
         with postgres.translating():
-            return store.interval_s(self._conn)
-
-    def _look_up(self, memory: Memory) -> None:
-        # Balances of the tick that memory builds on: a later one makes memory void, and these too.
-        if unknown := memory.unknown():
-            memory.before |= posting.before(self._conn, unknown)
-        posting.held(memory)
+            return publish_store.interval_s(self._conn)
 
     def _write_interim(self) -> None:
-        memory = self._memory
-        if memory is None or not (memory.sums or memory.unshown):
+        read = self._read
+        if read is None or not (read.sums or read.unpublished):
             return
         with self._conn.transaction():
-            store.lock_ticks(self._conn)
-            newest = store.newest_tick(self._conn)
-            if newest.token != memory.base or not newest.same_cluster:
+            tick_store.lock_ticks(self._conn)
+            newest = tick_store.newest_tick(self._conn)
+            if newest.token != read.base or not newest.same_cluster:
                 return  # another syncer is at work: the next read finds out
-            mark = Watermark(newest.epoch + 1, self._new_token())
-            written = posting.insert_tick(self._conn, mark, None, memory)
-        done = written()
-        self._memory = Memory(mark.token, done.snapshot, memory.with_unshown(done.values))
-        metrics.counted()
-        log.info("interim_written", epoch=mark.epoch, rows=done.rows, providers=done.providers)
+            watermark = Watermark(newest.epoch + 1, self._new_token())
+            cursor = tick_store.insert_tick(self._conn, watermark, None, read)
+        written = tick_store.written_tick(cursor)
+        self._continue_from(watermark, written, read.unpublished_with(written.values))
+        rows, providers = written.rows, written.providers
+        log.info("interim_written", epoch=watermark.epoch, rows=rows, providers=providers)
 
     def _write(
-        self, boundary: datetime, found: Found | None
-    ) -> tuple[core.Verdict, Publication | None]:
-        written: Callable[[], posting.Written] | None = None
+        self, boundary: datetime, observed: ObservedWatermark | None
+    ) -> tuple[core.Verdict, DueTick | None]:
+        cursor: psycopg.Cursor | None = None
         # No pipeline: while the server reads one it takes nobody for idle, and a syncer that froze
         # there would hold the lock for as long as its connection stands.
         with self._conn.transaction():
-            store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
-            newest = store.newest_tick(self._conn)
-            verdict = self._judge(boundary, newest)
-            if verdict != "fold":
+            tick_store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
+            newest = tick_store.newest_tick(self._conn)
+            verdict = core.classify_boundary(boundary, newest)
+            if verdict != "new":
                 return verdict, None
-            mark = Watermark(
-                core.next_epoch(newest, found), self._new_token(), core.rfc3339(boundary)
-            )
-            memory = self._held(newest)
+            if newest.boundary and newest.boundary > boundary:
+                self._take_back(boundary, newest.boundary)
+            epoch = core.next_epoch(newest, observed)
+            watermark = Watermark(epoch, self._new_token(), core.rfc3339(boundary))
+            read = self._read_since(newest)
             if newest.same_cluster:
-                written = posting.insert_tick(self._conn, mark, boundary, memory)
+                cursor = tick_store.insert_tick(self._conn, watermark, boundary, read)
             else:
-                store.take_baseline(self._conn, mark, boundary)
-        if written is None:
-            self._memory = None
-            metrics.BASELINES.inc()
-            log.warning(
-                "baseline_taken", epoch=mark.epoch, reason="database moved to a new cluster"
-            )
+                tick_store.take_baseline(self._conn, watermark, boundary)
+        if cursor is None:
+            self._note_baseline(epoch)
             return verdict, None
-        done = written()
-        self._note_written(mark, done)
-        values = memory.with_unshown(done.values)
-        if values is None or not core.is_next(found, newest):
-            return verdict, None
-        # KeyDB shows the tick before: what differs is what was written since.
-        return verdict, Publication(found, mark, values, (), "next", keys_known=True)
+        written = tick_store.written_tick(cursor)
+        self._note_written(watermark, written)
+        values = read.unpublished_with(written.values)
+        return verdict, DueTick(watermark, (newest.due_epoch, newest.due_token), values)
 
-    def _judge(self, boundary: datetime, newest: NewestTick) -> core.Verdict:
-        ahead = boundaries.ahead(boundary, newest)
-        verdict = core.judge(
-            boundary, newest.boundary, ahead=ahead.refused, newest_is_false=ahead.newest_is_false
-        )
-        if verdict == "fold" and newest.boundary and newest.boundary > boundary:
-            false = boundaries.take_back(self._conn, boundary)
-            metrics.FALSE_BOUNDARIES.inc(false)
-            log.error("boundaries_taken_back", ticks=false, newest=core.rfc3339(newest.boundary))
-        return verdict
+    def _take_back(self, boundary: datetime, newest: datetime) -> None:
+        ticks = tick_store.take_back(self._conn, boundary)
+        metrics.FALSE_BOUNDARIES.inc(ticks)
+        log.error("boundaries_taken_back", ticks=ticks, newest=core.rfc3339(newest))
 
-    def _held(self, newest: NewestTick) -> Memory:
-        """Return what was added up since the newest tick; nothing if that was on another one."""
-        if self._memory and self._memory.base == newest.token:
-            return self._memory
+    def _read_since(self, newest: NewestTick) -> Accumulator:
+        """Return what was read since the newest tick; nothing if that was since another one."""
+        if self._read and self._read.base == newest.token:
+            return self._read
         return core.resume(newest)
 
-    def _note_written(self, mark: Watermark, written: posting.Written) -> None:
-        self._memory = Memory(mark.token, written.snapshot)
-        metrics.counted()
+    def _note_baseline(self, epoch: int) -> None:
+        self._read = None
+        metrics.BASELINES.inc()
+        log.warning("baseline_taken", epoch=epoch, reason="database moved to a new cluster")
+
+    def _note_written(self, watermark: Watermark, written: WrittenTick) -> None:
+        self._continue_from(watermark, written, {})
         log.info(
             "tick_written",
-            epoch=mark.epoch,
-            boundary=mark.boundary,
+            epoch=watermark.epoch,
+            boundary=watermark.boundary,
             rows=written.rows,
             providers=written.providers,
         )
+
+    def _continue_from(
+        self, watermark: Watermark, written: WrittenTick, unpublished: Values | None
+    ) -> None:
+        self._read = Accumulator(watermark.token, written.snapshot, unpublished)
+        metrics.counted()

@@ -5,7 +5,7 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer import store
+from services.syncer import tick_store
 from services.syncer.core import rfc3339
 from services.syncer.publisher import Published
 from services.syncer.service import Syncer
@@ -61,5 +61,5 @@ def traceparents(conn: psycopg.Connection, boundary: datetime) -> list[str]:
         found = conn.execute(SELECT_SNAPSHOTS, {"boundary": boundary}).fetchone()
         if found is None:
             return []
-        folded = limits | store.since(found[1]) | {"snapshot": found[0]}
+        folded = limits | tick_store.fresh_after(found[1]) | {"snapshot": found[0]}
         return [one for (one,) in conn.execute(SELECT_FOLDED, folded)]

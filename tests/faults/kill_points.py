@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import psycopg
 
-from services.syncer.core import Found, Publication, Watermark
+from services.syncer.core import ObservedWatermark, Publication, Watermark
 from services.syncer.projection import Answer, Projection
 from shared import keydb
 from shared.amqp import ticks
@@ -138,10 +138,10 @@ class MortalProjection(Projection):
         self._dying = dying
         self._usual = self._chunk
 
-    def read(self) -> Found:
-        found = super().read()
+    def read(self) -> ObservedWatermark:
+        observed = super().read()
         self._dying.at("watermark read")
-        return found
+        return observed
 
     def apply(self, publication: Publication) -> Answer:
         changes = len(publication.values) + len(publication.removals)

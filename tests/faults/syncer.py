@@ -10,7 +10,7 @@ from typing import cast
 import psycopg
 
 from services.syncer import __main__ as syncer
-from services.syncer import posting, retention, store
+from services.syncer import publish_store, retention, tick_store
 from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp import ticks
@@ -20,12 +20,12 @@ from tests.faults.kill_points import MortalBroker, MortalConnection, MortalProje
 
 DYING = kill_orders.by_settings()
 NAMES = {
-    store.SELECT_FRESH: Statement("fold"),
-    store.LOCK: Statement("lock"),
-    posting.INSERT_TICK: Statement(
+    tick_store.SELECT_FRESH: Statement("fold"),
+    tick_store.LOCK: Statement("lock"),
+    tick_store.INSERT_TICK: Statement(
         "tick", kind=lambda params: "interim " if params["interim"] else ""
     ),
-    store.UPDATE_PUBLISHED: Statement("published_at"),
+    publish_store.UPDATE_PUBLISHED: Statement("published_at"),
     retention.DROP_PARTITION: Statement("drop"),
 }
 OURS = "syncer"

@@ -10,7 +10,7 @@ import pytest
 import redis
 from pydantic import Secret
 
-from services.syncer import store as sql
+from services.syncer import tick_store
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from shared import postgres
@@ -112,7 +112,7 @@ def environment(
 def ours(dsn: str) -> Iterator[psycopg.Connection]:
     """A connection with the syncer's own options, which avoid sequential scans."""
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
-    with postgres.connection(settings, application="test", options=sql.OPTIONS) as conn:
+    with postgres.connection(settings, application="test", options=tick_store.OPTIONS) as conn:
         yield conn
 
 

@@ -116,7 +116,7 @@ class Machine(Watched):
 
     @rule(number=HANDS, count=st.integers(0, 20))
     def publish(self, number: int, count: int) -> None:
-        self.pair.begin(number, lambda syncer: syncer.publish(), count)
+        self.pair.begin(number, lambda syncer: syncer.publisher.publish(), count)
 
     @rule(number=HANDS, count=st.integers(1, 8))
     def go_on(self, number: int, count: int) -> None:

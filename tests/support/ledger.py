@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from pydantic import Secret
 
-from services.syncer import posting, store
-from services.syncer.core import KEYS_PER_SCRIPT_MAX, Memory, Publication, Watermark
+from services.syncer import tick_store
+from services.syncer.core import KEYS_PER_SCRIPT_MAX, Accumulator, Publication, Watermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
 from services.syncer.service import Syncer
 from shared import keydb, postgres
@@ -95,7 +95,7 @@ def projecting(url: str) -> Iterator[Projection]:
 def syncer_of(dsn: str, projection: Projection) -> Iterator[Syncer]:
     """Yield a syncer on a connection of its own, opened as the service opens it."""
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
-    with postgres.connection(settings, application="test", options=store.OPTIONS) as conn:
+    with postgres.connection(settings, application="test", options=tick_store.OPTIONS) as conn:
         yield Syncer(conn, projection)
 
 
@@ -206,7 +206,7 @@ def waiting_for_the_tick_lock(dsn: str, work: Callable[[], object]) -> Iterator[
         psycopg.connect(dsn, autocommit=True) as watch,
         psycopg.connect(dsn) as holder,
     ):
-        holder.execute(store.LOCK)
+        holder.execute(tick_store.LOCK)
         running = pool.submit(work)
         eventually(lambda: waits_for_advisory_lock(watch))
         yield holder
@@ -225,16 +225,16 @@ def waits_for_advisory_lock(conn: psycopg.Connection) -> bool:
 
 def tick_within(conn: psycopg.Connection, boundary: datetime) -> None:
     """Write a tick in the open transaction of `conn`, which holds the lock."""
-    last = store.newest_tick(conn)
+    last = tick_store.newest_tick(conn)
     mark = Watermark(last.epoch + 1, f"by-hand-{last.epoch + 1}")
-    posting.insert_tick(conn, mark, boundary, Memory(last.token, last.snapshot))
+    tick_store.insert_tick(conn, mark, boundary, Accumulator(last.token, last.snapshot))
 
 
 def count_all(conn: psycopg.Connection) -> None:
     """Write a tick that is not published: all that is committed is counted."""
     with conn.transaction():
-        store.lock_ticks(conn)
-        tick_within(conn, minute(store.newest_tick(conn).epoch + 1))
+        tick_store.lock_ticks(conn)
+        tick_within(conn, minute(tick_store.newest_tick(conn).epoch + 1))
 
 
 def rfc3339_micros(seconds: int, micros: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from services.syncer import store
+from services.syncer import tick_store
 
 Plan = dict[str, Any]
 Explain = Callable[[dict[str, Any]], Plan]
@@ -33,7 +33,7 @@ def planned_once(conn: psycopg.Connection, query: LiteralString) -> Iterator[Exp
 
     def explained(values: dict[str, Any]) -> Plan:
         with conn.transaction(force_rollback=True), psycopg.ClientCursor(conn) as cursor:
-            cursor.execute(store.LOCK)
+            cursor.execute(tick_store.LOCK)
             execute = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({given})"
             cursor.execute(execute.encode(), [values[name] for name in names])
             row = cursor.fetchone()

@@ -15,8 +15,8 @@ from typing import Any, cast
 import psycopg
 from pydantic import Secret
 
-from services.syncer import posting, store
-from services.syncer.core import Found, Publication
+from services.syncer import publish_store, tick_store
+from services.syncer.core import ObservedWatermark, Publication
 from services.syncer.projection import Answer, Projection
 from services.syncer.service import Syncer
 from shared import keydb, postgres
@@ -27,12 +27,12 @@ from tests.support.eventually import eventually
 from tests.support.step_gate import LIMIT_S, Died, Gate, Order
 
 STATEMENTS = {
-    store.LOCK: "lock",
-    store.SELECT_NEWEST: "newest tick",
-    store.SELECT_NOTED: "known",
-    store.SELECT_CHANGED: "changes",
-    store.SELECT_ALL: "everything",
-    posting.INSERT_TICK: "insert tick",
+    tick_store.LOCK: "lock",
+    tick_store.SELECT_NEWEST: "newest tick",
+    publish_store.SELECT_OURS: "known",
+    publish_store.SELECT_CHANGED: "changes",
+    publish_store.SELECT_ALL: "everything",
+    tick_store.INSERT_TICK: "insert tick",
 }
 """Steps that a test may want to stop before, by name."""
 
@@ -54,7 +54,7 @@ class GatedConnection:
         name = STATEMENTS.get(query) or " ".join(str(query).split())[:60]
         self._gate.stop(f"postgres: {name}")
         done = self._conn.execute(query, *args)
-        if query == posting.INSERT_TICK:
+        if query == tick_store.INSERT_TICK:
             self._inserted()
         return done
 
@@ -73,13 +73,13 @@ class GatedProjection(Projection):
         super().__init__(client, chunk=2)
         self._gate = gate
 
-    def read(self) -> Found:
+    def read(self) -> ObservedWatermark:
         self._gate.stop("keydb: read")
         return super().read()
 
-    def keys(self, found: Found) -> set[str]:
+    def keys(self, observed: ObservedWatermark) -> set[str]:
         self._gate.stop("keydb: keys")
-        return super().keys(found)
+        return super().keys(observed)
 
     def apply(self, publication: Publication) -> Answer:
         answer = super().apply(publication)
@@ -184,7 +184,7 @@ class Lane:
     def _open(self) -> Syncer:
         settings = PostgresSettings(postgres_dsn=Secret(self._dsn))
         conn = self._alive.enter_context(
-            postgres.connection(settings, application="test", options=store.OPTIONS)
+            postgres.connection(settings, application="test", options=tick_store.OPTIONS)
         )
         client = self._alive.enter_context(ledger.keydb_client(self._url))
         self.pid = conn.info.backend_pid

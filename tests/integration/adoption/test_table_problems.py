@@ -10,7 +10,7 @@ import pytest
 from adoption import checks
 from migrations import runner
 from services.ingest import rehearsal
-from services.syncer import rehearsal as syncers
+from services.syncer import publish_store, tick_store
 from shared.errors import Refusal, Unavailable
 from tests.support import ledger, messages, ops_tool, postgres_logins, programs, servers
 from tests.support.eventually import eventually
@@ -26,7 +26,8 @@ from tests.support.messages import (
 )
 from tests.support.table_changes import HARMLESS, NOT_ADOPTED, THEIR_TABLES, UNFIT, USELESS
 
-LOGINS = {"ingest": rehearsal.STATEMENTS, "syncer": syncers.STATEMENTS}
+SYNCERS = tick_store.STATEMENTS + publish_store.STATEMENTS
+LOGINS = {"ingest": rehearsal.STATEMENTS, "syncer": SYNCERS}
 TAKEN_AWAY: dict[str, tuple[str, LiteralString]] = {
     "ingest": ("ingest", "REVOKE INSERT (amount) ON outbox FROM minutebook_ingest"),
     "ingest, a function": (
@@ -100,7 +101,7 @@ def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on
     statement, words = UNFIT[change]
     with migrated.transaction(force_rollback=True):
         migrated.execute(statement)
-        checks.check(migrated, syncers.STATEMENTS)
+        checks.check(migrated, SYNCERS)
         with pytest.raises(Unavailable) as caught:
             checks.check(migrated, rehearsal.STATEMENTS, stores=True)
         assert words in str(caught.value)

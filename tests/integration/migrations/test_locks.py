@@ -13,7 +13,7 @@ import structlog
 
 from adoption import existing
 from migrations import locks, rights, runner
-from services.syncer import store
+from services.syncer import tick_store
 from shared.errors import Refusal
 from tests.support import ledger, programs
 from tests.support.eventually import eventually
@@ -134,7 +134,7 @@ def grant(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
         (0, "SELECT 1 FROM historical_transactions", migrate, "adoption"),
         (2, DELETE, migrate, "count_changes"),
         (None, "SELECT 1 FROM historical_transactions", widen, "--widen"),
-        (None, store.LOCK, grant, "rights"),
+        (None, tick_store.LOCK, grant, "rights"),
     ],
 )
 def test_each_step_gives_up_rather_than_hold_up_others(

@@ -8,8 +8,7 @@ import pytest
 import redis
 
 from ops.repair import audit, corrections
-from services.syncer import retention
-from services.syncer import store as sql
+from services.syncer import retention, tick_store
 from services.syncer.service import Syncer
 from shared.errors import Unanswerable
 from tests.support import ledger, servers
@@ -185,4 +184,4 @@ def test_many_rows_kept_beside_do_not_slow_it_down(
         conn.execute(audit.INDEXES_ONLY)
         plan = conn.execute("EXPLAIN " + audit.SELECT_DIFFERENCES, query).fetchall()
     assert not [line for (line,) in plan if "Seq Scan" in line]
-    assert sql.newest_tick(conn).epoch == 6
+    assert tick_store.newest_tick(conn).epoch == 6

@@ -7,8 +7,7 @@ import pytest
 import redis
 
 from ops.repair import audit, partitions
-from services.syncer import retention
-from services.syncer import store as sql
+from services.syncer import retention, tick_store
 from shared.errors import Unavailable
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
@@ -69,7 +68,7 @@ def test_afterwards_upkeep_makes_and_drops_partitions_as_ever(
     partitions.repair_default(ours)
     made = conn.execute(ATTACHED).fetchall()
     with conn.transaction():
-        sql.lock_ticks(conn)
+        tick_store.lock_ticks(conn)
         ledger.tick_within(conn, minute(1))
     done = retention.run_once(ours, outbox_h=24, history_d=30)
     assert done.dropped == 1

@@ -7,7 +7,7 @@ import psycopg
 import redis
 
 from ops.repair import partitions
-from services.syncer import store as sql
+from services.syncer import tick_store
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
@@ -54,14 +54,14 @@ def test_a_reader_that_waits_for_the_move_sees_every_row_once(
     dsn: str, ours: psycopg.Connection, conn: psycopg.Connection, stray_visa: int
 ) -> None:
     add(conn, stray_visa, 5)
-    last = sql.newest_tick(conn).snapshot
+    last = tick_store.newest_tick(conn).snapshot
     with (
         ThreadPoolExecutor(1) as pool,
         psycopg.connect(dsn) as mover,
         psycopg.connect(dsn, autocommit=True) as reader,
     ):
         mover.execute(partitions.REPAIR_DEFAULT)
-        reading = pool.submit(sql.read_fresh, reader, last)
+        reading = pool.submit(tick_store.read_fresh, reader, last)
         eventually(lambda: waits_for_relation(conn))
         mover.commit()
         assert reading.result(timeout=20).rows == 2

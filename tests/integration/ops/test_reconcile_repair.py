@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from ops.repair import audit, corrections
 from ops.repair.corrections import Correction
-from services.syncer import reconcile
-from services.syncer import store as sql
+from services.syncer import reconcile, tick_store
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
@@ -212,7 +211,7 @@ def take(what: str, provider: int, amount: int, conn: psycopg.Connection, syncer
     if what == "row":
         conn.execute(row, [provider, amount])
     elif what == "tick":
-        syncer.tick(minute(sql.newest_tick(conn).epoch + 1))
+        syncer.tick(minute(tick_store.newest_tick(conn).epoch + 1))
     elif what == "fold":
         syncer.fold()
     elif what == "repair":
@@ -228,4 +227,4 @@ def take(what: str, provider: int, amount: int, conn: psycopg.Connection, syncer
             else:
                 query = "UPDATE initial_data SET provider_name = %s WHERE id = %s"
                 conn.execute(query, [f"n{amount}", provider])
-    return sql.newest_tick(conn).epoch
+    return tick_store.newest_tick(conn).epoch

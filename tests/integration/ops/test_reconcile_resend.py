@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from ops.repair import corrections
-from services.syncer.core import PARTIAL_PREFIX, Found
+from services.syncer.core import PARTIAL_PREFIX, ObservedWatermark
 from services.syncer.projection import KEYS_KEY, Answer, Projection
 from services.syncer.service import Syncer
 from shared import keydb
@@ -39,7 +39,7 @@ def test_a_store_that_differs_is_sent_everything_at_the_next_tick_and_never_goes
     assert (done.corrections, done.resending) == ((), True)
     epoch, token = ledger.watermark(store)
     assert (epoch, token.startswith(PARTIAL_PREFIX)) == (shown[0], True)
-    assert syncer.publish().state == "waiting_for_next_tick"
+    assert syncer.publisher.publish().state == "waiting_for_next_tick"
     syncer.tick(minute(2))
     assert int(ledger.watermark(store)[0]) == int(epoch) + 1
     ledger.assert_right(conn, store)
@@ -53,11 +53,11 @@ class Overtaken(Projection):
         self._syncer = syncer
         self._left = times
 
-    def disown(self, found: Found) -> Answer:
+    def invalidate_watermark(self, found: ObservedWatermark) -> Answer:
         if self._left:
             self._left -= 1
             self._syncer.tick(minute(100 - self._left))
-        return super().disown(found)
+        return super().invalidate_watermark(found)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

@@ -7,8 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from services.syncer import retention
-from services.syncer import store as sql
+from services.syncer import retention, tick_store
 from shared.errors import Unanswerable
 from shared.ledger import history
 from tests.support import ledger
@@ -30,7 +29,7 @@ def reads(conn: psycopg.Connection) -> set[str]:
 
 def tick(conn: psycopg.Connection, number: int) -> None:
     with conn.transaction():
-        sql.lock_ticks(conn)
+        tick_store.lock_ticks(conn)
         ledger.tick_within(conn, minute(number))
 
 

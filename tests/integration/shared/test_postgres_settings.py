@@ -13,7 +13,7 @@ from pydantic import Secret
 
 from ops.doctor import postgres_checks
 from services.syncer import retention
-from services.syncer.store import OPTIONS
+from services.syncer.tick_store import OPTIONS
 from shared import postgres
 from shared.session_settings import PINNED, REFUSED
 from shared.settings import PostgresSettings

@@ -115,7 +115,7 @@ def test_a_syncer_that_starts_shows_the_last_tick_only_if_that_is_no_step_back(
     lost = ledger.watermark(store)
     lose_since(conn, int(lost[0]))
     with ledger.syncing(dsn, url) as syncer:
-        published = syncer.publish()
+        published = syncer.publisher.publish()
         assert (published.state, published.behind) == ("waiting_for_next_tick", True)
         assert ledger.watermark(store) == lost
         syncer.tick(minute(2))

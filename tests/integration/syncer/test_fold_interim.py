@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from ops.balances import store as balances
 from ops.repair import audit
 from ops.status import store as status
-from services.syncer import store, traced
+from services.syncer import publish_store, traced
 from services.syncer.service import Syncer
 from shared.ledger import history
 from tests.support import ledger, servers
@@ -105,7 +105,9 @@ def test_an_interim_tick_of_a_syncer_that_died_is_shown_by_the_next_one(
     add(conn, visa, 5)
     prepare(syncer)
     other.fold()
-    assert other.publish().behind is False  # what is due is shown: an interim tick is not due
+    assert (
+        other.publisher.publish().behind is False
+    )  # what is due is shown: an interim tick is not due
     assert ledger.shown(store)[f"{visa}_Visa"] == "1000"
     other.tick(minute(2))
     assert ledger.shown(store)[f"{visa}_Visa"] == "1005"
@@ -176,7 +178,7 @@ def test_a_store_away_at_the_boundary_has_missed_no_tick_by_an_interim_one(
     conn.execute("BEGIN")
     ledger.tick_within(conn, minute(2))  # written, not shown
     conn.execute("COMMIT")
-    assert syncer.publish().state == "applied"
+    assert syncer.publisher.publish().state == "applied"
     assert republished() == before
     ledger.assert_right(conn, store)
     for number in (3, 4):
@@ -184,7 +186,7 @@ def test_a_store_away_at_the_boundary_has_missed_no_tick_by_an_interim_one(
         conn.execute("BEGIN")
         ledger.tick_within(conn, minute(number))
         conn.execute("COMMIT")
-    syncer.publish()
+    syncer.publisher.publish()
     assert republished() == before + 1
 
 
@@ -210,7 +212,7 @@ def test_history_knows_boundaries_only(conn: psycopg.Connection, syncer: Syncer,
     assert history.balance_at(conn, visa, datetime.max.replace(tzinfo=minute(1).tzinfo)).epoch == 1
     syncer.tick(minute(2))
     assert history.balance_at(conn, visa, minute(2)).balance == 1005
-    assert store.interval_s(conn) == 60
+    assert publish_store.interval_s(conn) == 60
 
 
 def test_operators_see_the_tick_that_is_shown(

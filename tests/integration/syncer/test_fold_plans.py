@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from services.syncer import posting, store
-from services.syncer.core import Memory
+from services.syncer import publish_store, tick_store
+from services.syncer.core import Accumulator
 from shared import postgres
 from shared.settings import PostgresSettings
 from tests.support import servers
@@ -60,7 +60,7 @@ def ours(
         with psycopg.connect(dsn, autocommit=True) as conn:
             fill(conn, request.param)
         settings = PostgresSettings(postgres_dsn=Secret(dsn))
-        with postgres.connection(settings, application="test", options=store.OPTIONS) as conn:
+        with postgres.connection(settings, application="test", options=tick_store.OPTIONS) as conn:
             yield conn
 
 
@@ -100,9 +100,9 @@ def last(conn: psycopg.Connection) -> str:
 
 def a_tick(snapshot: str, changed: Iterable[int]) -> dict[str, Any]:
     """Return the parameters of a tick that holds one transaction of each of these providers."""
-    memory = Memory("before", snapshot)
+    memory = Accumulator("before", snapshot)
     memory.add(snapshot, [(one, 1) for one in changed], CHANGED)
-    return posting.held(memory) | {
+    return tick_store.as_parameters(memory) | {
         "epoch": TICKS + 1,
         "token": "new",
         "boundary": "2026-01-01T00:00:00Z",
@@ -111,7 +111,7 @@ def a_tick(snapshot: str, changed: Iterable[int]) -> dict[str, Any]:
 
 
 def test_a_fold_reads_what_is_fresh(ours: psycopg.Connection) -> None:
-    plan = explain(ours, store.SELECT_FRESH, store.since(last(ours)))
+    plan = explain(ours, tick_store.SELECT_FRESH, tick_store.fresh_after(last(ours)))
     assert_narrow(plan, "outbox", "tick")
     assert any("xid_idx" in name for name in indexes(plan))
     assert "tick_pkey" in indexes(plan)
@@ -121,7 +121,7 @@ def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_wha
     ours: psycopg.Connection,
 ) -> None:
     xmax = last(ours).split(":")[1]
-    plan = explain(ours, store.SELECT_FRESH, store.since(f"7:{xmax}:7"))
+    plan = explain(ours, tick_store.SELECT_FRESH, tick_store.fresh_after(f"7:{xmax}:7"))
     assert_narrow(plan, "outbox", "tick")
     assert sum(visited(node) for node in scans(plan, "outbox")) == FRESH + KEPT / 500
 
@@ -129,7 +129,7 @@ def test_a_fold_whose_snapshot_has_transactions_in_progress_reads_theirs_and_wha
 def test_a_tick_reads_what_is_fresh_and_of_each_changed_provider_the_newest_balance(
     ours: psycopg.Connection,
 ) -> None:
-    with planned_once(ours, posting.INSERT_TICK) as explained:
+    with planned_once(ours, tick_store.INSERT_TICK) as explained:
         plan = explained(a_tick(last(ours), range(1, CHANGED + 1)))
     assert_narrow(plan, "outbox", "balance", "initial_data")
     assert {"balance_pkey", "initial_data_pkey"} <= indexes(plan)
@@ -140,13 +140,15 @@ def test_a_tick_that_was_planned_for_few_providers_reads_no_more_of_many(
 ) -> None:
     with (
         postgres_server.database() as dsn,
-        psycopg.connect(dsn, autocommit=True, options=store.OPTIONS) as conn,
+        psycopg.connect(dsn, autocommit=True, options=tick_store.OPTIONS) as conn,
     ):
         add = "INSERT INTO initial_data SELECT g, 'p', 1 FROM generate_series(%s::int, %s::int) g"
         conn.execute(add, [1, FEW])
         conn.execute(ANALYZE)
-        tick = a_tick(store.newest_tick(conn).snapshot, range(1, PROVIDERS, PROVIDERS // CHANGED))
-        with planned_once(conn, posting.INSERT_TICK) as explained:
+        tick = a_tick(
+            tick_store.newest_tick(conn).snapshot, range(1, PROVIDERS, PROVIDERS // CHANGED)
+        )
+        with planned_once(conn, tick_store.INSERT_TICK) as explained:
             explained(tick)
             conn.execute("SET session_replication_role = replica")  # no triggers
             conn.execute(add, [FEW + 1, PROVIDERS])
@@ -159,10 +161,10 @@ def test_publishing_reads_what_changed_since_the_tick_that_is_shown(
     ours: psycopg.Connection,
 ) -> None:
     span = {"known": TICKS - 1, "target": TICKS}
-    plan = explain(ours, store.SELECT_CHANGED, span)
+    plan = explain(ours, publish_store.SELECT_CHANGED, span)
     assert_narrow(plan, "balance")
     assert "balance_epoch_idx" in indexes(plan)
-    plan = explain(ours, store.SELECT_OLD_KEYS, span)
+    plan = explain(ours, publish_store.SELECT_OLD_KEYS, span)
     assert_narrow(plan, "balance")
 
 
@@ -172,7 +174,7 @@ def test_the_old_keys_of_renamed_providers_are_looked_up_one_by_one(
     with ours.transaction(force_rollback=True):
         ours.execute("UPDATE balance SET key_changed = true WHERE epoch = %s", [TICKS])
         span = {"known": TICKS - 1, "target": TICKS}
-        plan = explain(ours, store.SELECT_OLD_KEYS, span)
+        plan = explain(ours, publish_store.SELECT_OLD_KEYS, span)
     assert_narrow(plan, "balance")
     assert {"balance_pkey", "balance_epoch_idx"} <= indexes(plan)
 
@@ -180,9 +182,9 @@ def test_the_old_keys_of_renamed_providers_are_looked_up_one_by_one(
 @pytest.mark.parametrize(
     ("query", "values"),
     [
-        (store.SELECT_NEWEST, {}),
-        (store.SELECT_NOTED, {"epoch": TICKS, "token": f"token-{TICKS}"}),
-        (store.UPDATE_PUBLISHED, {"epoch": TICKS, "applied_at_s": 1.0}),
+        (tick_store.SELECT_NEWEST, {}),
+        (publish_store.SELECT_OURS, {"epoch": TICKS, "token": f"token-{TICKS}"}),
+        (publish_store.UPDATE_PUBLISHED, {"epoch": TICKS, "applied_at_s": 1.0}),
     ],
     ids=["newest", "noted", "note"],
 )

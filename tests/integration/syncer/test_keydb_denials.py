@@ -174,4 +174,4 @@ def test_a_server_that_takes_nothing_says_why(
         configured(store, *setting),
         pytest.raises(Denied, match=words),
     ):
-        one.disown(one.read())
+        one.invalidate_watermark(one.read())

@@ -121,7 +121,7 @@ def test_boundaries_of_a_time_that_postgres_left_again_do_not_freeze_keydb(
         for ahead_s in (-60, 0, 3600, 3660):  # an hour is lost, and found again
             add(conn, visa, 5)
             write(conn, now(conn, ahead_s))
-        syncer.publish()
+        syncer.publisher.publish()
         shown = int(ledger.watermark(store)[0])
         before = count(FALSE)
         assert goes_right(syncer, conn, store, now(conn, -30)) == shown + 1
@@ -153,7 +153,7 @@ def test_a_clock_that_was_set_back_a_little_shows_no_boundary_twice(
     visa = ledger.add_provider(conn, "Visa", 1000)
     with ledger.syncing(dsn, keydb_server.url()) as syncer:
         write(conn, now(conn, 60))
-        syncer.publish()
+        syncer.publisher.publish()
         shown = ledger.watermark(store)
         add(conn, visa, 5)
         assert not syncer.tick(now(conn)).current

@@ -197,7 +197,7 @@ def test_a_publication_whose_sender_died_before_it_could_note_it_is_noted_by_the
         doomed.tick(minute(1))
     assert conn.execute("SELECT published_at FROM tick WHERE epoch = 1").fetchone() == (None,)
     with ledger.syncing(dsn, url) as syncer:
-        assert syncer.publish().state == "done"
+        assert syncer.publisher.publish().state == "done"
     assert_noted(conn, store)
 
 

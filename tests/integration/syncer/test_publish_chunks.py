@@ -115,7 +115,7 @@ def test_a_crash_before_the_first_chunk_leaves_the_store_as_it_was(
     ):
         doomed.tick(minute(2))
     assert (ledger.shown(store), ledger.watermark(store)) == before
-    assert syncer.publish().state == "applied"
+    assert syncer.publisher.publish().state == "applied"
     ledger.assert_right(conn, store)
 
 

@@ -3,7 +3,7 @@
 import psycopg
 import redis
 
-from services.syncer.core import Found
+from services.syncer.core import ObservedWatermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection
 from shared import keydb
 from tests.support import ledger, servers
@@ -17,7 +17,7 @@ class Emptied(Projection):
         super().__init__(client)
         self._server: servers.Keydb | None = server
 
-    def keys(self, found: Found) -> set[str]:
+    def keys(self, found: ObservedWatermark) -> set[str]:
         server, self._server = self._server, None
         if server is None:
             return super().keys(found)

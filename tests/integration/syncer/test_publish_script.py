@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import redis
 
-from services.syncer.core import Found, Publication, Watermark, understand
-from services.syncer.projection import KEYS_KEY, SCRIPT, WATERMARK_KEY, Moved, Projection
+from services.syncer.core import ObservedWatermark, Publication, Watermark, parse_watermark
+from services.syncer.projection import KEYS_KEY, SCRIPT, WATERMARK_KEY, Projection, WatermarkChanged
 from shared import keydb
 from tests.support import ledger, servers
 from tests.support.proxy import proxying
 
 FIRST = Watermark(1, "one", "2020-01-01T00:01:00Z")
 SECOND = Watermark(2, "two", "2020-01-01T00:02:00Z")
-NOTHING = understand("", "", "")
+NOTHING = parse_watermark("", "", "")
 
 pytestmark = servers.on_both_stores
 
@@ -30,12 +30,15 @@ def projection(client: keydb.Client) -> Projection:
     return Projection(client)
 
 
-def shows(mark: Watermark) -> Found:
-    return Found(str(mark.epoch), mark.token, mark)
+def shows(mark: Watermark) -> ObservedWatermark:
+    return ObservedWatermark(str(mark.epoch), mark.token, mark)
 
 
 def publication(
-    found: Found, target: Watermark, values: dict[str, str], removals: tuple[str, ...] = ()
+    found: ObservedWatermark,
+    target: Watermark,
+    values: dict[str, str],
+    removals: tuple[str, ...] = (),
 ) -> Publication:
     return Publication(found, target, values, removals, "next")
 
@@ -48,7 +51,7 @@ def test_applied_sets_values_removes_keys_and_moves_the_watermark(
     assert (first.verdict, second.verdict) == ("applied", "applied")
     assert ledger.shown(store) == {"1_a": "5"}
     assert store.smembers(KEYS_KEY) == {"1_a"}
-    assert projection.read().mark == SECOND
+    assert projection.read().watermark == SECOND
     assert second.applied_at_s >= first.applied_at_s > 1_700_000_000
 
 
@@ -81,19 +84,19 @@ def test_the_same_again_is_done_and_changes_nothing(
         NOTHING,
         shows(Watermark(1, "other")),
         shows(Watermark(2, "one")),
-        understand("1", "", ""),
-        understand("01", "one", ""),
+        parse_watermark("1", "", ""),
+        parse_watermark("01", "one", ""),
     ],
 )
 def test_another_watermark_than_the_one_read_is_fenced_and_changes_nothing(
-    projection: Projection, store: "redis.Redis", read: Found
+    projection: Projection, store: "redis.Redis", read: ObservedWatermark
 ) -> None:
     projection.apply(publication(NOTHING, FIRST, {"1_a": "1"}))
     answer = projection.apply(publication(read, SECOND, {"1_a": "9", "2_b": "2"}, ("1_a",)))
     assert answer.verdict == "fenced"
     assert ledger.shown(store) == {"1_a": "1"}
     assert store.smembers(KEYS_KEY) == {"1_a"}
-    assert projection.read().mark == FIRST
+    assert projection.read().watermark == FIRST
 
 
 def test_keys_said_to_be_known_are_set_and_not_added_to_the_set_of_our_keys(
@@ -158,9 +161,9 @@ def test_bookkeeping_of_a_wrong_type_counts_as_missing_and_is_replaced(
     found = projection.read()
     assert (found, projection.keys(found)) == (NOTHING, set())
     assert projection.apply(publication(found, FIRST, {"1_a": "1"})).verdict == "applied"
-    assert projection.read().mark == FIRST
+    assert projection.read().watermark == FIRST
     assert projection.keys(projection.read()) == {"1_a"}
-    with pytest.raises(Moved):
+    with pytest.raises(WatermarkChanged):
         projection.keys(found)
 
 

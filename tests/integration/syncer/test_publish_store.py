@@ -6,7 +6,7 @@ import redis
 import structlog
 from prometheus_client import REGISTRY
 
-from services.syncer import store as sql
+from services.syncer import publish_store
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection
 from shared.errors import Refusal
 from tests.support import ledger, servers
@@ -135,10 +135,10 @@ def test_a_tick_that_could_not_be_published_is_published_later_with_all_that_cha
             assert ledger.newest(conn)[1:] == (1, 5)
             conn.execute("UPDATE initial_data SET provider_name = 'MC' WHERE id = 2")
             assert syncer.tick(minute(3)).behind
-            assert syncer.publish().state == "unreachable"
+            assert syncer.publisher.publish().state == "unreachable"
             assert ledger.shown(store) == {"1_Visa": "1000", "2_Mastercard": "2000"}
-        assert syncer.publish().state == "applied"
-        assert syncer.publish().state == "done"
+        assert syncer.publisher.publish().state == "applied"
+        assert syncer.publisher.publish().state == "done"
     ledger.assert_right(conn, store)
 
 
@@ -153,10 +153,10 @@ def test_a_slow_sender_ships_the_values_of_its_own_tick(
         conn.execute("UPDATE initial_data SET provider_name = 'V', initial_value = 0")
         ledger.add_provider(conn, "New", 9)
         syncer.tick(minute(3))
-    assert sql.everything(conn, 1) == {"1_Visa": "1000"}
-    assert sql.everything(conn, 2) == {"1_Visa": "1005"}
-    assert sql.changes(conn, 1, 2) == ({"1_Visa": "1005"}, set())
-    assert sql.changes(conn, 1, 3) == ({"1_V": "5", "2_New": "9"}, {"1_Visa"})
+    assert publish_store.everything(conn, 1) == {"1_Visa": "1000"}
+    assert publish_store.everything(conn, 2) == {"1_Visa": "1005"}
+    assert publish_store.changes(conn, 1, 2) == ({"1_Visa": "1005"}, set())
+    assert publish_store.changes(conn, 1, 3) == ({"1_V": "5", "2_New": "9"}, {"1_Visa"})
 
 
 def test_a_sender_that_slept_over_a_tick_is_fenced_by_it(

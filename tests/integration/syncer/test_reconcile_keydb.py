@@ -4,11 +4,10 @@ import psycopg
 import pytest
 import redis
 
-from services.syncer import reconcile
-from services.syncer import store as sql
-from services.syncer.core import Found
+from services.syncer import publish_store, reconcile
+from services.syncer.core import ObservedWatermark
 from services.syncer.drift import KeydbDrift
-from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Moved, Projection
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection, WatermarkChanged
 from services.syncer.service import Syncer
 from shared import keydb
 from tests.support import ledger, servers
@@ -93,7 +92,7 @@ class Restless(Projection):
         self._left = times
         self._minute = 1
 
-    def keys(self, found: Found) -> set[str]:
+    def keys(self, found: ObservedWatermark) -> set[str]:
         if self._left:
             self._left -= 1
             self._minute += 1
@@ -129,8 +128,8 @@ def test_a_watermark_that_changes_between_two_parts_is_noticed(
     syncer.tick(minute(2))
     assert reconcile.run(ours, projection).keydb.keys == 2502
     found = projection.read()
-    parts = projection.values(found, sorted(sql.everything(conn, 2)))
+    parts = projection.values(found, sorted(publish_store.everything(conn, 2)))
     assert len(next(parts)) == 1000
     syncer.tick(minute(3))
-    with pytest.raises(Moved):
+    with pytest.raises(WatermarkChanged):
         next(parts)

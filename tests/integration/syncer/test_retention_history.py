@@ -67,5 +67,5 @@ def test_a_store_whose_watermark_was_pruned_is_sent_everything(
         count_all(conn)
         age(conn, up_to=2)
         run(ours)
-        assert syncer.publish().state == "applied"
+        assert syncer.publisher.publish().state == "applied"
     ledger.assert_right(conn, store)

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.syncer import core, metrics
-from services.syncer.core import Found, Watermark
+from services.syncer.core import ObservedWatermark, Watermark
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_an_older_row_that_comes_later_is_the_oldest() -> None:
 
 
 def test_before_keydb_was_ever_reached_its_watermark_is_as_old_as_the_syncer_at_least() -> None:
-    assert metrics.Since(time.monotonic() - 5).age_s() >= 5
+    assert metrics.AgeGauge(time.monotonic() - 5).age_s() >= 5
 
 
 def test_a_boundary_seen_again_is_no_younger() -> None:
@@ -76,9 +76,11 @@ def test_a_boundary_seen_again_is_no_younger() -> None:
 
 def test_a_watermark_that_cannot_be_understood_tells_no_lateness() -> None:
     def late(boundary: str, applied_at_s: float | None) -> float | None:
-        return core.lateness_s(Found("1", "t", Watermark(1, "t", boundary), applied_at_s))
+        return core.lateness_s(
+            ObservedWatermark("1", "t", Watermark(1, "t", boundary), applied_at_s)
+        )
 
     assert late("2026-11-20T23:42:00Z", 1795218120.25) == 0.25
     assert late("2026-11-20T23:42:00Z", None) is None
     assert late("yesterday", 1.0) is None
-    assert core.lateness_s(Found("", "", None)) is None
+    assert core.lateness_s(ObservedWatermark("", "", None)) is None

@@ -24,7 +24,7 @@ UNANSWERED = (
 log = structlog.get_logger()
 
 
-class Lineage:
+class Timeline:
     """Follows Postgres over one connection after another."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Lineage:
         self._timeline = ""
         self._warned = False
 
-    def follow(self, conn: psycopg.Connection) -> bool:
+    def detect_failover(self, conn: psycopg.Connection) -> bool:
         """Say whether `conn` leads to another line than the connection before; report and count it.
 
         What the other line had lost is counted by nobody: memory ended with its connection. So
