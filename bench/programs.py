@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.ground import QUEUE, ROOT, Ground
-from shared import direct_http
+from ops import direct_http
 
 PEERS = Path(__file__).parent / "peers"
 NODE_FOLDER = ROOT / "build" / "bench" / "node"

@@ -18,15 +18,30 @@ from shared.amqp.delivery_parser import BODY_KEPT_MAX
 OURS = frozenset({"ingest", "ticker", "syncer"})
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return what `NAME:PORT` or `[IPv6]:PORT` says. Raises `ValueError`."""
+    name, _, port = text.rpartition(":")
+    bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    fits = addresses.is_host(bare) and (":" in bare) == (bare != name)
+    if not (fits and addresses.is_port(port)):
+        raise ValueError("not of the form NAME:PORT, separated by spaces")
+    return bare, int(port)
+
+
 def _valid_addresses(text: str) -> str:
     for one in text.split():
-        addresses.host_and_port(one)
+        host_and_port(one)
     return text
 
 
 def _valid_management_url(secret: Secret[str]) -> Secret[str]:
-    if url := secret.get_secret_value():
-        addresses.check_http_url(url)
+    url = secret.get_secret_value()
+    try:
+        fits = not url or not addresses.check_url(url, "http", "https").query
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("not a URL of the form http://user:password@host:15672")
     return secret
 
 
@@ -124,7 +139,7 @@ class DeploymentSettings(
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Where our services can be asked how they are: names and ports."""
-        return [addresses.host_and_port(one) for one in self.ops_services.split()]
+        return [host_and_port(one) for one in self.ops_services.split()]
 
 
 class OperatorSettings(settings.Settings):

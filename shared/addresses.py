@@ -65,16 +65,6 @@ def check_redis_url(url: str) -> None:
             raise ValueError("its database is no number: redis://host:6379/0")
 
 
-def check_http_url(url: str) -> None:
-    """Raise `ValueError` unless `url` is a page's address, with a login or without."""
-    try:
-        parts = check_url(url, "http", "https")
-    except ValueError:
-        parts = None
-    if parts is None or parts.query:
-        raise ValueError("not a URL of the form http://user:password@host:15672")
-
-
 def check_dsn(dsn: str) -> None:
     """Raise `ValueError` unless libpq takes `dsn` for what it says."""
     try:
@@ -87,19 +77,6 @@ def check_dsn(dsn: str) -> None:
     if mode in UNVERIFIED_MODES:
         raise ValueError(f"sslmode={mode} does not check who answers: verify-full, and sslrootcert")
     _check_libpq(given)
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Return what `NAME:PORT` or `[IPv6]:PORT` says. Raises `ValueError`."""
-    name, _, port = text.rpartition(":")
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-        fits = ":" in name and is_host(name)
-    else:
-        fits = ":" not in name and is_host(name)
-    if not (fits and is_port(port)):
-        raise ValueError("not of the form NAME:PORT, separated by spaces")
-    return name, int(port)
 
 
 def is_host(text: str) -> bool:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import Gauge, make_wsgi_app
 
 from shared.errors import Refusal, Unavailable
-from shared.metrics import HEALTHY
 
 STOP_POLL_S = 0.05
+HEALTHY = Gauge("minutebook_healthy", "1 while /healthz answers 200, 0 while it answers 503.")
 START = "start"
 """The part that is unhealthy until the service has said what it lacks, its first words."""
 

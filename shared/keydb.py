@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.retry import Retry
 
-from shared import outages, tls
+from shared import network_errors
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import KeydbSettings
 
@@ -23,7 +23,6 @@ VERSION_MIN = (6, 2)
 NEEDED = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
 TIMEOUT_S = 1.0
 RETRIES = 1
-WRONG_TYPE = "WRONGTYPE"
 CLOSED = "Connection closed by server"
 REPLICA_ROLES = ("slave", "replica")
 REPLICA = "is a replica, which takes no writes: KEYDB_URL is to lead to the primary"
@@ -151,8 +150,7 @@ def version(info: Mapping[str, Any]) -> tuple[int, ...]:
 
 def wrong_type(error: Unavailable) -> bool:
     """Say whether KeyDB refused because a key of ours holds something of another type."""
-    cause = error.__cause__
-    return isinstance(cause, ResponseError) and str(cause).startswith(WRONG_TYPE)
+    return _is_wrong_type(error.__cause__)
 
 
 def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command answers
@@ -160,16 +158,18 @@ def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command
 
     Raises what the server refused otherwise; the caller translates.
     """
-    if not isinstance(reply, RedisError):
-        return reply
-    if isinstance(reply, ResponseError) and str(reply).startswith(WRONG_TYPE):
-        return None
-    raise reply
+    if isinstance(reply, RedisError) and not _is_wrong_type(reply):
+        raise reply
+    return None if isinstance(reply, RedisError) else reply
 
 
 def refused(error: Unavailable) -> bool:
     """Say whether KeyDB answered, and would not: a command that it lacks or does not permit."""
     return isinstance(error.__cause__, ResponseError)
+
+
+def _is_wrong_type(error: BaseException | None) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def _refusal(error: Exception) -> str | None:
@@ -197,10 +197,10 @@ def _called(client: Client) -> str:
 
 
 def _detail(error: Exception) -> str:
-    if objection := tls.words(error):
+    if objection := network_errors.tls_objection(error):
         return objection
     if getattr(error, "status_code", None):  # the server's own words: too many clients, say
         return str(error)[:200]
     if str(error).startswith(CLOSED):
         return f"{type(error).__name__}: closed (at once? then the port wants TLS, rediss://)"
-    return outages.named(error)
+    return network_errors.describe(error)

@@ -2,7 +2,7 @@
 
 A log that nobody reads, or that a full disk does not take, must not end a service; a command that
 did its work must not fail because its answer could not be shown. So what cannot be written is
-left out, and the first reason is remembered: whoever depends on the output asks `failure`.
+left out, and the first reason is remembered: who depends on the output asks `failure`.
 Characters that the encoding of the terminal lacks are written as escapes.
 """
 
@@ -16,33 +16,21 @@ from typing import TextIO
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-class Outlet(io.RawIOBase):
+class Outlet(io.FileIO):
     """A file descriptor whose failures to write are remembered instead of raised."""
 
     def __init__(self, descriptor: int, failure: OSError | None = None) -> None:
         """`failure` is given where it is known already that nothing arrives."""
+        super().__init__(descriptor, "wb", closefd=False)
         self.failure = failure
-        self._descriptor = descriptor
-
-    def writable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        """Say whether a terminal is behind it."""
-        return os.isatty(self._descriptor)
 
     def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
         """Write what can be written; what cannot counts as written."""
         while True:
             try:
-                return os.write(self._descriptor, data)
+                return os.write(self.fileno(), data)
             except BlockingIOError:  # somebody made the terminal or pipe that we share so
-                select.select([], [self._descriptor], [])
+                select.select([], [self], [])
             except OSError as error:
                 self.failure = self.failure or error
                 return memoryview(data).nbytes
@@ -84,14 +72,11 @@ def _open_standard_descriptors() -> set[int]:
 
 def _protected(stream: TextIO | None, descriptor: int, *, closed: bool) -> TextIO:
     nobody = OSError(errno.EBADF, os.strerror(errno.EBADF)) if closed else None
-    at_once = descriptor == STDERR or (isinstance(stream, io.TextIOWrapper) and _at_once(stream))
+    text = stream if isinstance(stream, io.TextIOWrapper) else None
     return io.TextIOWrapper(
         io.BufferedWriter(Outlet(descriptor, nobody)),  # type: ignore[type-var]
         encoding=stream.encoding if stream else "utf-8",
         errors="backslashreplace",
-        line_buffering=at_once,
+        line_buffering=descriptor == STDERR
+        or (text is not None and (text.line_buffering or text.write_through)),
     )
-
-
-def _at_once(stream: io.TextIOWrapper) -> bool:
-    return stream.line_buffering or stream.write_through

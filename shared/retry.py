@@ -4,16 +4,26 @@ import math
 import random
 import threading
 from collections.abc import Callable
+from typing import get_args
 
+import structlog
 import tenacity
+from prometheus_client import Counter
 
-from shared import metrics
-from shared.errors import Denied, StatementFailed, Unavailable
+from shared.errors import Denied, Server, StatementFailed, Unavailable
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 DENIED_PAUSE_S = (5.0, 30.0)
 PAUSE_MAX_S = 1.0
+
+RECONNECTS = Counter("minutebook_reconnects_total", "Attempts to reach a server again.", ["server"])
+for _server in get_args(
+    Server
+):  # from the start: a first event that made its series is no increase
+    RECONNECTS.labels(_server)
+
+log = structlog.get_logger()
 
 
 def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> tenacity.Retrying:
@@ -63,12 +73,13 @@ def run_with_reconnect(stop: threading.Event, live: Callable[[], None]) -> None:
         stop.wait(random.uniform(BACKOFF_FIRST_S, PAUSE_MAX_S))  # noqa: S311 - jitter, no secret
 
 
-def report_lost(error: Unavailable) -> None:
-    """Report that a connection which had worked is gone."""
-    metrics.reconnecting(error, attempt=0)
+def report_lost(error: Unavailable, *, attempt: int = 0) -> None:
+    """Count and report a connection that is gone, or the `attempt`-th try in a row to open it."""
+    RECONNECTS.labels(error.server).inc()
+    log.warning("reconnecting", server=error.server, detail=error.detail, attempt=attempt)
 
 
 def _report(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Unavailable):
-        metrics.reconnecting(error, attempt=state.attempt_number)
+        report_lost(error, attempt=state.attempt_number)

@@ -9,6 +9,14 @@ from prometheus_client import Gauge
 INTERVAL_S = Gauge("minutebook_tick_interval_seconds", "From one boundary to the next.")
 
 
+# Too early is possible, too: two clocks are compared.
+LATENESS_BUCKETS_S = (
+    -5.0, -1.0, -0.1, -0.01,
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0,
+    15.0, 60.0,
+)  # fmt: skip
+
+
 class MalformedTick(ValueError):
     """The body is not a tick; it is dropped, since the next boundary brings another."""
 

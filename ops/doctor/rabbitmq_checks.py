@@ -10,10 +10,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from ops import direct_http
 from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
-from shared import direct_http
 from shared.amqp import queue_stats, ticks
 from shared.errors import Unavailable
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ops import direct_http
 from ops.status.snapshot import ABSENT, CLOSED, SILENT, Service
-from shared import direct_http
 
 TIMEOUT_S = 3.0
 ASKED_AT_ONCE_MAX = 16

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.syncer.core import Cause
-from shared.metrics import LATENESS_BUCKETS_S
+from shared.tick import LATENESS_BUCKETS_S
 
 Task = Literal["make_partitions", "drop_partitions", "prune_history", "prune_messages", "measure"]
 """What upkeep does; the three in the middle remove what is kept no longer."""

@@ -14,7 +14,7 @@ from services.syncer.core import DueTick, ObservedWatermark, Publication, Waterm
 from services.syncer.projection import Answer, Projection, WatermarkChanged
 from shared import postgres, tracing
 from shared.errors import Unavailable
-from shared.metrics import RECONNECTS
+from shared.retry import RECONNECTS
 
 ATTEMPTS_MAX = 3
 """How often a publication that was fenced is worked out again before the next round does it."""

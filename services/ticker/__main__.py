@@ -20,7 +20,6 @@ from shared import program, retry, settings, tick
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import Health
-from shared.metrics import LATENESS_BUCKETS_S
 
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
 POLL_MAX_S = 0.5
@@ -42,7 +41,7 @@ STEPPED_BACK = Counter("minutebook_clock_stepped_back_total", "Steps back of the
 LATENESS = Histogram(
     "minutebook_tick_published_lateness_seconds",
     "From the boundary to the broker's confirm.",
-    buckets=LATENESS_BUCKETS_S,
+    buckets=tick.LATENESS_BUCKETS_S,
 )
 
 Connect = Callable[..., AbstractContextManager[ticks.Broker]]

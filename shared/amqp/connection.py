@@ -25,7 +25,7 @@ from pika.exceptions import (
     StreamLostError,
 )
 
-from shared import outages, tls
+from shared import network_errors
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -70,12 +70,16 @@ def parameters(settings: RabbitmqSettings, name: str) -> pika.URLParameters:
 
 
 def _context(settings: RabbitmqSettings) -> ssl.SSLContext:
+    """Return how to check the broker's certificate and host name, which no setting turns off."""
     try:
-        return tls.context(
-            settings.rabbitmq_ca_file, settings.rabbitmq_cert_file, settings.rabbitmq_key_file
-        )
-    except OSError as error:
-        raise Refusal(f"RABBITMQ_CA_FILE or its like is of no use: {tls.words(error)}") from error
+        context = ssl.create_default_context(cafile=settings.rabbitmq_ca_file or None)
+        if settings.rabbitmq_cert_file:
+            key_file = settings.rabbitmq_key_file or None
+            context.load_cert_chain(settings.rabbitmq_cert_file, key_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = network_errors.tls_objection(error)
+        raise Refusal(f"RABBITMQ_CA_FILE or its like is of no use: {reason}") from error
+    return context
 
 
 @contextlib.contextmanager
@@ -94,7 +98,7 @@ def translating(to: pika.URLParameters | None = None) -> Iterator[None]:
         # Of pika's transport, where the connection was reset before it was first looked at.
         if not isinstance(error.__context__, OSError):
             raise
-        raise Unavailable("rabbitmq", outages.named(error.__context__)) from error
+        raise Unavailable("rabbitmq", network_errors.describe(error.__context__)) from error
 
 
 def translated(error: BaseException, to: pika.URLParameters | None = None) -> BaseException:
@@ -130,7 +134,7 @@ def _detail(error: Exception) -> str:
     # Never str(error) of a connection failure: pika puts addresses in it, some versions the URL.
     if isinstance(error, ChannelClosedByBroker):
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
-    if objection := tls.words(error):
+    if objection := network_errors.tls_objection(error):
         return objection
     cause = _cause(error)
     if isinstance(cause, (AMQPConnectorAMQPHandshakeError, IncompatibleProtocolError)):
@@ -138,4 +142,4 @@ def _detail(error: Exception) -> str:
     for kind, words in WORDS.items():
         if isinstance(cause, kind):
             return f"{type(cause).__name__} ({words})"
-    return outages.named(cause)
+    return network_errors.describe(cause)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from ops.status import replicas
-from shared import health, metrics, probe
+from shared import health, probe, retry
 from shared.errors import Refusal, Unavailable
 from shared.health import START, Health
 
@@ -131,7 +131,7 @@ def test_health_is_a_metric_too(clock: Clock) -> None:
 
 
 def test_metrics_are_on_the_same_port() -> None:
-    metrics.RECONNECTS.labels("postgres")
+    retry.RECONNECTS.labels("postgres")
     with health.serving(Health(), HOST, 0) as port:
         status, text = get(port, "/metrics")
     assert status == 200

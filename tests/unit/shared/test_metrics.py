@@ -15,7 +15,7 @@ from services.ingest.body import Reason
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
 from shared.errors import Server
-from shared.metrics import LATENESS_BUCKETS_S
+from shared.tick import LATENESS_BUCKETS_S
 from tests.support.containers import ROOT
 
 OBSERVE = ROOT / "deploy" / "observe"
