@@ -1,18 +1,10 @@
-"""What to know about tables that were there, filled, before us; and a wider column on request."""
+"""Tables that were there, filled, before us: what of them counts for nothing; wider columns."""
 
 from typing import LiteralString
 
 import psycopg
 import structlog
 from psycopg import sql
-
-WIDENABLE = (
-    ("initial_data", "id"),
-    ("initial_data", "initial_value"),
-    ("historical_transactions", "id"),
-    ("historical_transactions", "provider_id"),
-    ("historical_transactions", "transaction_value"),
-)
 
 SELECT_FINDINGS: LiteralString = """
 SELECT 'transactions_without_provider' AS finding, count(*) AS rows
@@ -36,23 +28,29 @@ SELECT 'providers_without_initial_value', count(*)
   FROM initial_data
  WHERE initial_value IS NULL
 """
-# All at once and first: a wait that is given up must not undo a rewriting.
-LOCK: LiteralString = "LOCK TABLE initial_data, historical_transactions IN ACCESS EXCLUSIVE MODE"
-SELECT_TYPE: LiteralString = """
-SELECT atttypid::regtype::text
-  FROM pg_attribute
- WHERE attrelid = %(relation)s::regclass
-   AND attname = %(name)s
+SELECT_NARROW_COLUMNS: LiteralString = """
+SELECT relation, name
+  FROM (VALUES (1, 'initial_data', 'id'), (2, 'initial_data', 'initial_value'),
+               (3, 'historical_transactions', 'id'), (4, 'historical_transactions', 'provider_id'),
+               (5, 'historical_transactions', 'transaction_value')) AS ours (n, relation, name)
+  JOIN pg_attribute ON attrelid = relation::regclass AND attname = name
+ WHERE atttypid IN ('smallint'::regtype, 'integer'::regtype)
+ ORDER BY n
 """
 # What a serial or a CREATE SEQUENCE AS got from a narrower type; a limit of the user's own stays.
-SELECT_NARROW_SEQUENCE: LiteralString = """
+SELECT_NARROW_SEQUENCES: LiteralString = """
 SELECT n.nspname, c.relname, s.seqmax IN (32767, 2147483647)
   FROM pg_sequence s
   JOIN pg_class c ON c.oid = s.seqrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.oid = minutebook_id_sequence(%(relation)s)
-   AND (s.seqtypid <> 'bigint'::regtype OR s.seqmax IN (32767, 2147483647))
+  JOIN unnest('{initial_data,historical_transactions}'::text[]) WITH ORDINALITY AS ours (name, n)
+    ON c.oid = minutebook_id_sequence(name)
+ WHERE s.seqtypid <> 'bigint'::regtype
+    OR s.seqmax IN (32767, 2147483647)
+ ORDER BY ours.n
 """
+# All at once and first: a wait that is given up must not undo a rewriting.
+LOCK: LiteralString = "LOCK TABLE initial_data, historical_transactions IN ACCESS EXCLUSIVE MODE"
 
 log = structlog.get_logger()
 
@@ -77,34 +75,19 @@ def widen(conn: psycopg.Connection) -> list[str]:
     """
     widened: list[str] = []
     with conn.transaction():
-        narrow = [column for column in WIDENABLE if _is_narrow(conn, *column)]
+        narrow = conn.execute(SELECT_NARROW_COLUMNS).fetchall()
         if narrow:
             conn.execute(LOCK)
         for relation, name in narrow:
-            log.warning("column_widened", column=f"{relation}.{name}", note="rewrites the table")
-            conn.execute(
-                sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE bigint").format(
-                    sql.Identifier(relation), sql.Identifier(name)
-                )
-            )
-            widened.append(f"{relation}.{name}")
-        for relation in ("initial_data", "historical_transactions"):
-            widened += _widen_sequence(conn, relation)
+            column = f"{relation}.{name}"
+            log.warning("column_widened", column=column, note="rewrites the table")
+            change = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE bigint")
+            conn.execute(change.format(sql.Identifier(relation), sql.Identifier(name)))
+            widened.append(column)
+        for schema, name, ends_early in conn.execute(SELECT_NARROW_SEQUENCES).fetchall():
+            end: LiteralString = "MAXVALUE 9223372036854775807" if ends_early else ""
+            change = sql.SQL("ALTER SEQUENCE {} AS bigint {}")
+            conn.execute(change.format(sql.Identifier(schema, name), sql.SQL(end)))
+            log.warning("sequence_widened", sequence=name)
+            widened.append(name)
     return widened
-
-
-def _is_narrow(conn: psycopg.Connection, relation: str, name: str) -> bool:
-    row = conn.execute(SELECT_TYPE, {"relation": relation, "name": name}).fetchone()
-    return row is not None and row[0] in ("smallint", "integer")
-
-
-def _widen_sequence(conn: psycopg.Connection, relation: str) -> list[str]:
-    row = conn.execute(SELECT_NARROW_SEQUENCE, {"relation": relation}).fetchone()
-    if row is None:
-        return []
-    schema, name, ends_early = row
-    end: LiteralString = "MAXVALUE 9223372036854775807" if ends_early else ""
-    change = sql.SQL("ALTER SEQUENCE {} AS bigint {}")
-    conn.execute(change.format(sql.Identifier(schema, name), sql.SQL(end)))
-    log.warning("sequence_widened", sequence=name)
-    return [name]

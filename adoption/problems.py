@@ -5,8 +5,8 @@ Every login may read that. What is asked of our own tables finds none before the
 
 from typing import LiteralString
 
-# Unique here: at once, of all rows, on the one column; an index that is being built or whose
-# building failed guards nothing.
+# A unique key counts at once, for all rows, on the one column; an index that is being built or
+# whose building failed guards nothing.
 SELECT_PROBLEMS: LiteralString = r"""
 WITH theirs AS (
     SELECT *
@@ -19,6 +19,8 @@ WITH theirs AS (
                    to_regclass('tick'), to_regclass('dead_letter'), to_regclass('stream_offset'),
                    to_regclass('operator_action'), to_regclass('received_message'))
         OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('outbox'))
+), every AS (
+    SELECT * FROM theirs UNION ALL SELECT * FROM ours
 ), migrated AS (
     SELECT EXISTS (SELECT FROM ours) AS done
 ), wanted (relation, name, types, added) AS (VALUES
@@ -35,8 +37,7 @@ WITH theirs AS (
       FROM theirs t
       JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 ), key AS (
-    SELECT c.relname, c.attname, x.relname AS index, o.conname,
-           i.indisvalid AND i.indisready AND i.indpred IS NULL AS usable, i.indimmediate,
+    SELECT c.relname, c.attname, x.relname AS index, o.conname, i.indimmediate,
            coalesce(l.collisdeterministic, true) AS exact
       FROM pg_index i
       JOIN pg_class x ON x.oid = i.indexrelid
@@ -45,16 +46,19 @@ WITH theirs AS (
       LEFT JOIN pg_collation l ON l.oid = i.indcollation[0]
      WHERE i.indisunique
        AND i.indnkeyatts = 1
+       AND i.indisvalid
+       AND i.indisready
+       AND i.indpred IS NULL
 ), trigger AS (
     SELECT tgrelid, tgname, tgisinternal, tgtype, tgenabled IN ('O', 'A') AS enabled
       FROM pg_trigger
-     WHERE tgrelid IN (SELECT oid FROM theirs UNION ALL SELECT oid FROM ours)
+     WHERE tgrelid IN (SELECT oid FROM every)
 )
 SELECT 'tables' AS topic, true AS serious,
        format('the tables are found in several schemas: %s',
               string_agg(DISTINCT relnamespace::regnamespace::text, ', ')),
        'set the search_path of this login so that it finds ours first'
-  FROM (SELECT * FROM theirs UNION ALL SELECT * FROM ours) AS c
+  FROM every
 HAVING count(DISTINCT relnamespace) > 1
  UNION ALL
 SELECT 'tables', true,
@@ -66,28 +70,21 @@ SELECT 'tables', true,
  WHERE relkind <> 'r'
  UNION ALL
 SELECT 'tables', true,
-       format('%s has the child %s and cannot be adopted: rows of a child change without'
-              ' our triggers', p.relname, c.relname),
-       format('ALTER TABLE %I NO INHERIT %I', c.relname, p.relname)
-  FROM theirs p
-  JOIN pg_inherits i ON i.inhparent = p.oid
-  JOIN pg_class c ON c.oid = i.inhrelid
- WHERE p.relkind = 'r'
- UNION ALL
-SELECT 'tables', true,
-       format('%s is a %s of %s and cannot be adopted: its rows change through that without'
-              ' our triggers', c.relname,
+       format('%s is a %s of %s, so neither can be adopted: rows change through the one without'
+              ' triggers on the other', c.relname,
               CASE WHEN c.relispartition THEN 'partition' ELSE 'child' END, p.relname),
        format(CASE WHEN c.relispartition THEN 'ALTER TABLE %2$I DETACH PARTITION %1$I'
                    ELSE 'ALTER TABLE %I NO INHERIT %I' END, c.relname, p.relname)
-  FROM theirs c
-  JOIN pg_inherits i ON i.inhrelid = c.oid
+  FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid
   JOIN pg_class p ON p.oid = i.inhparent
+ WHERE c.oid IN (SELECT oid FROM theirs)
+    OR p.oid IN (SELECT oid FROM theirs WHERE relkind = 'r')
  UNION ALL
 SELECT 'tables', true,
        format('%s is UNLOGGED: a crash of Postgres empties it', relname),
        format('ALTER TABLE %I SET LOGGED, which rewrites it', relname)
-  FROM (SELECT * FROM theirs UNION ALL SELECT * FROM ours) AS c
+  FROM every
  WHERE relpersistence = 'u'
  UNION ALL
 SELECT 'tables', true,
@@ -105,9 +102,8 @@ SELECT 'tables', true,
   FROM wanted w
   JOIN theirs t ON t.relname = w.relation
  CROSS JOIN migrated
-  LEFT JOIN col ON col.relname = w.relation AND col.attname = w.name
- WHERE col.attname IS NULL
-   AND (migrated.done OR NOT w.added)
+ WHERE (migrated.done OR NOT w.added)
+   AND NOT EXISTS (SELECT FROM col WHERE relname = w.relation AND attname = w.name)
  UNION ALL
 SELECT 'tables', true,
        format('column %s.%s is of type %s, which Minutebook cannot adopt: it needs %s',
@@ -133,16 +129,12 @@ SELECT 'tables', true,
    AND y.typdefault IS NULL
    AND c.attname NOT IN ('provider_id', 'transaction_value', 'message_id', 'created_at')
    AND NOT EXISTS ( -- one that fills it, perhaps (1 row, 2 before, 4 insert)
-       SELECT
-         FROM trigger
-        WHERE tgrelid = c.attrelid
-          AND tgtype & 7 = 7
-          AND enabled)
+       SELECT FROM trigger WHERE tgrelid = c.attrelid AND tgtype & 7 = 7 AND enabled)
  UNION ALL
 SELECT 'tables', true,
        'initial_data.id is not unique', 'ALTER TABLE initial_data ADD PRIMARY KEY (id)'
  WHERE EXISTS (SELECT FROM theirs WHERE relname = 'initial_data' AND relkind = 'r')
-   AND NOT EXISTS (SELECT FROM key WHERE relname = 'initial_data' AND attname = 'id' AND usable)
+   AND NOT EXISTS (SELECT FROM key WHERE relname = 'initial_data' AND attname = 'id')
  UNION ALL
 SELECT 'message ids', true,
        format('%s, which is unique on historical_transactions.message_id, is DEFERRABLE:'
@@ -153,8 +145,8 @@ SELECT 'message ids', true,
                    ELSE 'python -m migrations, which adds one' END)
   FROM key
  CROSS JOIN migrated
- WHERE attname = 'message_id'
-   AND usable
+ WHERE relname = 'historical_transactions'
+   AND attname = 'message_id'
    AND NOT indimmediate
  UNION ALL
 SELECT 'message ids', true,
@@ -163,16 +155,14 @@ SELECT 'message ids', true,
        'ALTER TABLE historical_transactions ALTER COLUMN message_id TYPE text COLLATE "C"'
   FROM (SELECT 'column historical_transactions.message_id' AS name
           FROM col
-          JOIN pg_collation l ON l.oid = col.attcollation
+          JOIN pg_collation l ON l.oid = col.attcollation AND NOT l.collisdeterministic
          WHERE col.relname = 'historical_transactions'
            AND col.attname = 'message_id'
-           AND NOT l.collisdeterministic
          UNION ALL
         SELECT format('the unique index %s on historical_transactions.message_id', index)
           FROM key
          WHERE relname = 'historical_transactions'
            AND attname = 'message_id'
-           AND usable
            AND NOT exact) AS folded
  UNION ALL
 SELECT 'message ids', true,
@@ -181,11 +171,7 @@ SELECT 'message ids', true,
   FROM migrated
  WHERE done
    AND NOT EXISTS (
-       SELECT
-         FROM key
-        WHERE relname = 'historical_transactions'
-          AND attname = 'message_id'
-          AND usable)
+       SELECT FROM key WHERE relname = 'historical_transactions' AND attname = 'message_id')
  UNION ALL
 SELECT 'tables', true,
        format('%s is filled by logical replication, which passes by our triggers', relname),
@@ -197,7 +183,7 @@ SELECT 'row-level security', NOT migrated.done,
        format('row-level security is on for %s: logins that it applies to are refused',
               relname),
        format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', relname)
-  FROM (SELECT * FROM theirs UNION ALL SELECT * FROM ours) AS c
+  FROM every
  CROSS JOIN migrated
  WHERE relrowsecurity
  UNION ALL
@@ -205,20 +191,27 @@ SELECT 'triggers', false,
        format('trigger %s on %s is missing or disabled: changes are not counted', o.name,
               o.relation),
        format('ALTER TABLE %I ENABLE TRIGGER %I, then ops reconcile', o.relation, o.name)
-  FROM (SELECT relation, name
+  FROM (SELECT relation, 'minutebook_' || name AS name
           FROM unnest('{initial_data,historical_transactions}'::text[]) AS relation
-         CROSS JOIN unnest('{minutebook_inserted,minutebook_updated,minutebook_deleted,
-                             minutebook_truncated}'::text[]) AS name
+         CROSS JOIN unnest('{inserted,updated,deleted,truncated}'::text[]) AS name
          UNION ALL
         SELECT 'tick', 'tick_refuse_own_rows') AS o
  CROSS JOIN migrated
  WHERE done
    AND NOT EXISTS (
-       SELECT
-         FROM trigger
-        WHERE tgrelid = to_regclass(o.relation)
-          AND tgname = o.name
-          AND enabled)
+       SELECT FROM trigger WHERE tgrelid = to_regclass(o.relation) AND tgname = o.name AND enabled)
+ UNION ALL
+SELECT 'triggers', false,
+       format('minutebook.writer is set for every session of %s: what they insert is not counted',
+              sessions),
+       format('ALTER %s RESET minutebook.writer, then ops reconcile', sessions)
+  FROM pg_db_role_setting
+ CROSS JOIN LATERAL (
+       SELECT 'ROLE ' || CASE setrole WHEN 0 THEN 'ALL' ELSE setrole::regrole::text END
+              || CASE setdatabase WHEN 0 THEN ''
+                      ELSE ' IN DATABASE ' || quote_ident(current_database()) END AS sessions) AS s
+ WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+   AND EXISTS (SELECT FROM unnest(setconfig) AS one WHERE one ILIKE 'minutebook.writer=ingest')
  UNION ALL
 SELECT 'triggers', false,
        format('foreign keys of %s are not enforced: its triggers are disabled', relname),
@@ -230,7 +223,7 @@ SELECT 'tables', false,
        format('%s belongs to %s, for whom our functions may not act', c.relname,
               c.relowner::regrole),
        format('ALTER TABLE %I OWNER TO %s', c.relname, f.proowner::regrole)
-  FROM (SELECT * FROM theirs UNION ALL SELECT * FROM ours) AS c
+  FROM every c
   JOIN pg_proc f ON f.proname = 'minutebook_take_baseline'
                 AND f.pronamespace = (SELECT min(relnamespace) FROM ours)
  WHERE NOT pg_has_role(f.proowner, c.relowner, 'USAGE')

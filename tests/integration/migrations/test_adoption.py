@@ -192,7 +192,10 @@ def test_widening_turns_every_narrow_column_into_bigint_and_is_done_once(
 ) -> None:
     create(theirs, provider_id="serial PRIMARY KEY")
     migrate(theirs)
-    columns = [".".join(column) for column in existing.WIDENABLE]
+    columns = [
+        "initial_data.id", "initial_data.initial_value", "historical_transactions.id",
+        "historical_transactions.provider_id", "historical_transactions.transaction_value",
+    ]  # fmt: skip
     sequences = ["initial_data_id_seq", "historical_transactions_id_seq"]
     with ingest_connection(theirs.info.dsn + " password=password") as conn:
         assert store_batch(conn, [received(body(1, 2**40))]).dead == {"out_of_range": 1}
