@@ -146,7 +146,7 @@ class _Page:
         self._dead = {one.delivery.tag: one for one in letters}
         store.keep(conn, letters)
 
-    def _settle(self) -> None:
+    def _settle(self, _: service.Outcome) -> None:
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
         outcomes = self._outcomes()
         actions = [self._action(one, outcomes[one.id]) for one in self._letters]

@@ -88,6 +88,11 @@ class Deferred:
             self.reason = reason or self.reason  # those not even tried share that of the others
             log.warning("messages_deferred", messages=len(self._messages), reason=self.reason)
 
+    def messages(self) -> list[Validated]:
+        """Return all, in the order in which they came."""
+        with self._lock:
+            return [self._messages[tag] for tag in sorted(self._messages)]
+
     def is_before(self, tag: int) -> bool:
         """Say whether an acknowledgement of all up to `tag` would be of a deferred one, too."""
         with self._lock:

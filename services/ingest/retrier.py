@@ -39,7 +39,9 @@ class Retrier:
         left: Sequence[Validated] = due
         try:
             with deferred.batch_size.storing(len(due)):
-                outcome = service.store_batch(conn, due, self._intake, backlog.check_open, keeping)
+                outcome = service.store_batch(
+                    conn, due, self._intake, lambda _: backlog.check_open(), keeping
+                )
         except ChannelGone:
             return
         except Unavailable as error:

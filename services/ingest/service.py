@@ -55,6 +55,9 @@ class Outcome:
         return self.inserted + self.duplicates + self.dead.total() + len(self.deferred)
 
 
+InCommit = Callable[[Outcome], object]
+
+
 class Miscount(AssertionError):
     """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
 
@@ -63,14 +66,14 @@ def store_batch(
     conn: psycopg.Connection,
     batch: Sequence[Validated],
     intake: Intake,
-    in_commit: Callable[[], None] = lambda: None,
+    in_commit: InCommit = lambda _: None,
     keeping: Keeping | None = None,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
-    `in_commit` is called last before the commit: it writes over the same connection what has to
-    be in it, or raises, and nothing is committed. `keeping` says how dead letters are written
-    and whether all else may be committed without one of them.
+    `in_commit` is called last before the commit, with the outcome: it writes over the same
+    connection what has to be in it, or raises, and nothing is committed. `keeping` says how dead
+    letters are written and whether all else may be committed without one of them.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
@@ -122,7 +125,7 @@ def _commit(
     conn: psycopg.Connection,
     ready: core.PartitionedBatch,
     keeping: Keeping,
-    in_commit: Callable[[], None],
+    in_commit: InCommit,
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
     try:
@@ -130,7 +133,7 @@ def _commit(
             inserted = _insert(conn, ready.transactions)
             _look_after(conn, ready, inserted)
             outcome = _write(conn, ready, inserted, [], keeping.at_once)
-            in_commit()
+            in_commit(outcome)
             return outcome
     except LettersRefused as refused:
         keeping.mend(conn, refused.error)
@@ -142,7 +145,7 @@ def _commit(
         inserted, guilty = _bisect(conn, ready.transactions)
         _look_after(conn, ready, inserted)
         outcome = _write(conn, ready, inserted, guilty, keeping.each)
-        in_commit()
+        in_commit(outcome)
         return outcome
 
 

@@ -3,19 +3,24 @@
 A stream keeps what was read, so a reader has to know how far it came. That is one row in the same
 transaction as the rows themselves: exactly once for messages that carry nothing at all, wherever
 ingest dies. The place to go on from is always read from Postgres, never remembered.
+
+Everything up to the position is settled. While a message is deferred the position stays before it,
+and a second one, `ahead`, says how far messages behind it were stored. After a restart those are
+read again, as redelivered messages: what is settled is known by its identity.
 """
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 import psycopg
 import structlog
 
-from shared.errors import Refusal
+from shared.errors import Refusal, Unavailable
 
 NOTHING_YET = -1
+NEVER_READ = NOTHING_YET - 1
 KEPT_ROWS = 100
 
 TRY_LOCK: LiteralString = """
@@ -47,7 +52,7 @@ DELETE FROM stream_offset
 log = structlog.get_logger()
 
 
-class Overtaken(Exception):
+class Overtaken(Unavailable):
     """Another reader stored what we were about to: nothing of our batch is committed."""
 
 
@@ -57,9 +62,9 @@ class Gap(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a stream is stored; `generation` tells one life of the stream from the next.
+    """How far a stream is settled; `generation` tells one life of the stream from the next.
 
-    `reached` is the offset of the last message stored, -1 before the first.
+    `reached` is the offset of the last message settled, -1 before the first.
     """
 
     stream: str
@@ -73,8 +78,13 @@ class Position:
 
     def after(self, offset: int, body: bytes) -> "Position":
         """Return the position once the message at `offset` is stored."""
-        digest = hashlib.sha256(body).digest()
-        return Position(self.stream, self.generation, offset, digest)
+        return replace(self, reached=offset, body_sha256=hashlib.sha256(body).digest())
+
+    def at_least(self, other: "Position") -> "Position":
+        """Return whichever of two positions reaches further, under this one's name."""
+        if other.reached <= self.reached:
+            return self
+        return replace(self, reached=other.reached, body_sha256=other.body_sha256)
 
 
 def try_lock(conn: psycopg.Connection, stream: str) -> bool:
@@ -83,11 +93,24 @@ def try_lock(conn: psycopg.Connection, stream: str) -> bool:
 
 
 def position(conn: psycopg.Connection, stream: str) -> Position:
-    """Return how far `stream` is stored."""
+    """Return how far `stream` is settled; for its one reader.
+
+    A stream that was never read gets its generation now: identities must be the same after a
+    restart, even if nothing was settled before it.
+    """
     row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
     if row is None:
-        return Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
+        start = Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
+        advance(conn, replace(start, reached=NEVER_READ), start)
+        return start
     return Position(stream, *row)
+
+
+def ahead(conn: psycopg.Connection, settled: Position) -> Position:
+    """Return how far messages were ever stored while one before them was deferred."""
+    name = _ahead_name(settled)
+    row = conn.execute(SELECT_POSITION, {"stream": name}).fetchone()
+    return Position(name, *row) if row else Position(name, settled.generation, NOTHING_YET, b"")
 
 
 def advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
@@ -95,6 +118,8 @@ def advance(conn: psycopg.Connection, before: Position, after: Position) -> None
 
     Raises `Overtaken` if the stream is no longer stored as far as `before`.
     """
+    if after == before:
+        return
     moved = conn.execute(
         INSERT_POSITION,
         {
@@ -106,12 +131,19 @@ def advance(conn: psycopg.Connection, before: Position, after: Position) -> None
         },
     ).rowcount
     if moved != 1:
-        raise Overtaken(f"{after.stream} was stored beyond {before.reached} by another reader")
+        raise Overtaken(
+            "postgres", f"{after.stream} was stored beyond {before.reached} by another reader"
+        )
 
 
-def prune(conn: psycopg.Connection, stream: str) -> int:
+def prune(conn: psycopg.Connection, settled: Position) -> int:
     """Forget old positions; returns how many. The newest ones stay, to be looked at."""
-    return conn.execute(PRUNE, {"stream": stream, "kept": KEPT_ROWS}).rowcount
+    names = (settled.stream, _ahead_name(settled))
+    return sum(conn.execute(PRUNE, {"stream": name, "kept": KEPT_ROWS}).rowcount for name in names)
+
+
+def _ahead_name(settled: Position) -> str:
+    return f"{settled.stream} ahead {settled.generation}"
 
 
 class Continuity:

@@ -6,7 +6,6 @@ how far the stream is stored, and all that was received under an older life is l
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import psycopg
 import structlog
@@ -14,10 +13,9 @@ import structlog
 from services.ingest import service, stream
 from services.ingest.backlog import Backlog
 from services.ingest.core import Delivery, Validated
-from services.ingest.deferred import Letters
 from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
-from services.ingest.stream import Continuity, Gap, Overtaken, Position
+from services.ingest.stream import Continuity, Gap, Position
 from services.ingest.writer import Writer
 from shared.amqp.consumer import STREAM_OFFSET, Consumer
 from shared.amqp.properties import MalformedProperties
@@ -34,15 +32,23 @@ log = structlog.get_logger()
 class StreamWriter(Writer):
     """Stores batches together with how far they take the stream.
 
-    How far is one number: a dead letter that cannot be written holds up what is behind it.
+    The position never passes a deferred message, so it is read again after a restart.
     """
 
-    letters = Letters.MUST
-    position: Position | None = None
+    position: Position
+    """All up to here is settled."""
+    ahead: Position
+    """Up to here messages were ever stored while one before them was deferred."""
+    _end: Position
+    """The last message that is stored or deferred."""
+    _before: dict[int, Position]
+    """By tag of a deferred message: the position while it is the first of them."""
+    _reading: Backlog | None = None
     _batches = 0
 
     def begin(self, conn: psycopg.Connection) -> None:
-        """Wait to be the stream's one active reader, then see how far it is stored."""
+        """Wait to be the stream's one active reader, then see how far it is settled."""
+        self._reading = None
         if self.backlog is not None:
             self.backlog.close()
             self.backlog = None
@@ -52,36 +58,63 @@ class StreamWriter(Writer):
             self.health.progress("receiver")
             if self.stopping.wait(STANDBY_POLL_S):
                 raise Unavailable("postgres", "stopped while standing by")
-        self.position = stream.position(conn, name)
-        log.info("stream_position", stream=name, offset=self.position.reached)
+        self._end = stream.position(conn, name)
+        self.ahead = stream.ahead(conn, self._end)
+        self._before = {}
+        self.position = self._end
+        log.info("stream_position", stream=name, offset=self._end.reached)
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """As a writer does; a new reading of the stream needs a new position, hence a new life."""
-        if self.backlog is not None and not self.backlog.open:
+        self._reading = reading = self._reading or self.backlog
+        if reading is not self.backlog or (reading is not None and not reading.open):
             raise Unavailable("rabbitmq", "the stream is to be read anew")
         super().run_once(conn)
+        if reading is not None:
+            self._follow(conn, reading.deferred.messages())
 
     def store(
-        self, conn: psycopg.Connection, _backlog: Backlog, messages: Sequence[Validated]
+        self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
     ) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
-        before = self.position
-        if before is None:
-            raise LookupError("no position: the writer has not begun")
-        last = offset_of(messages[-1].delivery.properties)
-        if last <= before.reached:
+        before = self._end
+        if backlog is not self._reading or offset_of(messages[0]) <= before.reached:
             raise Unavailable("rabbitmq", "these were read from an older position")
-        after = before.after(last, messages[-1].delivery.body)
-        move = partial(stream.advance, conn, before, after)
-        try:
-            outcome = service.store_batch(conn, messages, self.intake, move)
-        except Overtaken as error:
-            raise Unavailable("postgres", str(error)) from error
-        self.position = after
+        outcome = super().store(conn, backlog, messages)
+        self._before |= {letter.delivery.tag: before for letter, _ in outcome.deferred}
+        self._end = _after(before, messages)
+        if self._before:
+            self.ahead = self.ahead.at_least(self._end)
+        else:
+            self.position = self._end
         self._batches += 1
         if self._batches % PRUNE_EVERY_BATCHES == 0:
-            stream.prune(conn, before.stream)
+            stream.prune(conn, self.position)
         return outcome
+
+    def in_commit(
+        self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
+    ) -> None:
+        """Move the position behind the batch, or say that it is stored ahead of the position."""
+        after = _after(self._end, messages)
+        if outcome.deferred or self._before:
+            stream.advance(conn, self.ahead, self.ahead.at_least(after))
+        else:
+            stream.advance(conn, self.position, after)
+
+    def _follow(self, conn: psycopg.Connection, deferred: Sequence[Validated]) -> None:
+        """Move the position up to the first of the messages that are `deferred` now."""
+        for one in deferred:
+            if one.delivery.tag not in self._before:  # it was never stored with others
+                self._before[one.delivery.tag] = self._end
+                self._end = _after(self._end, [one])
+                further = self.ahead.at_least(self._end)
+                stream.advance(conn, self.ahead, further)
+                self.ahead = further
+        self._before = {one.delivery.tag: self._before[one.delivery.tag] for one in deferred}
+        settled = next(iter(self._before.values()), self._end)
+        stream.advance(conn, self.position, settled)
+        self.position = settled
 
 
 class StreamReceiver(Receiver):
@@ -90,9 +123,8 @@ class StreamReceiver(Receiver):
     def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
         """`writer` has begun: its position is where reading starts."""
         super().__init__(broker, writer)
-        if writer.position is None:
-            raise LookupError("no position: the writer has not begun")
         self._start = writer.position
+        self._ahead = writer.ahead.reached
         self._continuity = Continuity(writer.position)
         self._gap = ""
         self._started_at = 0.0
@@ -130,11 +162,12 @@ class StreamReceiver(Receiver):
         """Take one delivery in; its offset is its identity if it carries none."""
         if self._gap:
             return
-        offset = offset_of(properties)
+        offset = _offset(properties)
         try:
             if self._continuity.accept(offset, body):
                 identity = self._start.identity(offset)
-                self.take(Delivery(tag, redelivered, properties, body, identity))
+                again = redelivered or offset <= self._ahead
+                self.take(Delivery(tag, again, properties, body, identity))
             else:
                 self.broker.ack(tag)  # the last one stored: its credit is needed
         except Gap as gap:
@@ -142,7 +175,16 @@ class StreamReceiver(Receiver):
             self._gap = str(gap)
 
 
-def offset_of(properties: Properties) -> int:
+def _after(before: Position, messages: Sequence[Validated]) -> Position:
+    return before.after(offset_of(messages[-1]), messages[-1].delivery.body)
+
+
+def offset_of(message: Validated) -> int:
+    """Return a message's offset in its stream."""
+    return _offset(message.delivery.properties)
+
+
+def _offset(properties: Properties) -> int:
     """Return a delivery's offset in its stream. Raises `Refusal` for one that shows none."""
     try:
         offset = (properties.headers or {}).get(STREAM_OFFSET)

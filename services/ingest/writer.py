@@ -39,9 +39,6 @@ log = structlog.get_logger()
 class Writer:
     """The thread that commits, over a connection of its own, and acknowledges what is committed."""
 
-    letters = Letters.MAY
-    """Whether good rows are committed without a dead letter that cannot be written."""
-
     def __init__(
         self,
         connect: Connect,
@@ -64,7 +61,7 @@ class Writer:
         self._batch_size = AdaptiveBatchSize(intake.batch_max)
         self._retrier = Retrier(intake, health)
         self._in_trouble = False
-        self._alone = (0, 0)
+        self._alone = ("", 0)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -128,9 +125,10 @@ class Writer:
             return
         except Unavailable as error:
             self._in_trouble = True
-            if isinstance(error, TooMuch) and self._is_hopeless(batch.messages):
-                backlog.stored(batch.messages, batch.messages, error.detail)
-            raise
+            if not (isinstance(error, TooMuch) and self._is_hopeless(batch.messages)):
+                raise
+            backlog.stored(batch.messages, batch.messages, error.detail)
+            return
         ended_at = time.monotonic()
         if self._in_trouble:  # no longer: perhaps Postgres takes what was deferred, too
             self._in_trouble = False
@@ -158,14 +156,24 @@ class Writer:
     ) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`, and `ChannelGone` in place of a commit."""
         # While some dead letters cannot be written all wait, or each batch would find that out.
-        letters = Letters.LATER if backlog.deferred.has_letters() else self.letters
+        letters = Letters.LATER if backlog.deferred.has_letters() else Letters.MAY
         keeping = Keeping(partial(store.insert_dead_letters, queue=self.intake.queue), letters)
-        return service.store_batch(conn, messages, self.intake, backlog.check_open, keeping)
+
+        def in_commit(outcome: service.Outcome) -> None:
+            backlog.check_open()
+            self.in_commit(conn, messages, outcome)
+
+        return service.store_batch(conn, messages, self.intake, in_commit, keeping)
+
+    def in_commit(
+        self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
+    ) -> None:
+        """Write what else belongs into the commit of a batch, once its outcome is known."""
 
     def _is_hopeless(self, messages: Sequence[Validated]) -> bool:
         """Say whether one message alone was tried too often: what is behind it has its turn."""
-        if self.letters is Letters.MUST or len(messages) > 1:
+        if len(messages) > 1:
             return False
-        tag, (last, times) = messages[0].delivery.tag, self._alone
-        self._alone = (tag, times + 1 if tag == last else 1)
+        identity, (last, times) = messages[0].identity, self._alone
+        self._alone = (identity, times + 1 if identity == last else 1)
         return self._alone[1] >= ALONE_MAX
