@@ -6,7 +6,7 @@ import atheris
 
 # What is fuzzed, and the JSON reader it stands on; not what it is compared with.
 INSTRUMENTED = [
-    "json.decoder", "services.ingest.body", "services.ingest.properties", "shared.amqp.properties",
+    "json.decoder", "services.ingest.body", "services.ingest.amqp_json", "shared.amqp.properties",
     "shared.amqp.delivery_parser",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pika
 
-from services.ingest import properties
+from services.ingest import amqp_json
 from services.ingest.body import Limits, Unfit, decode
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
@@ -50,7 +50,7 @@ def body(data: bytes) -> None:
 def content(data: bytes) -> None:
     """Read properties: garbled at worst, never lost, and pika reads the same identity."""
     found = Properties(data)
-    kept = properties.encode(found.all())
+    kept = amqp_json.encode(found.all())
     assert isinstance(json.loads(kept, parse_constant=_refuse), dict)
     assert "\\u0000" not in kept.replace("\\\\", ""), "jsonb takes no NUL"
     with contextlib.suppress(MalformedProperties):

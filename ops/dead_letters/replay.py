@@ -15,7 +15,7 @@ from ops import action
 from ops.dead_letters import store
 from ops.dead_letters.absent import Absent
 from ops.dead_letters.core import Choice, Letter
-from services.ingest import blame, service
+from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.deferred import Keeping
 from services.ingest.identity import AMQP_1_0_ID
@@ -86,7 +86,7 @@ def replay(conn: psycopg.Connection, order: Order) -> Replayed:
     intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
     result = Replayed()
     with postgres.translating(), conn.transaction():
-        blame.check_at_once(conn)
+        postgres_errors.check_at_once(conn)
         store.lock_waiting(conn, order.choice)
         for page in store.pages(conn, order.choice, locked=True):
             _Page(conn, order, page).replay(intake, result)

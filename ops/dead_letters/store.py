@@ -46,7 +46,7 @@ SELECT state, reason, count(*)
  GROUP BY state, reason
  ORDER BY count(*) DESC, state, reason
 """  # noqa: S608 - constants of ours only
-# The lock by which ingest promotes a provider's waiting messages: it stands back meanwhile.
+# The lock by which ingest releases a provider's parked messages: it stands back meanwhile.
 LOCK_WAITING: LiteralString = f"""
 SELECT pg_advisory_xact_lock(hashtextextended('minutebook:waiting:' || provider_id, 0))
   FROM (SELECT DISTINCT provider_id
@@ -109,7 +109,7 @@ def count(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]
 
 
 def lock_waiting(conn: psycopg.Connection, choice: Choice) -> None:
-    """Keep ingest from promoting the chosen waiting messages until the commit."""
+    """Keep ingest from releasing the chosen parked messages until the commit."""
     conn.execute(LOCK_WAITING, choice.parameters())
 
 

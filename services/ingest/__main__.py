@@ -16,8 +16,8 @@ from pydantic import Field, StringConstraints
 
 from services.ingest import body, service, store
 from services.ingest.commit_pacing import CommitPacing
-from services.ingest.promoter import Promoter
 from services.ingest.receiver import Receiver
+from services.ingest.releaser import Releaser
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
@@ -107,9 +107,9 @@ def run(
     connect = partial(connectors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     writer = kind(connect, intake, CommitPacing(chosen.tick_interval_seconds), health, stop)
-    promoter = Promoter(connect, health, stop)
+    releaser = Releaser(connect, health, stop)
     with contextlib.ExitStack() as threads:
-        threads.enter_context(worker.running("promoter", promoter.live, stop, health))
+        threads.enter_context(worker.running("releaser", releaser.live, stop, health))
         threads.enter_context(writer.running())
         connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest")
         retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer))

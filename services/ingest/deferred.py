@@ -17,7 +17,7 @@ from typing import Protocol
 import psycopg
 import structlog
 
-from services.ingest import blame, core, store
+from services.ingest import core, postgres_errors, store
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.core import DeadLetter, Validated
 
@@ -55,7 +55,7 @@ class LettersRefused(Exception):
 
     def __init__(self, error: psycopg.Error) -> None:
         """`error` is what Postgres said."""
-        super().__init__(blame.words(error))
+        super().__init__(postgres_errors.describe(error))
         self.error = error
 
 
@@ -165,18 +165,18 @@ class Keeping:
                 with conn.transaction():  # a savepoint
                     self._bury(conn, part)
             except psycopg.Error as error:
-                blame.raise_if_lost(conn, error)
-                if blame.is_trouble(error):  # each attempt may wait as long as this one
-                    trouble.append(blame.words(error))
-                return blame.words(error)
+                postgres_errors.raise_if_lost(conn, error)
+                if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
+                    trouble.append(postgres_errors.describe(error))
+                return postgres_errors.describe(error)
             return None
 
         return core.bisect(letters, attempt)
 
     def mend(self, conn: psycopg.Connection, error: psycopg.Error) -> None:
         """Move on the sequence of dead letters if it was that; raise `error` if all is lost."""
-        blame.raise_if_lost(conn, error)
-        table = blame.clashing_ids(conn, error)
+        postgres_errors.raise_if_lost(conn, error)
+        table = postgres_errors.clashing_ids(conn, error)
         if table is not None:
             with contextlib.suppress(psycopg.Error):  # then they are deferred
                 store.advance_sequence(conn, table)

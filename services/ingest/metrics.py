@@ -23,7 +23,7 @@ IN_HAND = Gauge(
 OLDEST_WAITING = Gauge(
     "minutebook_oldest_waiting_seconds", "For how long a message has waited for its provider."
 )
-PROMOTED = Counter(
+RELEASED = Counter(
     "minutebook_ingest_promoted_total", "Waiting messages that became rows with their provider."
 )
 COMMIT_SECONDS = Histogram(

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from services.ingest import blame, core, processed_messages, store
+from services.ingest import core, postgres_errors, processed_messages, store
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Transaction, Validated
 from services.ingest.deferred import Keep, Keeping, LettersRefused, Unwritten
@@ -85,7 +85,7 @@ def store_batch(
         for clashes in range(ATTEMPTS_MAX):
             try:
                 outcome = _commit(conn, ready, keeping, in_commit)
-            except blame.SequenceBehind as behind:
+            except postgres_errors.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
                 again = str(behind)
             except processed_messages.AlreadyProcessed as returned:
@@ -95,7 +95,7 @@ def store_batch(
                 # Two writers hold the same rows, in another order. One of us goes on now.
                 if clashes + 1 == ATTEMPTS_MAX:
                     raise
-                again = blame.words(error)
+                again = postgres_errors.describe(error)
             else:
                 break
             log.warning("batch_again", reason=again)
@@ -138,10 +138,10 @@ def _commit(
     except LettersRefused as refused:
         keeping.mend(conn, refused.error)
     except psycopg.Error as error:
-        blame.raise_unless_bisectable(conn, error)
+        postgres_errors.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
     with conn.transaction():
-        blame.check_at_once(conn)
+        postgres_errors.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
         _look_after(conn, ready, inserted)
         outcome = _write(conn, ready, inserted, guilty, keeping.each)
@@ -218,16 +218,16 @@ def _bisect(
             with conn.transaction():  # a savepoint
                 inserted.update(_insert(conn, part))
         except psycopg.Error as error:
-            blame.raise_unless_bisectable(conn, error)
-            if len(part) == 1 and blame.provider_gone(conn, error, part[0].provider_id):
+            postgres_errors.raise_unless_bisectable(conn, error)
+            if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
                 return None  # it is classified as waiting
             failures.append(error)
-            return blame.words(error)
+            return postgres_errors.describe(error)
         return None
 
     guilty = core.bisect(transactions, attempt)
-    faultless = [error for error in failures if not blame.is_fault(error)]
+    faultless = [error for error in failures if not postgres_errors.is_fault(error)]
     if len(guilty) == len(transactions) and faultless:
-        words = blame.words(faultless[0])
+        words = postgres_errors.describe(faultless[0])
         raise StatementFailed("postgres", f"refuses every row alike: {words}")
     return inserted, [core.refused(transaction, error) for transaction, error in guilty]

@@ -7,7 +7,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from services.ingest import properties, traced
+from services.ingest import amqp_json, traced
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
 from services.ingest.core import DeadLetter, Transaction
 from shared import tracing
@@ -132,7 +132,7 @@ def insert_dead_letters(
         "queue": queue,
         # One type for all, and in binary: as text they would take five times the memory.
         "bodies": [bytes(letter.delivery.body) for letter in letters],
-        "properties": [properties.encode(letter.delivery.properties.all()) for letter in letters],
+        "properties": [amqp_json.encode(letter.delivery.properties.all()) for letter in letters],
         "provider_ids": [letter.provider_id for letter in letters],
         "values": [letter.value for letter in letters],
         "states": [letter.state for letter in letters],

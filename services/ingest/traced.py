@@ -43,8 +43,8 @@ SELECT NULL
           AND NOT tgisinternal)
 """
 
-# As without tracing (services.ingest.waiting); the headers of a message that waits are kept.
-PROMOTE_TRACED: LiteralString = """
+# As without tracing (services.ingest.parked); the headers of a message that waits are kept.
+RELEASE_TRACED: LiteralString = """
 WITH waiting AS (
     SELECT DISTINCT ON (message_id)
            id, message_id, provider_id, value,
@@ -86,10 +86,10 @@ def insert(
     return conn.execute(INSERT_TRACED, arrays, binary=True).fetchall()
 
 
-def promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
+def release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     """Make rows of waiting messages, each outbox row with its message's traceparent, if any."""
     chosen = {"ids": list(ids), "well_formed": f"^({tracing.TRACEPARENT.pattern})$"}
-    row = conn.execute(PROMOTE_TRACED, chosen).fetchone()
+    row = conn.execute(RELEASE_TRACED, chosen).fetchone()
     return row[0] if row else 0
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import psycopg
 
 from services.ingest import __main__ as ingest
-from services.ingest import waiting
+from services.ingest import parked
 from shared import postgres, transactions
 from shared.amqp import consumer
 from shared.settings import PostgresSettings, RabbitmqSettings
@@ -20,7 +20,7 @@ from tests.faults.kill_points import MortalConnection, MortalConsumer, Statement
 DYING = kill_orders.by_settings()
 NAMES = {
     transactions.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
-    waiting.PROMOTE: Statement("promotion", lambda given: len(given["ids"])),
+    parked.RELEASE: Statement("release", lambda given: len(given["ids"])),
 }
 
 

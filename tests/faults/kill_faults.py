@@ -127,16 +127,14 @@ FAULTS: list[Fault] = [
     KillPoint("ingest", "killed before the ack is sent", "before ack"),
     KillPoint("ingest", "killed after the ack", "after ack"),
     # Messages that waited become rows.
-    KillPoint("ingest", "killed before a promotion", "before promotion", rare_work.promotion),
+    KillPoint("ingest", "killed before a release", "before release", rare_work.release),
     KillPoint(
         "ingest",
-        "killed between promotion and COMMIT",
-        "before COMMIT of promotion",
-        rare_work.promotion,
+        "killed between release and COMMIT",
+        "before COMMIT of release",
+        rare_work.release,
     ),
-    KillPoint(
-        "ingest", "killed after a promotion", "after COMMIT of promotion", rare_work.promotion
-    ),
+    KillPoint("ingest", "killed after a release", "after COMMIT of release", rare_work.release),
     # §6: a boundary is due, published, confirmed.
     KillPoint("ticker", "killed at the boundary", "before publish"),
     KillPoint("ticker", "killed after the confirm", "after publish"),

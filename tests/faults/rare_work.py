@@ -1,4 +1,4 @@
-"""Work for the steps that load alone seldom brings: a promotion, a partition to drop.
+"""Work for the steps that load alone seldom brings: releasing messages, a partition to drop.
 
 What is made here is gone again afterwards: it is in no ledger but for `KEYS`, which KeyDB may show
 meanwhile. Everything may be tried again: another part may be away at the moment.
@@ -38,7 +38,7 @@ VALUES (%s, 'unknown_provider', 'provoked', %s, '{}', '{}', %s, %s, 'waiting')
 ON CONFLICT DO NOTHING
 """
 ARRIVE = "INSERT INTO initial_data VALUES (%s, %s, 0) ON CONFLICT DO NOTHING"
-PROMOTED = "SELECT count(*) FROM historical_transactions WHERE message_id = %s"
+RELEASED = "SELECT count(*) FROM historical_transactions WHERE message_id = %s"
 # A life begins with upkeep, after its first tick.
 NEW_LIFE = """
 SELECT pg_terminate_backend(pid)
@@ -71,7 +71,7 @@ def none(_stack: Stack) -> Iterator[Nudge]:
 
 
 @contextlib.contextmanager
-def promotion(stack: Stack) -> Iterator[Nudge]:
+def release(stack: Stack) -> Iterator[Nudge]:
     """Have a provider come that a message waits for."""
     identity = f"provoked-{uuid.uuid4()}"
 
@@ -83,7 +83,7 @@ def promotion(stack: Stack) -> Iterator[Nudge]:
 
     def leave(conn: psycopg.Connection) -> bool:
         with conn.transaction():
-            if conn.execute(PROMOTED, [identity]).fetchone() == (0,):
+            if conn.execute(RELEASED, [identity]).fetchone() == (0,):
                 return False
             conn.execute("DELETE FROM historical_transactions WHERE message_id = %s", [identity])
             conn.execute("DELETE FROM initial_data WHERE id = %s", [PROVIDER])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from services.ingest import service, waiting
+from services.ingest import parked, service
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, reasons, received, rows, truth
@@ -110,22 +110,22 @@ def test_a_provider_deleted_again_while_blame_is_sought_makes_its_message_wait(
     assert [outcome.dead for outcome in outcomes] == [{"unknown_provider": 1}]
 
 
-def test_a_provider_deleted_while_its_messages_are_promoted_leaves_them_waiting(
+def test_a_provider_deleted_while_its_messages_are_released_leaves_them_parked(
     dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
 ) -> None:
     messages.store_batch(ours, [received(body(99, tag), tag=tag) for tag in (1, 2, 3)])
     conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
     with psycopg.connect(dsn) as user, ThreadPoolExecutor(1) as pool:
         user.execute("DELETE FROM initial_data WHERE id = 99")
-        promoted = pool.submit(waiting.promote_waiting, ours)
+        released = pool.submit(parked.release_parked, ours)
         messages.lock_awaited(conn)
         user.commit()
-        assert promoted.result(10) == 0
+        assert released.result(10) == 0
     assert {(reason, state) for reason, state, _ in dead_letters(conn)} == {
         ("unknown_provider", "waiting")
     }
     conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
-    assert waiting.promote_waiting(ours) == 3
+    assert parked.release_parked(ours) == 3
 
 
 def waiting_for_locks(conn: psycopg.Connection) -> int:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from services.ingest import core, service, waiting
+from services.ingest import core, parked, service
 from services.syncer import retention
 from tests.support import messages
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
@@ -104,7 +104,7 @@ def test_that_waited_and_whose_row_a_trigger_changes_is_a_row_and_no_letter(
     store_batch(ours, [received(body(9, 600), "m9")])
     ours.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
 
-    assert waiting.promote_waiting(ours) == 1
+    assert parked.release_parked(ours) == 1
 
     assert (rows(ours), dead_letters(ours)) == ([(9, 599)], [])
     assert counted(ours) == truth(ours)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from services.ingest.commit_pacing import CommitPacing
-from services.ingest.promoter import Promoter
+from services.ingest.releaser import Releaser
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from shared.health import Health
@@ -56,7 +56,7 @@ def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
     assert dead_letters(conn) == []
 
 
-def test_waiting_messages_too_many_for_the_statement_timeout_are_promoted_in_parts(
+def test_parked_messages_too_many_for_the_statement_timeout_are_released_in_parts(
     dsn: str, conn: psycopg.Connection
 ) -> None:
     with messages.ingest_connection(dsn) as ours:
@@ -65,10 +65,10 @@ def test_waiting_messages_too_many_for_the_statement_timeout_are_promoted_in_par
         conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
-        promoter = Promoter(unused, Health(), threading.Event())
+        releaser = Releaser(unused, Health(), threading.Event())
         for _ in range(20):
             with contextlib.suppress(Unavailable):
-                promoter.run_once(ours)
+                releaser.run_once(ours)
             if len(rows(conn)) == 30:
                 break
     assert rows(conn) == [(9, number) for number in range(30)]

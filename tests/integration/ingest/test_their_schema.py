@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from migrations import runner
-from services.ingest import waiting
+from services.ingest import parked
 from shared.errors import Refusal, Unavailable
 from tests.support.messages import (
     add_providers,
@@ -80,7 +80,7 @@ def test_what_they_refuse_only_at_the_commit_does_not_hold_back_others_that_wait
     refuse_large_at_commit(conn)
     store_batch(ours, [received(body(77, 5), "a"), received(body(77, -900), "b", tag=2)])
     conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
-    assert waiting.promote_waiting(ours) == 1
+    assert parked.release_parked(ours) == 1
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"]
 
 
@@ -89,7 +89,7 @@ def test_a_row_that_their_trigger_swallows_is_said_to_be_refused(
 ) -> None:
     trigger(conn, "TRIGGER theirs BEFORE", "RETURN NULL;")
     store_batch(ours, [received(body(), "a")])
-    waiting.promote_waiting(ours)
+    parked.release_parked(ours)
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"]
 
 

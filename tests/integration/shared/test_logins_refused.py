@@ -69,7 +69,7 @@ def test_a_service_that_is_refused_has_the_reason_in_its_health_and_tries_seldom
         assert SECRET not in ingest.logs()
     with messages.ingest(with_password(dsn), amqp_url) as ingest:
         eventually(lambda: "password authentication failed" in ingest.health()[1])
-        assert reconnects(ingest) <= 2  # the writer and the promoter, once each
+        assert reconnects(ingest) <= 2  # the writer and the releaser, once each
 
 
 def test_tools_that_are_refused_end_at_once_and_say_what_was_refused(

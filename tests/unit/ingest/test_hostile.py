@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 from pika import frame, spec
 
+from services.ingest import amqp_json
 from services.ingest import body as bodies
-from services.ingest import properties
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Delivery, Validated, validate
 from shared.amqp.delivery_parser import DeliveryParser
@@ -91,7 +91,7 @@ def test_properties_damaged_at_random_are_read_or_garbled_and_always_kept(seed: 
         damaged = Properties(
             bytes(raw[: chance.choice((len(raw), chance.randrange(len(raw) + 1)))])
         )
-        properties.encode(damaged.all())
+        amqp_json.encode(damaged.all())
         with contextlib.suppress(MalformedProperties):
             _ = damaged.headers, damaged.message_id
         validated(message, damaged)

@@ -8,17 +8,17 @@ import structlog
 
 from services.ingest import core, store, traced
 from services.ingest.batch_size import AdaptiveBatchSize
-from services.ingest.blame import (
+from services.ingest.postgres_errors import (
     SequenceBehind,
     check_at_once,
+    describe,
     is_fault,
     provider_gone,
     raise_unless_bisectable,
-    words,
 )
 from shared import postgres, tracing
 
-PROMOTED_MAX = 10_000
+RELEASED_MAX = 10_000
 """Waiting messages in one statement, at most: well within the statement timeout."""
 
 # Loose index scan: the distinct providers that are waited for, without reading all who wait.
@@ -80,7 +80,7 @@ SELECT id
  ORDER BY id
 """
 
-PROMOTE: LiteralString = """
+RELEASE: LiteralString = """
 WITH waiting AS (
     SELECT d.id, d.message_id, d.provider_id, d.value
       FROM dead_letter d
@@ -113,7 +113,7 @@ SELECT count(*)
 """
 
 # By now each has a row: its own or, with the same identity, another's.
-SETTLE_PROMOTED: LiteralString = """
+SETTLE_RELEASED: LiteralString = """
 DELETE FROM dead_letter d
  USING historical_transactions h
  WHERE d.id = ANY (%(ids)s::bigint[])
@@ -149,7 +149,7 @@ UPDATE dead_letter
 log = structlog.get_logger()
 
 
-def promote_waiting(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | None = None) -> int:
+def release_parked(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | None = None) -> int:
     """Turn messages whose provider has appeared into rows, in order; returns the rows.
 
     One transaction per provider, or more if time runs out; `batch_size` says how many messages to a
@@ -157,8 +157,8 @@ def promote_waiting(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | No
     Raises `Unavailable`.
     """
     with postgres.translating():
-        batch_size = batch_size or AdaptiveBatchSize(PROMOTED_MAX)
-        return sum(_promote_all(conn, one, batch_size) for one in _arrived_providers(conn))
+        batch_size = batch_size or AdaptiveBatchSize(RELEASED_MAX)
+        return sum(_release_all(conn, one, batch_size) for one in _arrived_providers(conn))
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -168,7 +168,7 @@ def oldest_s(conn: psycopg.Connection) -> float:
     return row[0] if row else 0.0
 
 
-def _promote_all(conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize) -> int:
+def _release_all(conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize) -> int:
     with conn.transaction():
         ids = _lock_waiting(conn, provider_id)
         if batch_size.was_cut():  # a transaction, too, may have a limit: the rest in the next one
@@ -181,19 +181,19 @@ def _promote_all(conn: psycopg.Connection, provider_id: int, batch_size: Adaptiv
             nonlocal rows
             try:
                 with conn.transaction():  # a savepoint: one bad row must not hold back the others
-                    rows += _promote(conn, part)
+                    rows += _release(conn, part)
             except psycopg.Error as error:
                 raise_unless_bisectable(conn, error)
                 if provider_gone(conn, error, provider_id):
                     return None  # they wait on
                 failures.append(error)
-                return words(error)
+                return describe(error)
             return None
 
         try:
             blamed = _blamed(ids, batch_size, attempt)
             if blamed and len(blamed) == len(ids) and not all(map(is_fault, failures)):
-                log.error("waiting_refused_alike", sqlstates=sorted(set(map(words, failures))))
+                log.error("waiting_refused_alike", sqlstates=sorted(set(map(describe, failures))))
                 return 0  # they wait on: it is not their fault
             for guilty, error in blamed:
                 _give_up(conn, [guilty], error)
@@ -232,16 +232,16 @@ def _lock_waiting(conn: psycopg.Connection, provider_id: int) -> list[int]:
     return [row[0] for row in conn.execute(SELECT_WAITING, {"provider_id": provider_id})]
 
 
-def _promote(conn: psycopg.Connection, ids: Sequence[int]) -> int:
+def _release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     """Turn waiting dead letters into rows; returns how many rows that made.
 
     One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
     """
     if tracing.on():
-        rows = traced.promote(conn, ids)
+        rows = traced.release(conn, ids)
     else:
-        (rows,) = conn.execute(PROMOTE, {"ids": list(ids)}).fetchone() or (0,)
-    conn.execute(SETTLE_PROMOTED, {"ids": list(ids)})
+        (rows,) = conn.execute(RELEASE, {"ids": list(ids)}).fetchone() or (0,)
+    conn.execute(SETTLE_RELEASED, {"ids": list(ids)})
     conn.execute(SETTLE_CONFLICTING, {"ids": list(ids)})
     _give_up(conn, ids, "the database made no row of it")
     return rows

@@ -98,7 +98,7 @@ def is_fault(error: psycopg.Error) -> bool:
     return not known or state[:2] in FAULT_CLASSES or state in FAULT_STATES
 
 
-def words(error: psycopg.Error) -> str:
+def describe(error: psycopg.Error) -> str:
     """Return what to write beside the message: no detail, which quotes the row."""
     return postgres.detail(error)
 

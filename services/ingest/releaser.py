@@ -11,7 +11,7 @@ import time
 import psycopg
 
 from adoption import checks
-from services.ingest import metrics, rehearsal, waiting
+from services.ingest import metrics, parked, rehearsal
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.writer import Connect
 from shared import retry
@@ -23,38 +23,38 @@ MEASURE_EVERY_S = 10.0
 STUCK_S = 60.0
 
 
-class Promoter:
+class Releaser:
     """Looks twice a second whether a provider has come that messages wait for."""
 
     def __init__(self, connect: Connect, health: Health, stop: threading.Event) -> None:
-        """`connect` opens a connection for one life of the promoter."""
+        """`connect` opens a connection for one life of the releaser."""
         self._connect = connect
         self._health = health
         self._stop = stop
         self._measure_at = 0.0
-        self._batch_size = AdaptiveBatchSize(waiting.PROMOTED_MAX)
-        health.expect("promoter", within_s=STUCK_S)
+        self._batch_size = AdaptiveBatchSize(parked.RELEASED_MAX)
+        health.expect("releaser", within_s=STUCK_S)
 
     def run_once(self, conn: psycopg.Connection) -> int:
-        """Promote what can be; returns the rows that made. Raises `Unavailable`."""
-        rows = waiting.promote_waiting(conn, self._batch_size)
-        metrics.PROMOTED.inc(rows)
+        """Release what can be; returns the rows that made. Raises `Unavailable`."""
+        rows = parked.release_parked(conn, self._batch_size)
+        metrics.RELEASED.inc(rows)
         if time.monotonic() >= self._measure_at:
-            metrics.OLDEST_WAITING.set(waiting.oldest_s(conn))
+            metrics.OLDEST_WAITING.set(parked.oldest_s(conn))
             self._measure_at = time.monotonic() + MEASURE_EVERY_S
-        self._health.progress("promoter")
+        self._health.progress("releaser")
         return rows
 
     def live(self) -> None:
-        """Promote over one connection until it is lost or all is to stop."""
-        with self._health.reporting("promoter"), self._connect() as conn:
+        """Release over one connection until it is lost or all is to stop."""
+        with self._health.reporting("releaser"), self._connect() as conn:
             checks.check(conn, rehearsal.STATEMENTS, stores=True)
             try:
                 while not self._stop.is_set():
                     self.run_once(conn)
                     self._stop.wait(EVERY_S)
             except Unavailable as error:
-                self._health.problem("promoter", str(error))
+                self._health.problem("releaser", str(error))
                 metrics.OLDEST_WAITING.set(math.nan)  # not known now: others may see it
                 self._measure_at = 0.0
                 retry.report_lost(error)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from services.ingest import service, waiting
+from services.ingest import parked, service
 from shared.errors import Unavailable
 from tests.support import messages
 from tests.support.concurrently import at_once
@@ -67,23 +67,23 @@ def test_a_waiting_message_that_is_delivered_again_waits_once(ours: psycopg.Conn
         wait_for_99(ours, "m1", None)
     assert len(dead_letters(ours)) == 2
     ours.execute(ADD)
-    assert waiting.promote_waiting(ours) == 2
-    assert waiting.promote_waiting(ours) == 0
+    assert parked.release_parked(ours) == 2
+    assert parked.release_parked(ours) == 0
     assert rows(ours) == [(99, 1), (99, 2)]
 
 
 def test_how_long_the_oldest_has_waited_is_known_over_all_providers(
     ours: psycopg.Connection,
 ) -> None:
-    assert waiting.oldest_s(ours) == 0
+    assert parked.oldest_s(ours) == 0
     wait_for_99(ours, "a", "b")
     store_batch(ours, [received(body(7), "c"), received(b"unfit", "d")])
     ours.execute(AGE, [500, "d"])
-    assert waiting.oldest_s(ours) < 100
+    assert parked.oldest_s(ours) < 100
     ours.execute(AGE, [400, "a"])
-    assert 400 <= waiting.oldest_s(ours) < 450
+    assert 400 <= parked.oldest_s(ours) < 450
     ours.execute(AGE, [450, "c"])
-    assert waiting.oldest_s(ours) >= 450
+    assert parked.oldest_s(ours) >= 450
 
 
 def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
@@ -92,7 +92,7 @@ def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
     wait_for_99(ours, "m1")
     ours.execute(ADD)
     assert store_batch(ours, [received(body(99, 1), "m1")]).inserted == 1
-    assert waiting.promote_waiting(ours) == 0
+    assert parked.release_parked(ours) == 0
     assert (rows(ours), dead_letters(ours)) == ([(99, 1)], [])
     assert counted(ours) == truth(ours)
 
@@ -104,7 +104,7 @@ def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
     store_batch(ours, [received(body(99, 3), "m1")])
     store_batch(ours, [received(body(1, 600), "m2")])
     ours.execute(ADD)
-    assert waiting.promote_waiting(ours) == 1
+    assert parked.release_parked(ours) == 1
     assert rows(ours) == [(1, 600), (99, 1)]
     assert dead_letters(ours) == [
         ("id_conflict", "open", body(99, 2)),
@@ -113,14 +113,14 @@ def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
     assert counted(ours) == truth(ours)
 
 
-def test_two_replicas_promote_each_message_once(dsn: str, ours: psycopg.Connection) -> None:
+def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connection) -> None:
     wait_for_99(ours, *[None] * 200)
     ours.execute(ADD)
     with messages.ingest_connection(dsn) as other:
-        promoted = at_once(
-            lambda: waiting.promote_waiting(ours), lambda: waiting.promote_waiting(other)
+        released = at_once(
+            lambda: parked.release_parked(ours), lambda: parked.release_parked(other)
         )
-    assert sum(promoted) == 200
+    assert sum(released) == 200
     assert rows(ours) == [(99, value) for value in range(1, 201)]
     assert counted(ours) == truth(ours)
 
@@ -131,7 +131,7 @@ def test_one_that_the_database_refuses_does_not_hold_back_the_others(
     wait_for_99(ours, *[None] * 10)
     ours.execute("ALTER TABLE historical_transactions ADD CHECK (transaction_value <> 4)")
     ours.execute(ADD)
-    assert waiting.promote_waiting(ours) == 9
+    assert parked.release_parked(ours) == 9
     assert dead_letters(ours) == [("refused_by_database", "open", body(99, 4))]
     assert rows(ours) == [(99, value) for value in range(1, 11) if value != 4]
     assert counted(ours) == truth(ours)
@@ -144,10 +144,10 @@ def test_a_server_that_refuses_every_row_alike_turns_no_waiting_message_into_a_r
     messages.refuse_rows(ours, "P0002")
     ours.execute(ADD)
     with contextlib.suppress(Unavailable):
-        waiting.promote_waiting(ours)
+        parked.release_parked(ours)
     assert reasons(ours) == ["unknown_provider"] * 3
     messages.refuse_no_more(ours)
-    assert waiting.promote_waiting(ours) == 3
+    assert parked.release_parked(ours) == 3
 
 
 def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
@@ -160,7 +160,7 @@ def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
     )
     ours.execute("SET minutebook.writer = ''")
     ours.execute(ADD)
-    eventually(lambda: waiting.promote_waiting(ours) == 10, 2)
+    eventually(lambda: parked.release_parked(ours) == 10, 2)
     assert rows(ours)[30:] == [(99, value) for value in range(1, 11)]
     assert dead_letters(ours) == []
 
