@@ -15,8 +15,8 @@ from tests.faults import addresses
 from tests.faults.fault import Fault, Struck
 from tests.faults.proxy_server import CONTROL_PORT
 from tests.support.containers import ROOT
+from tests.support.disturbances import Kind
 from tests.support.stack import Stack
-from tests.support.tcp_proxy import Kind
 
 OVERRIDE = ROOT / "tests" / "faults" / "compose.proxies.yaml"
 WITHIN_S = 30.0
@@ -59,7 +59,7 @@ class ProxyFault:
         """Give the order and wait until it was carried out. Fails if it never was."""
         slow = self.kind == "delay"
         order = {
-            "link": f"{self.part}-{self.server}",
+            "proxy": f"{self.part}-{self.server}",
             "kind": self.kind,
             "pattern": self.pattern,
             "within_s": SLOW_S if slow else WITHIN_S,
@@ -72,7 +72,7 @@ class ProxyFault:
 
 def _ordered(stack: Stack, order: dict[str, object]) -> int:
     """Return how many messages the order met."""
-    (port,) = addresses.ports(stack, "relay", CONTROL_PORT)
+    (port,) = addresses.ports(stack, "proxies", CONTROL_PORT)
     with socket.create_connection(("127.0.0.1", port), ANSWER_S) as control:
         control.settimeout(float(str(order["within_s"])) + ANSWER_S)
         control.sendall(json.dumps(order).encode() + b"\n")
@@ -82,7 +82,7 @@ def _ordered(stack: Stack, order: dict[str, object]) -> int:
 
 @contextlib.contextmanager
 def prepare(stack: Stack) -> Iterator[None]:
-    """Have the stack started with relays between services and servers."""
+    """Have the stack started with proxies between services and servers."""
     stack.overrides.append(OVERRIDE)
     yield
 

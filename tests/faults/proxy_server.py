@@ -2,7 +2,7 @@
 
 Runs in a container of our own image beside the stack. Orders come over the control port, one JSON
 line to a connection; the answer is a line with the number of hits, once the order was carried out
-or its time is over. `well` asks whether it is at work, for compose's health check.
+or its time is over. `healthy` asks whether it is at work, for compose's health check.
 """
 
 import json
@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 
-from tests.support.tcp_proxy import Kind, Link, Order
+from tests.support.disturbances import Disturbance, Kind
+from tests.support.tcp_proxy import TcpProxy
 
 CONTROL_PORT = 7000
 ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it
-LINKS = {
+UPSTREAMS = {
     "ingest-postgres": (7001, ("postgres", 5432)),
     "ingest-rabbitmq": (7002, ("rabbitmq", 5672)),
     "syncer-postgres": (7003, ("postgres", 5432)),
@@ -29,14 +30,14 @@ LINKS = {
 
 
 class Control(socketserver.ThreadingTCPServer):
-    """Hands orders on to links."""
+    """Hands orders on to proxies."""
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, links: dict[str, Link]) -> None:
+    def __init__(self, proxies: dict[str, TcpProxy]) -> None:
         super().__init__((ANYWHERE, CONTROL_PORT), Steering)
-        self.links = links
+        self.proxies = proxies
 
 
 class Steering(socketserver.StreamRequestHandler):
@@ -48,33 +49,35 @@ class Steering(socketserver.StreamRequestHandler):
         line = self.rfile.readline()
         if line:
             order = json.loads(line)
-            hits = carry_out(self.server.links[order.pop("link")], **order)
+            hits = carry_out(self.server.proxies[order.pop("proxy")], **order)
             self.wfile.write(json.dumps({"hits": hits}).encode() + b"\n")
 
 
 def carry_out(
-    link: Link, *, kind: Kind, pattern: str, within_s: float, each_way_s: float = 0.0
+    proxy: TcpProxy, *, kind: Kind, pattern: str, within_s: float, each_way_s: float = 0.0
 ) -> int:
-    """Have `link` do it; returns how often `pattern` was met."""
-    wanted = re.compile(pattern.encode("latin-1"), re.DOTALL)
+    """Have `proxy` do it; returns how often `pattern` was met."""
+    text = re.compile(pattern.encode("latin-1"), re.DOTALL)
     ends_at = time.monotonic() + within_s
-    order = link.give(Order(kind, wanted, each_way_s, ends_at))
-    order.done.wait(within_s)
-    link.take_back(order)
-    return order.hits
+    wanted = proxy.disturb(Disturbance(kind, text, each_way_s, ends_at))
+    wanted.done.wait(within_s)
+    proxy.disturb_no_more(wanted)
+    return wanted.hits
 
 
-def relay() -> None:
-    """Relay until killed."""
-    links = {name: Link(upstream, (ANYWHERE, port)) for name, (port, upstream) in LINKS.items()}
-    for link in links.values():
-        threading.Thread(target=link.serve, daemon=True).start()
-    with Control(links) as control:
+def serve() -> None:
+    """Serve until killed."""
+    proxies = {
+        name: TcpProxy(upstream, (ANYWHERE, port)) for name, (port, upstream) in UPSTREAMS.items()
+    }
+    for proxy in proxies.values():
+        threading.Thread(target=proxy.serve, daemon=True).start()
+    with Control(proxies) as control:
         control.serve_forever()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["well"]:
+    if sys.argv[1:] == ["healthy"]:
         socket.create_connection(("127.0.0.1", CONTROL_PORT), 3).close()
     else:
-        relay()
+        serve()

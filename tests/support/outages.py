@@ -1,4 +1,4 @@
-"""Outages on purpose: a link that is cut, servers of one's own to stop, traffic meanwhile."""
+"""Outages on purpose: servers of one's own to stop, and traffic meanwhile."""
 
 import contextlib
 import socket
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import docker
 import pika
@@ -15,25 +14,8 @@ from docker.models.containers import Container
 
 from tests.support import messages
 from tests.support.programs import Program
-from tests.support.tcp_proxy import Link
 
 BURSTS_PER_S = 20
-
-
-@contextlib.contextmanager
-def link(url: str) -> Iterator[tuple[Link, str]]:
-    """Yield a link to the server of `url`, and the URL that leads over it."""
-    parts = urlsplit(url)
-    found = Link((parts.hostname or "", parts.port or 0))
-    thread = threading.Thread(target=found.serve)
-    thread.start()
-    host = f"127.0.0.1:{found.port}"
-    try:
-        login, at, _ = parts.netloc.rpartition("@")
-        yield found, parts._replace(netloc=f"{login}{at}{host}").geturl()
-    finally:
-        found.stop()
-        thread.join()
 
 
 class Pinning:

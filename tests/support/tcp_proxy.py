@@ -1,20 +1,19 @@
-"""A TCP relay for many clients that delays, cuts in the middle of a message, and eats replies.
+"""A TCP proxy before a server: it delays, holds, cuts in the middle of a message, loses replies.
 
-Steered while it runs: each order is carried out once, on whoever it meets first. The standard
-library is all it needs, so that it can run beside a stack, in a container of our own image.
+A test says while it runs what is to happen; it happens to the first message that fits. Only the
+standard library is used, so that it can run beside a stack, in a container of our own image.
 """
 
 import contextlib
-import re
 import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal
+from urllib.parse import urlsplit
+
+from tests.support.disturbances import Disturbance, Disturbances
 
 CHUNK = 65_536
 POLL_S = 0.05
@@ -27,75 +26,37 @@ ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIME
 # How Postgres and KeyDB begin to say that they refuse.
 REFUSALS = (b"E", b"-")
 
-Kind = Literal["reply", "request", "half", "text", "answer", "delay"]
 
-
-@dataclass
-class Order:
-    """What to do to the next message that `pattern` is found in; `hits` says how often it was.
-
-    `reply`: forward the request, lose its reply and reset the connection; a refusal is passed on,
-    since what was refused was not done, and the next one is waited for. `request`: reset instead
-    of forwarding. `half`: forward one half of the request and reset. `text`: the server says it,
-    and the connection is reset in the middle of it. `answer`: the server says it, and it is lost
-    with all that came with it. `delay`: until `ends_at` keep whatever comes, either way, for
-    `each_way_s` at least; the hits are only counted.
-    """
-
-    kind: Kind
-    pattern: re.Pattern[bytes]
-    each_way_s: float = 0.0
-    ends_at: float = 0.0
-    hits: int = 0
-    done: threading.Event = field(default_factory=threading.Event)
-
-    def carried_out(self) -> None:
-        """Note that it was."""
-        self.hits += 1
-        self.done.set()
-
-
-class Link:
+class TcpProxy(Disturbances):
     """Leads to one server."""
 
     def __init__(
         self, upstream: tuple[str, int], listen: tuple[str, int] = ("127.0.0.1", 0)
     ) -> None:
         """Listen, on any free port of 127.0.0.1 unless told otherwise."""
+        super().__init__()
         self._upstream = upstream
         self._listener = socket.create_server(listen)
         self._listener.settimeout(POLL_S)
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._orders: dict[Kind, Order] = {}
-        self._passages: set[_Passage] = set()
-        self.cuts = 0
-        """How many orders were carried out by cutting a connection."""
+        self._is_down = threading.Event()
+        self._connected = threading.Lock()
+        self._connections: set[_Connection] = set()
         self.port: int = self._listener.getsockname()[1]
 
-    def lose_reply_to(self, request: bytes) -> Order:
-        """Forward the next request that holds `request`, lose its reply, reset the connection."""
-        return self.give(Order("reply", re.compile(re.escape(request))))
+    def lead_to(self, upstream: tuple[str, int]) -> None:
+        """Lead new connections to another server; those that stand go on to the old one."""
+        self._upstream = upstream
 
-    def lose(self, request: bytes) -> Order:
-        """Reset the connection instead of forwarding the next request that holds `request`."""
-        return self.give(Order("request", re.compile(re.escape(request))))
-
-    def cut_within(self, text: bytes) -> Order:
-        """Reset the connection in the middle of the next `text` that the server sends."""
-        return self.give(Order("text", re.compile(re.escape(text))))
-
-    def give(self, order: Order) -> Order:
-        """Have `order` carried out from now on, in the place of an older one of its kind."""
-        with self._lock:
-            self._orders[order.kind] = order
-        return order
-
-    def take_back(self, order: Order) -> None:
-        """Have `order` carried out no more."""
-        with self._lock:
-            if self._orders.get(order.kind) is order:
-                del self._orders[order.kind]
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Hang up on everyone while inside."""
+        self._is_down.set()
+        self._hang_up()
+        try:
+            yield
+        finally:
+            self._is_down.clear()
 
     def serve(self) -> None:
         """Accept clients until told to stop."""
@@ -108,65 +69,54 @@ class Link:
     def stop(self) -> None:
         """Let `serve` return."""
         self._stop.set()
-        with self._lock:
-            for passage in self._passages:
-                passage.close()
+        self.release()
+        self._hang_up()
 
-    def due(self, kind: Kind, data: bytes) -> tuple[Order, re.Match[bytes]] | None:
-        """Return the order that `data` calls for, which is now its finder's, and where it lies."""
-        with self._lock:
-            order = self._orders.get(kind)
-            found = order.pattern.search(data) if order else None
-            if order is None or found is None:
-                return None
-            del self._orders[kind]
-            return order, found
-
-    def slowly(self, data: bytes) -> None:
-        """Keep `data` for as long as an order says."""
-        order = self._orders.get("delay")
-        if order and time.monotonic() < order.ends_at:
-            order.hits += bool(order.pattern.search(data))
-            self._stop.wait(order.each_way_s)
+    def _hang_up(self) -> None:
+        with self._connected:
+            for one in self._connections:
+                one.close()
 
     def _relay(self, client: socket.socket, pool: ThreadPoolExecutor) -> None:
         with client:
+            if self._is_down.is_set():
+                return
             try:
                 server = socket.create_connection(self._upstream, CONNECT_TIMEOUT_S)
             except OSError:
                 reset(client)
                 return
             with server:
-                passage = _Passage(self, client, server)
-                with self._lock:
-                    self._passages.add(passage)
-                back = pool.submit(passage.replies)
-                passage.requests()
-                back.result()
-                with self._lock:
-                    self._passages.discard(passage)
+                connection = _Connection(self, client, server)
+                with self._connected:
+                    self._connections.add(connection)
+                replies = pool.submit(connection.forward_replies)
+                connection.forward_requests()
+                replies.result()
+                with self._connected:
+                    self._connections.discard(connection)
 
 
-class _Passage:
+class _Connection:
     """One client and its connection to the server: a thread each way, so that neither waits."""
 
-    def __init__(self, link: Link, client: socket.socket, server: socket.socket) -> None:
-        self._link, self._client, self._server = link, client, server
-        self._doomed: Order | None = None
+    def __init__(self, proxy: TcpProxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy, self._client, self._server = proxy, client, server
+        self._reply_lost_by: Disturbance | None = None
         self._ended = threading.Event()
         for one in (client, server):
             _keep_alive(one)
 
-    def requests(self) -> None:
+    def forward_requests(self) -> None:
         """Forward what the client says."""
-        for data in self._heard(self._client):
-            if self._request(data):
+        for data in self._received(self._client):
+            if self._may_go_on(data):
                 self._server.sendall(data)
 
-    def replies(self) -> None:
+    def forward_replies(self) -> None:
         """Forward what the server says."""
-        for data in self._heard(self._server):
-            if not self._eaten(data):
+        for data in self._received(self._server):
+            if not self._is_lost(data):
                 self._client.sendall(data)
 
     def close(self) -> None:
@@ -176,7 +126,7 @@ class _Passage:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
-    def _heard(self, source: socket.socket) -> Iterator[bytes]:
+    def _received(self, source: socket.socket) -> Iterator[bytes]:
         try:
             with selectors.DefaultSelector() as ready:
                 ready.register(source, selectors.EVENT_READ)
@@ -186,46 +136,50 @@ class _Passage:
                     data = source.recv(CHUNK)
                     if not data:
                         break
-                    self._link.slowly(data)
+                    self._proxy.delay(data)
                     yield data
         except (OSError, ValueError):  # a socket closed by the other direction
             pass
         finally:
             self.close()
 
-    def _request(self, data: bytes) -> bool:
-        """Say whether to forward `data`."""
-        if found := self._link.due("request", data):
+    def _may_go_on(self, data: bytes) -> bool:
+        """Say whether to forward a request."""
+        if found := self._proxy.due("request", data):
             return self._cut(found[0])
-        if found := self._link.due("half", data):
+        if found := self._proxy.due("half", data):
             self._server.sendall(data[: len(data) // 2])
             return self._cut(found[0])
+        if found := self._proxy.due("hold", data):
+            found[0].happened()
+            self._proxy.wait_for_release()
         # Before it is forwarded: the reply must not be quicker than this note.
-        if found := self._link.due("reply", data):
-            self._doomed = found[0]
+        if found := self._proxy.due("reply", data):
+            self._reply_lost_by = found[0]
         return True
 
-    def _eaten(self, data: bytes) -> bool:
-        """Say that `data` must not be forwarded."""
-        doomed, self._doomed = self._doomed, None
-        if doomed and data.startswith(REFUSALS):
-            self._link.give(doomed)
-        elif doomed:
-            return not self._cut(doomed)
-        if found := self._link.due("text", data):
-            order, place = found
+    def _is_lost(self, data: bytes) -> bool:
+        """Say that a reply must not be forwarded."""
+        wanted, self._reply_lost_by = self._reply_lost_by, None
+        if wanted and data.startswith(REFUSALS):
+            wanted.times += 1
+            self._proxy.disturb(wanted)
+        elif wanted:
+            return not self._cut(wanted)
+        if found := self._proxy.due("text", data):
+            disturbance, place = found
             self._client.sendall(data[: (place.start() + place.end()) // 2])
-            return not self._cut(order)
-        if found := self._link.due("answer", data):
+            return not self._cut(disturbance)
+        if found := self._proxy.due("answer", data):
             return not self._cut(found[0])
         return False
 
-    def _cut(self, order: Order) -> bool:
+    def _cut(self, disturbance: Disturbance) -> bool:
         """Reset the connection; nothing more is forwarded."""
-        self._link.cuts += 1
+        self._proxy.cuts += 1
         reset(self._client)
         self._ended.set()
-        order.carried_out()
+        disturbance.happened()
         return False
 
 
@@ -242,3 +196,18 @@ def _keep_alive(one: socket.socket) -> None:
     for name, value in ALIVE.items():
         if hasattr(socket, name):  # not every system has each
             one.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@contextlib.contextmanager
+def proxying(url: str) -> Iterator[tuple[TcpProxy, str]]:
+    """Yield a proxy before the server of `url`, and the URL that leads through it."""
+    parts = urlsplit(url)
+    proxy = TcpProxy((parts.hostname or "", parts.port or 0))
+    thread = threading.Thread(target=proxy.serve)
+    thread.start()
+    try:
+        login, at, _ = parts.netloc.rpartition("@")
+        yield proxy, parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}").geturl()
+    finally:
+        proxy.stop()
+        thread.join()

@@ -11,6 +11,7 @@ from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
 from tests.support.own_broker import Own
+from tests.support.tcp_proxy import proxying
 
 SIZE = 3000
 SMALL = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "500"}
@@ -79,12 +80,12 @@ def test_a_connection_cut_in_the_middle_of_a_frame_loses_and_doubles_nothing(
 ) -> None:
     publish(amqp_url, SIZE)
     with (
-        outages.link(amqp_url) as (link, cut_url),
+        proxying(amqp_url) as (proxy, cut_url),
         messages.ingest(dsn, cut_url, **SMALL) as program,
     ):
         for cuts in range(1, 5):
-            link.cut_within(b'{"id": 1, "value"')
-            eventually(lambda least=cuts: link.cuts >= least)  # type: ignore[misc]
+            proxy.cut_within(b'{"id": 1, "value"')
+            eventually(lambda least=cuts: proxy.cuts >= least)  # type: ignore[misc]
         eventually(lambda: len(rows(conn)) == SIZE, 15)
         assert program.metric('minutebook_reconnects_total{server="postgres"}') == 0
         assert "undecodable" not in program.logs()
@@ -97,14 +98,14 @@ def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
 ) -> None:
     with (
         psycopg.connect(dsn) as user,
-        outages.link(amqp_url) as (link, cut_url),
+        proxying(amqp_url) as (proxy, cut_url),
         messages.ingest(dsn, cut_url) as program,
     ):
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         publish(amqp_url, 100)
         messages.lock_awaited(conn)
-        link.cut_within(b'{"id": 1, "value"')
+        proxy.cut_within(b'{"id": 1, "value"')
         messages.publish(amqp_url, body(1, 101), identities=["m101"])
         messages.consuming(program, 2)
         user.rollback()

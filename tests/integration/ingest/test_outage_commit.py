@@ -3,9 +3,10 @@
 import psycopg
 import pytest
 
-from tests.support import messages, outages
+from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
+from tests.support.tcp_proxy import proxying
 
 SIZE = 50
 # As psycopg sends it; BEGIN has READ COMMITTED in it.
@@ -44,13 +45,13 @@ def test_a_connection_reset_inside_commit_doubles_and_loses_nothing(
     dsn: str, conn: psycopg.Connection, amqp_url: str, fate: str, *, given: bool
 ) -> None:
     with (
-        outages.link(dsn) as (link, cut_dsn),
+        proxying(dsn) as (proxy, cut_dsn),
         messages.ingest(cut_dsn, amqp_url) as program,
     ):
         messages.consuming(program)
-        (link.lose_reply_to if fate == "done" else link.lose)(COMMIT)
+        (proxy.lose_reply_to if fate == "done" else proxy.lose)(COMMIT)
         messages.publish(amqp_url, *bodies(), identities=identities(given=given))
-        eventually(lambda: link.cuts == 1)
+        eventually(lambda: proxy.cuts == 1)
         eventually(lambda: len(rows(conn)) >= SIZE)
         # The one after it comes last: then the batch in hand was put away.
         messages.publish(amqp_url, body(1, SIZE + 1))
@@ -67,15 +68,15 @@ def test_replies_to_commit_lost_again_and_again_under_load_double_nothing(
 ) -> None:
     size = 2000
     with (
-        outages.link(dsn) as (link, cut_dsn),
+        proxying(dsn) as (proxy, cut_dsn),
         messages.ingest(cut_dsn, amqp_url, INGEST_BATCH_MAX="50") as program,
     ):
         messages.consuming(program)
-        link.lose_reply_to(COMMIT)
+        proxy.lose_reply_to(COMMIT)
         messages.publish(amqp_url, *bodies(size))
         for cuts in range(1, 5):
-            eventually(lambda least=cuts: link.cuts == least)  # type: ignore[misc]
-            (link.lose_reply_to if cuts % 2 else link.lose)(COMMIT)
+            eventually(lambda least=cuts: proxy.cuts == least)  # type: ignore[misc]
+            (proxy.lose_reply_to if cuts % 2 else proxy.lose)(COMMIT)
         eventually(lambda: len(rows(conn)) >= size, 20)
         messages.queue_drained(program, amqp_url)
     each_is_one_row(conn, size)

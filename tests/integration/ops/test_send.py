@@ -18,7 +18,7 @@ from shared.settings import RabbitmqSettings
 from tests.support import messages, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Tool
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.eventually import eventually
 from tests.support.messages import body, rows
 from tests.support.outages import reconnects
 from tests.support.programs import Program
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 INTERVAL_S = 1
 SLACK_S = 3.0
@@ -73,8 +73,8 @@ def test_a_ticker_that_misses_a_boundary_is_unhealthy_until_the_next_one_is_publ
     with proxying(amqp_url) as (proxy, url), ticking(url) as ticker:
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 1)
         assert healthy(ticker)
-        proxy.hold(b"interval_s")
-        assert proxy.held.wait(INTERVAL_S + SLACK_S)
+        held = proxy.hold(b"interval_s")
+        assert held.done.wait(INTERVAL_S + SLACK_S)
         eventually(lambda: not healthy(ticker), INTERVAL_S + BOUNDARY_GRACE_S + SLACK_S)
         proxy.release()
         eventually(lambda: healthy(ticker), 20)

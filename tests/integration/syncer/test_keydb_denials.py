@@ -16,7 +16,7 @@ from tests.support.ledger import add, minute
 from tests.support.loss_scenario import said
 from tests.support.ops_tool import Tool
 from tests.support.programs import Program
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 SOMEWHERE = ("127.0.0.1", 1)
 """Where nobody is: who follows it is a replica that takes no writes."""

@@ -13,7 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.loss_scenario import LOST, republished, said
 from tests.support.outages import Pinning
 from tests.support.postgres_replica import Cluster
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 FAILOVERS = "minutebook_failovers_total"
 BASELINES = "minutebook_baselines_total"

@@ -11,9 +11,10 @@ import redis
 
 from shared.amqp import ticks
 from tests.support import ledger, loss_scenario, programs, servers
+from tests.support.disturbances import Disturbance
 from tests.support.eventually import eventually
 from tests.support.loss_scenario import said
-from tests.support.proxy import Proxy, proxying
+from tests.support.tcp_proxy import proxying
 
 FENCED = "minutebook_fenced_writes_total"
 TICKS_MEANWHILE = 3
@@ -59,9 +60,9 @@ def both_wait(server: servers.Rabbitmq, amqp_url: str) -> None:
     eventually(known, 20)
 
 
-def freeze_at(proxy: Proxy, sleeper: programs.Program) -> None:
+def freeze_at(held: Disturbance, sleeper: programs.Program) -> None:
     """Freeze a syncer once what it sent is held, so that it never sees an answer."""
-    assert proxy.held.wait(10)
+    assert held.done.wait(10)
     freeze(sleeper)
 
 
@@ -83,9 +84,9 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
         scene.right(conn)
         with loss_scenario.syncer(dsn, amqp_url, url) as other:
             both_wait(rabbitmq_server, amqp_url)
-            proxy.hold(b"EVALSHA")
+            held = proxy.hold(b"EVALSHA")
             scene.written(conn)
-            freeze_at(proxy, sleeper)
+            freeze_at(held, sleeper)
             assert ledger.watermark(scene.store)[0] == "1"
             take_place_away(rabbitmq_server, amqp_url)
             scene.becomes_right(conn, 20)  # the tick that was not acknowledged is delivered again
@@ -119,10 +120,10 @@ def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_o
         scene.right(conn)
         with loss_scenario.syncer(dsn, amqp_url, url):
             both_wait(rabbitmq_server, amqp_url)
-            proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
+            held = proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
             scene.change(conn)
             scene.tick()
-            freeze_at(proxy, sleeper)
+            freeze_at(held, sleeper)
             take_place_away(rabbitmq_server, amqp_url)
             scene.becomes_right(conn, 9)
             assert ledger.watermark(scene.store)[0] == "2"

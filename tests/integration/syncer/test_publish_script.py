@@ -10,7 +10,7 @@ from services.syncer.core import ObservedWatermark, Publication, Watermark, pars
 from services.syncer.projection import KEYS_KEY, SCRIPT, WATERMARK_KEY, Projection, WatermarkChanged
 from shared import keydb
 from tests.support import ledger, servers
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 FIRST = Watermark(1, "one", "2020-01-01T00:01:00Z")
 SECOND = Watermark(2, "two", "2020-01-01T00:02:00Z")
@@ -139,9 +139,9 @@ def test_a_lost_reply_and_the_clients_own_retry_apply_once(
         proxying(keydb_server.url()) as (proxy, url),
         ledger.keydb_client(url) as client,
     ):
-        proxy.eat_reply_to(b"EVALSHA")
+        proxy.lose_reply_to(b"EVALSHA")
         answer = Projection(client).apply(publication(shows(FIRST), SECOND, {"1_a": "5"}))
-        assert proxy.eaten == 1
+        assert proxy.cuts == 1
     assert answer.verdict == "done"
     assert calls(store, "hset") == applications + 1
     assert store.hget(WATERMARK_KEY, "applied_at_s") == f"{answer.applied_at_s:.6f}"

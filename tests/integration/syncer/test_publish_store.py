@@ -11,7 +11,7 @@ from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection
 from shared.errors import Refusal
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 pytestmark = servers.on_both_stores
 

@@ -12,7 +12,7 @@ from services.syncer.service import Syncer
 from shared import keydb
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import redis
 from tests.support import ledger, programs
 from tests.support.eventually import eventually
 from tests.support.programs import Program
-from tests.support.proxy import proxying
+from tests.support.tcp_proxy import proxying
 
 Environment = dict[str, str]
 ROW_OF_LONG_AGO = """
