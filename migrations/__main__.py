@@ -79,10 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ):
                 if chosen.status:
                     return status(conn)
-                patiently = locks.Patience(
-                    conn, watch, stop, configured.migration_lock_wait_seconds
-                )
-                return migrate(conn, configured.passwords(), patiently, widen=chosen.widen)
+                steps = locks.Steps(conn, watch, stop, configured.migration_lock_wait_seconds)
+                return migrate(conn, configured.passwords(), steps.run, widen=chosen.widen)
     except Refusal as refusal:
         log.error("refused", reason=str(refusal))
         return program.EXIT_FINDING
@@ -100,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def migrate(
     conn: psycopg.Connection,
     passwords: Mapping[str, str],
-    patiently: locks.Patiently,
+    run_step: locks.RunStep,
     *,
     widen: bool,
 ) -> int:
@@ -109,13 +107,13 @@ def migrate(
     On the first time also report what the user's tables hold. Raises `Refusal` if the services
     could not work with the tables as they are.
     """
-    applied = runner.apply(conn, runner.read(), patiently)
+    applied = runner.apply(conn, runner.read(), run_step)
     if any(one.version == runner.FIRST_VERSION for one in applied):
         existing.report(conn)
     if widen:
-        patiently("--widen", partial(existing.widen, conn))
-    patiently("rights", partial(rights.grant, conn))
-    patiently("logins", partial(rights.ensure_logins, conn, passwords))
+        run_step("--widen", partial(existing.widen, conn))
+    run_step("rights", partial(rights.grant, conn))
+    run_step("logins", partial(rights.ensure_logins, conn, passwords))
     checks.refuse(conn)  # whoever changed what since the last run
     log.info("schema_current", applied=len(applied))
     return 0

@@ -1,6 +1,6 @@
-"""Locks had without holding anybody up: short waits, tried again, and who is in the way is named.
+"""Migrations get their locks by short waits, tried again; who is in the way is logged.
 
-Whoever waits for a strong lock has all others wait behind it, ticks and ingest among them. So a
+While somebody waits for a strong lock, all others wait behind, ticks and ingest among them. So a
 wait ends after `WAIT_MAX_MS`, the step is undone, and others go on before it is tried again.
 """
 
@@ -23,7 +23,7 @@ PAUSE_FIRST_S, PAUSE_MAX_S = 0.5, 5.0
 
 LIMIT_WAIT: LiteralString = "SELECT set_config('lock_timeout', %(ms)s::text, false)"
 # A prepared transaction has no process: its pid is 0.
-SELECT_IN_THE_WAY: LiteralString = r"""
+SELECT_BLOCKERS: LiteralString = r"""
 SELECT DISTINCT b.pid, a.application_name, a.usename, a.state,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int,
        left(regexp_replace(a.query, '\s+', ' ', 'g'), 200)
@@ -36,14 +36,15 @@ SELECT DISTINCT b.pid, a.application_name, a.usename, a.state,
 """
 
 Step = Callable[[], object]
-Patiently = Callable[[str, Step], None]
-"""Does a step, which is named, as often as it takes; the step is one transaction."""
+"""One transaction, or a single statement."""
+RunStep = Callable[[str, Step], None]
+"""Runs a step, which is named, as often as it takes."""
 
 log = structlog.get_logger()
 
 
-class InTheWay(NamedTuple):
-    """A session that holds, or waits before us for, what we wait for."""
+class Blocker(NamedTuple):
+    """A session that holds, or waits before us for, the lock that we wait for."""
 
     pid: int
     application: str | None
@@ -54,63 +55,60 @@ class InTheWay(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a step is tried; `watch` sees who is in the way of `conn`."""
+class Steps:
+    """Runs steps on `conn`, each for `give_up_after_s` at most; `watch` sees who blocks `conn`."""
 
     conn: psycopg.Connection
     watch: psycopg.Connection
     stop: threading.Event
     give_up_after_s: float
 
-    def __call__(self, name: str, step: Step) -> None:
-        """Do `step` once it gets its locks. Raises `Refusal` when the time is over, or at `stop`.
+    def run(self, name: str, step: Step) -> None:
+        """Run `step` until it gets its locks. Raises `Refusal` when the time is over, or at `stop`.
 
         Raises what `step` raises, if that is not about locks.
         """
         began = time.monotonic()
-        pause_s, seen = PAUSE_FIRST_S, list[InTheWay]()
+        pause_s, blockers = PAUSE_FIRST_S, list[Blocker]()
         while True:
             done, found = self._try(step)
             if done:
                 return
-            seen = found or seen
+            blockers = found or blockers
             waited_s = time.monotonic() - began
-            for one in seen:
+            for one in blockers:
                 facts = one._asdict()
                 log.warning("migration_waits", step=name, waited_s=round(waited_s), **facts)
             if waited_s > self.give_up_after_s or self.stop.wait(pause_s):
-                raise Refusal(_why(name, seen, waited_s))
+                raise Refusal(_reason(name, blockers, waited_s))
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _try(self, step: Step) -> tuple[bool, list[InTheWay]]:
+    def _try(self, step: Step) -> tuple[bool, list[Blocker]]:
         self.conn.execute(LIMIT_WAIT, {"ms": WAIT_MAX_MS})
-        seen: list[InTheWay] = []
+        blockers: list[Blocker] = []
         with ThreadPoolExecutor(1) as pool:
             trying = pool.submit(step)
             while not wait([trying], LOOK_EVERY_S).done:
-                seen = self._look() or seen
+                rows = self.watch.execute(SELECT_BLOCKERS, {"pid": self.conn.info.backend_pid})
+                blockers = [Blocker(*row) for row in rows] or blockers
         try:
             trying.result()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
-            return False, seen
+            return False, blockers
         self.conn.execute(LIMIT_WAIT, {"ms": 0})
-        return True, seen
-
-    def _look(self) -> list[InTheWay]:
-        rows = self.watch.execute(SELECT_IN_THE_WAY, {"pid": self.conn.info.backend_pid})
-        return [InTheWay(*row) for row in rows]
+        return True, blockers
 
 
-def at_once(_name: str, step: Step) -> None:
-    """Do a step and wait for its locks as long as `lock_timeout` has it."""
+def run_once(_name: str, step: Step) -> None:
+    """Run a step once; it waits for locks as long as `lock_timeout` says."""
     step()
 
 
-def _why(name: str, seen: Sequence[InTheWay], waited_s: float) -> str:
-    pids = ", ".join(f"{one.pid} ({one.application or one.login}: {one.query})" for one in seen)
+def _reason(name: str, blockers: Sequence[Blocker], waited_s: float) -> str:
+    sessions = [f"{one.pid} ({one.application or one.login}: {one.query})" for one in blockers]
     return (
         f"{name}: after {waited_s:.0f} s its locks were still not to be had, and nothing of it was"
-        f" done; in the way: {pids or 'nobody seen'}. Let that end, or end it by"
+        f" done; in the way: {', '.join(sessions) or 'nobody seen'}. Let that end, or end it by"
         " pg_terminate_backend(pid) (pid 0: a prepared transaction, see pg_prepared_xacts), then"
         " run this again"
     )

@@ -17,7 +17,7 @@ GROUPS = {"ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "ops": "
 """The logins that this can make, and the group of each."""
 
 GRANT: LiteralString = "SELECT minutebook_grant_rights()"
-# One that somebody else made has a password and rights that are none of our business.
+# A login that somebody else made is left alone.
 SELECT_LOGIN: LiteralString = """
 SELECT pg_has_role(oid, %(group)s, 'MEMBER') AND NOT rolsuper
   FROM pg_roles

@@ -1,14 +1,14 @@
 """Applies numbered SQL files, each once, each in one transaction, one runner at a time.
 
-The first ones adopt the user's tables, all in one transaction: it is tried whether what will be
-done to them works, and if it does not, nothing has changed.
+The first run adopts the user's tables in one transaction, which ends with a trial of what will be
+done to them: if that fails, nothing has changed.
 
 What was applied is remembered with a checksum: a file that was edited or is missing is refused,
 because then nobody can say what the database holds.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,9 @@ FIRST_VERSION = 1
 
 LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('minutebook:migrate', 0))"
 UNLOCK: LiteralString = "SELECT pg_advisory_unlock(hashtextextended('minutebook:migrate', 0))"
-# A migration takes its time, but for the waits that `locks` limits.
+# A migration may take its time; only its waits for locks are limited, by `locks`.
 UNLIMITED: LiteralString = "SET statement_timeout = 0; SET lock_timeout = 0"
-CREATE_LEDGER: LiteralString = """
+CREATE_TABLE: LiteralString = """
 CREATE TABLE IF NOT EXISTS schema_migration (
     version    integer     NOT NULL,
     name       text        NOT NULL,
@@ -51,20 +51,18 @@ INSERT_APPLIED: LiteralString = """
 INSERT INTO schema_migration (version, name, checksum)
 VALUES (%(version)s, %(name)s, %(checksum)s)
 """
-# From here on nobody changes what is being adopted; the stronger lock is what 0001 needs.
+# Nobody changes what is being adopted. The second lock is as strong as 0001 needs it.
 LOCK_THEIRS: dict[str, LiteralString] = {
     "initial_data": "LOCK TABLE initial_data IN SHARE ROW EXCLUSIVE MODE",
     "historical_transactions": "LOCK TABLE historical_transactions IN ACCESS EXCLUSIVE MODE",
 }
-SELECT_EXISTS: LiteralString = "SELECT to_regclass(%(name)s) IS NOT NULL"
-# Else a later file could not change a table whose deferred triggers have yet to run.
+# Otherwise a later file could not change a table whose deferred triggers have yet to run.
 DEFER_NOTHING: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
-SELECT_FOREIGN: LiteralString = """
+SELECT_EXISTING: LiteralString = """
 SELECT name
   FROM unnest(%(names)s::text[]) AS name
  WHERE to_regclass(name) IS NOT NULL
 """
-SELECT_LEDGER: LiteralString = "SELECT to_regclass('schema_migration') IS NOT NULL"
 SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
 
 log = structlog.get_logger()
@@ -91,7 +89,7 @@ def read(folder: Path = FOLDER) -> list[Migration]:
 def apply(
     conn: psycopg.Connection,
     migrations: Sequence[Migration],
-    patiently: locks.Patiently = locks.at_once,
+    run_step: locks.RunStep = locks.run_once,
 ) -> list[Migration]:
     """Apply what is missing and return it; an empty list when there was nothing to do.
 
@@ -99,15 +97,15 @@ def apply(
     under one of our names, a database that is not in UTF-8.
     """
     conn.execute(UNLIMITED)
-    patiently("the lock of another migration", lambda: conn.execute(LOCK))
+    run_step("the lock of another migration", lambda: conn.execute(LOCK))
     try:
         missing = pending(conn, migrations)
         if missing and missing[0].version == FIRST_VERSION:
-            patiently("adoption", partial(_adopt, conn, missing))
+            run_step("adoption", partial(_adopt, conn, missing))
             return missing
         for migration in missing:
             name = f"migration {migration.version} ({migration.name})"
-            patiently(name, partial(_apply_one, conn, migration))
+            run_step(name, partial(_apply_one, conn, migration))
         return missing
     finally:
         conn.execute(UNLOCK)
@@ -124,16 +122,19 @@ def _applied(conn: psycopg.Connection) -> list[tuple[int, str, str]]:
     encoding = conn.execute(SELECT_ENCODING).fetchone()
     if encoding != ("UTF8",):
         raise Refusal(f"the database's encoding is {encoding and encoding[0]}; it must be UTF8")
-    if conn.execute(SELECT_LEDGER).fetchone() == (False,):
-        foreign = conn.execute(SELECT_FOREIGN, {"names": list(OURS)}).fetchall()
-        if foreign:
-            names = ", ".join(name for (name,) in foreign)
-            raise Refusal(f"tables of another program have names that Minutebook uses: {names}")
+    if not _existing(conn, ["schema_migration"]):
+        if foreign := ", ".join(_existing(conn, OURS)):
+            raise Refusal(f"tables of another program have names that Minutebook uses: {foreign}")
         return []
     try:
         return conn.execute(SELECT_APPLIED).fetchall()
     except psycopg.errors.UndefinedColumn:
         raise Refusal("another program's table is named schema_migration") from None
+
+
+def _existing(conn: psycopg.Connection, tables: Iterable[str]) -> list[str]:
+    rows = conn.execute(SELECT_EXISTING, {"names": list(tables)})
+    return [name for (name,) in rows]
 
 
 def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -> None:
@@ -157,9 +158,8 @@ def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:
     checks.refuse(conn)
     with conn.transaction():
         conn.execute(DEFER_NOTHING)
-        for name, lock in LOCK_THEIRS.items():
-            if conn.execute(SELECT_EXISTS, {"name": name}).fetchone() == (True,):
-                conn.execute(lock)
+        for name in _existing(conn, LOCK_THEIRS):
+            conn.execute(LOCK_THEIRS[name])
         for migration in migrations:
             _apply_one(conn, migration)
         if migrations[-1].version >= SCHEMA_NEEDED:
@@ -168,7 +168,7 @@ def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:
 
 def _apply_one(conn: psycopg.Connection, migration: Migration) -> None:
     with conn.transaction():
-        conn.execute(CREATE_LEDGER)
+        conn.execute(CREATE_TABLE)
         conn.execute(migration.sql)
         conn.execute(
             INSERT_APPLIED,

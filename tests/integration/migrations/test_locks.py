@@ -51,12 +51,12 @@ def holding(dsn: str, statement: LiteralString) -> Iterator[psycopg.Connection]:
 
 
 @contextlib.contextmanager
-def patience(dsn: str, give_up_after_s: float) -> Iterator[locks.Patience]:
+def steps(dsn: str, give_up_after_s: float) -> Iterator[locks.Steps]:
     with (
         psycopg.connect(dsn, autocommit=True) as conn,
         psycopg.connect(dsn, autocommit=True) as watch,
     ):
-        yield locks.Patience(conn, watch, threading.Event(), give_up_after_s)
+        yield locks.Steps(conn, watch, threading.Event(), give_up_after_s)
 
 
 @contextlib.contextmanager
@@ -74,11 +74,11 @@ def test_ticks_go_on_beside_a_migration_that_waits_for_a_reader_and_then_succeed
         structlog.testing.capture_logs() as said,
         ThreadPoolExecutor(1) as pool,
         undisturbed(dsn) as conn,
-        patience(dsn, 60) as patiently,
+        steps(dsn, 60) as stepping,
         holding(dsn, READ) as reader,
     ):
         provider = ledger.add_provider(conn, "Visa", 1000)
-        applying = pool.submit(runner.apply, patiently.conn, with_one_more(), patiently)
+        applying = pool.submit(runner.apply, stepping.conn, with_one_more(), stepping.run)
         while len(said) < 2:  # across two tries and the pauses between them
             ledger.add(conn, provider, 1)
             ledger.count_all(conn)
@@ -116,16 +116,16 @@ def test_a_migration_that_is_told_to_stop_while_it_waits_stops(dsn: str) -> None
         assert job.stop() == 1
 
 
-def migrate(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
-    runner.apply(conn, runner.read(), patiently)
+def migrate(conn: psycopg.Connection, run_step: locks.RunStep) -> None:
+    runner.apply(conn, runner.read(), run_step)
 
 
-def widen(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
-    patiently("--widen", partial(existing.widen, conn))
+def widen(conn: psycopg.Connection, run_step: locks.RunStep) -> None:
+    run_step("--widen", partial(existing.widen, conn))
 
 
-def grant(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
-    patiently("rights", partial(rights.grant, conn))
+def grant(conn: psycopg.Connection, run_step: locks.RunStep) -> None:
+    run_step("rights", partial(rights.grant, conn))
 
 
 @pytest.mark.parametrize(
@@ -140,18 +140,18 @@ def grant(conn: psycopg.Connection, patiently: locks.Patiently) -> None:
 def test_each_step_gives_up_rather_than_hold_up_others(
     applied: int | None,
     statement: LiteralString,
-    step: Callable[[psycopg.Connection, locks.Patiently], None],
+    step: Callable[[psycopg.Connection, locks.RunStep], None],
     named: str,
     empty_dsn: str,
 ) -> None:
-    with patience(empty_dsn, 0) as patiently:
-        patiently.conn.execute(THEIRS)
-        runner.apply(patiently.conn, runner.read()[:applied])
-        before = patiently.conn.execute(COLUMNS).fetchall()
+    with steps(empty_dsn, 0) as stepping:
+        stepping.conn.execute(THEIRS)
+        runner.apply(stepping.conn, runner.read()[:applied])
+        before = stepping.conn.execute(COLUMNS).fetchall()
         with (
             holding(empty_dsn, statement),
             pytest.raises(Refusal, match=rf"{named}.*nightly dump"),
         ):
-            step(patiently.conn, patiently)
-        assert patiently.conn.execute(COLUMNS).fetchall() == before
-        step(patiently.conn, patiently)
+            step(stepping.conn, stepping.run)
+        assert stepping.conn.execute(COLUMNS).fetchall() == before
+        step(stepping.conn, stepping.run)
