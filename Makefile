@@ -10,7 +10,7 @@ SHELL := /bin/sh
 PYTEST_ARGS =
 PYTHON =
 LOCK_ARGS =
-# Not to be given: what deploy/images.sh is to bring besides the stack's images.
+# Not to be given: what deploy/airgap/images.sh is to bring besides the stack's images.
 IMAGES_ARGS =
 
 # Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
@@ -20,7 +20,7 @@ FUZZ_STAMP := .venv/.from-fuzz-lock
 PYTEST := $(PY) -m pytest
 
 # compose ignores .env once --env-file is given, so both are named. .airgap.env comes from
-# deploy/images.sh and is last: a stand-in is only named where the real image cannot be had.
+# deploy/airgap/images.sh and is last: a stand-in is only named where the real image cannot be had.
 COMPOSE = docker compose $$(for f in .env .airgap.env; do if [ -f $$f ]; then echo "--env-file $$f"; fi; done)
 
 # The locks serve Python 3.11 and later on every platform, and hold every file's hash but no host.
@@ -122,7 +122,7 @@ MODEL_ARGS =
 
 .PHONY: model
 model: venv ## Check the protocol's model, and that every mutant of it is found: minutes (no Docker)
-	@./deploy/spin.sh
+	@./deploy/airgap/spin.sh
 	@$(PY) -m model $(if $(ONLY),--only $(ONLY)) $(MODEL_ARGS)
 
 # What may be given: make fuzz FUZZ_SECONDS=600 FUZZ_ARGS="--only body"
@@ -201,8 +201,8 @@ $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 
 .PHONY: engine
 engine: ## Make sure that there is a Docker engine with Compose, and the base images
-	@./deploy/engine.sh
-	@./deploy/images.sh $(IMAGES_ARGS)
+	@./deploy/airgap/engine.sh
+	@./deploy/airgap/images.sh $(IMAGES_ARGS)
 
 .PHONY: lock
 lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)

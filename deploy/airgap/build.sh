@@ -7,12 +7,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/debian.sh
-. "$here/../debian.sh"
+# shellcheck source=deploy/airgap/debian.sh
+. "$here/debian.sh"
 # shellcheck source=deploy/airgap/host_pip.sh
 . "$here/host_pip.sh"
 
-LABEL=minutebook.standin.recipe
+LABEL=org.minutebook.recipe
 EXCLUDED=(
   '/usr/share/man/*' '/usr/share/info/*' '/usr/share/locale/*' '/usr/share/doc/*'
   '/usr/share/lintian/*' '/usr/share/bug/*' '/usr/share/gcc/*'

@@ -18,7 +18,7 @@ DEFAULT_IMAGES = {
     "POSTGRES_IMAGE": "postgres:17",
     "RABBITMQ_IMAGE": "rabbitmq:4.1-management",
     "KEYDB_IMAGE": "eqalpha/keydb:latest",
-    # Only the tests use it; deploy/images.sh reads it here.
+    # Only the tests use it; deploy/airgap/images.sh reads it here.
     "REDIS_IMAGE": "redis:7",
 }
 LABEL = "org.minutebook.test"

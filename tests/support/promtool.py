@@ -1,4 +1,4 @@
-"""Prometheus's checker of rules, fetched once by deploy/promtool.sh."""
+"""Prometheus's checker of rules, fetched once by deploy/airgap/promtool.sh."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ class Promtool:
 def fetched() -> Promtool:
     """Return it; where it cannot be had skip on a laptop, fail where `CI` is set."""
     done = subprocess.run(
-        [str(ROOT / "deploy" / "promtool.sh")],
+        [str(ROOT / "deploy" / "airgap" / "promtool.sh")],
         capture_output=True,
         check=False,
         text=True,

@@ -3,16 +3,16 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/debian.sh
+# shellcheck source=deploy/airgap/debian.sh
 . "$here/debian.sh"
 
-ROOT=$(cd "$here/.." && pwd)
+ROOT=$(cd "$here/../.." && pwd)
 TARGET=$ROOT/build/prometheus
 PULL_TIMEOUT_S=120
 
 usage() {
   cat <<'TEXT'
-usage: deploy/promtool.sh [--help]
+usage: deploy/airgap/promtool.sh [--help]
 
 Prints the path of a promtool that runs here: the one on the PATH; or one in
 build/prometheus, which is a call of the image that compose.yaml names

@@ -3,12 +3,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/debian.sh
+# shellcheck source=deploy/airgap/debian.sh
 . "$here/debian.sh"
 
 usage() {
   cat <<'TEXT'
-usage: deploy/spin.sh [--help]
+usage: deploy/airgap/spin.sh [--help]
 
 Ensures that `spin` (spinroot.com) and a C compiler are there.
 Does nothing, silently, where both are. Otherwise, as root on Debian or Ubuntu:

@@ -4,10 +4,10 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/debian.sh
+# shellcheck source=deploy/airgap/debian.sh
 . "$here/debian.sh"
 
-ROOT=$(cd "$here/.." && pwd)
+ROOT=$(cd "$here/../.." && pwd)
 RESULT=$ROOT/.airgap.env
 LOCK=/var/lock/minutebook-images.lock
 REGISTRY_TIMEOUT_S=20
@@ -16,7 +16,7 @@ SERVERS="POSTGRES RABBITMQ KEYDB PYTHON"
 
 usage() {
   cat <<'TEXT'
-usage: deploy/images.sh [--tests] [--help]
+usage: deploy/airgap/images.sh [--tests] [--help]
 
 For each of POSTGRES_IMAGE, RABBITMQ_IMAGE, KEYDB_IMAGE and PYTHON_IMAGE: takes
 the image that the environment or .env names, or compose.yaml's default if it
@@ -41,7 +41,7 @@ main() {
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
-  docker version >/dev/null 2>&1 || fail "no Docker engine answers; run deploy/engine.sh first"
+  docker version >/dev/null 2>&1 || fail "no Docker engine answers; run deploy/airgap/engine.sh first"
   # Named by an earlier run for tests that may still go on: it stays named.
   case $SERVERS in
     *REDIS) ;;
@@ -145,7 +145,7 @@ build_standins() {
   while [ $# -gt 0 ]; do
     image=$(standin_of "$1")
     name=${image#"$STANDIN/"}
-    "$here/airgap/build.sh" "${name%%:*}" "$image" 9>&- &
+    "$here/build.sh" "${name%%:*}" "$image" 9>&- &
     running+=("$!")
     shift
     if [ ${#running[@]} = 2 ] || [ $# = 0 ]; then
@@ -166,7 +166,7 @@ await() {
 write_result() {
   local server new
   new=$(
-    echo "# Written by deploy/images.sh: images for compose on this machine."
+    echo "# Written by deploy/airgap/images.sh: images for compose on this machine."
     for server in "$@"; do
       echo "${server}_IMAGE=$(standin_of "$server")"
     done

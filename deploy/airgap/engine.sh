@@ -3,7 +3,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/debian.sh
+# shellcheck source=deploy/airgap/debian.sh
 . "$here/debian.sh"
 
 COMPOSE_MINOR_MIN=17 # of 2.x: the first to take --env-file more than once
@@ -14,7 +14,7 @@ LOCK=/var/lock/minutebook-engine.lock
 
 usage() {
   cat <<'TEXT'
-usage: deploy/engine.sh [--help]
+usage: deploy/airgap/engine.sh [--help]
 
 Ensures that a Docker engine answers and that Docker Compose v2 is there.
 Does nothing, silently, where both are. Otherwise, as root on Debian or Ubuntu:
@@ -68,7 +68,7 @@ refuse_where_we_cannot_help() {
   fi
   case $(distribution) in
     macos) fail "no Docker engine answers; install Docker Desktop (or OrbStack, Colima), start it, and try again" ;;
-    debian | ubuntu) fail "no Docker engine answers; start it, or run this as root to have it installed (sudo deploy/engine.sh); if it runs, your user may lack the group docker" ;;
+    debian | ubuntu) fail "no Docker engine answers; start it, or run this as root to have it installed (sudo deploy/airgap/engine.sh); if it runs, your user may lack the group docker" ;;
     *) fail "no Docker engine answers; install Docker Engine with its Compose plugin (https://docs.docker.com/engine/install/), start it, and try again" ;;
   esac
 }
