@@ -33,7 +33,9 @@ def main() -> int:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     if missing := [name for name in ("spin", "gcc") if shutil.which(name) is None]:
-        console.print(f"model: {' and '.join(missing)} not found: see 'deploy/airgap/spin.sh --help'")
+        console.print(
+            f"model: {' and '.join(missing)} not found: see 'deploy/airgap/spin.sh --help'"
+        )
         return EXIT_UNREACHABLE
     checks = [check for check in (*INTACT, *MUTANTS) if check.name.startswith(chosen.only)]
     started = time.monotonic()
