@@ -27,11 +27,11 @@ main() {
   # declare configures, a publish writes to its exchange, a bind writes to the queue and reads the
   # exchange. amq.default is the exchange by which queues are reached by name.
   local sources="^(\Q$INGEST_QUEUE\E${INGEST_STREAM:+|\Q$INGEST_STREAM\E})\$"
-  local queues='^syncer[.]ticks($|[.]copy-)' ticks='^(ticks|syncer[.]ticks)$|^syncer[.]ticks[.]copy-'
+  local queue='^syncer[.]ticks$' ticks='^(ticks|syncer[.]ticks)$'
   user "$RABBITMQ_USER" administrator RABBITMQ_PASSWORD '.*' '.*' '.*'
   user ingest '' RABBITMQ_INGEST_PASSWORD "$sources" '' "$sources"
   user ticker '' RABBITMQ_TICKER_PASSWORD '^ticks$' '^ticks$' ''
-  user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queues" "$ticks"
+  user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queue" "$ticks"
   user ops monitoring RABBITMQ_OPS_PASSWORD '' '^amq[.]default$' ''
 
   rm -f "$DEFINITIONS"

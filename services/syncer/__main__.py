@@ -110,7 +110,7 @@ def _connected(
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
         timeline.detect_failover(conn)
         fold_s = chosen.sync_fold_interval_seconds
-        yield conn, Loop(conn, Syncer(conn, shown), broker, health, fold_s)
+        yield conn, Loop(Syncer(conn, shown), broker, health, fold_s)
 
 
 def _live(
@@ -123,7 +123,7 @@ def _live(
     ticked = False
     try:
         with health.reporting("syncer"), connect() as (conn, loop):
-            loop.prepare()
+            loop.start()
             while not stop.is_set():
                 turn = loop.run_once()
                 if turn == "stood by":

@@ -12,7 +12,7 @@ from datetime import datetime
 import psycopg
 import structlog
 
-from services.syncer import core, metrics, publish_store, tick_store
+from services.syncer import core, metrics, publish_store, tick_store, trace_links
 from services.syncer.core import (
     Accumulator,
     DueTick,
@@ -24,7 +24,7 @@ from services.syncer.core import (
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published, Publisher
 from services.syncer.tick_store import WrittenTick
-from shared import postgres
+from shared import postgres, tracing
 
 log = structlog.get_logger()
 
@@ -98,6 +98,18 @@ class Syncer:
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
         does not raise: the tick stands, and publishing goes on later.
         """
+        with tracing.span("tick", {"boundary": core.rfc3339(boundary)}) as span:
+            published = self._tick(boundary)
+            if tracing.on() and published.current:
+                tracing.link(span, trace_links.traceparents(self._conn, boundary))
+            return published
+
+    def interval_s(self) -> float | None:
+        """Return what lies between the last two boundaries; None without two of them."""
+        with postgres.translating():
+            return publish_store.interval_s(self._conn)
+
+    def _tick(self, boundary: datetime) -> Published:
         observed, self._observed = self._observed or self.publisher.read(), None
         with postgres.translating():
             verdict, written = self._write(boundary, observed)
@@ -109,14 +121,9 @@ class Syncer:
             return Published("unreachable", behind=True, current=current)
         return replace(self.publisher.publish(observed, written), current=current)
 
-    def interval_s(self) -> float | None:
-        """Return what lies between the last two boundaries; None without two of them."""
-        with postgres.translating():
-            return publish_store.interval_s(self._conn)
-
     def _write_interim(self) -> None:
         read = self._read
-        if read is None or not (read.sums or read.unpublished):
+        if read is None or not read.sums:
             return
         with self._conn.transaction():
             tick_store.lock_ticks(self._conn)

@@ -6,13 +6,11 @@ is thrown away, never repaired.
 """
 
 import contextlib
-import uuid
 from collections.abc import Callable, Iterator
 
 import pika
-import structlog
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from shared.amqp.connection import BLOCKED, parameters, translating
 from shared.errors import Unavailable
@@ -27,13 +25,8 @@ QUEUE_ARGUMENTS = {
     "x-overflow": "drop-head",
 }
 
-COPIES_PREFIX = f"{QUEUE}.copy-"
-COPIES_ARGUMENTS = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "drop-head"}
-
-OnTick = Callable[[int, bytes], None]
-OnCopy = Callable[[bytes], None]
-
-log = structlog.get_logger()
+Delivered = tuple[int, bytes]
+"""A tick's delivery tag and body."""
 
 
 @contextlib.contextmanager
@@ -56,7 +49,7 @@ class Broker:
         """Take over an open connection."""
         self._connection = connection
         self._channel = connection.channel()
-        self._copies: BlockingChannel | None = None
+        self._delivered: Delivered | None = None
         self._cancelled = False
 
     def declare_exchange(self) -> None:
@@ -95,45 +88,14 @@ class Broker:
         with translating():
             self._channel.basic_publish(EXCHANGE, "", body, properties)
 
-    def consume(self, on_tick: OnTick) -> None:
-        """Start deliveries, one at a time: `on_tick(tag, body)` from `poll`."""
+    def consume(self) -> None:
+        """Start deliveries, one at a time; `poll` returns them."""
         self._channel.basic_qos(prefetch_count=1)
         self._channel.add_on_cancel_callback(self._on_cancelled)
+        self._channel.basic_consume(QUEUE, self._on_delivered, auto_ack=False)
 
-        def deliver(
-            _channel: BlockingChannel,
-            method: pika.spec.Basic.Deliver,
-            _properties: pika.BasicProperties,
-            body: bytes,
-        ) -> None:
-            on_tick(method.delivery_tag or 0, body)
-
-        self._channel.basic_consume(QUEUE, deliver, auto_ack=False)
-
-    def overhear(self, on_copy: OnCopy) -> None:
-        """Have `on_copy(body)` told of each tick as soon as the broker has it, from `poll`.
-
-        A quorum queue hands a tick on once most of its nodes have it on their disks: that is safe,
-        and a third of the way to KeyDB. These copies come by a queue of this connection alone, in
-        memory. They go to every connection that asks for them, whichever is the active consumer,
-        and are lost with it.
-
-        Where the broker refuses such a queue there are none, which is logged.
-        """
-        channel = self._connection.channel()
-        queue = f"{COPIES_PREFIX}{uuid.uuid4()}"
-        try:
-            channel.queue_declare(queue, exclusive=True, arguments=COPIES_ARGUMENTS)
-            channel.queue_bind(queue, EXCHANGE)
-            channel.basic_consume(queue, lambda _c, _m, _p, body: on_copy(body), auto_ack=True)
-        except ChannelClosedByBroker as error:
-            log.warning("no_copies_of_ticks", queue=f"{COPIES_PREFIX}*", detail=error.reply_text)
-            return
-        channel.add_on_cancel_callback(self._on_cancelled)
-        self._copies = channel
-
-    def poll(self, timeout_s: float) -> None:
-        """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
+    def poll(self, timeout_s: float) -> Delivered | None:
+        """Keep the heartbeat alive, and wait up to `timeout_s` for a tick.
 
         Raises `Unavailable` when the connection, the channel or the consumer is gone.
         """
@@ -141,8 +103,10 @@ class Broker:
             self._connection.process_data_events(time_limit=timeout_s)
         if self._cancelled:
             raise Unavailable("rabbitmq", "the broker cancelled the consumer (queue deleted?)")
-        if not (self._channel.is_open and (self._copies is None or self._copies.is_open)):
+        if not self._channel.is_open:
             raise Unavailable("rabbitmq", "the broker closed the channel")
+        delivered, self._delivered = self._delivered, None
+        return delivered
 
     def ack(self, tag: int) -> None:
         """Acknowledge a tick."""
@@ -155,3 +119,12 @@ class Broker:
 
     def _on_cancelled(self, _frame: object) -> None:
         self._cancelled = True
+
+    def _on_delivered(
+        self,
+        _channel: BlockingChannel,
+        method: pika.spec.Basic.Deliver,
+        _properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
+        self._delivered = (method.delivery_tag or 0, body)

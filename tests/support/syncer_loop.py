@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pika
-import psycopg
 from pika.adapters.blocking_connection import BlockingChannel
 from pydantic import Secret
 
@@ -16,6 +15,17 @@ from shared.amqp import ticks
 from shared.health import Health
 from shared.settings import RabbitmqSettings
 from tests.support import ledger
+
+
+class Clock:
+    """A wall clock that the test moves; at first a second after minute 2."""
+
+    def __init__(self) -> None:
+        self.now = ledger.minute(2).timestamp() + 1
+
+    def __call__(self) -> float:
+        """Return Unix seconds."""
+        return self.now
 
 
 @contextlib.contextmanager
@@ -37,13 +47,11 @@ def ticker(amqp_url: str) -> Iterator[BlockingChannel]:
 
 
 @contextlib.contextmanager
-def active(
-    conn: psycopg.Connection, syncer: Syncer, amqp_url: str, channel: BlockingChannel
-) -> Iterator[Loop]:
+def active(syncer: Syncer, amqp_url: str, channel: BlockingChannel, clock: Clock) -> Iterator[Loop]:
     """Make a loop to which the queue has given its first tick, that of minute 2."""
     with connected(amqp_url) as broker:
-        loop = Loop(conn, syncer, broker, Health(), 0.05)
-        loop.prepare()
+        loop = Loop(syncer, broker, Health(), 0.05, clock)
+        loop.start()
         send(channel, 2)
         assert turns(loop).count("tick") == 1
         yield loop

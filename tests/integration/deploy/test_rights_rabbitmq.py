@@ -62,11 +62,8 @@ ACTS = {
         lambda c: c.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS),
         {"syncer"},
     ),
-    "have a queue of copies": Act(
-        lambda c: c.queue_declare(f"{ticks.COPIES_PREFIX}1", exclusive=True), {"syncer"}
-    ),
-    "have one with a like name": Act(
-        lambda c: c.queue_declare(f"my.{ticks.COPIES_PREFIX}1", exclusive=True), NOBODY
+    "declare one whose name begins alike": Act(
+        lambda c: c.queue_declare(f"{ticks.QUEUE}.1", exclusive=True), NOBODY
     ),
     "bind the queue of ticks": Act(lambda c: c.queue_bind(ticks.QUEUE, "ticks"), {"syncer"}),
     "consume ticks": Act(lambda c: c.basic_consume(ticks.QUEUE, print), {"syncer"}),

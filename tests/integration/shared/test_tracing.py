@@ -16,7 +16,6 @@ from services.ingest import core, parked
 from services.ingest.body import Limits
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
-from services.syncer import traced
 from shared import tracing
 from shared.health import Health
 from tests.support import ledger, messages, ops_tool, servers
@@ -126,10 +125,10 @@ def test_the_tick_links_to_the_producers_of_the_rows_that_it_counts_and_of_no_ot
         syncer.fold()
         store_traced(ours, 3)
         ledger.add(conn, 1, 5)  # by hand, of no trace
-        traced.tick(conn, syncer, ledger.minute(1))
+        syncer.tick(ledger.minute(1))
         store_traced(ours, 4)
-        traced.tick(conn, syncer, ledger.minute(2))
-        traced.tick(conn, syncer, ledger.minute(2))
+        syncer.tick(ledger.minute(2))
+        syncer.tick(ledger.minute(2))
     ledger.assert_right(conn, store)
     ticks = [one for one in spans.get_finished_spans() if one.name == "tick"]
     assert [linked(one) for one in ticks[:2]] == [[1, 2, 3], [4]]

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from ops.balances import store as balances
 from ops.repair import audit
 from ops.status import store as status
-from services.syncer import publish_store, traced
+from services.syncer import publish_store, trace_links
 from services.syncer.service import Syncer
 from shared.ledger import history
 from tests.support import ledger, servers
@@ -67,7 +67,7 @@ def test_what_is_written_before_the_boundary_is_shown_at_it_and_not_before(
     add(conn, visa, 5)
     prepare(syncer)
     add(conn, visa, 7)
-    syncer.prepare()
+    prepare(syncer)
     add(conn, visa, 11)
     assert (interims(conn), ledger.balances(conn)[f"{visa}_Visa"]) == ([1, 1], "1012")
     assert (ledger.shown(store), ledger.watermark(store)) == (before, mark)
@@ -234,4 +234,4 @@ def test_a_tick_is_traced_to_what_its_interim_ticks_counted(
     conn.execute("UPDATE outbox SET traceparent = 'from the interim one' WHERE amount = 5")
     prepare(syncer)
     syncer.tick(minute(2))
-    assert traced.traceparents(conn, minute(2)) == ["from the interim one"]
+    assert trace_links.traceparents(conn, minute(2)) == ["from the interim one"]

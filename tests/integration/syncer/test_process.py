@@ -197,7 +197,7 @@ def test_a_malformed_tick_is_dropped_and_reported(
         publish(channel)
         eventually(lambda: boundaries(conn))
         assert syncer.stop() == 0
-        # The good one may be there: overheard, and not yet acknowledged when the syncer stopped.
+        # The good one may be there: written, and not yet acknowledged when the syncer stopped.
         *_, left = next(channel.consume(ticks.QUEUE, inactivity_timeout=1))
         assert left != body
 

@@ -32,7 +32,7 @@ def active(
     monkeypatch.setattr(looping, "MANY_CHANGED", MANY)
     for number in range(MANY):
         ledger.add_provider(conn, f"Provider {number}")
-    with syncer_loop.active(conn, syncer, amqp_url, ticker) as loop:
+    with syncer_loop.active(syncer, amqp_url, ticker, syncer_loop.Clock()) as loop:
         yield loop
 
 
