@@ -138,6 +138,7 @@ def _store(conn: psycopg.Connection, like: tuple[int, int], identities: list[str
         "provider_ids": [like[0]] * len(identities),
         "values": [like[1]] * len(identities),
         "identities": identities,
+        "traceparents": None,
     }
     conn.execute(AS_INGEST)
     stored, again = [

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from services.ingest.body import Limits, Reason, Unfit, decode, read_object
 from services.ingest.identity import Properties, identify
@@ -84,6 +84,15 @@ def validate(delivery: Delivery, limits: Limits, identity_source: str) -> Valida
     return Transaction(delivery, identity, provider_id, value)
 
 
+def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
+    """Say whether nothing but rows can become of a batch, as far as can be told without Postgres.
+
+    Each message carries an identity of its own, and was not delivered before.
+    """
+    named = {one.identity for one in batch if _is_named(one)}
+    return len(named) == len(batch)
+
+
 def partition(batch: Sequence[Validated]) -> PartitionedBatch:
     """Split a batch into transactions and dead letters, and count repetitions within it."""
     result = PartitionedBatch()
@@ -151,6 +160,15 @@ def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> 
 def tally(dead: Iterable[DeadLetter]) -> Counter[str]:
     """Count dead letters by reason."""
     return Counter(letter.reason for letter in dead)
+
+
+def _is_named(one: Validated) -> bool:
+    delivery = one.delivery
+    return (
+        isinstance(one, Transaction)
+        and not delivery.redelivered
+        and one.identity is not delivery.fallback_id
+    )
 
 
 def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter:

@@ -6,12 +6,12 @@ those lack is reported where it fails.
 
 from typing import LiteralString
 
-from services.ingest import processed_messages, store, traced
-from shared.transactions import INSERT_TRANSACTIONS
+from services.ingest import processed_messages, store
+from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 STATEMENTS: tuple[LiteralString, ...] = (
     INSERT_TRANSACTIONS,
-    traced.INSERT_TRACED,
+    INSERT_ALL_OR_NONE,
     store.SELECT_OUTCOMES,
     store.ADVANCE_SEQUENCE,
     processed_messages.NOTE,

@@ -21,6 +21,8 @@ from shared import postgres
 from shared.errors import StatementFailed, Unavailable
 
 ATTEMPTS_MAX = 5
+CLASHES = (errors.DeadlockDetected, errors.SerializationFailure)
+"""Two replicas hold the same rows, in another order. One of us goes on now."""
 log = structlog.get_logger()
 
 
@@ -62,6 +64,31 @@ class Miscount(AssertionError):
     """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
 
 
+class NotOrdinary(Exception):
+    """Not each message of a batch could become a row by one statement; nothing is stored."""
+
+
+def store_ordinary_batch(conn: psycopg.Connection, batch: Sequence[Transaction]) -> Outcome:
+    """Commit rows with their outbox rows by one statement, in one round trip.
+
+    For a batch that `core.is_ordinary`. May be repeated after a lost answer, like `store_batch`.
+    Raises `NotOrdinary`, and `Unavailable` when the server is in trouble; then nothing is known of
+    the commit.
+    """
+    with postgres.translating():
+        try:
+            store.insert_all_or_none(conn, batch)
+        except CLASHES as error:
+            log.warning("batch_again", reason=postgres_errors.describe(error))
+            raise NotOrdinary from error
+        except psycopg.Error as error:
+            postgres_errors.raise_if_lost(conn, error)
+            if postgres_errors.is_trouble(error):
+                raise
+            raise NotOrdinary from error
+    return Outcome(inserted=len(batch))
+
+
 def store_batch(
     conn: psycopg.Connection,
     batch: Sequence[Validated],
@@ -91,8 +118,7 @@ def store_batch(
             except processed_messages.AlreadyProcessed as returned:
                 ready.settle(returned.identities)
                 again = "settled before, and their rows are gone"
-            except (errors.DeadlockDetected, errors.SerializationFailure) as error:
-                # Two writers hold the same rows, in another order. One of us goes on now.
+            except CLASHES as error:
                 if clashes + 1 == ATTEMPTS_MAX:
                     raise
                 again = postgres_errors.describe(error)

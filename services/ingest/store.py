@@ -1,17 +1,20 @@
 """Ingest's SQL. Every function works inside the transaction of its caller and never commits."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 
 import psycopg
 import structlog
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
-from services.ingest import amqp_json, traced
+from services.ingest import amqp_json
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
-from services.ingest.core import DeadLetter, Transaction
+from services.ingest.core import DeadLetter, Transaction, Validated
 from shared import tracing
-from shared.transactions import INSERT_TRANSACTIONS
+from shared.amqp.properties import MalformedProperties
+from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
 OPTIONS = "-c minutebook.writer=ingest"
@@ -102,12 +105,17 @@ def insert_transactions(
     Returns the identities inserted, and whether a trigger of the user's may have stored something
     else than was sent. Raises psycopg's errors as they are.
     """
-    if tracing.on():
-        rows = traced.insert(conn, batch, arrays(batch))
-    else:
-        rows = conn.execute(INSERT_TRANSACTIONS, arrays(batch), binary=True).fetchall()
+    rows = conn.execute(INSERT_TRANSACTIONS, _traced(batch), binary=True).fetchall()
     identities = {identity for (identity,) in rows if identity is not None}
     return identities, len(identities) < len(rows)
+
+
+def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -> None:
+    """Insert as above, and fail, having stored nothing, unless each was stored as it was sent.
+
+    Raises psycopg's errors as they are.
+    """
+    conn.execute(INSERT_ALL_OR_NONE, _traced(batch), binary=True)
 
 
 def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:
@@ -166,6 +174,13 @@ def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
     )
 
 
+def traceparent(message: Validated) -> str | None:
+    """Return the traceparent of a message, if it has one that can be understood."""
+    with contextlib.suppress(MalformedProperties):
+        return tracing.traceparent(message.delivery.properties.headers)
+    return None
+
+
 def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
     """Return what `unnest` makes a batch of, a column each."""
     return {
@@ -173,3 +188,9 @@ def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
         "values": [one.value for one in batch],
         "identities": [one.identity for one in batch],
     }
+
+
+def _traced(batch: Sequence[Transaction]) -> dict[str, object]:
+    """Return arrays, and traceparents by identity: none at all unless we trace."""
+    traceparents = {one.identity: traceparent(one) for one in batch} if tracing.on() else None
+    return {**arrays(batch), "traceparents": Jsonb(traceparents) if traceparents else None}

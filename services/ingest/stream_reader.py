@@ -45,6 +45,7 @@ class StreamWriter(Writer):
     """By tag of a deferred message: the position while it is the first of them."""
     _reading: Backlog | None = None
     _batches = 0
+    by_one_statement = False
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Wait to be the stream's one active reader, then see how far it is settled."""

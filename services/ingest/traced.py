@@ -1,47 +1,11 @@
 """What ingest does besides when it traces: outbox rows keep their message's traceparent."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import LiteralString
 
 import psycopg
 
-from services.ingest.core import Transaction, Validated
 from shared import tracing
-from shared.amqp.properties import MalformedProperties
-
-# As without tracing (services.ingest.store), but for the one column.
-INSERT_TRACED: LiteralString = """
-WITH batch AS (
-    SELECT *
-      FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[],
-                  %(traceparents)b::text[])
-           WITH ORDINALITY AS b (provider_id, value, message_id, traceparent, n)
-), stored AS (
-    INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
-    SELECT b.provider_id, b.value, b.message_id
-      FROM batch b
-      JOIN initial_data p ON p.id = b.provider_id
-     ORDER BY b.n
-    ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, provider_id, transaction_value, message_id
-), noted AS (
-    INSERT INTO outbox (transaction_id, provider_id, amount, operation, traceparent)
-    SELECT s.id, s.provider_id, s.transaction_value, 'added', b.traceparent
-      FROM stored s
-      LEFT JOIN batch b USING (message_id)
-)
-SELECT message_id
-  FROM stored
- UNION ALL
-SELECT NULL
- WHERE EXISTS (
-       SELECT
-         FROM pg_trigger
-        WHERE tgrelid = 'historical_transactions'::regclass
-          AND tgtype & 7 = 7
-          AND NOT tgisinternal)
-"""
 
 # As without tracing (services.ingest.parked); the headers of a message that waits are kept.
 RELEASE_TRACED: LiteralString = """
@@ -77,24 +41,8 @@ SELECT count(*)
 """
 
 
-def insert(
-    conn: psycopg.Connection, batch: Sequence[Transaction], arrays: dict[str, object]
-) -> list[tuple[str | None]]:
-    """Insert as the store does, each outbox row with its traceparent, if it has one."""
-    traceparents = [traceparent(one) for one in batch]
-    arrays = arrays | {"traceparents": traceparents}
-    return conn.execute(INSERT_TRACED, arrays, binary=True).fetchall()
-
-
 def release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     """Make rows of waiting messages, each outbox row with its message's traceparent, if any."""
     chosen = {"ids": list(ids), "well_formed": f"^({tracing.TRACEPARENT.pattern})$"}
     row = conn.execute(RELEASE_TRACED, chosen).fetchone()
     return row[0] if row else 0
-
-
-def traceparent(validated: Validated) -> str | None:
-    """Return the traceparent of a message, if it has one that can be understood."""
-    with contextlib.suppress(MalformedProperties):
-        return tracing.traceparent(validated.delivery.properties.headers)
-    return None

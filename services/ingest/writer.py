@@ -15,7 +15,7 @@ import psycopg
 import structlog
 
 from adoption import checks
-from services.ingest import metrics, rehearsal, service, store, traced
+from services.ingest import core, metrics, rehearsal, service, store
 from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
@@ -31,6 +31,9 @@ PART = "writer"
 IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
+REST_PER_FAILURE = 100
+"""After a batch that was not ordinary all take the way of a transaction for so many times as long
+as finding that out took: repetitions that come all the time cost 1 % at the most."""
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 
 log = structlog.get_logger()
@@ -38,6 +41,9 @@ log = structlog.get_logger()
 
 class Writer:
     """The thread that commits, over a connection of its own, and acknowledges what is committed."""
+
+    by_one_statement = True
+    """Whether nothing else has to be in the commit of an ordinary batch."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Writer:
         self._retrier = Retrier(intake, health)
         self._in_trouble = False
         self._alone = ("", 0)
+        self._one_statement_from = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -148,13 +155,25 @@ class Writer:
         if not tracing.on():
             return self.store(conn, backlog, messages)
         with tracing.span("store batch", {"messages": len(messages)}) as span:
-            tracing.link(span, map(traced.traceparent, messages))
+            tracing.link(span, map(store.traceparent, messages))
             return self.store(conn, backlog, messages)
 
     def store(
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
     ) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`, and `ChannelGone` in place of a commit."""
+        started_at = time.monotonic()
+        if (
+            self.by_one_statement
+            and started_at >= self._one_statement_from
+            and core.is_ordinary(messages)
+        ):
+            try:
+                return service.store_ordinary_batch(conn, messages)
+            except service.NotOrdinary:
+                took_s = time.monotonic() - started_at
+                self._one_statement_from = started_at + REST_PER_FAILURE * took_s
+                backlog.check_open()
         # While some dead letters cannot be written all wait, or each batch would find that out.
         letters = Letters.LATER if backlog.deferred.has_letters() else Letters.MAY
         keeping = Keeping(partial(store.insert_dead_letters, queue=self.intake.queue), letters)

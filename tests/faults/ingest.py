@@ -20,6 +20,9 @@ from tests.faults.kill_points import MortalConnection, MortalConsumer, Statement
 DYING = kill_orders.by_settings()
 NAMES = {
     transactions.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
+    transactions.INSERT_ALL_OR_NONE: Statement(
+        "ordinary batch", lambda given: len(given["identities"])
+    ),
     parked.RELEASE: Statement("release", lambda given: len(given["ids"])),
 }
 

@@ -124,6 +124,8 @@ FAULTS: list[Fault] = [
     KillPoint("ingest", "killed before the insert", "before batch"),
     KillPoint("ingest", "killed between insert and COMMIT", "before COMMIT of batch"),
     KillPoint("ingest", "killed between COMMIT and ack", "after COMMIT of batch"),
+    KillPoint("ingest", "killed before a batch of one statement", "before ordinary batch"),
+    KillPoint("ingest", "killed between such a batch and ack", "after ordinary batch"),
     KillPoint("ingest", "killed before the ack is sent", "before ack"),
     KillPoint("ingest", "killed after the ack", "after ack"),
     # Messages that waited become rows.

@@ -2,18 +2,25 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, LiteralString
 
 import pika
 import psycopg
+import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from psycopg import sql
 
 from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
 from services.ingest.body import Limits
+from services.ingest.commit_pacing import CommitPacing
+from services.ingest.writer import Writer
+from shared.health import Health
 from tests.support import programs
 from tests.support.eventually import eventually
 
@@ -94,6 +101,20 @@ def store_batch(
     taken = intake(conn, source=source)
     validated = [core.validate(one, taken.limits, taken.identity_source) for one in batch]
     return service.store_batch(conn, validated, taken)
+
+
+def idle_writer(
+    conn: psycopg.Connection,
+    channel: FakeChannel,
+    clock: Callable[[], float] = time.time,
+    stop: threading.Event | None = None,
+) -> Writer:
+    """Return the writer of a channel; the test is its thread, and calls `run_once`."""
+    pacing = CommitPacing(60, clock)
+    unused = partial(pytest.fail, "the test brings its own connection")
+    writer = Writer(unused, intake(conn), pacing, Health(), stop or threading.Event())
+    writer.serve(channel.backlog)
+    return writer
 
 
 @contextlib.contextmanager

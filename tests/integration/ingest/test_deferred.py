@@ -1,7 +1,6 @@
 """A dead letter that cannot be written holds up no good row; it is kept, and not acknowledged."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,10 +8,7 @@ import psycopg
 import pytest
 
 from services.ingest import deferred
-from services.ingest.commit_pacing import CommitPacing
-from services.ingest.writer import Writer
 from shared.errors import Unavailable
-from shared.health import Health
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import FakeChannel, body, counted, dead_letters, rows, truth, validated
@@ -41,11 +37,8 @@ class At:
     """The writer at work on a channel, one batch at a time."""
 
     def __init__(self, dsn: str, conn: psycopg.Connection) -> None:
-        self.channel, self.health, self.tag = FakeChannel(), Health(), 0
-        unused = partial(pytest.fail, "the test brings its own connection")
-        stop = threading.Event()
-        self.writer = Writer(unused, messages.intake(conn), CommitPacing(60), self.health, stop)
-        self.writer.serve(self.channel.backlog)
+        self.channel, self.tag = FakeChannel(), 0
+        self.writer = messages.idle_writer(conn, self.channel)
         self.dsn = dsn
 
     def receive(self, *texts: bytes) -> list[int]:
@@ -109,7 +102,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     more = at.receive(body(1, 4), UNFIT)
     at.writer.run_once(ours)
     at.writer.run_once(ours)
-    assert at.health.problems()[deferred.PART].endswith("ZZ999: not in this table")
+    assert at.writer.health.problems()[deferred.PART].endswith("ZZ999: not in this table")
     assert (len(rows(conn)), at.acknowledged()) == (5, {*good, *later, more[0]})
     assert at.channel.backlog.in_hand() == 3
     assert dead_letters(conn) == []
@@ -120,7 +113,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
         "not_json", "not_json", "unknown_provider",
     ]  # fmt: skip
     assert at.acknowledged() == {*good, *unfit, *later, *more}
-    assert at.health.problems() == {}
+    assert at.writer.health.problems() == {}
     at.receive(body(1, 6))
     at.writer.run_once(ours)
     assert at.channel.acknowledged == [at.tag], "all up to a tag again, as nothing is kept"
@@ -172,7 +165,7 @@ def test_a_lock_on_the_letters_is_waited_for_beside_good_rows(
         at.writer.run_once(ours)
         assert rows(user) == [(1, 600)]
         at.writer.run_once(ours)
-        assert "55P03" in at.health.problems()[deferred.PART]
+        assert "55P03" in at.writer.health.problems()[deferred.PART]
     eventually(partial(at.settles, ours))
     assert len(dead_letters(conn)) == 50
 
@@ -196,7 +189,7 @@ def test_a_message_that_is_never_ready_in_time_is_kept_and_those_behind_it_are_s
 
     eventually(all_others)
     assert at.acknowledged() == {*tags} - {4}
-    assert "57014" in at.health.problems()[deferred.PART]
+    assert "57014" in at.writer.health.problems()[deferred.PART]
     conn.execute("DROP FUNCTION their_loop CASCADE")
     eventually(partial(at.settles, ours))
     assert sorted(value for _, value in rows(conn)) == list(range(10))
@@ -216,4 +209,4 @@ def test_a_kept_message_of_a_channel_that_is_gone_is_the_brokers_again(
     assert (dead_letters(conn), at.acknowledged()) == ([], set())
     at.writer.serve(FakeChannel().backlog)
     at.writer.run_once(ours)
-    assert at.health.problems() == {}
+    assert at.writer.health.problems() == {}

@@ -7,9 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from services.ingest.commit_pacing import CommitPacing
 from services.ingest.releaser import Releaser
-from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
@@ -39,11 +37,7 @@ def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
     channel.receive(*(validated(body(1, number), tag=number) for number in range(1, MESSAGES + 1)))
     with messages.ingest_connection(dsn) as ours:
         ours.execute(IMPATIENT)
-        unused = partial(pytest.fail, "the test brings its own connection")
-        writer = Writer(
-            unused, messages.intake(ours), CommitPacing(60), Health(), threading.Event()
-        )
-        writer.serve(channel.backlog)
+        writer = messages.idle_writer(ours, channel)
         for _ in range(3 * MESSAGES):
             with contextlib.suppress(Unavailable):
                 writer.run_once(ours)

@@ -1,26 +1,23 @@
 """The writer with the test as its thread: what it commits it acknowledges, and nothing else."""
 
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from services.ingest import metrics
-from services.ingest.commit_pacing import COMMIT_EVERY_S, QUIET_AFTER_S, CommitPacing
+from services.ingest.commit_pacing import COMMIT_EVERY_S, QUIET_AFTER_S
 from services.ingest.service import store_batch
-from services.ingest.writer import Writer
 from shared.errors import StatementFailed, Unavailable
-from shared.health import Health
 from tests.support import messages
 from tests.support.messages import (
     FakeChannel,
     body,
     counted,
     dead_letters,
+    idle_writer,
     rows,
     truth,
     validated,
@@ -50,21 +47,6 @@ class Waits(threading.Event):
         return self.is_set()
 
 
-def writer(
-    ours: psycopg.Connection,
-    channel: FakeChannel,
-    clock: Callable[[], float] = time.time,
-    stop: threading.Event | None = None,
-) -> Writer:
-    """Return a writer of which the test is the thread."""
-    unused = partial(pytest.fail, "the test brings its own connection")
-    found = Writer(
-        unused, messages.intake(ours), CommitPacing(60, clock), Health(), stop or threading.Event()
-    )
-    found.serve(channel.backlog)
-    return found
-
-
 def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_again(
     ours: psycopg.Connection,
 ) -> None:
@@ -73,7 +55,7 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
         channel = FakeChannel()
         channel.receive(validated(body(1, 600), "m1", tag=1))
         channel.receive(validated(b"{", "m2", tag=2))
-        writer(ours, channel).run_once(ours)
+        idle_writer(ours, channel).run_once(ours)
         assert channel.acknowledged == [2]
     assert metrics.DUPLICATES._value.get() == before + 1  # noqa: SLF001
     assert rows(ours) == [(1, 600)]
@@ -86,7 +68,7 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
 ) -> None:
     channel = FakeChannel()
     channel.receive(validated(body(1, 1), tag=1))
-    ours_writer = writer(ours, channel)
+    ours_writer = idle_writer(ours, channel)
     messages.refuse_rows(ours, "25006")
     for number in (1, 2):
         with pytest.raises(Unavailable):
@@ -102,7 +84,7 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
 
 def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
     stop, channel, clock = Waits(), FakeChannel(), deque([60.0, 60.5])
-    ours_writer = writer(ours, channel, clock.popleft, stop)
+    ours_writer = idle_writer(ours, channel, clock.popleft, stop)
     ours_writer.run_once(ours)
     assert stop.asked == [], "whatever comes then is to wait, too"
     for number in (1, 2):
@@ -127,13 +109,3 @@ def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
         store_batch(ours, batch, messages.intake(ours))
     ours.execute("ALTER TABLE out_of_reach RENAME TO dead_letter")
     assert (rows(ours), dead_letters(ours)) == ([], [])
-
-
-def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
-    ours: psycopg.Connection,
-) -> None:
-    channel = FakeChannel()
-    channel.receive(validated(body(1, 1), tag=1))
-    channel.backlog.close()
-    writer(ours, channel).run_once(ours)
-    assert (channel.acknowledged, rows(ours)) == ([], [])

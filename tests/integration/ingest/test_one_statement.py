@@ -1,0 +1,166 @@
+"""An ordinary batch is one statement that commits by itself, and stores each message or none."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from services.ingest import service, writer
+from services.ingest.core import Transaction, Validated, is_ordinary
+from services.ingest.writer import Writer
+from tests.support import messages
+from tests.support.messages import (
+    FakeChannel,
+    body,
+    counted,
+    dead_letters,
+    idle_writer,
+    reasons,
+    rows,
+    truth,
+    validated,
+)
+
+SWALLOWS = """
+CREATE FUNCTION their_filter() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN IF NEW.transaction_value = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+CREATE TRIGGER their_filter BEFORE INSERT ON historical_transactions
+    FOR EACH ROW EXECUTE FUNCTION their_filter()
+"""
+REWRITES = SWALLOWS.replace("RETURN NULL", "NEW.transaction_value := 5; RETURN NEW")
+REFUSES = SWALLOWS.replace("RETURN NULL", "RAISE 'no'")
+
+
+@pytest.fixture(autouse=True)
+def providers(conn: psycopg.Connection) -> None:
+    messages.add_providers(conn)
+
+
+@pytest.fixture
+def ours(dsn: str) -> Iterator[psycopg.Connection]:
+    with messages.ingest_connection(dsn) as conn:
+        yield conn
+
+
+@pytest.fixture
+def channel() -> FakeChannel:
+    return FakeChannel()
+
+
+@pytest.fixture
+def ours_writer(ours: psycopg.Connection, channel: FakeChannel) -> Writer:
+    return idle_writer(ours, channel)
+
+
+def named(*values: int, provider: int = 1) -> list[Validated]:
+    """Return messages that carry an identity made of their value."""
+    return [validated(body(provider, value), f"m{value}", tag=value) for value in values]
+
+
+def transactions(batch: list[Validated]) -> list[Transaction]:
+    assert is_ordinary(batch)
+    return list(batch)
+
+
+def round_trips(conn: psycopg.Connection, file: Path, call: Callable[[], None]) -> int:
+    """Return how often the server is waited for during `call`: libpq notes each Sync."""
+    with file.open("w") as trace:
+        conn.pgconn.trace(trace.fileno())
+        call()
+        conn.pgconn.untrace()
+        os.fsync(trace.fileno())
+    return len(re.findall(r"\tF\t\d+\t(?:Sync|Query)", file.read_text()))
+
+
+def test_an_ordinary_batch_is_one_round_trip(
+    ours: psycopg.Connection, ours_writer: Writer, channel: FakeChannel, tmp_path: Path
+) -> None:
+    for first in (1, 11, 21):  # the third one is prepared
+        channel.receive(*named(first, first + 1))
+        ours_writer.run_once(ours)
+    channel.receive(*named(31, 32, 33))
+    assert round_trips(ours, tmp_path / "trace", lambda: ours_writer.run_once(ours)) == 1
+    assert channel.acknowledged[-1] == 33
+    assert sorted(value for _, value in rows(ours)) == [1, 2, 11, 12, 21, 22, 31, 32, 33]
+    assert counted(ours) == truth(ours)
+
+
+@pytest.mark.parametrize("change", [SWALLOWS, REWRITES, REFUSES])
+def test_what_a_trigger_swallows_rewrites_or_refuses_makes_the_statement_store_nothing(
+    change: str, ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    conn.execute(change.encode())
+    before = counted(conn)
+    with pytest.raises(service.NotOrdinary):
+        service.store_ordinary_batch(ours, transactions(named(1, 2, 3)))
+    assert (rows(conn), counted(conn)) == ([], before)
+
+
+@pytest.mark.parametrize(
+    "odd", [named(1), [validated(body(2, 9), "m1", tag=9)], named(9, provider=99)]
+)
+def test_one_that_is_there_already_or_has_no_provider_makes_the_statement_store_nothing(
+    odd: list[Validated], ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    service.store_ordinary_batch(ours, transactions(named(1)))
+    before = counted(conn)
+    with pytest.raises(service.NotOrdinary):
+        service.store_ordinary_batch(ours, transactions([*named(2), *odd, *named(3)]))
+    assert (rows(conn), counted(conn)) == ([(1, 1)], before)
+
+
+def test_what_is_not_ordinary_is_stored_by_a_transaction_and_each_message_ends_as_it_should(
+    ours: psycopg.Connection, ours_writer: Writer, channel: FakeChannel, conn: psycopg.Connection
+) -> None:
+    channel.receive(*named(1))
+    ours_writer.run_once(ours)
+    conflicting = validated(body(2, 9), "m1", tag=4)
+    channel.receive(*named(1, 2, 3), conflicting, *named(9, provider=99))
+    ours_writer.run_once(ours)
+    assert sorted(rows(conn)) == [(1, 1), (1, 2), (1, 3)]
+    assert sorted(reasons(conn)) == ["id_conflict", "unknown_provider"]
+    assert channel.backlog.in_hand() == 0
+    assert counted(conn) == truth(conn)
+
+
+def test_after_a_repetition_all_take_the_way_of_a_transaction_for_a_while(
+    ours: psycopg.Connection,
+    ours_writer: Writer,
+    channel: FakeChannel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writer, "REST_PER_FAILURE", 1_000_000)
+
+    def trips(*values: int) -> int:
+        channel.receive(*named(*values))
+        return round_trips(ours, tmp_path / "trace", lambda: ours_writer.run_once(ours))
+
+    trips(1)
+    trips(1, 2)
+    assert trips(3) > 1
+    ours_writer = idle_writer(ours, channel)
+    assert trips(4) == 1
+    assert sorted(rows(ours)) == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    assert dead_letters(ours) == []
+
+
+@pytest.mark.parametrize("identity", ["m1", None])
+def test_a_batch_whose_channel_is_gone_before_it_was_sent_is_left_to_the_broker(
+    ours: psycopg.Connection, ours_writer: Writer, channel: FakeChannel, identity: str | None
+) -> None:
+    channel.receive(validated(body(1, 1), identity, tag=1))
+    channel.backlog.open = False  # the receiving thread has just noticed
+    ours_writer.run_once(ours)
+    assert (channel.acknowledged, rows(ours)) == ([], [])
+
+
+def test_only_named_messages_that_come_for_the_first_time_and_differ_are_ordinary() -> None:
+    assert is_ordinary(named(1, 2))
+    again = named(2)[0]
+    again = again._replace(delivery=again.delivery._replace(redelivered=True))  # type: ignore[union-attr]
+    for odd in (again, validated(body(1, 2), tag=2), validated(b"{", "m2"), *named(1)):
+        assert not is_ordinary([*named(1), odd])
