@@ -1,4 +1,4 @@
-"""`ops status`: one look, or a look every few seconds."""
+"""`ops status`: once, or every few seconds."""
 
 import sys
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ from rich.live import Live
 
 from ops.answer import Answer, answering, as_json, console, say
 from ops.deployment import DeploymentSettings
-from ops.status.core import Finding, judge
-from ops.status.probe import look
-from ops.status.snapshot import Seen
+from ops.status import probe
+from ops.status.core import Finding, assess
+from ops.status.snapshot import Snapshot
 from ops.status.view import view, watched
 from shared import output, program, settings
 
@@ -30,56 +30,56 @@ def status(*, watch: bool, every: float) -> Answer:
     With --watch --json each look is one JSON document in a line of its own.
     """
     chosen = settings.load(DeploymentSettings)
-    seen = look(chosen)
+    snapshot = probe.take(chosen)
     if watch and as_json():
-        return Answer(None, None, _code(_watch_lines(chosen, seen, every)))
+        return Answer(None, None, _code(_watch_lines(chosen, snapshot, every)))
     if watch:
-        seen = _watch(chosen, seen, every)
-    findings = judge(seen)
-    return Answer(document(seen, findings), view(seen, findings), _code(findings))
+        snapshot = _watch(chosen, snapshot, every)
+    findings = assess(snapshot)
+    return Answer(document(snapshot, findings), view(snapshot, findings), _code(findings))
 
 
 def _code(findings: list[Finding]) -> int:
     return program.EXIT_FINDING if any(one.level == "wrong" for one in findings) else 0
 
 
-def document(seen: Seen, findings: list[Finding]) -> dict[str, Any]:
+def document(snapshot: Snapshot, findings: list[Finding]) -> dict[str, Any]:
     """Return what machines are told; `ok` is what the exit code says."""
     ok = not any(one.level == "wrong" for one in findings)
     return {
         "ok": ok,
         "looked_at": datetime.now(UTC),
         "findings": findings,
-        "not_asked": seen.not_asked,
-        "interval_s": seen.interval_s,
-        "postgres": seen.postgres,
-        "rabbitmq": seen.rabbitmq,
-        "keydb": seen.keydb,
-        "services": seen.services,
+        "not_asked": snapshot.not_asked,
+        "interval_s": snapshot.interval_s,
+        "postgres": snapshot.postgres,
+        "rabbitmq": snapshot.rabbitmq,
+        "keydb": snapshot.keydb,
+        "services": snapshot.services,
     }
 
 
-def _watch_lines(chosen: DeploymentSettings, seen: Seen, every_s: float) -> list[Finding]:
+def _watch_lines(chosen: DeploymentSettings, snapshot: Snapshot, every_s: float) -> list[Finding]:
     stop = program.stop_on_signals()
     while True:
-        findings = judge(seen)
-        say(document(seen, findings))
+        findings = assess(snapshot)
+        say(document(snapshot, findings))
         # Nobody is told any more where the reader left or the disk is full.
         if output.failure(sys.stdout) or stop.wait(every_s):
             return findings
-        seen = look(chosen)
+        snapshot = probe.take(chosen)
 
 
-def _watch(chosen: DeploymentSettings, seen: Seen, every_s: float) -> Seen:
+def _watch(chosen: DeploymentSettings, snapshot: Snapshot, every_s: float) -> Snapshot:
     stop = program.stop_on_signals()
     with Live(
-        _live(seen, every_s), console=console(stderr=True), auto_refresh=False, transient=True
+        _live(snapshot, every_s), console=console(stderr=True), auto_refresh=False, transient=True
     ) as live:
         while not stop.wait(every_s):
-            seen = look(chosen)
-            live.update(_live(seen, every_s), refresh=True)
-    return seen
+            snapshot = probe.take(chosen)
+            live.update(_live(snapshot, every_s), refresh=True)
+    return snapshot
 
 
-def _live(seen: Seen, every_s: float) -> RenderableType:
-    return watched(seen, judge(seen), looked_at=datetime.now(UTC), every_s=every_s)
+def _live(snapshot: Snapshot, every_s: float) -> RenderableType:
+    return watched(snapshot, assess(snapshot), looked_at=datetime.now(UTC), every_s=every_s)

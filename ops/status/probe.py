@@ -1,15 +1,31 @@
-"""One look at the three servers, at once; one that is down is part of the picture."""
+"""What the three servers and our services say, asked at once; one that is down is part of that.
 
+How many messages ingest has in hand only the broker's management page knows. It counts every five
+seconds, so one answer cannot tell what is held from what was just passing: who seems to acknowledge
+nothing is asked until the page must have counted anew.
+"""
+
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ops.deployment import DeploymentSettings
-from ops.status import replicas, store, unacknowledged
-from ops.status.snapshot import Down, Ledger, Occupied, Queues, Refuses, Seen, Shown
+from ops.doctor.rabbitmq_checks import Page
+from ops.status import replicas, store
+from ops.status.snapshot import (
+    Down,
+    Ledger,
+    Occupied,
+    Queues,
+    Refuses,
+    Shown,
+    Snapshot,
+    Unacknowledged,
+)
 from services.syncer.core import parse_watermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.tick_store import OPTIONS
@@ -17,32 +33,34 @@ from shared import keydb, postgres
 from shared.amqp import queue_stats, ticks
 from shared.errors import Busy, Denied, Unavailable
 
+COUNTED_ANEW_S = 6.0
+PAUSE_S = 0.5
+
 T = TypeVar("T")
 
 
-def look(chosen: DeploymentSettings) -> Seen:
-    """Return what can be seen now; raises nothing because a server is in trouble."""
+class Sample(NamedTuple):
+    """Messages in hand, how many were ever acknowledged, and how many per second of late."""
+
+    messages: int
+    acknowledged: int
+    rate: float
+
+
+def take(chosen: DeploymentSettings) -> Snapshot:
+    """Return what can be found out now; a server in trouble raises nothing. Takes up to 6 s."""
     with ThreadPoolExecutor(4) as pool:
-        at_services = pool.submit(replicas.look, chosen.addresses)
-        at_store = pool.submit(_or_down, partial(_keydb, chosen))
-        at_broker = pool.submit(_or_down, partial(_rabbitmq, chosen))
-        at_ledger = pool.submit(_or_down, partial(_postgres, chosen, at_store.result))
-        shown = at_store.result()
-        ledger, known = _with_known(at_ledger.result())
+        services = pool.submit(replicas.ask, chosen.addresses)
+        keydb_says = pool.submit(_or_down, partial(_keydb, chosen))
+        rabbitmq_says = pool.submit(_or_down, partial(_rabbitmq, chosen))
+        postgres_says = pool.submit(_or_down, partial(_postgres, chosen, keydb_says.result))
+        found, shown = postgres_says.result(), keydb_says.result()
+        ledger, known = (found, None) if isinstance(found, Down) else found
         if isinstance(shown, Shown):
             shown = replace(shown, known=known)
-        return Seen(
-            _interval_s(chosen, ledger),
-            ledger,
-            at_broker.result(),
-            shown,
-            at_services.result(),
-            chosen.composed,
-        )
-
-
-def _with_known(found: tuple[Ledger, bool | None] | Down) -> tuple[Ledger | Down, bool | None]:
-    return (found, None) if isinstance(found, Down) else found
+        interval_s = _interval_s(chosen, ledger)
+        queues = rabbitmq_says.result()
+        return Snapshot(interval_s, ledger, queues, shown, services.result(), chosen.composed)
 
 
 def _interval_s(chosen: DeploymentSettings, ledger: Ledger | Down) -> float:
@@ -51,9 +69,9 @@ def _interval_s(chosen: DeploymentSettings, ledger: Ledger | Down) -> float:
     return min(chosen.tick_interval_seconds, measured or chosen.tick_interval_seconds)
 
 
-def _or_down(look: Callable[[], T]) -> T | Down:
+def _or_down(ask: Callable[[], T]) -> T | Down:
     try:
-        return look()
+        return ask()
     except Unavailable as error:
         kinds = {Busy: Occupied, Denied: Refuses}
         return kinds.get(type(error), Down)(error.detail)
@@ -63,25 +81,49 @@ def _postgres(
     chosen: DeploymentSettings, shown: Callable[[], Shown | Down]
 ) -> tuple[Ledger, bool | None]:
     with postgres.connection(chosen, application="ops", options=OPTIONS) as conn:
-        ledger = store.look(conn)
-        at_store = shown()
-        if ledger.tick is None or isinstance(at_store, Down):
+        ledger, in_keydb = store.read(conn), shown()
+        if ledger.tick is None or isinstance(in_keydb, Down):
             return ledger, None
-        mark = parse_watermark(at_store.epoch, at_store.token, "").watermark
+        mark = parse_watermark(in_keydb.epoch, in_keydb.token, "").watermark
         return ledger, mark is not None and store.is_known(conn, mark.epoch, mark.token)
 
 
 def _rabbitmq(chosen: DeploymentSettings) -> Queues:
-    seen = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
-    queue, is_stream = seen.queues[chosen.source], bool(chosen.ingest_stream)
+    stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    queue, is_stream = stats.queues[chosen.source], bool(chosen.ingest_stream)
     return Queues(
-        seen.version,
+        stats.version,
         chosen.source,
         queue,
-        seen.queues[ticks.QUEUE],
+        stats.queues[ticks.QUEUE],
         is_stream=is_stream,
-        unacknowledged=unacknowledged.look(chosen) if queue and not is_stream else None,
+        unacknowledged=_unacknowledged(chosen) if queue and not is_stream else None,
     )
+
+
+def _unacknowledged(chosen: DeploymentSettings) -> Unacknowledged | Down | None:
+    """Return what is in hand; None where nobody said where the management page is."""
+    if not chosen.rabbitmq_management_url.get_secret_value():
+        return None
+    page = Page(chosen)
+    try:
+        first = now = _sample(page, chosen.source)
+        until = time.monotonic() + COUNTED_ANEW_S
+        while now.messages and not first.rate and now.acknowledged == first.acknowledged:
+            if time.monotonic() > until:
+                return Unacknowledged(now.messages, stuck=True)
+            time.sleep(PAUSE_S)
+            now = _sample(page, chosen.source)
+    except Unavailable as error:
+        return Down(f"management page: {error.detail}")
+    return Unacknowledged(now.messages, stuck=False)
+
+
+def _sample(page: Page, queue: str) -> Sample:
+    found = page.queue(queue)
+    stats = found.get("message_stats") or {}
+    rate = (stats.get("ack_details") or {}).get("rate", 0.0)
+    return Sample(found.get("messages_unacknowledged", 0), stats.get("ack", 0), rate)
 
 
 def _keydb(chosen: DeploymentSettings) -> Shown:

@@ -17,7 +17,7 @@ Place = tuple[str, str, int]
 """A service's name, one of the addresses that its name has, and its port."""
 
 
-def look(places: Sequence[tuple[str, int]]) -> list[Service]:
+def ask(places: Sequence[tuple[str, int]]) -> list[Service]:
     """Ask each replica behind each (name, port) how it is; who does not answer is said, too."""
     found: list[Place | Service] = [one for name, port in places for one in _found(name, port)]
     with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as pool:

@@ -1,4 +1,4 @@
-"""What is seen at one look: facts only, nothing is judged here."""
+"""What is found at one moment: facts only, nothing is assessed here."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -148,8 +148,8 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One look at everything; `interval_s` is what lies between two boundaries.
+class Snapshot:
+    """All that was found at one moment; `interval_s` is what lies between two boundaries.
 
     `services` is empty where nobody said where they can be asked; `composed` are those programs,
     servers and ours, that compose runs.

@@ -1,4 +1,4 @@
-"""What Postgres is asked at a glance. Reads only."""
+"""What Postgres is asked for `ops status`. Reads only."""
 
 from typing import LiteralString
 
@@ -62,8 +62,8 @@ SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
 """
 
 
-def look(conn: psycopg.Connection) -> Ledger:
-    """Return what Postgres knows at a glance; little of it where our schema is missing."""
+def read(conn: psycopg.Connection) -> Ledger:
+    """Return what Postgres knows; little of it where our schema is missing."""
     row = conn.execute(SELECT_SERVER).fetchone()
     if row is None:
         raise LookupError(SELECT_SERVER)

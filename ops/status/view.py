@@ -1,4 +1,4 @@
-"""The same for people: a table of what was seen, then what is wrong and what to type next."""
+"""The same for people: a table of what was found, then what is wrong and what to type next."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -8,39 +8,48 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.status.core import Finding
-from ops.status.snapshot import Down, LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
+from ops.status.snapshot import (
+    Down,
+    LastTick,
+    Ledger,
+    Queues,
+    Service,
+    Shown,
+    Snapshot,
+    Unacknowledged,
+)
 from ops.wording import age, count, moment, visible
 from shared.amqp.connection import QueueState
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
 
 
-def view(seen: Seen, findings: Sequence[Finding]) -> RenderableType:
+def view(snapshot: Snapshot, findings: Sequence[Finding]) -> RenderableType:
     """Return what a person is shown."""
-    return Group(_table(seen), Text(), *_findings(seen, findings))
+    return Group(_table(snapshot), Text(), *_findings(snapshot, findings))
 
 
 def watched(
-    seen: Seen, findings: Sequence[Finding], *, looked_at: datetime, every_s: float
+    snapshot: Snapshot, findings: Sequence[Finding], *, looked_at: datetime, every_s: float
 ) -> RenderableType:
     """Return the same for a live view: a terminal cuts off its end, so what is wrong is first."""
     at = moment(looked_at.replace(microsecond=0))
     head = Text(f"{at}, every {every_s:g} s; Ctrl-C ends", style="dim")
-    return Group(head, Text(), *_findings(seen, findings), Text(), _table(seen))
+    return Group(head, Text(), *_findings(snapshot, findings), Text(), _table(snapshot))
 
 
-def _table(seen: Seen) -> Table:
+def _table(snapshot: Snapshot) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
-    for name, says in _lines(seen):
+    for name, says in _lines(snapshot):
         table.add_row(name, says)
     return table
 
 
-def _findings(seen: Seen, findings: Sequence[Finding]) -> Iterator[Text]:
+def _findings(snapshot: Snapshot, findings: Sequence[Finding]) -> Iterator[Text]:
     if not any(one.level == "wrong" for one in findings):
-        if seen.not_asked:
+        if snapshot.not_asked:
             yield Text("Nothing wrong was found.", style="bold green")
         else:
             yield Text("Everything is healthy.", style="bold green")
@@ -48,30 +57,30 @@ def _findings(seen: Seen, findings: Sequence[Finding]) -> Iterator[Text]:
         sign = "WRONG" if one.level == "wrong" else "note "
         yield Text(f"{sign}  {one.about}: {visible(one.says)}", style=STYLES[one.level])
         yield Text(f"       next: {one.do}")
-    if seen.not_asked:
-        yield Text(f"Not asked: {visible(', '.join(seen.not_asked))}.", style=STYLES["note"])
+    if snapshot.not_asked:
+        yield Text(f"Not asked: {visible(', '.join(snapshot.not_asked))}.", style=STYLES["note"])
 
 
-def _lines(seen: Seen) -> Iterator[tuple[str, str | Text]]:
-    yield "postgres", _or_down(seen.postgres)
-    yield "rabbitmq", _or_down(seen.rabbitmq)
-    yield "keydb", _or_down(seen.keydb)
-    if isinstance(seen.rabbitmq, Queues):
-        kind, says = ("stream", _stream) if seen.rabbitmq.is_stream else ("queue", _queue)
+def _lines(snapshot: Snapshot) -> Iterator[tuple[str, str | Text]]:
+    yield "postgres", _or_down(snapshot.postgres)
+    yield "rabbitmq", _or_down(snapshot.rabbitmq)
+    yield "keydb", _or_down(snapshot.keydb)
+    if isinstance(snapshot.rabbitmq, Queues):
+        kind, says = ("stream", _stream) if snapshot.rabbitmq.is_stream else ("queue", _queue)
         yield (
-            f"{kind} {seen.rabbitmq.source}",
-            says(seen.rabbitmq.transactions) + _held(seen.rabbitmq),
+            f"{kind} {snapshot.rabbitmq.source}",
+            says(snapshot.rabbitmq.transactions) + _held(snapshot.rabbitmq),
         )
-        yield "queue syncer.ticks", _queue(seen.rabbitmq.ticks)
-    if isinstance(seen.postgres, Ledger) and seen.postgres.tick is not None:
-        yield "last tick", _tick(seen.postgres.tick)
-        yield "unfolded", _unfolded(seen.postgres)
-    if isinstance(seen.keydb, Shown):
-        yield "watermark", _shown(seen.keydb)
-    if isinstance(seen.postgres, Ledger):
-        yield "dead letters", _dead(seen.postgres)
-    if seen.services:
-        yield "services", _services(seen.services)
+        yield "queue syncer.ticks", _queue(snapshot.rabbitmq.ticks)
+    if isinstance(snapshot.postgres, Ledger) and snapshot.postgres.tick is not None:
+        yield "last tick", _tick(snapshot.postgres.tick)
+        yield "unfolded", _unfolded(snapshot.postgres)
+    if isinstance(snapshot.keydb, Shown):
+        yield "watermark", _shown(snapshot.keydb)
+    if isinstance(snapshot.postgres, Ledger):
+        yield "dead letters", _dead(snapshot.postgres)
+    if snapshot.services:
+        yield "services", _services(snapshot.services)
 
 
 def _or_down(server: Ledger | Queues | Shown | Down) -> str | Text:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console, RenderableType
 
 from ops.deployment import OURS
-from ops.status.core import Finding, judge
-from ops.status.snapshot import LastTick, Ledger, Queues, Seen, Service, Shown, Unacknowledged
+from ops.status.core import Finding, assess
+from ops.status.snapshot import LastTick, Ledger, Queues, Service, Shown, Snapshot, Unacknowledged
 from ops.status.view import view
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
@@ -23,33 +23,33 @@ ASKED = replace(QUEUES, unacknowledged=Unacknowledged(0, stuck=False))
 INGEST = Service("ingest", "172.18.0.5:9101", {})
 SHOWN = Shown("6.3.4", NOW, "7", "token", BOUNDARY, BOUNDARY, 2, known=True)
 COMPOSED = OURS | {"postgres", "rabbitmq", "keydb"}
-ALL_HEALTHY = Seen(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
+ALL_HEALTHY = Snapshot(60.0, LEDGER, QUEUES, SHOWN, composed=COMPOSED)
 ALL_ASKED = replace(ALL_HEALTHY, rabbitmq=ASKED, services=[INGEST])
 
 
-def only(seen: Seen) -> Finding:
-    """Return what is said of `seen`, which is one thing."""
-    (found,) = judge(seen)
+def only(snapshot: Snapshot) -> Finding:
+    """Return what is said of `snapshot`, which is one thing."""
+    (found,) = assess(snapshot)
     return found
 
 
-def with_ledger(**changes: object) -> Seen:
+def with_ledger(**changes: object) -> Snapshot:
     """Return what is healthy but for these changes of what Postgres says."""
     return replace(ALL_HEALTHY, postgres=replace(LEDGER, **changes))  # type: ignore[arg-type]
 
 
-def with_tick(**changes: object) -> Seen:
+def with_tick(**changes: object) -> Snapshot:
     """Return what is healthy but for these changes of the last tick."""
     return with_ledger(tick=replace(TICK, **changes))  # type: ignore[arg-type]
 
 
-def with_shown(**changes: object) -> Seen:
+def with_shown(**changes: object) -> Snapshot:
     """Return what is healthy but for these changes of what KeyDB shows."""
     return replace(ALL_HEALTHY, keydb=replace(SHOWN, **changes))  # type: ignore[arg-type]
 
 
-def shown_to_people(seen: Seen) -> str:
-    return drawn(view(seen, judge(seen)))
+def shown_to_people(snapshot: Snapshot) -> str:
+    return drawn(view(snapshot, assess(snapshot)))
 
 
 def drawn(what: RenderableType) -> str:

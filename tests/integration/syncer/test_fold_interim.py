@@ -222,7 +222,7 @@ def test_operators_see_the_tick_that_is_shown(
     prepare(syncer)
     found = {one.provider_id: one for one in balances.newest(conn)}
     assert (found[visa].balance, found[visa].uncounted) == (1000, 5)
-    last = status.look(conn).tick
+    last = status.read(conn).tick
     assert last
     assert (last.epoch, last.boundary) == (1, minute(1))
 

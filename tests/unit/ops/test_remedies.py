@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.deployment import OURS
-from ops.status.core import judge
+from ops.status.core import assess
 from ops.status.snapshot import ABSENT, CLOSED, SILENT, Down, Service
 from shared.amqp.connection import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
@@ -54,7 +54,7 @@ def test_what_follows_from_a_shortage_that_one_service_names_says_so(
     stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
     piled_up = replace(QUEUES, transactions=QueueState("incoming", 22_005, 1))
 
-    found = judge(replace(stopped, rabbitmq=piled_up, services=[short, late]))
+    found = assess(replace(stopped, rabbitmq=piled_up, services=[short, late]))
 
     assert [one.do for one in found if one.about in ("syncer", "tick", "queue")] == [first] * 3
 
@@ -94,8 +94,8 @@ def test_a_service_that_is_known_by_its_address_only_is_called_so() -> None:
         Service("10.0.0.5", "10.0.0.5:9102", {}, CLOSED),
     ]
 
-    for seen in (ALL_HEALTHY, PLAIN):
-        found = only(replace(seen, services=here))
+    for snapshot in (ALL_HEALTHY, PLAIN):
+        found = only(replace(snapshot, services=here))
 
         assert found.about == "the service at 10.0.0.5:9102"
         assert found.do == "look at the log of the service at 10.0.0.5:9102; start it again"
@@ -108,7 +108,7 @@ def test_nothing_that_is_said_names_compose_where_there_is_none() -> None:
     )
     stopped = replace(with_tick(boundary=NOW - timedelta(hours=1)), composed=frozenset())
     piled_up = replace(QUEUES, transactions=QueueState("incoming", 5, 1))
-    sights = [
+    snapshots = [
         replace(PLAIN, postgres=Down("refused"), rabbitmq=Down("no"), keydb=Down("no")),
         replace(PLAIN, services=[full], keydb=replace(SHOWN, boundary=NOW - timedelta(hours=1))),
         replace(PLAIN, rabbitmq=unread),
@@ -118,7 +118,7 @@ def test_nothing_that_is_said_names_compose_where_there_is_none() -> None:
         stopped,
     ]
 
-    found = [one.do for seen in sights for one in judge(seen)]
+    found = [one.do for snapshot in snapshots for one in assess(snapshot)]
 
     assert len(found) > 10
     assert [do for do in found if "docker" in do] == []
@@ -140,7 +140,7 @@ def test_a_service_that_is_missed_is_woken_by_the_command_that_wakes_it() -> Non
     )
     stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
 
-    found = judge(replace(stopped, rabbitmq=unread, services=frozen))
+    found = assess(replace(stopped, rabbitmq=unread, services=frozen))
 
     assert {one.about for one in found} == {"ingest", "syncer", "tick", "queue"}
     assert [one.do for one in found if "unpause" not in one.do] == []
@@ -158,7 +158,7 @@ def test_what_only_follows_from_a_server_that_is_down_says_to_bring_that_back_fi
         services=[waits, late, busy],
     )
 
-    found = [(one.about, one.do) for one in judge(down)]
+    found = [(one.about, one.do) for one in assess(down)]
     first = "bring Postgres back first"
 
     assert found[0][0] == "postgres"

@@ -5,8 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from ops.status.core import judge
-from ops.status.snapshot import SILENT, Blocked, Dead, Down, Queues, Seen, Service, Unacknowledged
+from ops.status.core import assess
+from ops.status.snapshot import (
+    SILENT,
+    Blocked,
+    Dead,
+    Down,
+    Queues,
+    Service,
+    Snapshot,
+    Unacknowledged,
+)
 from ops.status.view import watched
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
@@ -33,7 +42,7 @@ ONE_KEY = replace(SHOWN, keys=1)
 
 
 def test_nothing_is_said_when_all_is_healthy() -> None:
-    assert judge(ALL_HEALTHY) == []
+    assert assess(ALL_HEALTHY) == []
 
 
 def test_all_is_healthy_is_said_only_where_all_was_asked() -> None:
@@ -53,7 +62,7 @@ def test_all_is_healthy_is_said_only_where_all_was_asked() -> None:
 
 
 def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes_is_not() -> None:
-    def holding(*, stuck: bool) -> Seen:
+    def holding(*, stuck: bool) -> Snapshot:
         return replace(
             ALL_HEALTHY, rabbitmq=replace(QUEUES, unacknowledged=Unacknowledged(1, stuck))
         )
@@ -63,7 +72,7 @@ def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes
     assert (found.level, found.about) == ("wrong", "ingest")
     assert "1 message unacknowledged" in found.says
     assert "logs" in found.do
-    assert judge(holding(stuck=False)) == []
+    assert assess(holding(stuck=False)) == []
     assert "0 ready, 1 consumer, 1 unacknowledged\n" in shown_to_people(holding(stuck=False))
 
 
@@ -79,7 +88,7 @@ def test_no_tick_for_two_intervals_and_the_tolerance_is_wrong() -> None:
     just = with_tick(boundary=NOW - timedelta(seconds=121), published_at=None)
     over = with_tick(boundary=NOW - timedelta(seconds=122), published_at=None)
 
-    assert judge(just) == []
+    assert assess(just) == []
     assert only(over).about == "tick"
 
 
@@ -98,13 +107,13 @@ def test_who_is_looked_at_first_when_ticks_stop_follows_from_the_queue(
 ) -> None:
     stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
 
-    found = [one for one in judge(replace(stopped, rabbitmq=rabbitmq)) if one.about == "tick"]
+    found = [one for one in assess(replace(stopped, rabbitmq=rabbitmq)) if one.about == "tick"]
 
     assert blamed in found[0].do
 
 
 def test_a_tick_more_than_a_second_late_is_wrong() -> None:
-    assert judge(with_tick(published_at=BOUNDARY + timedelta(seconds=1))) == []
+    assert assess(with_tick(published_at=BOUNDARY + timedelta(seconds=1))) == []
     assert "late" in only(with_tick(published_at=BOUNDARY + timedelta(seconds=1.1))).says
 
 
@@ -115,7 +124,7 @@ def test_a_row_of_a_long_transaction_is_a_note() -> None:
 def test_open_letters_are_wrong_and_waiting_ones_a_note() -> None:
     dead = [Dead("open", "not_json", 2, NOW), Dead("waiting", "unknown_provider", 3, NOW)]
 
-    wrong, note = judge(with_ledger(dead=dead))
+    wrong, note = assess(with_ledger(dead=dead))
 
     assert (wrong.level, note.level) == ("wrong", "note")
     assert "2 dead letters" in wrong.says
@@ -126,7 +135,7 @@ def test_open_letters_are_wrong_and_waiting_ones_a_note() -> None:
 def test_what_is_wrong_comes_before_what_is_good_to_know() -> None:
     dead = [Dead("waiting", "unknown_provider", 3, NOW)]
 
-    levels = [one.level for one in judge(replace(with_ledger(dead=dead), keydb=Down("no")))]
+    levels = [one.level for one in assess(replace(with_ledger(dead=dead), keydb=Down("no")))]
 
     assert levels == ["wrong", "note"]
 
@@ -173,7 +182,7 @@ def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:
     baseline = replace(TICK, epoch=0, boundary=None, published_at=None)
     empty = replace(SHOWN, token="", epoch="", boundary=None)
 
-    assert judge(replace(ALL_HEALTHY, postgres=replace(LEDGER, tick=baseline), keydb=empty)) == []
+    assert assess(replace(ALL_HEALTHY, postgres=replace(LEDGER, tick=baseline), keydb=empty)) == []
 
 
 def test_an_old_schema_says_how_to_migrate() -> None:
@@ -190,7 +199,7 @@ def test_a_service_that_waits_for_a_lock_is_said_with_who_holds_it() -> None:
     assert "9.8 s" in found.says
     assert "2105" in found.says
     assert "2105" in found.do
-    assert judge(with_ledger(blocked=[Blocked("ingest", [2105], 0.3)])) == []
+    assert assess(with_ledger(blocked=[Blocked("ingest", [2105], 0.3)])) == []
 
 
 def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_that_block_it() -> (
@@ -198,7 +207,7 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
 ):
     old = replace(TICK, boundary=BOUNDARY - timedelta(minutes=5))
 
-    says = {one.about: one.do for one in judge(with_ledger(tick=old))}
+    says = {one.about: one.do for one in assess(with_ledger(tick=old))}
 
     assert "up -d ticker" in says["tick"]
     assert "ops doctor" in says["tick"]
@@ -217,7 +226,7 @@ def test_a_stream_that_is_read_is_healthy_though_the_broker_names_no_consumer() 
     kept = replace(QUEUES, transactions=QueueState("incoming", 5, 0), is_stream=True)
     read = replace(ALL_HEALTHY, rabbitmq=kept)
 
-    assert judge(read) == []
+    assert assess(read) == []
     assert "\nstream incoming " in shown_to_people(read)
     assert "5 messages kept\n" in shown_to_people(read)
     assert "no stream" in only(replace(read, rabbitmq=replace(kept, transactions=None))).says
@@ -226,7 +235,7 @@ def test_a_stream_that_is_read_is_healthy_though_the_broker_names_no_consumer() 
 def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
     wrong = replace(ALL_HEALTHY, keydb=Down("refused"))
 
-    said = drawn(watched(wrong, judge(wrong), looked_at=NOW, every_s=2.0)).splitlines()
+    said = drawn(watched(wrong, assess(wrong), looked_at=NOW, every_s=2.0)).splitlines()
 
     assert said[0] == "2026-11-20T23:42:30Z, every 2 s; Ctrl-C ends"
     assert said[2] == "WRONG  keydb: keydb gives no answer: refused"

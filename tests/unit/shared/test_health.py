@@ -174,7 +174,7 @@ def test_the_probe_asks_directly_whatever_proxy_the_environment_names(
     with health.serving(Health(), HOST, 0) as port:
         monkeypatch.setenv("METRICS_PORT", str(port))
         assert probe.main() == 0
-        (asked,) = replicas.look([(HOST, port)])
+        (asked,) = replicas.ask([(HOST, port)])
         assert (asked.error, asked.problems) == ("", {})
 
 
