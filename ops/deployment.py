@@ -80,7 +80,7 @@ class QueueSettings(settings.RabbitmqSettings):
 
 
 class BodySettings(settings.Settings):
-    """By what ingest judges a body."""
+    """How ingest validates a body."""
 
     ingest_body_max_bytes: int = Field(
         default=65536,

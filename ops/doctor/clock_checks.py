@@ -15,11 +15,11 @@ def offset(server: str, ask: Callable[[], float]) -> Check:
     before = time.time()
     theirs = ask()
     after = time.time()
-    return judge(server, theirs - (before + after) / 2, (after - before) / 2)
+    return assess(server, theirs - (before + after) / 2, (after - before) / 2)
 
 
-def judge(server: str, offset_s: float, doubt_s: float) -> Check:
-    """Judge how far a clock is off; `doubt_s` is what the network may account for."""
+def assess(server: str, offset_s: float, doubt_s: float) -> Check:
+    """Assess how far a clock is off; `doubt_s` is what the network may account for."""
     sure_s = max(0.0, abs(offset_s) - doubt_s)
     return core.check(
         server,

@@ -33,13 +33,13 @@ SELECT 'COLLATION ' || c.oid::regcollation, c.collversion, pg_collation_actual_v
 """
 
 
-def look(conn: psycopg.Connection) -> Check:
-    """Look what has changed, and judge."""
-    return judge(conn.execute(SELECT_CHANGED).fetchall())
+def inspect(conn: psycopg.Connection) -> Check:
+    """Look what has changed, and assess."""
+    return assess(conn.execute(SELECT_CHANGED).fetchall())
 
 
-def judge(changed: Sequence[tuple[str, str, str | None]]) -> Check:
-    """Judge databases and collations, each with the version noted and the one of today."""
+def assess(changed: Sequence[tuple[str, str, str | None]]) -> Check:
+    """Assess databases and collations, each with the version noted and the one of today."""
     refresh = "; ".join(
         f"ALTER {what} REFRESH {'COLLATION ' if what.startswith('DATABASE') else ''}VERSION"
         for what, _, _ in changed

@@ -27,19 +27,19 @@ def doctor() -> Answer:
     chosen = settings.load(DeploymentSettings)
     checks = [
         *_of("postgres", lambda: _postgres(chosen)),
-        *_of("rabbitmq", lambda: rabbitmq_checks.look(chosen)),
+        *_of("rabbitmq", lambda: rabbitmq_checks.inspect(chosen)),
         *_of("keydb", lambda: _keydb(chosen)),
     ]
     code = program.EXIT_FINDING if failed(checks) else 0
     return Answer({"ok": not code, "checks": checks}, _view(checks), code)
 
 
-def _of(server: Server, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+def _of(server: Server, inspect: Callable[[], Iterable[Check]]) -> Iterator[Check]:
     try:
-        yield from look()
+        yield from inspect()
     except Unavailable as error:
         denied = isinstance(error, Denied)
-        advice = "mend what it says" if denied else f"bring {server} back: ops status"
+        advice = "correct what it says" if denied else f"bring {server} back: ops status"
         yield Check(server, "answers", "fail", error.detail, advice)
 
 
@@ -55,7 +55,7 @@ def _postgres(chosen: DeploymentSettings) -> Iterator[Check]:
         ) as conn,
     ):
         try:
-            yield from postgres_checks.look(conn)
+            yield from postgres_checks.inspect(conn)
         except psycopg.errors.InsufficientPrivilege as error:
             advice = f"grant it, or run as the owner of the tables: {error.diag.message_primary}"
             yield Check("postgres", "rights", "warn", "not everything could be read", advice)
@@ -69,7 +69,7 @@ def _time(conn: psycopg.Connection) -> float:
 
 def _keydb(chosen: DeploymentSettings) -> Iterator[Check]:
     with keydb.client(chosen, name="ops") as client:
-        yield from keydb_checks.look(client)
+        yield from keydb_checks.inspect(client)
 
         def ask() -> float:
             with keydb.translating(client):

@@ -14,15 +14,15 @@ USED_WARN, USED_FAIL = 0.75, 0.95
 CONFIGURED = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync", "active-replica")
 
 
-def look(client: keydb.Client) -> Iterator[Check]:
+def inspect(client: keydb.Client) -> Iterator[Check]:
     """Yield all checks. Raises `Unavailable`."""
     with keydb.translating(client):
         info: dict[str, Any] = client.info()
-    yield from judge(_configured(client), info)
+    yield from assess(_configured(client), info)
 
 
-def judge(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[Check]:
-    """Judge configuration (None where it may not be read) and what the server says of itself."""
+def assess(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[Check]:
+    """Assess configuration (None where it may not be read) and what the server says of itself."""
     say = partial(core.check, SERVER)
     yield say(
         "version",
@@ -39,7 +39,7 @@ def judge(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator[
         " script; the syncer refuses to start",
     )
     if named is None:
-        yield core.skipped(SERVER, "CONFIG GET", "not permitted here: judged by INFO alone")
+        yield core.skipped(SERVER, "CONFIG GET", "not permitted here: assessed by INFO alone")
         named = {}
     policy = named.get("maxmemory-policy", str(info.get("maxmemory_policy", "noeviction")))
     yield say(

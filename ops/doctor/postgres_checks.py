@@ -6,13 +6,7 @@ from functools import partial
 import psycopg
 
 from adoption.checks import TOPICS, Problem, problems
-from ops.doctor import (
-    collation_checks,
-    core,
-    postgres_store,
-    rights_checks,
-    sequence_checks,
-)
+from ops.doctor import collation_checks, core, postgres_store, rights_checks, sequence_checks
 from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
@@ -25,9 +19,27 @@ OPEN_WARN_S = 300.0
 PARTITIONS_MANY = 100
 """Any retention needs some thirty at most."""
 ID_AGE_WARN, ID_AGE_FAIL = 1_000_000_000, 1_900_000_000
+LOST = "a crash can lose or garble all"
+READ_ONLY = (
+    "point POSTGRES_DSN at the primary if this is a replica (pg_is_in_recovery());"
+    " else ALTER SYSTEM RESET default_transaction_read_only"
+)
+DAMAGED = "RESET it, for the role and the database too: rows of a damaged page vanish"
+WRONG = {
+    "fsync": ("off", f"ALTER SYSTEM SET fsync = on: {LOST}"),
+    "full_page_writes": ("off", f"ALTER SYSTEM SET full_page_writes = on: {LOST}"),
+    "session_replication_role": (
+        "replica",
+        "set it to origin: with replica our triggers do not see changes",
+    ),
+    "zero_damaged_pages": ("on", DAMAGED),
+    "ignore_checksum_failure": ("on", DAMAGED),
+    "transaction_read_only": ("on", READ_ONLY),
+}
+"""Settings, the value that is wrong, and what to do about it."""
 
 
-def look(conn: psycopg.Connection) -> Iterator[Check]:
+def inspect(conn: psycopg.Connection) -> Iterator[Check]:
     """Yield all checks; `conn` comes with no settings but the server's own."""
     named = postgres_store.settings(conn)
     session_settings.pin(conn)  # for our questions, after those about settings
@@ -44,33 +56,29 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
         return
     yield from room(postgres_store.load(conn), named)
     yield from tables(problems(conn))
-    yield collation_checks.look(conn)
-    yield from sequence_checks.look(conn)
-    yield from rights_checks.look(conn)
+    yield collation_checks.inspect(conn)
+    yield from sequence_checks.inspect(conn)
+    yield from rights_checks.inspect(conn)
 
 
 def durable(named: Mapping[str, str]) -> Iterator[Check]:
-    """Judge what decides whether a commit is kept."""
+    """Assess what decides whether a commit is kept."""
     say = partial(core.check, SERVER)
+    version, encoding = named["server_version_num"], named["server_encoding"]
     yield say(
         "version",
-        named["server_version_num"],
-        fail=int(named["server_version_num"]) < SERVER_VERSION_MIN,
+        version,
+        fail=int(version) < SERVER_VERSION_MIN,
         advice="upgrade to Postgres 15 or newer",
     )
     yield say(
         "server_encoding",
-        named["server_encoding"],
-        fail=named["server_encoding"] != "UTF8",
+        encoding,
+        fail=encoding != "UTF8",
         advice="make a database in UTF8 and restore into it: names would be garbled",
     )
-    for name in ("fsync", "full_page_writes"):
-        yield say(
-            name,
-            named[name],
-            fail=named[name] != "on",
-            advice=f"ALTER SYSTEM SET {name} = on: a crash can lose or garble all",
-        )
+    for name, (wrong, advice) in WRONG.items():
+        yield say(name, named[name], fail=named[name] == wrong, advice=advice)
     commit, standbys = named["synchronous_commit"], named["synchronous_standby_names"]
     yield say(
         "synchronous_commit",
@@ -79,26 +87,6 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
         warn=commit == "local" and bool(standbys),
         advice="ALTER SYSTEM SET synchronous_commit = on: ingest acknowledges what is"
         " committed, and a crash must not lose that",
-    )
-    yield say(
-        "session_replication_role",
-        named["session_replication_role"],
-        fail=named["session_replication_role"] == "replica",
-        advice="set it to origin: with replica our triggers do not see changes",
-    )
-    for name in ("zero_damaged_pages", "ignore_checksum_failure"):
-        yield say(
-            name,
-            named[name],
-            fail=named[name] == "on",
-            advice="RESET it, for the role and the database too: rows of a damaged page vanish",
-        )
-    yield say(
-        "transaction_read_only",
-        named["transaction_read_only"],
-        fail=named["transaction_read_only"] == "on",
-        advice="point POSTGRES_DSN at the primary if this is a replica (pg_is_in_recovery());"
-        " else ALTER SYSTEM RESET default_transaction_read_only",
     )
     timeout = int(named["idle_in_transaction_session_timeout"])
     yield say(
@@ -111,7 +99,7 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
 
 
 def room(load: Load, named: Mapping[str, str]) -> Iterator[Check]:
-    """Judge what may run out, and what is open for too long."""
+    """Assess what may run out, and what is open for too long."""
     say = partial(core.check, SERVER)
     free = int(named["max_connections"]) - load.connections
     yield say(
@@ -170,7 +158,7 @@ def room(load: Load, named: Mapping[str, str]) -> Iterator[Check]:
 
 
 def tables(found: Sequence[Problem]) -> Iterator[Check]:
-    """Judge what anybody can have changed of the tables, by topic."""
+    """Assess what anybody can have changed of the tables, by topic."""
     for topic in TOPICS:
         mine = [one for one in found if one.topic == topic]
         yield core.check(

@@ -6,19 +6,11 @@ from typing import LiteralString
 import psycopg
 
 SETTINGS = (
-    "fsync",
-    "synchronous_commit",
-    "full_page_writes",
-    "synchronous_standby_names",
-    "idle_in_transaction_session_timeout",
-    "max_connections",
-    "server_encoding",
-    "server_version_num",
-    "session_replication_role",
-    "zero_damaged_pages",
-    "ignore_checksum_failure",
-    "transaction_read_only",
-)
+    "fsync", "synchronous_commit", "full_page_writes", "synchronous_standby_names",
+    "idle_in_transaction_session_timeout", "max_connections", "server_encoding",
+    "server_version_num", "session_replication_role", "zero_damaged_pages",
+    "ignore_checksum_failure", "transaction_read_only",
+)  # fmt: skip
 
 SELECT_SETTINGS: LiteralString = """
 SELECT name, setting

@@ -1,24 +1,17 @@
 """RabbitMQ: that it drops nothing. Most of it only the management page knows."""
 
-import base64
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import partial
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-from ops import direct_http
 from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
+from ops.management_page import Page
 from shared.amqp import queue_stats, ticks
 from shared.errors import Unavailable
 
 SERVER = "rabbitmq"
-ASK_TIMEOUT_S = 5.0
 VERSION_MIN = (3, 12)
 LIMITED_SINCE = (4, 0)
 """From this version on quorum queues drop a message after 20 deliveries, unless told not to."""
@@ -26,18 +19,18 @@ CONSUMER_TIMEOUT_MIN_MS = 60_000
 UNLIMITED = -1
 
 
-def look(chosen: DeploymentSettings) -> Iterator[Check]:
+def inspect(chosen: DeploymentSettings) -> Iterator[Check]:
     """Yield all checks. Raises `Unavailable` when the broker itself gives no answer."""
-    seen = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
-    version = _numbers(seen.version)
+    stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    version = _numbers(stats.version)
     yield core.check(
         SERVER,
         "version",
-        seen.version,
+        stats.version,
         fail=version < VERSION_MIN,
         advice="upgrade to RabbitMQ 3.12 or newer",
     )
-    for name, state in seen.queues.items():
+    for name, state in stats.queues.items():
         yield core.check(
             SERVER,
             f"queue {name}",
@@ -52,9 +45,9 @@ def look(chosen: DeploymentSettings) -> Iterator[Check]:
     try:
         page = Page(chosen)
         yield from alarms(page.get("nodes"))
-        if seen.queues[chosen.source] is not None:
+        if stats.queues[chosen.source] is not None:
             yield from queue(page.queue(chosen.source), version)
-        if seen.queues[ticks.QUEUE] is not None:
+        if stats.queues[ticks.QUEUE] is not None:
             # Only a warning: if a tick is lost, the next one counts everything.
             found, check = page.queue(ticks.QUEUE), f"delivery limit of {ticks.QUEUE}"
             yield from delivery_limit(found, version, check, fails=False)
@@ -62,41 +55,8 @@ def look(chosen: DeploymentSettings) -> Iterator[Check]:
         yield core.skipped(SERVER, "management page", error.detail)
 
 
-class Page:
-    """The broker's management page."""
-
-    def __init__(self, chosen: DeploymentSettings) -> None:
-        parts = urlsplit(chosen.rabbitmq_management_url.get_secret_value())
-        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        self._login = base64.b64encode(login.encode()).decode()
-        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        vhost = urlsplit(chosen.rabbitmq_url.get_secret_value()).path[1:]
-        self._vhost = unquote(vhost) or "/"
-
-    def queue(self, name: str) -> Mapping[str, Any]:
-        """Return what it knows of a queue."""
-        found: Mapping[str, Any] = self.get(
-            f"queues/{quote(self._vhost, safe='')}/{quote(name, safe='')}"
-        )
-        return found
-
-    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        """Ask; raises `Unavailable` with what it answered instead."""
-        request = urllib.request.Request(  # noqa: S310 - http or https, checked by the setting
-            f"{self._base}/api/{path}", headers={"Authorization": f"Basic {self._login}"}
-        )
-        try:
-            with direct_http.ask(request, timeout_s=ASK_TIMEOUT_S) as answer:
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            why = ", its refusal of the login" if error.code == HTTPStatus.UNAUTHORIZED else ""
-            raise Unavailable("rabbitmq", f"it answers {error.code}{why}, to {path}") from error
-        except (OSError, ValueError) as error:
-            raise Unavailable("rabbitmq", f"no answer: {type(error).__name__}") from error
-
-
 def alarms(nodes: list[Mapping[str, Any]]) -> Iterator[Check]:
-    """Judge alarms: while one is on, nobody can publish."""
+    """Assess alarms: while one is on, nobody can publish."""
     ringing = [
         f"{alarm} on {node.get('name')}"
         for node in nodes
@@ -113,7 +73,7 @@ def alarms(nodes: list[Mapping[str, Any]]) -> Iterator[Check]:
 
 
 def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]:
-    """Judge the queue of transactions."""
+    """Assess the queue of transactions."""
     say = partial(core.check, SERVER)
     name, kind = found["name"], str(found.get("type", "classic"))
     policy: Mapping[str, Any] = found.get("effective_policy_definition") or {}
@@ -153,7 +113,7 @@ def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]
 def delivery_limit(
     found: Mapping[str, Any], version: tuple[int, ...], check: str, *, fails: bool
 ) -> Iterator[Check]:
-    """Judge after how many deliveries a quorum queue drops a message: `check` fails, or warns."""
+    """Assess after how many deliveries a quorum queue drops a message: `check` fails, or warns."""
     if "effective_policy_definition" not in found:
         why = "the management page does not know the queue's policy yet: again in some seconds"
         yield core.skipped(SERVER, check, why)

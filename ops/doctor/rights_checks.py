@@ -34,9 +34,9 @@ SELECT 'initial_data_id_seq'
 SELECT_ROLES: LiteralString = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%(groups)s)"
 
 
-def look(conn: psycopg.Connection) -> Iterator[Check]:
-    """Look who is connected and what is granted, and judge."""
-    yield judge(conn.execute(SELECT_MIGHTY).fetchall())
+def inspect(conn: psycopg.Connection) -> Iterator[Check]:
+    """Look who is connected and what is granted, and assess."""
+    yield assess(conn.execute(SELECT_MIGHTY).fetchall())
     groups = {"groups": sorted(grants.RIGHTS)}
     roles = [name for (name,) in conn.execute(SELECT_ROLES, groups)]
     members = defaultdict(set)
@@ -46,8 +46,8 @@ def look(conn: psycopg.Connection) -> Iterator[Check]:
     yield from compare(grants.granted(conn), roles, members, absent)
 
 
-def judge(mighty: Sequence[tuple[str, str]]) -> Check:
-    """Judge services that may do all that the owner may: which, and as whom."""
+def assess(mighty: Sequence[tuple[str, str]]) -> Check:
+    """Assess services that may do all that the owner may: which, and as whom."""
     who = ", ".join(f"{service} as {login}" for service, login in mighty)
     return core.check(
         "postgres",
@@ -65,7 +65,7 @@ def compare(
     members: Mapping[str, Collection[str]],
     absent: Collection[str] = (),
 ) -> Iterator[Check]:
-    """Judge what is granted to our roles, to members of them, and to everybody.
+    """Assess what is granted to our roles, to members of them, and to everybody.
 
     `roles` are those of ours that exist: whoever runs everything as one user may have none. What is
     `absent` nobody needs a right on.
@@ -132,7 +132,7 @@ def _union(several: Sequence[Mapping[str, set[str]]]) -> dict[str, set[str]]:
 
 
 def _is_ours(name: str) -> bool:
-    """Say whether it is ours to judge: what else the user grants to our roles is for triggers."""
+    """Say whether it is ours to assess: what else the user grants to our roles is for triggers."""
     known = {known for rights in grants.RIGHTS.values() for known in rights} - {
         "schema",
         "database",

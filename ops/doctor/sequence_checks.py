@@ -71,16 +71,16 @@ class IdSequence:
         return self.max < self.column_max if self.step > 0 else self.min > ~self.column_max
 
 
-def look(conn: psycopg.Connection) -> Iterator[Check]:
+def inspect(conn: psycopg.Connection) -> Iterator[Check]:
     """Yield a check for each sequence, as far as they may be read."""
     for relation in RELATIONS:
         try:
-            yield from _look(conn, relation)
+            yield from _inspect(conn, relation)
         except errors.InsufficientPrivilege as error:
             yield core.skipped(SERVER, f"ids of {relation}", str(error.diag.message_primary))
 
 
-def _look(conn: psycopg.Connection, relation: str) -> Iterator[Check]:
+def _inspect(conn: psycopg.Connection, relation: str) -> Iterator[Check]:
     with conn.cursor(row_factory=class_row(IdSequence)) as cursor:
         made = cursor.execute(SELECT_SEQUENCE, {"relation": relation}).fetchone()
     if made is None:
@@ -92,11 +92,11 @@ def _look(conn: psycopg.Connection, relation: str) -> Iterator[Check]:
     if relation != UNINDEXED:
         query = sql.SQL(SELECT_NEWEST).format(sql.Identifier(relation))
         newest = (conn.execute(query, given).fetchone() or (None,))[0]
-    yield judge(relation, made, int(following[0]) if following else made.start, newest)
+    yield assess(relation, made, int(following[0]) if following else made.start, newest)
 
 
-def judge(relation: str, made: IdSequence, following: int, newest: int | None) -> Check:
-    """Judge a sequence that gives `following` next, over a table whose last id is `newest`."""
+def assess(relation: str, made: IdSequence, following: int, newest: int | None) -> Check:
+    """Assess a sequence that gives `following` next, over a table whose last id is `newest`."""
     down = made.step < 0
     given = following - made.step
     reached = given if newest is None else min(given, newest) if down else max(given, newest)

@@ -48,7 +48,7 @@ def reconcile_(*, mend: bool, accept_loss: bool, reason: str) -> Answer:
     ):
         projection = Projection(client)
         report = reconcile.run(conn, projection)
-        lost = loss.look(conn) if report.ledger.drifting else None
+        lost = loss.find(conn) if report.ledger.drifting else None
         repaired = None
         if mend and lost and not accept_loss:
             raise Refusal("\n".join(lost.lines()))

@@ -59,7 +59,7 @@ class Loss:
         ]
 
 
-def look(conn: psycopg.Connection) -> Loss | None:
+def find(conn: psycopg.Connection) -> Loss | None:
     """Return what was lost, if anything. Raises `Unavailable`."""
     with postgres.translating():
         row = conn.execute(SELECT_LOSS).fetchone()

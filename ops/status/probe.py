@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ops.deployment import DeploymentSettings
-from ops.doctor.rabbitmq_checks import Page
+from ops.management_page import Page
 from ops.status import replicas, store
 from ops.status.snapshot import (
     Down,

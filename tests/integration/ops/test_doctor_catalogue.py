@@ -25,7 +25,7 @@ UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'theirs'"""
 
 
 def checks(conn: psycopg.Connection) -> dict[str, Check]:
-    found = list(postgres_checks.look(conn))
+    found = list(postgres_checks.inspect(conn))
     assert all(one.advice for one in found if one.verdict != "ok")
     return {one.name: one for one in found}
 

@@ -198,7 +198,7 @@ def test_what_only_a_superuser_could_set_right_is_refused_in_words(
         assert job.process.wait(60) == 1
         assert f"{name} = {value}" in job.lines()[-1]["reason"]
     with psycopg.connect(dsn, autocommit=True) as plain_one:
-        found = {one.name: one.verdict for one in postgres_checks.look(plain_one)}
+        found = {one.name: one.verdict for one in postgres_checks.inspect(plain_one)}
     assert found[name] == "fail"
 
 

@@ -43,7 +43,7 @@ def unhealthy(checks: object) -> list[tuple[str, str]]:
 def test_a_server_as_it_should_be_passes_everywhere() -> None:
     assert unhealthy(postgres_checks.durable(DURABLE)) == []
     assert unhealthy(postgres_checks.room(CALM, DURABLE)) == []
-    assert unhealthy(keydb_checks.judge(CONFIG, STORE)) == []
+    assert unhealthy(keydb_checks.assess(CONFIG, STORE)) == []
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_what_runs_out_is_told_before_it_does(load: Load, name: str, verdict: st
 def test_a_keydb_that_forgets_or_merges_is_found(
     changed: dict[str, str], name: str, verdict: str
 ) -> None:
-    assert unhealthy(keydb_checks.judge(CONFIG | changed, STORE)) == [(name, verdict)]
+    assert unhealthy(keydb_checks.assess(CONFIG | changed, STORE)) == [(name, verdict)]
 
 
 def test_a_keydb_that_hides_its_configuration_is_judged_by_what_it_says_of_itself() -> None:
-    evicting = keydb_checks.judge(None, STORE | {"maxmemory_policy": "allkeys-lru"})
+    evicting = keydb_checks.assess(None, STORE | {"maxmemory_policy": "allkeys-lru"})
 
     assert unhealthy(evicting) == [("CONFIG GET", "warn"), ("maxmemory-policy", "fail")]
 
@@ -109,8 +109,8 @@ def test_a_keydb_that_hides_its_configuration_is_judged_by_what_it_says_of_itsel
 def test_a_full_or_dependent_keydb_is_found() -> None:
     full = STORE | {"maxmemory": 100, "used_memory": 99}
 
-    assert unhealthy(keydb_checks.judge(CONFIG, full)) == [("maxmemory", "fail")]
-    assert unhealthy(keydb_checks.judge(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
+    assert unhealthy(keydb_checks.assess(CONFIG, full)) == [("maxmemory", "fail")]
+    assert unhealthy(keydb_checks.assess(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_full_or_dependent_keydb_is_found() -> None:
 def test_a_keydb_is_judged_by_the_release_that_it_is_like(
     version: str, verdicts: list[tuple[str, str]]
 ) -> None:
-    assert unhealthy(keydb_checks.judge(CONFIG, STORE | {"redis_version": version})) == verdicts
+    assert unhealthy(keydb_checks.assess(CONFIG, STORE | {"redis_version": version})) == verdicts
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_alarms_fail_with_the_node_that_rings() -> None:
 def test_a_clock_is_judged_by_what_the_network_cannot_account_for(
     offset_s: float, doubt_s: float, verdict: str
 ) -> None:
-    assert clock_checks.judge("postgres", offset_s, doubt_s).verdict == verdict
+    assert clock_checks.assess("postgres", offset_s, doubt_s).verdict == verdict

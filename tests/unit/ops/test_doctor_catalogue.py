@@ -35,7 +35,7 @@ ROLES = [name for name in grants.RIGHTS if name != rights_checks.EVERYBODY]
 def test_a_sequence_is_judged_by_its_table_its_column_and_its_own_end(
     made: IdSequence, following: int, newest: int | None, verdict: str
 ) -> None:
-    found = sequence_checks.judge("initial_data", made, following, newest)
+    found = sequence_checks.assess("initial_data", made, following, newest)
 
     assert found.verdict == verdict
     assert bool(found.advice) is (verdict != "ok")
@@ -43,7 +43,7 @@ def test_a_sequence_is_judged_by_its_table_its_column_and_its_own_end(
 
 @pytest.mark.parametrize("changes", [{"step": 2}, {"cache": 50}, {"step": -1}])
 def test_a_sequence_of_ours_that_was_made_another_is_found(changes: dict[str, int]) -> None:
-    found = sequence_checks.judge("dead_letter", replace(PLAIN, **changes), 1, None)  # type: ignore[arg-type]
+    found = sequence_checks.assess("dead_letter", replace(PLAIN, **changes), 1, None)  # type: ignore[arg-type]
 
     assert found.verdict == "warn"
     assert "INCREMENT 1 CACHE 1" in found.advice
@@ -59,7 +59,7 @@ def test_a_sequence_of_ours_that_was_made_another_is_found(changes: dict[str, in
     ],
 )
 def test_what_ends_first_is_what_is_to_be_made_longer(made: IdSequence, words: str) -> None:
-    assert words in sequence_checks.judge("initial_data", made, made.last, None).advice
+    assert words in sequence_checks.assess("initial_data", made, made.last, None).advice
 
 
 def test_rights_as_they_are_granted_pass() -> None:
@@ -100,7 +100,7 @@ def test_what_a_login_was_granted_itself_is_judged_by_its_roles() -> None:
 
 
 def test_a_collation_of_another_version_says_what_to_build_anew_and_what_to_note() -> None:
-    found = collation_checks.judge([("DATABASE minutebook", "2.31", "2.41")])
+    found = collation_checks.assess([("DATABASE minutebook", "2.31", "2.41")])
 
     assert (found.verdict, found.found) == ("fail", "DATABASE minutebook was 2.31, is 2.41")
     assert "REINDEX DATABASE" in found.advice
