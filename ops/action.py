@@ -1,4 +1,4 @@
-"""Who did what by hand: kept in `operator_action`, in the commit of what was done."""
+"""Which operator did what: kept in `operator_action`, in the commit of what was done."""
 
 from collections.abc import Sequence
 from typing import Any, LiteralString
@@ -18,7 +18,7 @@ VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s
 def note(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> None:
     """Write who did what; each with the columns of `operator_action`. Never commits.
 
-    Raises `Refusal` if the table did not take them all: what nobody can look up is not done.
+    Raises `Refusal` if the table did not take them all: what is not on record is not done.
     """
     if not actions:
         return

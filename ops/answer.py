@@ -22,7 +22,7 @@ from shared.errors import Refusal, StatementFailed, Unavailable
 from shared.program import EXIT_BUG, EXIT_FINDING, EXIT_INTERRUPTED, EXIT_UNREACHABLE
 
 WIDTH_UNWATCHED = 120
-"""Columns where nobody's terminal says how many there are."""
+"""Columns where no terminal says how many there are."""
 
 AS_JSON = "ops.json"
 
@@ -46,8 +46,8 @@ class Answer:
 def console(*, stderr: bool = False) -> Console:
     """Return a console that shows text as it is: names and bodies are not markup."""
     file = sys.stderr if stderr else sys.stdout
-    told = file.isatty() or os.environ.get("COLUMNS", "").isdecimal()
-    width = None if told else WIDTH_UNWATCHED
+    known = file.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    width = None if known else WIDTH_UNWATCHED
     return Console(file=file, width=width, markup=False, emoji=False, highlight=False)
 
 
@@ -94,7 +94,7 @@ def _report_unwritten() -> None:
 
 
 def as_json() -> bool:
-    """Say whether the command at work was asked for a JSON document."""
+    """Say whether the running command was asked for a JSON document."""
     return bool(click.get_current_context().meta[AS_JSON])
 
 

@@ -143,7 +143,7 @@ class DeploymentSettings(
 
 
 class OperatorSettings(settings.Settings):
-    """Who is at work."""
+    """Who the operator is."""
 
     ops_operator: str = Field(
         default="",

@@ -23,7 +23,7 @@ class Writer(Protocol):
 
 @contextlib.contextmanager
 def writing(path: str, *, in_container: bool = False) -> Iterator[Writer]:
-    """Open `path` to be written anew; `-` is standard output, and a reader that leaves ends it.
+    """Open `path` for writing; `-` is standard output, and a reader that leaves ends it.
 
     Raises `Refusal` when something cannot be written, also at the end; and before anything is done
     when we run `in_container` and the file would be gone with it.

@@ -12,7 +12,7 @@ ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence(%(relation
 
 
 def inserting(conn: psycopg.Connection, relation: str, insert: Callable[[], T]) -> T:
-    """Insert into `relation`; if a new id clashes, move its sequence on and insert once more.
+    """Insert into `relation`; if a new id clashes, move its sequence on and insert again.
 
     Inside the transaction of its caller, if there is one. Raises psycopg's errors as they are.
     """

@@ -1,4 +1,4 @@
-"""A bar on standard error for whoever watches; silent for everyone else."""
+"""A progress bar on standard error where that is a terminal; nothing otherwise."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from ops.answer import console
 
 @contextmanager
 def bar(label: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """Show progress while inside; yields what is told how many were done."""
+    """Show progress while inside; yields a function to call with how many were done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,1 +1,1 @@
-"""Dead letters and waiting messages: to be looked at, replayed, exported, purged."""
+"""Dead letters and waiting messages: listed, shown, replayed, exported, purged."""

@@ -36,7 +36,7 @@ class LetterSettings(
     deployment.BodySettings,
     deployment.OperatorSettings,
 ):
-    """Where the letters are, and who is at work."""
+    """Where the dead letters are, and who the operator is."""
 
 
 class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
@@ -101,7 +101,7 @@ def show(*, letter_id: int) -> Answer:
     return Answer(line, table)
 
 
-@dead_letters.command("replay", short_help="Deliver letters once more, perhaps mended.")
+@dead_letters.command("replay", short_help="Deliver letters again, perhaps corrected.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
 @click.option(
@@ -114,7 +114,7 @@ def show(*, letter_id: int) -> Answer:
 def replay_(
     *, choice: Choice, everything: bool, body: str | None, message_id: str | None
 ) -> Answer:
-    """Deliver letters once more, in one transaction: rows, or letters still.
+    """Deliver letters again, in one transaction: each becomes a row or stays a letter.
 
     Exit 1 if any is a letter still, or an ID is neither there nor replayed already. Harmless twice.
     Who replayed what is kept in the table operator_action.

@@ -1,7 +1,7 @@
-"""Dead letters delivered once more, by the path that ingest takes, all in one transaction.
+"""Dead letters delivered again, by the path that ingest takes, all in one transaction.
 
 Each ends as a row (or finds that it has one) and is gone, or stays with what is wrong now. The
-unique identity makes a second replay, or a redelivery meanwhile, harmless.
+unique identity makes a second replay, or a redelivery at the same time, harmless.
 """
 
 from collections import Counter
@@ -67,7 +67,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to replay, on whose word; `progress` is told how many were done."""
+    """What to replay and who asked for it; `progress` is called with how many were done."""
 
     choice: Choice
     edit: Edit

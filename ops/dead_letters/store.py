@@ -46,7 +46,7 @@ SELECT state, reason, count(*)
  GROUP BY state, reason
  ORDER BY count(*) DESC, state, reason
 """  # noqa: S608 - constants of ours only
-# The lock by which ingest releases a provider's parked messages: it stands back meanwhile.
+# The lock under which ingest releases a provider's parked messages: it waits until we commit.
 LOCK_WAITING: LiteralString = f"""
 SELECT pg_advisory_xact_lock(hashtextextended('minutebook:waiting:' || provider_id, 0))
   FROM (SELECT DISTINCT provider_id

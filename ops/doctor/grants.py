@@ -1,7 +1,7 @@
 """All the rights that our roles need in a database, and all that are granted, from its catalogue.
 
-Not what a service was seen to need but what its role has: one right more goes as unnoticed by
-whoever tries things as one less that is needed once a year.
+A complete list: trying things out would find neither a right too many nor one that is needed
+once a year.
 """
 
 from collections import defaultdict

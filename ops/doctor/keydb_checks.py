@@ -95,7 +95,7 @@ def assess(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator
         "last writes to disk",
         ", ".join(bad) or "ok",
         fail=bool(bad),
-        advice="is its disk full? It may refuse writes until that is mended",
+        advice="is its disk full? It may refuse writes until that is corrected",
     )
 
 

@@ -14,7 +14,7 @@ from shared.errors import Unavailable
 SERVER = "rabbitmq"
 VERSION_MIN = (3, 12)
 LIMITED_SINCE = (4, 0)
-"""From this version on quorum queues drop a message after 20 deliveries, unless told not to."""
+"""From this version on quorum queues drop a message after 20 deliveries, unless set otherwise."""
 CONSUMER_TIMEOUT_MIN_MS = 60_000
 UNLIMITED = -1
 

@@ -67,8 +67,8 @@ def compare(
 ) -> Iterator[Check]:
     """Assess what is granted to our roles, to members of them, and to everybody.
 
-    `roles` are those of ours that exist: whoever runs everything as one user may have none. What is
-    `absent` nobody needs a right on.
+    `roles` are those of ours that exist: where everything runs as one user there may be none. On
+    what is `absent` no right is needed.
     """
     missing = []
     for role in roles:

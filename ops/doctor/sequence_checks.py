@@ -1,4 +1,4 @@
-"""Postgres: the sequences that ids come from, held against their tables."""
+"""Postgres: the sequences that ids come from, compared with their tables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ NEGATIVE = {"ignore_unknown_options": True}
 
 
 class ProviderSettings(settings.PostgresSettings, deployment.OperatorSettings):
-    """Where providers are, and who is at work."""
+    """Where providers are, and who the operator is."""
 
 
 @click.group(short_help="List, add, rename, change, remove providers.")

@@ -1,1 +1,1 @@
-"""Three accounts of the same money held against each other, and put right on request."""
+"""Three accounts of the same money compared, and corrected on request."""

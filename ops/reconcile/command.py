@@ -24,22 +24,20 @@ SHOWN_MAX = 20
 
 
 class StoreSettings(settings.PostgresSettings, settings.KeydbSettings, deployment.OperatorSettings):
-    """Both stores, and who is at work."""
+    """Both stores, and who the operator is."""
 
 
-@click.command(
-    "reconcile", short_help="Hold your tables, the balances and KeyDB against each other."
-)
-@click.option("--repair", "mend", is_flag=True, help="Put right what differs.")
+@click.command("reconcile", short_help="Compare your tables, the balances and KeyDB.")
+@click.option("--repair", "repairing", is_flag=True, help="Put right what differs.")
 @click.option("--accept-loss", is_flag=True, help="Also where transactions were lost.")
 @click.option("--reason", type=Words(), default="ops reconcile", help="Kept with each correction.")
 @answering
-def reconcile_(*, mend: bool, accept_loss: bool, reason: str) -> Answer:
-    """Hold your tables, the balances and KeyDB against each other. Exit 1 if they differ.
+def reconcile_(*, repairing: bool, accept_loss: bool, reason: str) -> Answer:
+    """Compare your tables, the balances and KeyDB. Exit 1 if they differ.
 
-    Reads the whole history once, and nobody waits for it. --repair appends corrections to the
-    outbox, which count at the next tick, and has that tick send KeyDB everything. It takes the
-    balances to your tables, so it refuses where those have lost transactions.
+    Reads the whole history once; no other program waits for that. --repair appends corrections to
+    the outbox, which count at the next tick, and has that tick send KeyDB everything. It makes the
+    balances agree with your tables, so it refuses where those have lost transactions.
     """
     chosen = settings.load(StoreSettings)
     with (
@@ -50,11 +48,11 @@ def reconcile_(*, mend: bool, accept_loss: bool, reason: str) -> Answer:
         report = reconcile.run(conn, projection)
         lost = loss.find(conn) if report.ledger.drifting else None
         repaired = None
-        if mend and lost and not accept_loss:
+        if repairing and lost and not accept_loss:
             raise Refusal("\n".join(lost.lines()))
-        if mend and report.drifting:
+        if repairing and report.drifting:
             repaired = _repair(conn, projection, chosen.operator, reason)
-    view = _view(report, lost, repaired, asked=mend)
+    view = _view(report, lost, repaired, asked=repairing)
     return Answer(_document(report, lost, repaired), view, _code(report, repaired))
 
 

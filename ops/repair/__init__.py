@@ -1,1 +1,1 @@
-"""What puts things right: KeyDB rebuilt, balances reconciled, ticks audited, partitions mended."""
+"""Repairs: KeyDB rebuilt, balances corrected, ticks audited, the default partition emptied."""

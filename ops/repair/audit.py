@@ -1,4 +1,4 @@
-"""A tick recomputed from the outbox rows that are kept, held against what it wrote.
+"""A tick recomputed from the outbox rows that are kept, compared with what it wrote.
 
 The rows of a tick are those that its snapshot sees and the snapshot of the tick before does not.
 What an interim tick wrote belongs to the tick that shows it.

@@ -22,17 +22,17 @@ SHOWN_MAX = 20
 
 
 class LedgerSettings(settings.PostgresSettings, deployment.OperatorSettings):
-    """Postgres, and who is at work."""
+    """Postgres, and who the operator is."""
 
 
 class StoreSettings(LedgerSettings, settings.KeydbSettings):
-    """Both stores, and who is at work."""
+    """Both stores, and who the operator is."""
 
 
 @click.command("rebuild", short_help="Send KeyDB every balance of the last tick again.")
 @answering
 def rebuild_() -> Answer:
-    """Send KeyDB every balance of the last tick again, and take away keys of ours that are over.
+    """Send KeyDB every balance of the last tick again, and remove our keys that are obsolete.
 
     Safe beside running syncers: it goes by the same compare-and-set. Readers see the watermark's
     token begin with "partial:" for that moment.
@@ -110,7 +110,7 @@ def partitions_() -> Answer:
 @outbox_.command("repair", short_help="Move the default partition's rows where they belong.")
 @answering
 def repair_() -> Answer:
-    """Move the rows of the default partition to where they belong, beside all that is at work."""
+    """Move the rows of the default partition to where they belong, while everything runs."""
     chosen = settings.load(LedgerSettings)
     with deployment.ledger(chosen) as conn:
 

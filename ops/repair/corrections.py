@@ -19,16 +19,16 @@ from shared.errors import Refusal, Unavailable
 
 REASON_LENGTH_MAX = 1000
 ATTEMPTS_MAX = 3
-"""How often giving up KeyDB's watermark is tried again because a tick was published meanwhile."""
+"""How often KeyDB's watermark is invalidated again because a tick was published in between."""
 
-# A statement of its own: whoever had to wait sees what the other has repaired.
+# A statement of its own: one that had to wait then sees what the other has repaired.
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('minutebook:repair', 0))"
 # Reading the history may take longer than a service waits for a lock otherwise.
 LIMIT_WAIT: LiteralString = "SET LOCAL lock_timeout = '15min'"
 
-# Whoever writes, writes to the user's tables and the outbox at once, and a tick moves amounts from
-# the outbox to the balances: what is missing stays the same in every snapshot, so neither writers
-# nor ticks are in the way. An amount of 0 makes the next tick write the key anew.
+# Each writer changes the user's tables and the outbox in one transaction, and a tick moves amounts
+# from the outbox to the balances: what is missing is the same in every snapshot, so neither writers
+# nor ticks matter here. An amount of 0 makes the next tick write the key again.
 INSERT_CORRECTIONS: LiteralString = (
     reconcile.ACCOUNTS  # noqa: S608 - put together from constants
     + """, appended AS (
@@ -77,7 +77,7 @@ def repair(
 ) -> Repaired:
     """Put right whatever differs, for a `reason` that stays with each correction.
 
-    `in_commit` is told the corrections, to write beside them what belongs into their commit.
+    `in_commit` is called with the corrections, to write within the same commit.
 
     Safe beside writers, ticks and other repairs, and harmless when nothing differs. Raises
     `Unavailable`; what was not done then can simply be tried again.

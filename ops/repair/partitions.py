@@ -54,9 +54,9 @@ def repair_default(
     """Move the default partition's rows into partitions of their hours; returns their number.
 
     One transaction, beside writers, syncers and ticks: each row keeps the transaction id by which
-    it is counted. Nobody waits for it for more than 50 ms at a time, and then for the swap, some
-    milliseconds and one more per hour. `in_commit` is told the number, to write beside it what
-    belongs into its commit. Raises `Unavailable`, also when a transaction that stays open is in the
+    it is counted. Others wait for it for 50 ms at a time at most, and then for the swap, some
+    milliseconds and one more per hour. `in_commit` is called with the number, to write within the
+    same commit. Raises `Unavailable`, also when a transaction that stays open is in the
     way for some seconds; then nothing has changed.
     """
     started = time.monotonic()

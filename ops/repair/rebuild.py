@@ -2,7 +2,7 @@
 
 First a claim takes the watermark to a pair that no database knows, then everything is sent behind
 it. A syncer whose tick falls in between finds an unknown watermark and sends everything itself;
-whoever comes second is fenced. Nothing but the compare-and-set changes KeyDB.
+the one that comes second is fenced. Nothing but the compare-and-set changes KeyDB.
 """
 
 import uuid
@@ -44,7 +44,7 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
                 )
             claim = _claim(projection, observed)
             if claim is None:
-                continue  # a syncer was faster: what it sent is looked at anew
+                continue  # a syncer was faster: start again from what it sent
             values = publish_store.everything(conn, target.epoch)
             try:
                 removals = tuple(projection.keys(claim) - values.keys())

@@ -58,7 +58,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One file to be sent; `file` is empty where nobody named it (standard input)."""
+    """One file to be sent; `file` is empty for standard input."""
 
     name: str
     file: str

@@ -73,7 +73,7 @@ class BatchName(click.ParamType[str]):
     help="Name of these lines: one without message_id becomes NAME:LINE. Else made of the file's"
     " name and content.",
 )  # fmt: skip
-@click.option("--again", is_flag=True, help="Send a batch that was confirmed whole once more.")
+@click.option("--again", is_flag=True, help="Send a batch again that was confirmed whole.")
 @click.option("--not-a-copy", is_flag=True, help="Other transactions than an alike earlier file's.")
 @click.option("--all-or-nothing", is_flag=True, help="Send nothing if any line cannot be sent.")
 @click.option(

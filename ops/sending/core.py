@@ -6,7 +6,7 @@ from services.ingest.identity import check_identity
 from shared.amqp.producer import Outgoing
 
 BODY_BYTES_MAX = 2**24
-"""The most that ingest can be told to take. Above its own limit a broker closes the connection."""
+"""The most that ingest can be set to take. Above its own limit a broker closes the connection."""
 
 
 def message(
@@ -14,8 +14,8 @@ def message(
 ) -> Outgoing | Invalid:
     """Return what to send: without an identity of its own a line is known by batch and place.
 
-    Unless told otherwise what ingest would make a dead letter of is held back. Where ingest finds
-    the identity in a `field` of the body, the body must have it: nothing else makes it safe twice.
+    Unless not `checked`, what ingest would make a dead letter of is `Invalid`. Where ingest finds
+    the identity in a `field` of the body, the body must have it, or a second copy would count.
     """
     identity = draft.message_id or f"{batch}:{draft.line}"
     if not checked:  # by ingest's limit; still, no broker takes any size

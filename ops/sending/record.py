@@ -19,7 +19,7 @@ Work = Callable[[psycopg.Connection, str], str | None]
 
 
 class RecordSettings(settings.PostgresSettings, deployment.OperatorSettings):
-    """Where the record is, and who is at work."""
+    """Where the record is, and who the operator is."""
 
 
 class Record:

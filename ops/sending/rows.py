@@ -25,7 +25,7 @@ INTEGER = re.compile(r"-?[0-9]+")
 BOM, BOMS_UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 HEAD_BYTES = 4096
 LINE_BYTES_MAX = 2**25
-"""More than the largest body that ingest can be told to take has in base64."""
+"""More than the largest body that ingest can be set to take has in base64."""
 IGNORE = "--ignore-columns '{}' if it is meant to be left out"
 
 
@@ -172,7 +172,7 @@ def _line(line: int, body: bytes, known: Collection[str]) -> Draft | Invalid:
     try:
         fields = read_object(body)
     except Unfit:
-        return Draft(line, body)  # said by whoever checks it, or sent as it is
+        return Draft(line, body)  # the check says what is wrong; unchecked it is sent as it is
     message_id: Any = fields.get(IDENTITY)
     message_id = "" if message_id is None else message_id
     if not isinstance(message_id, str):

@@ -15,7 +15,7 @@ from shared.amqp.producer import Fate, Outgoing, producing
 from shared.errors import Unavailable
 
 GIVE_UP_AFTER_S = 30.0
-CONNECTIONS_IN_VAIN_MAX = 5
+CONNECTIONS_FRUITLESS_MAX = 5
 """So many connections in a row that broke before anything was decided, and it gives up."""
 PAUSE_S = 0.5
 FLUSH_S = 1.0
@@ -53,7 +53,7 @@ class Sender:
 
     @property
     def seconds(self) -> float:
-        """How long it has been at it."""
+        """How long the run has taken so far."""
         return time.monotonic() - self._begun
 
     @property
@@ -68,14 +68,14 @@ class Sender:
 
     def run(self, source: Iterator[Outgoing]) -> None:
         """Send all of `source`, or what came before `stop`; give up when nothing gets through."""
-        in_vain, decided = 0, 0
+        fruitless, decided = 0, 0
         try:
             while (lost := self._connected(source)) and not self._stop.is_set():
-                in_vain = 0 if self.fates.total() > decided else in_vain + 1
+                fruitless = 0 if self.fates.total() > decided else fruitless + 1
                 decided = self.fates.total()
-                if in_vain == CONNECTIONS_IN_VAIN_MAX:
+                if fruitless == CONNECTIONS_FRUITLESS_MAX:
                     raise lost
-                if in_vain:
+                if fruitless:
                     self._stop.wait(PAUSE_S)
         except Unavailable as error:
             self.failure = error
@@ -109,7 +109,7 @@ class Sender:
     def _due(self, resent: deque[Outgoing], source: Iterator[Outgoing]) -> Iterator[Outgoing]:
         while resent and not self._stop.is_set():
             yield resent.popleft()
-        begun, sent = time.monotonic(), 0  # of this life: an outage is not made up for
+        begun, sent = time.monotonic(), 0  # of this connection: an outage is not made up for
         while not self._stop.is_set():
             wait_s = delay_s(sent, time.monotonic() - begun, self._rate_per_s)
             if wait_s > SLEEP_MIN_S and self._stop.wait(wait_s):

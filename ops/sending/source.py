@@ -1,7 +1,7 @@
 """What is to be sent: read and checked to its end before any of it goes.
 
 A file, or standard input, is copied first (to memory, above 8 MiB to TMPDIR): what is sent is what
-was checked, whoever writes to the file meanwhile, and no input has to fit in memory.
+was checked, even if the file is written to at the same time, and no input has to fit in memory.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Source:
     def __init__(
         self, batch: Batch, drafts: Callable[[], Iterator[Draft | Invalid]], rules: Rules
     ) -> None:
-        """`drafts` begins anew at each call."""
+        """`drafts` begins at the first line at each call."""
         self.batch = batch
         self.invalid: list[Invalid] = []
         """The first of the lines that are not sent; `invalid_lines` counts all."""
@@ -108,7 +108,7 @@ class Source:
         )
 
     def _unless_repeated(self, line: int, message: Outgoing, ids: set[int]) -> Outgoing | Invalid:
-        """Two transactions of one identity would count once, and nobody would notice."""
+        """Two transactions of one identity would count once without an error."""
         one = hash(message.message_id)
         if one in ids:
             self._repeated.add(line)

@@ -47,7 +47,7 @@ def providers(conn: psycopg.Connection, most: int) -> list[int]:
 
 
 def lock(conn: psycopg.Connection) -> None:
-    """Let nobody else begin a batch before this transaction ends."""
+    """Wait until no other sender is beginning a batch; keep others out until the commit."""
     conn.execute(LOCK)
 
 

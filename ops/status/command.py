@@ -44,7 +44,7 @@ def _code(findings: list[Finding]) -> int:
 
 
 def document(snapshot: Snapshot, findings: list[Finding]) -> dict[str, Any]:
-    """Return what machines are told; `ok` is what the exit code says."""
+    """Return the JSON document; `ok` is what the exit code says."""
     ok = not any(one.level == "wrong" for one in findings)
     return {
         "ok": ok,
@@ -64,7 +64,7 @@ def _watch_lines(chosen: DeploymentSettings, snapshot: Snapshot, every_s: float)
     while True:
         findings = assess(snapshot)
         say(document(snapshot, findings))
-        # Nobody is told any more where the reader left or the disk is full.
+        # The reader left, or the disk is full: no further document would arrive.
         if output.failure(sys.stdout) or stop.wait(every_s):
             return findings
         snapshot = probe.take(chosen)

@@ -2,7 +2,7 @@
 
 How many messages ingest has in hand only the broker's management page knows. It counts every five
 seconds, so one answer cannot tell what is held from what was just passing: who seems to acknowledge
-nothing is asked until the page must have counted anew.
+nothing is asked until the page must have counted again.
 """
 
 import time
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Sample(NamedTuple):
-    """Messages in hand, how many were ever acknowledged, and how many per second of late."""
+    """Messages in hand, how many were ever acknowledged, and how many per second lately."""
 
     messages: int
     acknowledged: int
@@ -64,7 +64,7 @@ def take(chosen: DeploymentSettings) -> Snapshot:
 
 
 def _interval_s(chosen: DeploymentSettings, ledger: Ledger | Down) -> float:
-    # Whoever forgot the setting here is told the truth by the ticks themselves.
+    # The ticks themselves say it where the setting was forgotten here.
     measured = None if isinstance(ledger, Down) else ledger.interval_s
     return min(chosen.tick_interval_seconds, measured or chosen.tick_interval_seconds)
 
@@ -102,7 +102,7 @@ def _rabbitmq(chosen: DeploymentSettings) -> Queues:
 
 
 def _unacknowledged(chosen: DeploymentSettings) -> Unacknowledged | Down | None:
-    """Return what is in hand; None where nobody said where the management page is."""
+    """Return what is in hand; None where the management page is not set."""
     if not chosen.rabbitmq_management_url.get_secret_value():
         return None
     page = Page(chosen)

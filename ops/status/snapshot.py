@@ -97,7 +97,7 @@ class Queues:
     """What RabbitMQ says: the transactions' queue or stream, and the syncer's queue.
 
     Of a stream it never says who reads it, and its messages are all that are kept, read or not.
-    `unacknowledged` is None where nobody said where its management page is.
+    `unacknowledged` is None where its management page is not set.
     """
 
     version: str
@@ -151,7 +151,7 @@ class Service:
 class Snapshot:
     """All that was found at one moment; `interval_s` is what lies between two boundaries.
 
-    `services` is empty where nobody said where they can be asked; `composed` are those programs,
+    `services` is empty where OPS_SERVICES is not set; `composed` are those programs,
     servers and ours, that compose runs.
     """
 

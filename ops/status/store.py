@@ -47,7 +47,7 @@ SELECT state, reason, count(*), min(received_at)
  GROUP BY state, reason
  ORDER BY state, count(*) DESC, reason
 """
-# Whoever waits for a lock holds up what it is there for, and nothing else shows it.
+# A service that waits for a lock does not do its work, and nothing else shows why.
 SELECT_BLOCKED: LiteralString = """
 SELECT substr(application_name, 12), pg_blocking_pids(pid),
        extract(epoch FROM clock_timestamp() - query_start)::float8
