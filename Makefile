@@ -4,6 +4,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.PHONY: help demo up down ps logs clean test check unit integration versions acceptance model \
+	fuzz faults soak settings format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
 # make lock LOCK_ARGS=--upgrade
@@ -29,7 +31,6 @@ LOCK_VENV := build/uv
 UV_COMPILE = $(LOCK_VENV)/bin/python -m uv pip compile --quiet --no-config --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help
 help: ## Print this help
 	@awk 'BEGIN { FS = ":.*## "; print "Minutebook: balances of card providers, exact, on the minute.\n" } \
 		/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,28 +39,22 @@ help: ## Print this help
 
 # --- Run --------------------------------------------------------------------------------------
 
-.PHONY: demo
 demo: venv engine ## The main job from nothing: one message in, the right balance a minute later
 	@$(PY) -m demo
 
-.PHONY: up
 up: engine ## Build and start the stack in the background
 	@echo "==> starting the stack"
 	@$(COMPOSE) up --detach --build
 
-.PHONY: down
 down: ## Stop the stack; volumes stay
 	@$(COMPOSE) down --remove-orphans
 
-.PHONY: ps
 ps: ## Show the stack's containers
 	@$(COMPOSE) ps --all
 
-.PHONY: logs
 logs: ## Follow the stack's logs
 	@$(COMPOSE) logs --follow --tail 100
 
-.PHONY: clean
 clean: ## Stop the stack and remove its volumes: all data is gone
 	@$(COMPOSE) down --volumes --remove-orphans
 
@@ -71,12 +66,10 @@ WORKERS = 3
 # The tests ask for one image more than the stack.
 test integration: IMAGES_ARGS = --tests
 
-.PHONY: test
 test: venv engine ## All tests: unit, integration, acceptance, faults
 	@echo "==> all tests"
 	@$(PYTEST) tests -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
-.PHONY: check
 check: venv ## What to run before every commit: format, lint, types, imports, unit (no Docker)
 	@echo "==> format"
 	@$(PY) -m ruff format --check .
@@ -92,11 +85,9 @@ check: venv ## What to run before every commit: format, lint, types, imports, un
 	@echo "==> unit tests"
 	@$(PYTEST) tests/unit $(PYTEST_ARGS)
 
-.PHONY: unit
 unit: venv ## Unit tests (no Docker)
 	@$(PYTEST) tests/unit $(PYTEST_ARGS)
 
-.PHONY: integration
 integration: venv engine ## Integration tests: one real server at a time
 	@$(PYTEST) tests/integration $(PYTEST_ARGS)
 
@@ -104,7 +95,6 @@ integration: venv engine ## Integration tests: one real server at a time
 SUITE = bookworm
 OTHERS = POSTGRES REDIS
 
-.PHONY: versions
 versions: IMAGES_ARGS = --tests
 versions: venv engine ## Integration tests on the servers of another Debian (as root on Debian)
 	@for one in $(OTHERS); do \
@@ -113,14 +103,12 @@ versions: venv engine ## Integration tests on the servers of another Debian (as 
 		export $${one}_IMAGE=$$image; \
 	done; $(PYTEST) tests/integration $(PYTEST_ARGS)
 
-.PHONY: acceptance
 acceptance: venv engine ## Acceptance tests: the whole stack from outside
 	@$(PYTEST) tests/acceptance $(PYTEST_ARGS)
 
 # What may be given: make model ONLY=token MODEL_ARGS=--trail
 MODEL_ARGS =
 
-.PHONY: model
 model: venv ## Check the protocol's model, and that every mutant of it is found: minutes (no Docker)
 	@./deploy/airgap/spin.sh
 	@$(PY) -m model $(if $(ONLY),--only $(ONLY)) $(MODEL_ARGS)
@@ -129,11 +117,9 @@ model: venv ## Check the protocol's model, and that every mutant of it is found:
 FUZZ_SECONDS = 60
 FUZZ_ARGS =
 
-.PHONY: fuzz
 fuzz: $(FUZZ_STAMP) ## Fuzz what reads foreign bytes, guided by coverage (no Docker)
 	@$(PY) -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
-.PHONY: faults
 faults: venv engine ## Fault tests: each fault upon each part once, under load
 	@$(PYTEST) tests/faults $(PYTEST_ARGS)
 
@@ -142,24 +128,20 @@ FAULTS =
 SEED =
 SOAK_ARGS =
 
-.PHONY: soak
 soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7 faults upon a whole stack
 	@$(if $(FAULTS),\
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
 
-.PHONY: settings
 settings: venv ## Write docs/settings.md and .env.example from the settings classes
 	@$(PY) -m tools.settings
 
-.PHONY: format
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 
 # --- Prepare ----------------------------------------------------------------------------------
 
-.PHONY: venv
 venv: $(STAMP) ## Create .venv from the lock (again when the lock changes)
 	@:
 
@@ -199,12 +181,10 @@ $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 		--only-binary :all: --requirement requirements-fuzz.lock
 	@cp requirements-fuzz.lock $(FUZZ_STAMP)
 
-.PHONY: engine
 engine: ## Make sure that there is a Docker engine with Compose, and the base images
 	@./deploy/airgap/engine.sh
 	@./deploy/airgap/images.sh $(IMAGES_ARGS)
 
-.PHONY: lock
 lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
 	@echo "==> requirements.lock"
 	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
@@ -221,7 +201,6 @@ $(LOCK_VENV)/$(UV_VERSION):
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-.PHONY: distclean
 distclean: clean ## clean, and remove .venv, caches and build/
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -232,6 +211,5 @@ distclean: clean ## clean, and remove .venv, caches and build/
 ONLY =
 BENCH_ARGS =
 
-.PHONY: bench
 bench: venv engine ## Measure beside peers, on servers of its own: minutes to an hour
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(BENCH_ARGS)
