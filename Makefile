@@ -60,8 +60,11 @@ clean: ## Stop the stack and remove its volumes: all data is gone
 
 # --- Test -------------------------------------------------------------------------------------
 
-# Tests that run beside each other in `make test`, mostly waiting; each worker has servers of its own.
-WORKERS = 3
+# Tests that run beside each other in `make test`, mostly waiting; each worker has servers of its
+# own. One runs all that needs the whole stack, one all faults upon it.
+WORKERS = 4
+# Unit tests only compute.
+UNIT_WORKERS = -n logical --maxprocesses 4
 
 # The tests ask for one image more than the stack.
 test integration: IMAGES_ARGS = --tests
@@ -83,13 +86,13 @@ check: venv ## What to run before every commit: format, lint, types, imports, un
 	@echo "==> imports"
 	@$(PY) .venv/bin/lint-imports --no-logo
 	@echo "==> unit tests"
-	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) tests/unit $(UNIT_WORKERS) $(PYTEST_ARGS)
 
 unit: venv ## Unit tests (no Docker)
-	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) tests/unit $(UNIT_WORKERS) $(PYTEST_ARGS)
 
 integration: venv engine ## Integration tests: one real server at a time
-	@$(PYTEST) tests/integration $(PYTEST_ARGS)
+	@$(PYTEST) tests/integration -n $(WORKERS) $(PYTEST_ARGS)
 
 # What may be given: make versions SUITE=forky OTHERS="POSTGRES RABBITMQ KEYDB REDIS"
 SUITE = bookworm

@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parent
 STACKS = ("acceptance", "faults")
+FOLDERS = (*STACKS, "integration", "unit")
 
 for _name in ("no_proxy", "NO_PROXY"):  # what tests ask is on this machine
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
@@ -22,15 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """A worker of pytest-xdist runs a whole file, or all that needs whole stacks.
-
-    Stacks are one worker's, since the engine's looks at the health of many stacks' containers
-    alone would keep the processors busy.
-    """
+    """A worker of pytest-xdist runs a whole file, or a whole folder whose tests share stacks."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "stacks" if file.split("/")[1] in STACKS else file
+        folder = file.split("/")[1]
+        return folder if folder in STACKS else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,11 +39,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark each test with its folder; what needs whole stacks begins, a folder after the other."""
+    """Mark each test with its folder, and begin with the folders that take longest."""
     for item in items:
         item.add_marker(_folder(item))
     yield
-    items.sort(key=lambda item: [*STACKS, _folder(item)].index(_folder(item)))
+    items.sort(key=lambda item: FOLDERS.index(_folder(item)))
 
 
 def _folder(item: pytest.Item) -> str:

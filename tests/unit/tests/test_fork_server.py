@@ -14,7 +14,7 @@ from tests.support.fork_server import Request
 ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "70"}
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["send", "--help"], ["no-such-command"]])
+@pytest.mark.parametrize("arguments", [["send", "--help"], ["no-such-command"]])
 def test_a_program_says_and_returns_what_it_does_as_a_process_of_a_shell(
     arguments: list[str],
 ) -> None:
