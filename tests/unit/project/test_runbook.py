@@ -1,4 +1,4 @@
-"""The runbook is whole: nothing that pages or breaks without a section, no command that is none."""
+"""The runbook is whole: each alert and failure has a section. No document shows a wrong command."""
 
 import itertools
 import re
@@ -13,9 +13,13 @@ from tests.support.containers import ROOT
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 FAILURES = (ROOT / "docs" / "failures.md").read_text(encoding="utf-8")
+DOCUMENTS = "\n".join(
+    path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+)
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 ALERTS = ROOT / "deploy" / "observe" / "alerts.yml"
 
+README_BYTES_MAX = 10 * 2**10
 TOOL = r"(?:docker compose run --rm (?:-T )?ops|python -m ops|ops) "
 FENCES = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(rf"^\$ (?:.*\| )?{TOOL}(.*)$", re.MULTILINE)
@@ -52,9 +56,10 @@ def alerts() -> list[str]:
 
 
 def commands() -> list[str]:
-    """Return the arguments of every command line of the tool that the runbook shows."""
-    typed = [line for fence in FENCES.findall(RUNBOOK) for line in TYPED.findall(fence)]
-    return sorted({re.split(r" +[#>|;&]", line)[0] for line in typed + INLINE.findall(RUNBOOK)})
+    """Return the arguments of every command line of the tool that a document shows."""
+    typed = [line for fence in FENCES.findall(DOCUMENTS) for line in TYPED.findall(fence)]
+    lines = {re.split(r" +[#>|;&]", line)[0] for line in typed + INLINE.findall(DOCUMENTS)}
+    return sorted(line for line in lines if "…" not in line)
 
 
 def resolve(arguments: list[str]) -> None:
@@ -108,7 +113,9 @@ def test_every_command_line_of_the_tool_is_one(
         if option == "--file" and value != "-":
             (tmp_path / value).touch()
 
-    if "--help" not in arguments:
+    if len(arguments) == 1:
+        assert line == "--help" or line in main.commands  # named, perhaps without what it takes
+    elif "--help" not in arguments:
         resolve(arguments)
 
 
@@ -125,3 +132,17 @@ def test_every_log_event_and_metric_that_is_named_exists() -> None:
     assert metrics
     assert [one for one in sorted(metrics) if f'"{one}"' not in code] == []
     assert [one for one in sorted(events) if f"| `{one}` |" not in EVENTS] == []
+
+
+def test_every_make_target_that_a_document_names_is_one() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^\$ |`)make ([a-z]+)", DOCUMENTS, re.MULTILINE))
+
+    assert len(named) > 10
+    assert [
+        one for one in sorted(named) if not re.search(rf"^{one}\b.*:", makefile, re.MULTILINE)
+    ] == []
+
+
+def test_readme_can_be_read_at_once() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES_MAX
