@@ -8,68 +8,40 @@ broker delivers them again.
 """
 
 import contextlib
-import enum
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 import psycopg
 import structlog
 
 from services.ingest import core, postgres_errors, store
-from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.core import DeadLetter, Validated
 
-PART = "deferred messages"
-"""What health calls them."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
-"""Seconds until they are tried again; doubled each time."""
+"""Seconds until they are tried again; doubled each time that none is settled."""
 REST_PER_TRY, REST_MAX_S = 10, 60.0
 """They are not tried for so many times as long as the last attempt took: others come first."""
+BATCH_MAX = 1000
+"""So many are tried at once; half as many after an attempt that settled none."""
 ALONE_MAX = 3
-"""Attempts in vain after which a message that was tried alone is deferred."""
+"""Failed attempts after which a message that was tried alone is deferred."""
 
 Unwritten = tuple[DeadLetter, str]
 """A dead letter that was not written, and why."""
-Keep = Callable[[psycopg.Connection, Sequence[DeadLetter]], Sequence[Unwritten]]
-
-
-class Bury(Protocol):
-    """Keeps dead letters over the connection of the commit they belong to."""
-
-    def __call__(self, conn: psycopg.Connection, letters: Sequence[DeadLetter], /) -> object:
-        """Write `letters`; never commits."""
-
-
-class Letters(enum.Enum):
-    """What becomes of the dead letters of a batch."""
-
-    MUST = "written, or nothing is committed"
-    MAY = "written; what cannot be is deferred"
-    LATER = "deferred without an attempt"
-
-
-class LettersRefused(Exception):
-    """Dead letters cannot be written as they are; what is beside them may be."""
-
-    def __init__(self, error: psycopg.Error) -> None:
-        """`error` is what Postgres said."""
-        super().__init__(postgres_errors.describe(error))
-        self.error = error
-
+Write = Callable[[psycopg.Connection, Sequence[DeadLetter]], object]
+"""Writes dead letters, all of them, or raises psycopg's error."""
+StoreDeadLetters = Callable[[psycopg.Connection, Sequence[DeadLetter]], list[Unwritten]]
 
 log = structlog.get_logger()
 
 
 class Deferred:
-    """The deferred messages of one channel, by tag. Safe to use from several threads."""
+    """The deferred messages of one channel, by tag. For the writing thread."""
 
-    def __init__(self, batch_max: int = 1000) -> None:
-        """Try up to `batch_max` at once."""
-        self.batch_size = AdaptiveBatchSize(batch_max)
+    def __init__(self) -> None:
+        """Begin with none."""
         self.reason = ""
-        self._lock = threading.Lock()
+        self._batch_size = BATCH_MAX
         self._messages: dict[int, Validated] = {}
         self._pause_s = RETRY_FIRST_S
         self._retry_at = 0.0
@@ -79,104 +51,102 @@ class Deferred:
         return len(self._messages)
 
     def add(self, messages: Iterable[Validated], reason: str) -> None:
-        """Defer messages. Whoever refused them is shown to people as `reason`."""
-        with self._lock:
-            if not self._messages:
-                self._pause_s = RETRY_FIRST_S
-                self._retry_at = time.monotonic() + RETRY_FIRST_S
-            self._messages |= {one.delivery.tag: one for one in messages}
-            self.reason = reason or self.reason  # those not even tried share that of the others
-            log.warning("messages_deferred", messages=len(self._messages), reason=self.reason)
+        """Defer messages; `reason` is shown to people."""
+        if not self._messages:
+            self._pause_s = RETRY_FIRST_S
+            self._retry_at = time.monotonic() + RETRY_FIRST_S
+        self._messages |= {one.delivery.tag: one for one in messages}
+        self.reason = reason or self.reason  # those not even tried share that of the others
+        log.warning("messages_deferred", messages=len(self._messages), reason=self.reason)
 
     def messages(self) -> list[Validated]:
         """Return all, in the order in which they came."""
-        with self._lock:
-            return [self._messages[tag] for tag in sorted(self._messages)]
+        return [self._messages[tag] for tag in sorted(self._messages)]
 
     def is_before(self, tag: int) -> bool:
         """Say whether an acknowledgement of all up to `tag` would be of a deferred one, too."""
-        with self._lock:
-            return any(one <= tag for one in self._messages)
+        return any(one <= tag for one in self._messages)
+
+    def has_dead_letters(self) -> bool:
+        """Say whether dead letters are among them."""
+        return any(isinstance(one, DeadLetter) for one in self._messages.values())
 
     def due(self) -> list[Validated]:
         """Return those to try now; none while it is too early."""
-        with self._lock:
-            if time.monotonic() < self._retry_at:
-                return []
-            return self._alike()[: self.batch_size.size]
+        if time.monotonic() < self._retry_at or not self._messages:
+            return []
+        # Dead letters and rows apart: the one does not say anything of the other.
+        messages = list(self._messages.values())
+        alike = [one for one in messages if type(one) is type(messages[0])]
+        return alike[: self._batch_size]
 
-    def has_letters(self) -> bool:
-        """Say whether dead letters are among them."""
-        with self._lock:
-            return any(isinstance(one, DeadLetter) for one in self._messages.values())
-
-    def tried(self, tried: Sequence[Validated], left: Iterable[Validated], took_s: float) -> None:
+    def tried(self, tried: Sequence[Validated], left: Sequence[Validated], took_s: float) -> None:
         """Say what is `left` of those tried; the others are settled."""
-        with self._lock:
-            for one in tried:
-                del self._messages[one.delivery.tag]
-            # To the end: what fails again and again must not keep the others from being tried.
-            self._messages |= {one.delivery.tag: one for one in left}
+        for one in tried:
+            del self._messages[one.delivery.tag]
+        # To the end: what fails again and again must not keep the others from being tried.
+        self._messages |= {one.delivery.tag: one for one in left}
+        if len(left) < len(tried):
+            self._pause_s = RETRY_FIRST_S
+            self._batch_size = min(2 * self._batch_size, BATCH_MAX)
+        else:
             self._pause_s = min(2 * self._pause_s, RETRY_MAX_S)
-            rest_s = max(self._pause_s, min(REST_PER_TRY * took_s, REST_MAX_S))
-            self._retry_at = time.monotonic() + rest_s
+            self._batch_size = max(1, len(tried) // 2)
+        rest_s = max(self._pause_s, min(REST_PER_TRY * took_s, REST_MAX_S))
+        self._retry_at = time.monotonic() + rest_s
 
     def try_soon(self) -> None:
         """Say that Postgres takes again what it did not take: perhaps these, too."""
-        with self._lock:
-            self._retry_at = 0.0
-
-    def _alike(self) -> list[Validated]:
-        # Dead letters and rows apart: the one does not say anything of the other.
-        messages = list(self._messages.values())
-        return [one for one in messages if type(one) is type(messages[0])]
+        self._retry_at = 0.0
 
 
-class Keeping:
-    """How the dead letters of a commit are written."""
+def store_dead_letters(
+    conn: psycopg.Connection, letters: Sequence[DeadLetter], write: Write
+) -> list[Unwritten]:
+    """Write those that can be written, within the caller's transaction; return the others.
 
-    def __init__(self, bury: Bury, letters: Letters = Letters.MUST) -> None:
-        """`bury` writes all or raises."""
-        self._bury = bury
-        self._letters = letters
+    Raises psycopg's error if the connection is lost.
+    """
+    trouble: list[str] = []
 
-    def at_once(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> list[Unwritten]:
-        """Write all. Raises psycopg's error, or `LettersRefused` where some may be left out."""
-        if self._letters is Letters.LATER:
-            return [(one, "") for one in letters]
-        try:
-            self._bury(conn, letters)
-        except psycopg.Error as error:
-            if self._letters is Letters.MUST:
-                raise
-            raise LettersRefused(error) from error
-        return []
-
-    def each(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> list[Unwritten]:
-        """Write those that can be written, if some may be left out; return the others."""
-        if self._letters is not Letters.MAY:
-            return self.at_once(conn, letters)
-        trouble: list[str] = []
-
-        def attempt(part: Sequence[DeadLetter]) -> str | None:
-            if trouble:
-                return trouble[0]
-            try:
-                with conn.transaction():  # a savepoint
-                    self._bury(conn, part)
-            except psycopg.Error as error:
-                postgres_errors.raise_if_lost(conn, error)
-                if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
-                    trouble.append(postgres_errors.describe(error))
-                return postgres_errors.describe(error)
+    def attempt(part: Sequence[DeadLetter]) -> str | None:
+        if trouble:
+            return trouble[0]
+        error = _write_in_savepoint(conn, part, write)
+        if error is not None and _moved_sequence(conn, error):
+            error = _write_in_savepoint(conn, part, write)
+        if error is None:
             return None
+        if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
+            trouble.append(postgres_errors.describe(error))
+        return postgres_errors.describe(error)
 
-        return core.bisect(letters, attempt)
+    return core.bisect(letters, attempt)
 
-    def mend(self, conn: psycopg.Connection, error: psycopg.Error) -> None:
-        """Move on the sequence of dead letters if it was that; raise `error` if all is lost."""
+
+def defer_dead_letters(_: psycopg.Connection, letters: Sequence[DeadLetter]) -> list[Unwritten]:
+    """Write none: while some cannot be written all wait, or each batch would find that out."""
+    return [(letter, "") for letter in letters]
+
+
+def _write_in_savepoint(
+    conn: psycopg.Connection, letters: Sequence[DeadLetter], write: Write
+) -> psycopg.Error | None:
+    try:
+        with conn.transaction():
+            write(conn, letters)
+    except psycopg.Error as error:
         postgres_errors.raise_if_lost(conn, error)
-        table = postgres_errors.clashing_ids(conn, error)
-        if table is not None:
-            with contextlib.suppress(psycopg.Error):  # then they are deferred
-                store.advance_sequence(conn, table)
+        return error
+    return None
+
+
+def _moved_sequence(conn: psycopg.Connection, error: psycopg.Error) -> bool:
+    """Move on the sequence of dead letters if `error` says that it is behind."""
+    table = postgres_errors.clashing_ids(conn, error)
+    if table is None:
+        return False
+    with contextlib.suppress(psycopg.Error), conn.transaction():
+        store.advance_sequence(conn, table)
+        return True
+    return False

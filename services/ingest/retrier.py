@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import psycopg
 
-from services.ingest import metrics, service, store
+from services.ingest import metrics, service
 from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.core import Validated
-from services.ingest.deferred import PART, Keeping, Letters
 from shared.errors import Unavailable
 from shared.health import Health
+
+PART = "deferred messages"
+"""What health calls them."""
 
 
 class Retrier:
@@ -25,47 +26,8 @@ class Retrier:
 
     def run_once(self, conn: psycopg.Connection, backlog: Backlog | None) -> None:
         """Try those that are due. Raises `Unavailable` only if the connection is lost."""
-        if backlog is not None and len(backlog.deferred):
-            due = backlog.deferred.due()
-            if due:
-                self._retry(conn, backlog, due)
-        self._report(backlog)
-
-    def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
-        deferred = backlog.deferred
-        bury = partial(store.insert_dead_letters, queue=self._intake.queue)
-        keeping = Keeping(bury, Letters.MAY)
-        started = time.monotonic()
-        left: Sequence[Validated] = due
-        try:
-            with deferred.batch_size.storing(len(due)):
-                outcome = service.store_batch(
-                    conn, due, self._intake, lambda _: backlog.check_open(), keeping
-                )
-        except ChannelGone:
-            return
-        except Unavailable as error:
-            deferred.reason = error.detail
-            if conn.closed:
-                raise
-        else:
-            left = [letter for letter, _ in outcome.deferred]
-            deferred.reason = next((why for _, why in outcome.deferred), deferred.reason)
-            took_s = time.monotonic() - started
-            metrics.stored(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
-        finally:
-            self._acknowledge(backlog, due, left)
-            deferred.tried(due, left, time.monotonic() - started)
-
-    def _acknowledge(
-        self, backlog: Backlog, due: Sequence[Validated], left: Sequence[Validated]
-    ) -> None:
-        tags = {one.delivery.tag for one in left}
-        settled = [one for one in due if one.delivery.tag not in tags]
-        # First of all: once they are not deferred, others acknowledge all up to a later tag.
-        backlog.settled(settled)
-
-    def _report(self, backlog: Backlog | None) -> None:
+        if backlog is not None and (due := backlog.deferred.due()):
+            self._retry(conn, backlog, due)
         many = len(backlog.deferred) if backlog is not None else 0
         if backlog is not None and many:
             reason = backlog.deferred.reason
@@ -73,3 +35,25 @@ class Retrier:
         elif self._are_any:
             self._health.progress(PART)
         self._are_any = many > 0
+
+    def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
+        deferred = backlog.deferred
+        started_at = time.monotonic()
+        left: Sequence[Validated] = due
+        try:
+            outcome = service.store_batch(conn, due, self._intake, lambda _: backlog.check_open())
+            took_s = time.monotonic() - started_at
+            left = [letter for letter, _ in outcome.deferred]
+            deferred.reason = next((why for _, why in outcome.deferred), deferred.reason)
+            metrics.stored(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
+        except ChannelGone:
+            pass
+        except Unavailable as error:
+            deferred.reason = error.detail
+            if conn.closed:
+                raise
+        finally:
+            tags = {one.delivery.tag for one in left}
+            # First of all: once they are not deferred, others acknowledge all up to a later tag.
+            backlog.settled([one for one in due if one.delivery.tag not in tags])
+            deferred.tried(due, left, time.monotonic() - started_at)

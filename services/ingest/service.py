@@ -16,7 +16,7 @@ from psycopg import errors
 from services.ingest import core, postgres_errors, processed_messages, store
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Transaction, Validated
-from services.ingest.deferred import Keep, Keeping, LettersRefused, Unwritten
+from services.ingest.deferred import StoreDeadLetters, Unwritten, store_dead_letters
 from shared import postgres
 from shared.errors import StatementFailed, Unavailable
 
@@ -94,24 +94,25 @@ def store_batch(
     batch: Sequence[Validated],
     intake: Intake,
     in_commit: InCommit = lambda _: None,
-    keeping: Keeping | None = None,
+    store_letters: StoreDeadLetters | None = None,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
     `in_commit` is called last before the commit, with the outcome: it writes over the same
-    connection what has to be in it, or raises, and nothing is committed. `keeping` says how dead
-    letters are written and whether all else may be committed without one of them.
+    connection what has to be in it, or raises, and nothing is committed. `store_letters` keeps the
+    dead letters; it returns those that it cannot keep, and all else is committed without them.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
-    keeping = keeping or Keeping(partial(store.insert_dead_letters, queue=intake.queue))
+    write = partial(store.insert_dead_letters, queue=intake.queue)
+    store_letters = store_letters or partial(store_dead_letters, write=write)
     again = ""
     with postgres.translating():
         ready = core.partition(_judged_anew(conn, batch, intake))
         for clashes in range(ATTEMPTS_MAX):
             try:
-                outcome = _commit(conn, ready, keeping, in_commit)
+                outcome = _commit(conn, ready, store_letters, in_commit)
             except postgres_errors.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
                 again = str(behind)
@@ -150,7 +151,7 @@ def _is_out_of_range(validated: Validated) -> bool:
 def _commit(
     conn: psycopg.Connection,
     ready: core.PartitionedBatch,
-    keeping: Keeping,
+    store_letters: StoreDeadLetters,
     in_commit: InCommit,
 ) -> Outcome:
     """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
@@ -158,11 +159,9 @@ def _commit(
         with conn.transaction():
             inserted = _insert(conn, ready.transactions)
             _look_after(conn, ready, inserted)
-            outcome = _write(conn, ready, inserted, [], keeping.at_once)
+            outcome = _write(conn, ready, inserted, [], store_letters)
             in_commit(outcome)
             return outcome
-    except LettersRefused as refused:
-        keeping.mend(conn, refused.error)
     except psycopg.Error as error:
         postgres_errors.raise_unless_bisectable(conn, error)
         log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
@@ -170,7 +169,7 @@ def _commit(
         postgres_errors.check_at_once(conn)
         inserted, guilty = _bisect(conn, ready.transactions)
         _look_after(conn, ready, inserted)
-        outcome = _write(conn, ready, inserted, guilty, keeping.each)
+        outcome = _write(conn, ready, inserted, guilty, store_letters)
         in_commit(outcome)
         return outcome
 
@@ -186,11 +185,11 @@ def _write(
     ready: core.PartitionedBatch,
     inserted: set[str],
     guilty: Sequence[DeadLetter],
-    keep: Keep,
+    store_letters: StoreDeadLetters,
 ) -> Outcome:
     duplicates, settled = _classify(conn, ready, inserted, guilty)
     dead = [*ready.dead, *guilty, *settled]
-    deferred = keep(conn, dead)
+    deferred = store_letters(conn, dead)
     tally = core.tally(dead)
     tally.subtract(core.tally(letter for letter, _ in deferred))
     outcome = Outcome(len(inserted), ready.repeated + duplicates, +tally, deferred=deferred)

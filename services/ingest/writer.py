@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 
 import psycopg
 import structlog
@@ -20,7 +19,7 @@ from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
-from services.ingest.deferred import ALONE_MAX, Keeping, Letters
+from services.ingest.deferred import ALONE_MAX, defer_dead_letters
 from services.ingest.retrier import Retrier
 from shared import postgres, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
@@ -174,15 +173,13 @@ class Writer:
                 took_s = time.monotonic() - started_at
                 self._one_statement_from = started_at + REST_PER_FAILURE * took_s
                 backlog.check_open()
-        # While some dead letters cannot be written all wait, or each batch would find that out.
-        letters = Letters.LATER if backlog.deferred.has_letters() else Letters.MAY
-        keeping = Keeping(partial(store.insert_dead_letters, queue=self.intake.queue), letters)
+        store_letters = defer_dead_letters if backlog.deferred.has_dead_letters() else None
 
         def in_commit(outcome: service.Outcome) -> None:
             backlog.check_open()
             self.in_commit(conn, messages, outcome)
 
-        return service.store_batch(conn, messages, self.intake, in_commit, keeping)
+        return service.store_batch(conn, messages, self.intake, in_commit, store_letters)
 
     def in_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome

@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from services.ingest import deferred
+from services.ingest import deferred, retrier
 from shared.errors import Unavailable
 from tests.support import messages
 from tests.support.eventually import eventually
@@ -102,7 +102,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     more = at.receive(body(1, 4), UNFIT)
     at.writer.run_once(ours)
     at.writer.run_once(ours)
-    assert at.writer.health.problems()[deferred.PART].endswith("ZZ999: not in this table")
+    assert at.writer.health.problems()[retrier.PART].endswith("ZZ999: not in this table")
     assert (len(rows(conn)), at.acknowledged()) == (5, {*good, *later, more[0]})
     assert at.channel.backlog.in_hand() == 3
     assert dead_letters(conn) == []
@@ -165,7 +165,7 @@ def test_a_lock_on_the_letters_is_waited_for_beside_good_rows(
         at.writer.run_once(ours)
         assert rows(user) == [(1, 600)]
         at.writer.run_once(ours)
-        assert "55P03" in at.writer.health.problems()[deferred.PART]
+        assert "55P03" in at.writer.health.problems()[retrier.PART]
     eventually(partial(at.settles, ours))
     assert len(dead_letters(conn)) == 50
 
@@ -189,7 +189,7 @@ def test_a_message_that_is_never_ready_in_time_is_kept_and_those_behind_it_are_s
 
     eventually(all_others)
     assert at.acknowledged() == {*tags} - {4}
-    assert "57014" in at.writer.health.problems()[deferred.PART]
+    assert "57014" in at.writer.health.problems()[retrier.PART]
     conn.execute("DROP FUNCTION their_loop CASCADE")
     eventually(partial(at.settles, ours))
     assert sorted(value for _, value in rows(conn)) == list(range(10))
@@ -210,3 +210,14 @@ def test_a_kept_message_of_a_channel_that_is_gone_is_the_brokers_again(
     at.writer.serve(FakeChannel().backlog)
     at.writer.run_once(ours)
     assert at.writer.health.problems() == {}
+
+
+def test_letters_too_slow_together_are_written_in_parts(
+    at: At, ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    conn.execute(REFUSED.format("pg_sleep(0.02) IS NULL"))
+    ours.execute("SET statement_timeout = '300ms'")
+    at.receive(*(UNFIT + str(number).encode() for number in range(50)), body())
+    eventually(partial(at.settles, ours), 30)
+    assert len(dead_letters(conn)) == 50
+    assert rows(conn) == [(1, 600)]

@@ -197,3 +197,13 @@ def test_with_a_single_message_in_hand_it_goes_on_after_a_restart(
         publish(channel, 3)
         with programs.running("services.ingest", **settings):
             eventually(partial(more_than, conn, total - 1))
+
+
+def test_named_messages_move_the_position_too(
+    dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel
+) -> None:
+    for number in range(5):
+        channel.basic_publish("", STREAM, BODY, pika.BasicProperties(message_id=f"m{number}"))
+    with programs.running("services.ingest", **environment(dsn, amqp_url)):
+        eventually(lambda: rows(conn) == 5)
+    assert stream.position(conn, STREAM).reached == 4
