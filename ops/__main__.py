@@ -1,16 +1,9 @@
 """`python -m ops`, installed as `minutebook`: all commands in one place."""
 
+import importlib
+
 import click
 
-from ops.balances.command import balances
-from ops.dead_letters.command import dead_letters
-from ops.doctor.command import doctor
-from ops.providers.command import provider
-from ops.reconcile.command import reconcile_
-from ops.repair.command import audit_, outbox_, rebuild_
-from ops.sending.command import send
-from ops.sending.load import load
-from ops.status.command import status
 from shared import output
 from shared.program import ABOUT_VERSION
 from shared.version import VERSION
@@ -24,18 +17,41 @@ whether or not the answer could be shown.
 """
 
 
+COMMANDS = {
+    "status": "ops.status.command:status",
+    "balances": "ops.balances.command:balances",
+    "provider": "ops.providers.command:provider",
+    "send": "ops.sending.command:send",
+    "load": "ops.sending.load:load",
+    "dead-letters": "ops.dead_letters.command:dead_letters",
+    "reconcile": "ops.reconcile.command:reconcile_",
+    "rebuild": "ops.repair.command:rebuild_",
+    "audit": "ops.repair.command:audit_",
+    "outbox": "ops.repair.command:outbox_",
+    "doctor": "ops.doctor.command:doctor",
+}
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: one needs a fraction of what all need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of this name, if there is one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
 @click.version_option(VERSION, prog_name="minutebook", message=ABOUT_VERSION)
-@click.group(help=ABOUT, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, help=ABOUT, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
-
-
-COMMANDS = (
-    status, balances, provider, send, load, dead_letters, reconcile_, rebuild_, audit_, outbox_,
-    doctor,
-)  # fmt: skip
-for command in COMMANDS:
-    main.add_command(command)
 
 
 def run(name: str | None = None) -> None:

@@ -12,7 +12,10 @@ LINE = 60
 
 def commands(group: click.Group, name: str = "ops") -> Iterator[tuple[str, click.Command]]:
     """Yield every command by what is typed for it."""
-    for own, command in group.commands.items():
+    ctx = click.Context(group)
+    for own in group.list_commands(ctx):
+        command = group.get_command(ctx, own)
+        assert command
         yield f"{name} {own}", command
         if isinstance(command, click.Group):
             yield from commands(command, f"{name} {own}")
