@@ -5,6 +5,7 @@ instead, from compose.yaml. The upper part of .env.example, which is about compo
 """
 
 import importlib
+import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -127,8 +128,9 @@ def main() -> None:
 
 
 def _classes(package: str) -> list[type[settings.Settings]]:
-    importlib.import_module(f"{package}.__main__")
-    found = [one for one in _below(settings.Settings) if one.__module__.startswith(f"{package}.")]
+    for one in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(one.name)
+    found = [cls for cls in _below(settings.Settings) if cls.__module__.startswith(f"{package}.")]
     return sorted(found, key=lambda one: (one.__module__, one.__name__))  # not as imported
 
 
