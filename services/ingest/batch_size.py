@@ -28,10 +28,6 @@ class AdaptiveBatchSize:
         self._most = most
         self._too_long_s = math.inf
 
-    def was_cut(self) -> bool:
-        """Say whether time ever ran out."""
-        return self._too_long_s < math.inf
-
     @contextlib.contextmanager
     def storing(self, count: int) -> Iterator[None]:
         """Store `count` while inside; what is raised there is raised on."""

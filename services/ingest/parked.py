@@ -1,12 +1,12 @@
-"""Messages that wait for a provider: they become rows when it comes, in order, in one commit."""
+"""Messages that are parked until their provider comes: then they become rows, in order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import LiteralString
 
 import psycopg
 import structlog
 
-from services.ingest import core, store, traced
+from services.ingest import core, store
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.postgres_errors import (
     SequenceBehind,
@@ -19,7 +19,7 @@ from services.ingest.postgres_errors import (
 from shared import postgres, tracing
 
 RELEASED_MAX = 10_000
-"""Waiting messages in one statement, at most: well within the statement timeout."""
+"""Messages in one transaction, at most: well within the statement timeout."""
 
 # Loose index scan: the distinct providers that are waited for, without reading all who wait.
 SELECT_ARRIVED: LiteralString = """
@@ -67,27 +67,31 @@ SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8
   FROM awaited
 """
 
-# One replica at a time promotes a provider's messages, so that they keep their order.
+# One replica at a time releases a provider's messages, so that they keep their order.
 TRY_LOCK_PROVIDER: LiteralString = """
 SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
 """
 
-SELECT_WAITING: LiteralString = """
+SELECT_PARKED: LiteralString = """
 SELECT id
   FROM dead_letter
  WHERE state = 'waiting'
    AND provider_id = %(provider_id)s
+   AND id > %(after)s
  ORDER BY id
+ LIMIT %(most)s
 """
 
+# Of several with one identity the first becomes the row. The traceparent is among the headers that
+# were kept; without tracing the pattern is NULL, and so is what it finds.
 RELEASE: LiteralString = """
-WITH waiting AS (
-    SELECT d.id, d.message_id, d.provider_id, d.value
-      FROM dead_letter d
-     WHERE d.id = ANY (%(ids)s::bigint[])
-), first AS (
-    SELECT DISTINCT ON (message_id) *
-      FROM waiting
+WITH first AS (
+    SELECT DISTINCT ON (message_id)
+           id, message_id, provider_id, value,
+           substring(properties #>> '{headers,traceparent}'
+                FROM %(pattern)s::text) AS traceparent
+      FROM dead_letter
+     WHERE id = ANY (%(ids)s::bigint[])
      ORDER BY message_id, id
 ), stored AS (
     INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
@@ -100,13 +104,14 @@ WITH waiting AS (
     INSERT INTO received_message (message_id, provider_id, value)
     SELECT f.message_id, f.provider_id, f.value
       FROM stored s
-      JOIN first f ON f.message_id = s.message_id
+      JOIN first f USING (message_id)
      WHERE (s.provider_id, s.transaction_value) IS DISTINCT FROM (f.provider_id, f.value)
     ON CONFLICT DO NOTHING
 ), noted AS (
-    INSERT INTO outbox (transaction_id, provider_id, amount, operation)
-    SELECT id, provider_id, transaction_value, 'added'
-      FROM stored
+    INSERT INTO outbox (transaction_id, provider_id, amount, operation, traceparent)
+    SELECT s.id, s.provider_id, s.transaction_value, 'added', f.traceparent
+      FROM stored s
+      LEFT JOIN first f USING (message_id)
 )
 SELECT count(*)
   FROM stored
@@ -137,7 +142,7 @@ UPDATE dead_letter d
    AND h.message_id = d.message_id
 """
 # A trigger of the user's, say, let no row be made.
-GIVE_UP: LiteralString = """
+REFUSE: LiteralString = """
 UPDATE dead_letter
    SET state = 'open',
        reason = 'refused_by_database',
@@ -150,15 +155,14 @@ log = structlog.get_logger()
 
 
 def release_parked(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | None = None) -> int:
-    """Turn messages whose provider has appeared into rows, in order; returns the rows.
+    """Turn messages whose provider has come into rows, in order; returns the rows.
 
-    One transaction per provider, or more if time runs out; `batch_size` says how many messages to a
-    statement.
-    Raises `Unavailable`.
+    `batch_size` says how many messages to a transaction. Raises `Unavailable`.
     """
+    batch_size = batch_size or AdaptiveBatchSize(RELEASED_MAX)
     with postgres.translating():
-        batch_size = batch_size or AdaptiveBatchSize(RELEASED_MAX)
-        return sum(_release_all(conn, one, batch_size) for one in _arrived_providers(conn))
+        arrived = [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
+        return sum(_release_all(conn, provider_id, batch_size) for provider_id in arrived)
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -169,84 +173,73 @@ def oldest_s(conn: psycopg.Connection) -> float:
 
 
 def _release_all(conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize) -> int:
-    with conn.transaction():
-        ids = _lock_waiting(conn, provider_id)
-        if batch_size.was_cut():  # a transaction, too, may have a limit: the rest in the next one
-            ids = ids[: batch_size.size]
-        check_at_once(conn)
-        failures: list[psycopg.Error] = []
-        rows = 0
-
-        def attempt(part: Sequence[int]) -> str | None:
-            nonlocal rows
-            try:
-                with conn.transaction():  # a savepoint: one bad row must not hold back the others
-                    rows += _release(conn, part)
-            except psycopg.Error as error:
-                raise_unless_bisectable(conn, error)
-                if provider_gone(conn, error, provider_id):
-                    return None  # they wait on
-                failures.append(error)
-                return describe(error)
-            return None
-
-        try:
-            blamed = _blamed(ids, batch_size, attempt)
-            if blamed and len(blamed) == len(ids) and not all(map(is_fault, failures)):
-                log.error("waiting_refused_alike", sqlstates=sorted(set(map(describe, failures))))
-                return 0  # they wait on: it is not their fault
-            for guilty, error in blamed:
-                _give_up(conn, [guilty], error)
-        except SequenceBehind as behind:
-            store.advance_sequence(conn, behind.table)
-            # Those not reached wait on: the next round finds free ids.
+    rows = last_id = 0
+    try:
+        while True:
+            with conn.transaction():
+                ids = _lock_next(conn, provider_id, last_id, batch_size.size)
+                if not ids:
+                    break
+                with batch_size.storing(len(ids)), postgres.translating():
+                    released = _release_each(conn, provider_id, ids)
+            rows += released
+            last_id = ids[-1]
+    except SequenceBehind as behind:
+        store.advance_sequence(conn, behind.table)  # the next round finds free ids
     if rows:
         log.info("waiting_promoted", provider_id=provider_id, rows=rows)
     return rows
 
 
-def _blamed(
-    ids: Sequence[int],
-    batch_size: AdaptiveBatchSize,
-    attempt: Callable[[Sequence[int]], str | None],
-) -> list[tuple[int, str]]:
-    """Attempt all, one batch at a time; return those to blame, each with its error."""
-    blamed: list[tuple[int, str]] = []
-    at = 0
-    while part := ids[at : at + batch_size.size]:
-        at += len(part)
-        with batch_size.storing(len(part)), postgres.translating():
-            blamed += core.bisect(part, attempt)
-    return blamed
-
-
-def _arrived_providers(conn: psycopg.Connection) -> list[int]:
-    """Return the providers that messages waited for and that exist now."""
-    return [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
-
-
-def _lock_waiting(conn: psycopg.Connection, provider_id: int) -> list[int]:
-    """Return the dead letters that wait for a provider, in order; none if a replica is at them."""
-    if conn.execute(TRY_LOCK_PROVIDER, {"provider_id": provider_id}).fetchone() != (True,):
+def _lock_next(conn: psycopg.Connection, provider_id: int, after: int, most: int) -> list[int]:
+    """Return ids of parked messages, in order; none if another replica releases them."""
+    given = {"provider_id": provider_id, "after": after, "most": most}
+    if conn.execute(TRY_LOCK_PROVIDER, given).fetchone() != (True,):
         return []
-    return [row[0] for row in conn.execute(SELECT_WAITING, {"provider_id": provider_id})]
+    return [row[0] for row in conn.execute(SELECT_PARKED, given)]
 
 
-def _release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
-    """Turn waiting dead letters into rows; returns how many rows that made.
+def _release_each(conn: psycopg.Connection, provider_id: int, ids: Sequence[int]) -> int:
+    """Release what can be released; the others are refused, or wait if it is not their fault."""
+    check_at_once(conn)
+    failures: list[psycopg.Error] = []
+    rows = 0
 
-    One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
-    """
-    if tracing.on():
-        rows = traced.release(conn, ids)
-    else:
-        (rows,) = conn.execute(RELEASE, {"ids": list(ids)}).fetchone() or (0,)
-    conn.execute(SETTLE_RELEASED, {"ids": list(ids)})
-    conn.execute(SETTLE_CONFLICTING, {"ids": list(ids)})
-    _give_up(conn, ids, "the database made no row of it")
+    def attempt(part: Sequence[int]) -> str | None:
+        nonlocal rows
+        try:
+            with conn.transaction():  # a savepoint: one bad row must not hold back the others
+                rows += _release(conn, part)
+        except psycopg.Error as error:
+            raise_unless_bisectable(conn, error)
+            if provider_gone(conn, error, provider_id):
+                return None  # they wait on
+            failures.append(error)
+            return describe(error)
+        return None
+
+    refused = core.bisect(ids, attempt)
+    if refused and len(refused) == len(ids) and not all(map(is_fault, failures)):
+        log.error("waiting_refused_alike", sqlstates=sorted(set(map(describe, failures))))
+        return 0
+    for one, error in refused:
+        _refuse(conn, [one], error)
     return rows
 
 
-def _give_up(conn: psycopg.Connection, ids: Sequence[int], error: str) -> None:
+def _release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
+    """Turn parked messages into rows; returns how many rows that made.
+
+    One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
+    """
+    pattern = f"^({tracing.TRACEPARENT.pattern})$" if tracing.on() else None
+    row = conn.execute(RELEASE, {"ids": ids, "pattern": pattern}).fetchone()
+    conn.execute(SETTLE_RELEASED, {"ids": ids})
+    conn.execute(SETTLE_CONFLICTING, {"ids": ids})
+    _refuse(conn, ids, "the database made no row of it")
+    return row[0] if row else 0
+
+
+def _refuse(conn: psycopg.Connection, ids: Sequence[int], error: str) -> None:
     """Say of those that still wait that the database refuses their row."""
-    conn.execute(GIVE_UP, {"ids": list(ids), "error": error})
+    conn.execute(REFUSE, {"ids": ids, "error": error})
