@@ -124,7 +124,7 @@ def test_tables_whose_rows_our_triggers_would_not_see_are_refused(
     more: str, theirs: psycopg.Connection
 ) -> None:
     theirs.execute(THEIR_TABLES.format(more="") + ";" + more)
-    with pytest.raises(Refusal, match="cannot be adopted"):
+    with pytest.raises(Refusal, match="be adopted"):
         runner.apply(theirs, runner.read())
 
 
