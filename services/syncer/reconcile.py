@@ -10,16 +10,8 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer import publish_store, tick_store
+from services.syncer import drift, publish_store, tick_store
 from services.syncer.core import ObservedWatermark
-from services.syncer.drift import (
-    KeydbComparison,
-    KeydbDrift,
-    LedgerComparison,
-    LedgerDrift,
-    Report,
-    compare,
-)
 from services.syncer.projection import Projection, WatermarkChanged
 from shared import postgres
 from shared.errors import Unanswerable, Unavailable
@@ -105,7 +97,7 @@ SELECT asked.epoch, asked.same_cluster, total.providers, total.transactions,
 )
 
 
-def run(conn: psycopg.Connection, projection: Projection | None) -> Report:
+def run(conn: psycopg.Connection, projection: Projection | None) -> drift.Report:
     """Compare the accounts; without a `projection`, those in Postgres.
 
     Reads the whole history once: seconds for ten million rows. `conn` is at rest, and not one that
@@ -113,13 +105,13 @@ def run(conn: psycopg.Connection, projection: Projection | None) -> Report:
     `Unavailable` of Postgres; KeyDB's trouble is a state of its comparison.
     """
     started = time.monotonic()
-    keydb = compare_keydb(conn, projection) if projection else KeydbComparison("not_asked")
+    keydb = compare_keydb(conn, projection) if projection else drift.KeydbComparison("not_asked")
     with postgres.translating():
         ledger = compare_ledger(conn)
-    return Report(ledger, keydb, time.monotonic() - started)
+    return drift.Report(ledger, keydb, time.monotonic() - started)
 
 
-def compare_ledger(conn: psycopg.Connection) -> LedgerComparison:
+def compare_ledger(conn: psycopg.Connection) -> drift.LedgerComparison:
     """Compare the user's tables with the ledger, at one snapshot. Raises psycopg's errors."""
     with conn.transaction():
         conn.execute(FOR_THE_WHOLE_HISTORY)
@@ -130,14 +122,14 @@ def compare_ledger(conn: psycopg.Connection) -> LedgerComparison:
     if not same_cluster:
         raise Unanswerable("the database moved to another cluster: the next tick counts all anew")
     drifts = tuple(
-        LedgerDrift(provider_id, int(truth), int(balance), int(unfolded), key, shown)
+        drift.LedgerDrift(provider_id, int(truth), int(balance), int(unfolded), key, shown)
         for *_, provider_id, truth, balance, unfolded, key, shown in rows
         if provider_id is not None
     )
-    return LedgerComparison(epoch, providers, transactions, frozenset(drifting), drifts)
+    return drift.LedgerComparison(epoch, providers, transactions, frozenset(drifting), drifts)
 
 
-def compare_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbComparison:
+def compare_keydb(conn: psycopg.Connection, projection: Projection) -> drift.KeydbComparison:
     """Compare KeyDB with the balances of the tick it shows. Raises `Unavailable` of Postgres."""
     for _ in range(ATTEMPTS_MAX):
         try:
@@ -147,23 +139,23 @@ def compare_keydb(conn: psycopg.Connection, projection: Projection) -> KeydbComp
         except Unavailable as error:
             if error.server != "keydb":
                 raise
-            return KeydbComparison("unreachable")
-    return KeydbComparison("moving")
+            return drift.KeydbComparison("unreachable")
+    return drift.KeydbComparison("moving")
 
 
 def _read_keydb(
     conn: psycopg.Connection, projection: Projection, observed: ObservedWatermark
-) -> KeydbComparison:
+) -> drift.KeydbComparison:
     with postgres.translating():
         if observed.watermark is None or not publish_store.is_ours(conn, observed.watermark):
-            return KeydbComparison("unknown")
+            return drift.KeydbComparison("unknown")
         expected = publish_store.everything(conn, observed.watermark.epoch)
     listed = projection.keys(observed)
     drifting: set[str] = set()
-    drifts: list[KeydbDrift] = []
+    drifts: list[drift.KeydbDrift] = []
     for part in projection.values(observed, expected.keys() | listed):
-        for drift in compare(expected, listed, part):
-            drifting.add(drift.key)
-            drifts += [drift] if len(drifts) < DRIFTS_MAX else []
+        for one in drift.compare(expected, listed, part):
+            drifting.add(one.key)
+            drifts += [one] if len(drifts) < DRIFTS_MAX else []
     epoch, keys = observed.watermark.epoch, len(expected)
-    return KeydbComparison("compared", epoch, keys, frozenset(drifting), tuple(drifts))
+    return drift.KeydbComparison("compared", epoch, keys, frozenset(drifting), tuple(drifts))

@@ -6,7 +6,9 @@ logged and counted, and the next one is tried when it is due.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 import psycopg
@@ -21,9 +23,6 @@ POLL_S = 0.2
 LINES_MAX = 20
 """How many differences of each kind get a log line; the summary counts all."""
 
-Connect = Callable[[], contextlib.AbstractContextManager[psycopg.Connection]]
-ConnectKeydb = Callable[[], contextlib.AbstractContextManager[Projection]]
-
 log = structlog.get_logger()
 
 
@@ -31,7 +30,11 @@ class Reconciler:
     """Counts ticks in one thread and reconciles in another."""
 
     def __init__(
-        self, connect: Connect, connect_keydb: ConnectKeydb, every: int, stop: threading.Event
+        self,
+        connect: Callable[[], AbstractContextManager[psycopg.Connection]],
+        connect_keydb: Callable[[], AbstractContextManager[Projection]],
+        every: int,
+        stop: threading.Event,
     ) -> None:
         """Both connect for one reconciliation; `every` is in ticks, 0 for never."""
         self._connect = connect
@@ -43,17 +46,14 @@ class Reconciler:
         self._due = threading.Event()
 
     def ticked(self) -> None:
-        """Note that a tick was handled: the best moment, since the next one is furthest away.
-
-        Whoever takes over does not know what the other syncer had found: it looks at once.
-        """
+        """Note that a tick was handled; who takes over from another syncer reconciles at once."""
         self._ticks += 1
         if self._every and (self._stood_by or self._ticks % self._every == 0):
             self._due.set()
         self._stood_by = False
 
     def stood_by(self) -> None:
-        """Note that another syncer handled a tick."""
+        """Note that another syncer handled a tick: what it had found is not known here."""
         self._stood_by = True
 
     def live(self) -> None:
@@ -66,12 +66,8 @@ class Reconciler:
     def run_once(self) -> Report | None:
         """Reconcile and report; return None if that failed."""
         try:
-            with (
-                self._connect() as conn,
-                self._connect_keydb() as projection,
-                _cancelled_at(self._stop, conn),
-            ):
-                report = reconcile.run(conn, projection)
+            with self._connect() as conn, self._connect_keydb() as projection:
+                report = self._run(conn, projection)
         except (Unavailable, Refusal, psycopg.Error) as error:
             if not self._stop.is_set():
                 metrics.RECONCILIATIONS.labels("failed").inc()
@@ -81,25 +77,15 @@ class Reconciler:
         _report(report)
         return report
 
-
-@contextlib.contextmanager
-def _cancelled_at(stop: threading.Event, conn: psycopg.Connection) -> Iterator[None]:
-    """Cancel what `conn` is doing as soon as `stop` is set: it may take minutes otherwise."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(POLL_S):
-            if stop.is_set():
-                with contextlib.suppress(psycopg.Error):
-                    conn.cancel_safe(timeout=1.0)
-
-    watcher = threading.Thread(target=watch, name="reconciler-watch")
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+    def _run(self, conn: psycopg.Connection, projection: Projection) -> Report:
+        """Reconcile; once all is to stop, cancel the statement: it may take minutes otherwise."""
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(reconcile.run, conn, projection)
+            while not wait([running], POLL_S).done:
+                if self._stop.is_set():
+                    with contextlib.suppress(psycopg.Error):
+                        conn.cancel_safe(timeout=1.0)
+            return running.result()
 
 
 def _report(report: Report) -> None:
