@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parent
 STACKS = ("acceptance", "faults")
 FOLDERS = (*STACKS, "integration", "unit")
+
+# A machine that others share is slow now and then, which says nothing of the code.
+settings.register_profile("minutebook", deadline=None)
+settings.load_profile("minutebook")
 
 for _name in ("no_proxy", "NO_PROXY"):  # what tests ask is on this machine
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
