@@ -1,4 +1,4 @@
-"""Whose fault an error of Postgres is: the message's, the server's, or a sequence left behind."""
+"""What caused an error of Postgres: a message, trouble with the server, or a sequence behind."""
 
 from typing import LiteralString
 
@@ -7,13 +7,12 @@ from psycopg import errors
 
 from shared import postgres
 
-# Classes of SQLSTATE that speak of the row: data exceptions and broken constraints, and what a
-# trigger of the user's raises. All others are the server's trouble or ours until a bisection shows
-# that other rows go through.
+# Data exceptions, broken constraints, and what a trigger of the user's raises. All other errors are
+# the server's trouble, or ours, until a bisection shows that other rows go through.
 FAULT_CLASSES = ("22", "23")
 FAULT_STATES = frozenset({"P0001"})
 # No free ids; a column of the user's that no message can fill.
-NOBODYS_FAULT = frozenset({"2200H", "23502"})
+NO_MESSAGES_FAULT = frozenset({"2200H", "23502"})
 POSTGRES_CLASSES = (
     "00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B 3D 3F"
     " 40 42 44 53 54 55 57 58 72 F0 HV P0 XX"
@@ -22,12 +21,12 @@ POSTGRES_CLASSES = (
 OUR_TABLES = ("outbox", "received_message")
 """Written by the statement that stores rows: what they refuse is never the message's fault."""
 
-# Trouble with others, resources or the connection: a bisection would find nobody.
+# Trouble with others, with resources or with the connection: a bisection would blame no row.
 TROUBLE_CLASSES = ("08", "25", "40", "53", "57")
 TROUBLE_STATES = frozenset({"55P03"})
 
-# Unique indexes on the id alone, the primary key among them: a clash there means a sequence left
-# behind, and is nobody's fault.
+# Unique indexes on the id alone, the primary key among them: a clash there means that the sequence
+# is behind, which is no message's fault.
 SELECT_ID_KEYS: LiteralString = """
 SELECT c.relname, i.indrelid::regclass::text
   FROM pg_index i
@@ -58,7 +57,7 @@ class SequenceBehind(Exception):
 
 
 def raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> None:
-    """Let trouble of the server's pass on, and a clash of primary keys be mended."""
+    """Raise the server's trouble again, and `SequenceBehind` for a clash of ids."""
     raise_if_lost(conn, error)
     table = clashing_ids(conn, error)
     if table is not None:
@@ -68,13 +67,13 @@ def raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> N
 
 
 def raise_if_lost(conn: psycopg.Connection, error: psycopg.Error) -> None:
-    """Let an error pass on after which there is no connection, or that no server sent."""
+    """Raise an error again if there is no connection after it, or if no server sent it."""
     if conn.closed or error.sqlstate is None:
         raise error
 
 
 def clashing_ids(conn: psycopg.Connection, error: psycopg.Error) -> str | None:
-    """Return the table whose sequence is behind the ids in use, if it was that."""
+    """Return the table whose sequence is behind the ids in use, if that is the error."""
     if not isinstance(error, errors.UniqueViolation):
         return None
     tables: dict[str | None, str] = dict(conn.execute(SELECT_ID_KEYS).fetchall())
@@ -90,12 +89,12 @@ def is_trouble(error: psycopg.Error) -> bool:
 def is_fault(error: psycopg.Error) -> bool:
     """Say whether an error speaks of the row."""
     state = error.sqlstate
-    if state is None or state in NOBODYS_FAULT:
+    if state is None or state in NO_MESSAGES_FAULT:
         return False
     if (error.diag.table_name or "").startswith(OUR_TABLES):
         return False
-    known = state[:2] in POSTGRES_CLASSES.split()
-    return not known or state[:2] in FAULT_CLASSES or state in FAULT_STATES
+    is_of_user = state[:2] not in POSTGRES_CLASSES.split()
+    return is_of_user or state[:2] in FAULT_CLASSES or state in FAULT_STATES
 
 
 def describe(error: psycopg.Error) -> str:
@@ -104,12 +103,12 @@ def describe(error: psycopg.Error) -> str:
 
 
 def check_at_once(conn: psycopg.Connection) -> None:
-    """Have deferred constraints speak at the statement that breaks them, not at the commit."""
+    """Check deferred constraints at the statement that breaks them, not at the commit."""
     conn.execute(CHECK_AT_ONCE)
 
 
 def provider_gone(conn: psycopg.Connection, error: psycopg.Error, provider_id: int) -> bool:
-    """Say whether a row was refused because its provider went away meanwhile: then it waits."""
+    """Say whether a row was refused because its provider was deleted meanwhile: then it waits."""
     if not isinstance(error, errors.ForeignKeyViolation):
         return False
     found = conn.execute(SELECT_PROVIDER, {"provider_id": provider_id}).fetchone()

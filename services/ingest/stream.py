@@ -11,11 +11,10 @@ read again, as redelivered messages: what is settled is known by its identity.
 
 import hashlib
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import LiteralString
 
 import psycopg
-import structlog
 
 from shared.errors import Refusal, Unavailable
 
@@ -48,8 +47,6 @@ DELETE FROM stream_offset
                   OFFSET %(kept)s
                    LIMIT 1)
 """
-
-log = structlog.get_logger()
 
 
 class Overtaken(Unavailable):
@@ -120,24 +117,14 @@ def advance(conn: psycopg.Connection, before: Position, after: Position) -> None
     """
     if after == before:
         return
-    moved = conn.execute(
-        INSERT_POSITION,
-        {
-            "stream": after.stream,
-            "generation": after.generation,
-            "previous": before.reached,
-            "reached": after.reached,
-            "body_sha256": after.body_sha256,
-        },
-    ).rowcount
-    if moved != 1:
-        raise Overtaken(
-            "postgres", f"{after.stream} was stored beyond {before.reached} by another reader"
-        )
+    given = {**asdict(after), "previous": before.reached}
+    if conn.execute(INSERT_POSITION, given).rowcount != 1:
+        says = f"{after.stream} was stored beyond {before.reached} by another reader"
+        raise Overtaken("postgres", says)
 
 
 def prune(conn: psycopg.Connection, settled: Position) -> int:
-    """Forget old positions; returns how many. The newest ones stay, to be looked at."""
+    """Delete old positions; returns how many. The newest ones stay, for people to look at."""
     names = (settled.stream, _ahead_name(settled))
     return sum(conn.execute(PRUNE, {"stream": name, "kept": KEPT_ROWS}).rowcount for name in names)
 
@@ -147,11 +134,11 @@ def _ahead_name(settled: Position) -> str:
 
 
 class Continuity:
-    """Watches that deliveries go on where Postgres stands, with nothing missing in between.
+    """Checks that deliveries go on where Postgres stands, with nothing missing in between.
 
-    The broker is asked for the last message that was stored. If the stream was deleted and made
+    The broker is asked for the last message that was settled. If the stream was deleted and made
     anew it delivers nothing, or something else; if retention cut it, something later. Offsets may
-    jump, but only beyond a message that was seen to be there in the same reading.
+    jump, but only right after a message that was delivered again as expected.
     """
 
     def __init__(self, start: Position) -> None:
@@ -159,7 +146,7 @@ class Continuity:
         self._start = start
         self._last = start.reached
         self.anchored = start.reached == NOTHING_YET
-        """Whether the last message stored was seen again."""
+        """Whether the last message settled was delivered again."""
         self._contiguous = 0
 
     def ask_for(self) -> int | str:
@@ -167,7 +154,7 @@ class Continuity:
         return "first" if self._start.reached == NOTHING_YET else self._start.reached
 
     def accept(self, offset: int, body: bytes) -> bool:
-        """Say whether the message is new; false for the last one stored.
+        """Say whether the message is to be stored; false for the last one settled.
 
         Raises `Refusal` if the stream is not the one that was stored, and `Gap`.
         """

@@ -1,7 +1,7 @@
 """The two threads of ingest when they read a stream: the place to go on from comes from Postgres.
 
-A life of the writer's connection is a life of the reader: it becomes the one active reader, reads
-how far the stream is stored, and all that was received under an older life is let go.
+With each new connection the writer waits to be the one active reader and asks how far the stream is
+settled. What was received before that is dropped, and delivered again from there.
 """
 
 import time
@@ -66,7 +66,10 @@ class StreamWriter(Writer):
         log.info("stream_position", stream=name, offset=self._end.reached)
 
     def run_once(self, conn: psycopg.Connection) -> None:
-        """As a writer does; a new reading of the stream needs a new position, hence a new life."""
+        """Store a batch as any writer. Raises `Unavailable` if the stream is being read anew.
+
+        A new reading begins at a new position, which is asked for with a new connection.
+        """
         self._reading = reading = self._reading or self.backlog
         if reading is not self.backlog or (reading is not None and not reading.open):
             raise Unavailable("rabbitmq", "the stream is to be read anew")
@@ -79,7 +82,8 @@ class StreamWriter(Writer):
     ) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
         before = self._end
-        if backlog is not self._reading or offset_of(messages[0]) <= before.reached:
+        first = offset_of(messages[0].delivery.properties)
+        if backlog is not self._reading or first <= before.reached:
             raise Unavailable("rabbitmq", "these were read from an older position")
         outcome = super().store(conn, backlog, messages)
         self._before |= {letter.delivery.tag: before for letter, _ in outcome.deferred}
@@ -145,7 +149,7 @@ class StreamReceiver(Receiver):
         log.info("reading_stream", stream=queue, messages=state.messages)
 
     def check(self) -> None:
-        """Raise `Refusal` when the stream is another one, `Unavailable` when to read anew."""
+        """Raise `Refusal` if it is another stream, `Unavailable` if it is to be read anew."""
         super().check()
         waited_s = time.monotonic() - self._started_at
         if not self._continuity.anchored and waited_s > ANCHOR_WAIT_S:
@@ -163,7 +167,7 @@ class StreamReceiver(Receiver):
         """Take one delivery in; its offset is its identity if it carries none."""
         if self._gap:
             return
-        offset = _offset(properties)
+        offset = offset_of(properties)
         try:
             if self._continuity.accept(offset, body):
                 identity = self._start.identity(offset)
@@ -177,15 +181,11 @@ class StreamReceiver(Receiver):
 
 
 def _after(before: Position, messages: Sequence[Validated]) -> Position:
-    return before.after(offset_of(messages[-1]), messages[-1].delivery.body)
+    last = messages[-1].delivery
+    return before.after(offset_of(last.properties), last.body)
 
 
-def offset_of(message: Validated) -> int:
-    """Return a message's offset in its stream."""
-    return _offset(message.delivery.properties)
-
-
-def _offset(properties: Properties) -> int:
+def offset_of(properties: Properties) -> int:
     """Return a delivery's offset in its stream. Raises `Refusal` for one that shows none."""
     try:
         offset = (properties.headers or {}).get(STREAM_OFFSET)
