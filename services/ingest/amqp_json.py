@@ -1,8 +1,8 @@
 """AMQP properties as JSON for the dead letter: nothing lost, whatever a header holds.
 
 What JSON or Postgres's jsonb cannot hold (bytes, NUL characters, lone surrogates, decimals, times,
-NaN) becomes an object with one key that starts with `$` and says what it was. Of two headers whose
-names are the same, or are written the same, the second has its place behind its name (`h#5`).
+NaN) becomes an object with one key that starts with `$` and says what it was. If two headers have
+the same name, or names that are written the same, the second gets its place as a suffix (`h#5`).
 """
 
 import base64

@@ -1,6 +1,6 @@
-"""What the body of a message says: a provider and an amount, or why it says neither.
+"""The body of a message: a provider and an amount, or the reason why it is neither.
 
-Each body is decoded alone: bodies joined with commas let three unfit ones make three valid
+Each body is decoded alone: of bodies joined with commas, three unfit ones could make three valid
 transactions.
 """
 
@@ -19,8 +19,12 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT64_DIGITS = 19
 TWO_KEYS_QUOTES = 4
 DEPTH_MAX = 500
-"""Arrays and objects within each other. Python's own limit depends on how deep its caller is: one
-body would be one thing to ingest and another to whoever replays it."""
+"""Arrays and objects within each other. Python's own limit depends on how deep its caller is: a
+body could be refused by ingest and accepted when it is replayed."""
+
+# A string without its end reaches to the end: to search for it again from each quote takes long.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 AMQP_1_0_SECTIONS = {b"\0Sv": "sequence", b"\0Sw": "value"}
 """How bodies begin that an AMQP 1.0 client sent as text or as a list (AMQP 1.0 §3.2.7, 3.2.8)."""
@@ -33,7 +37,7 @@ Reason = Literal[
 
 
 class Unfit(Exception):
-    """The message cannot become a row, whoever tries: a dead letter with this reason."""
+    """The message cannot become a row: it becomes a dead letter with this reason."""
 
     def __init__(self, reason: Reason, error: str) -> None:
         """`error` says in words what is wrong, without quoting the body."""
@@ -65,10 +69,6 @@ class _Fast(msgspec.Struct):
     value: int
 
 
-# A string without its end is one to the end: to look for it again from each quote would take long.
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
-_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
-
 _decode_fast = msgspec.json.Decoder(_Fast).decode
 
 
@@ -91,6 +91,36 @@ def decode(body: bytes, limits: Limits) -> Body:
     provider_id, value, fields = _decode_slow(body)
     _check_range(provider_id, value, limits)
     return provider_id, value, fields
+
+
+def _decode_slow(body: bytes) -> Body:
+    fields = read_object(body)
+    for name in ("id", "value"):
+        if name not in fields:
+            raise Unfit("missing_field", f"the field {name} is missing")
+    return _integer(fields, "id"), _integer(fields, "value"), fields
+
+
+def _integer(fields: Mapping[str, Any], name: str) -> int:
+    found = fields[name]
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise Unfit("wrong_type", f"{name} is {a_kind(found)}, not an integer")
+    return found
+
+
+def _check_range(provider_id: int, value: int, limits: Limits) -> None:
+    if not limits.provider_id_min <= provider_id <= limits.provider_id_max:
+        raise Unfit("out_of_range", "id is beyond the range of its column")
+    if not limits.value_min <= value <= limits.value_max:
+        raise Unfit("out_of_range", "value is beyond the range of its column")
+
+
+def _too_large(body: bytes, limits: Limits) -> str:
+    size = body.size if isinstance(body, CutBody) else len(body)
+    said = f"{size} bytes; the limit is {limits.body_bytes_max}"
+    if isinstance(body, CutBody):
+        said += f"; only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
+    return said
 
 
 def read_object(body: bytes) -> Mapping[str, Any]:
@@ -124,16 +154,8 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     return found
 
 
-def _too_large(body: bytes, limits: Limits) -> str:
-    size = body.size if isinstance(body, CutBody) else len(body)
-    said = f"{size} bytes; the limit is {limits.body_bytes_max}"
-    if isinstance(body, CutBody):
-        said += f"; only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
-    return said
-
-
 def _section(body: bytes) -> str:
-    """Say so if a body is what RabbitMQ makes of an AMQP 1.0 body that is not plain bytes."""
+    """Return a hint if RabbitMQ made the body of an AMQP 1.0 section that is not plain bytes."""
     kind = AMQP_1_0_SECTIONS.get(body[:3])
     return f": an AMQP 1.0 {kind} section, where the JSON is to be a data section" if kind else ""
 
@@ -146,26 +168,12 @@ def _too_deep(text: str) -> bool:
     return any(depth > DEPTH_MAX for depth in depths)
 
 
-def _integer(fields: Mapping[str, Any], name: str) -> int:
-    found = fields[name]
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise Unfit("wrong_type", f"{name} is {a_kind(found)}, not an integer")
-    return found
-
-
 def _parse_int(digits: str) -> int:
     return int(digits) if len(digits.lstrip("-")) <= INT64_DIGITS else _Huge(digits)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def _check_range(provider_id: int, value: int, limits: Limits) -> None:
-    if not limits.provider_id_min <= provider_id <= limits.provider_id_max:
-        raise Unfit("out_of_range", "id is beyond the range of its column")
-    if not limits.value_min <= value <= limits.value_max:
-        raise Unfit("out_of_range", "value is beyond the range of its column")
 
 
 class _Huge(int):
@@ -185,16 +193,8 @@ class _Huge(int):
         return self.digits
 
 
-def _decode_slow(body: bytes) -> Body:
-    fields = read_object(body)
-    for name in ("id", "value"):
-        if name not in fields:
-            raise Unfit("missing_field", f"the field {name} is missing")
-    return _integer(fields, "id"), _integer(fields, "value"), fields
-
-
 def a_kind(found: object) -> str:
-    """Name what was found, for an error that does not quote it."""
+    """Return what kind of JSON value it is, for an error that does not quote it."""
     if found is None:
         return "null"
     names = {bool: "a boolean", float: "a number with a fraction or exponent", str: "a string"}

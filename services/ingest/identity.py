@@ -1,4 +1,4 @@
-"""Who a message is: the identity by which a redelivery is known."""
+"""The identity of a message, by which it is known when it is delivered again."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ AMQP_1_0_ID = "x-message-id"
 
 
 class Properties(Protocol):
-    """The AMQP properties: those that decide anything, and all of them for the dead letter."""
+    """AMQP properties: those that may hold an identity, and all of them for the dead letter."""
 
     @property
     def message_id(self) -> Any:  # noqa: ANN401 - text, or what is no identity
@@ -28,9 +28,9 @@ class Properties(Protocol):
 
 
 def identify(
-    source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]], spare: str
+    source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]], fallback_id: str
 ) -> str:
-    """Return the message's identity as `INGEST_MESSAGE_ID` names it, or `spare` if it has none.
+    """Return the identity that `INGEST_MESSAGE_ID` names, or `fallback_id` if there is none.
 
     `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`), also for
     a `message-id` of AMQP 1.0 that RabbitMQ cannot hand on as the property.
@@ -44,7 +44,7 @@ def identify(
     if found is None or found in ("", b""):
         if source == "property":
             _refuse_amqp_1_0(properties)
-        return spare
+        return fallback_id
     if isinstance(found, int) and not isinstance(found, bool):
         found = str(found)
     if not isinstance(found, str):
@@ -61,9 +61,9 @@ def _find(source: str, properties: Properties, fields: Callable[[], Mapping[str,
 
 
 def _refuse_amqp_1_0(properties: Properties) -> None:
-    """Raise `Unfit` for an identity that RabbitMQ put into a header: bytes, or a text too long.
+    """Raise `Unfit` for an identity that RabbitMQ put into a header: bytes, or text too long.
 
-    A short text there is the producer's own header, and no identity.
+    A short text there is a header of the producer's own, and no identity.
     """
     with contextlib.suppress(MalformedProperties):
         found = (properties.headers or {}).get(AMQP_1_0_ID)
@@ -74,7 +74,7 @@ def _refuse_amqp_1_0(properties: Properties) -> None:
 
 
 def _is_plain(identity: str) -> bool:
-    """Say whether an identity is beyond all doubt, as most are: this is asked of each message."""
+    """Say whether a quick look shows a valid identity, as of most: each message is looked at."""
     return identity.isascii() and 0 < len(identity) <= IDENTITY_BYTES_MAX and "\0" not in identity
 
 
