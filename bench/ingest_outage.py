@@ -31,7 +31,7 @@ COUNT = "SELECT count(*) FROM historical_transactions"
 
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Kill a Postgres of our own in the middle."""
-    pinning = outages.Pinning(docker.from_env())
+    pinning = outages.FixedPorts(docker.from_env())
     with (
         servers.postgres(pinning.engine()) as postgres,
         ground(replace(site, postgres=postgres)) as fresh,

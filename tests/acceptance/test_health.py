@@ -4,7 +4,7 @@ from services.ingest.writer import STUCK_S
 from services.ticker.__main__ import BOUNDARY_GRACE_S
 from tests.support import own_broker
 from tests.support.eventually import eventually
-from tests.support.outages import undone
+from tests.support.outages import afterwards
 from tests.support.stack import INTERVAL_S, Stack, publish
 
 CHECKS_S = 3 * 5.0
@@ -21,7 +21,7 @@ def test_a_syncer_whose_keydb_is_away_is_unhealthy_and_is_healthy_again_by_itsel
 ) -> None:
     keydb = second.container("keydb")
     keydb.stop()
-    with undone(keydb.start):
+    with afterwards(keydb.start):
         unhealthy_within_s = 2 * INTERVAL_S + 1 + CHECKS_S + SLACK_S
         eventually(lambda: health(second, "syncer") == "unhealthy", unhealthy_within_s)
         assert health(second, "ingest") == health(second, "ticker") == "healthy"

@@ -15,9 +15,9 @@ from shared import postgres, transactions
 from shared.amqp import consumer
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.faults import kill_orders
-from tests.faults.kill_points import MortalConnection, MortalConsumer, Statement
+from tests.faults.kill_points import KillableConnection, KillableConsumer, Statement
 
-DYING = kill_orders.by_settings()
+ORDERS = kill_orders.by_settings()
 NAMES = {
     transactions.INSERT_TRANSACTIONS: Statement("batch", lambda given: len(given["identities"])),
     transactions.INSERT_ALL_OR_NONE: Statement(
@@ -33,14 +33,14 @@ def to_postgres(
 ) -> Iterator[psycopg.Connection]:
     """Open a connection for one of the threads."""
     with postgres.connection(chosen, application=application, options=options) as conn:
-        yield MortalConnection(conn, DYING, NAMES).as_connection()
+        yield KillableConnection(conn, ORDERS, NAMES).as_connection()
 
 
 @contextlib.contextmanager
 def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[consumer.Consumer]:
     """Open a connection for one life of the receiver."""
     with consumer.connection(chosen, name=name) as broker:
-        yield cast("consumer.Consumer", MortalConsumer(broker, DYING))
+        yield cast("consumer.Consumer", KillableConsumer(broker, ORDERS))
 
 
 PROGRAM = replace(

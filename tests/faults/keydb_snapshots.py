@@ -17,7 +17,7 @@ from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 TIMEOUT_S = 1.0
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """What was there at one moment, as it came: two that are equal say the same."""
 
     mark: list[str | None]
@@ -28,7 +28,7 @@ class Look(NamedTuple):
     """Of all the names that were asked for, in their order."""
 
 
-class Looking:
+class SnapshotConnection:
     """One connection to one store."""
 
     def __init__(self, store: "redis.Redis", names: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class Looking:
         self._answers = len(commands)
         self._packed = [b"".join(connection.pack_commands(commands))]
 
-    def look(self) -> tuple[float, Look]:
+    def take(self) -> tuple[float, Snapshot]:
         """Return what is there, and the store's clock (seconds) when it was."""
         self._connection.send_packed_command(self._packed, check_health=False)
         *_, answer = [self._connection.read_response() for _ in range(self._answers)]
@@ -50,11 +50,11 @@ class Looking:
             if isinstance(error, Exception):
                 raise error
         (seconds, micros), *found = answer
-        return int(seconds) + int(micros) / 1e6, Look(*found)
+        return int(seconds) + int(micros) / 1e6, Snapshot(*found)
 
 
 @contextlib.contextmanager
-def looking(port: int, names: Sequence[str]) -> Iterator[Looking]:
+def connected(port: int, names: Sequence[str]) -> Iterator[SnapshotConnection]:
     """Connect to the store at `port` of this machine. Raises redis-py's errors, at once."""
     with redis.Redis(
         "127.0.0.1",
@@ -66,4 +66,4 @@ def looking(port: int, names: Sequence[str]) -> Iterator[Looking]:
         retry=Retry(NoBackoff(), 0),
         single_connection_client=True,
     ) as store:
-        yield Looking(store, names)
+        yield SnapshotConnection(store, names)

@@ -19,7 +19,7 @@ LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
-class Dying:
+class KillOrders:
     """Where the order is looked for."""
 
     order: Path
@@ -53,6 +53,6 @@ class Dying:
             return False
 
 
-def by_settings() -> Dying:
+def by_settings() -> KillOrders:
     """Return what the environment says: `KILL_POINT_FILE`."""
-    return Dying(Path(os.environ["KILL_POINT_FILE"]))
+    return KillOrders(Path(os.environ["KILL_POINT_FILE"]))

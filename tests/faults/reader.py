@@ -20,7 +20,7 @@ from services.syncer.core import PARTIAL_PREFIX
 from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.difference import Difference
-from tests.faults.keydb_snapshots import Look, Looking, looking
+from tests.faults.keydb_snapshots import Snapshot, SnapshotConnection, connected
 from tests.support import ledger
 from tests.support.ledger import Values
 from tests.support.stack import Stack
@@ -112,7 +112,7 @@ class Reader:
         self._floor: Mark = (-1, "")
         self._states: dict[Mark, list[State]] = {}
         self._looks = Looks()
-        self._right: tuple[Look, State] | None = None
+        self._right: tuple[Snapshot, State] | None = None
         self._differences: list[Difference] = []
 
     @property
@@ -121,20 +121,20 @@ class Reader:
         return Seen(self._states, self._looks, self._differences)
 
     def run(self) -> None:
-        """Look until told to stop; a store that cannot be reached is looked at again."""
+        """Read until told to stop; a store that cannot be reached is looked at again."""
         while not self._stop.is_set():
             with contextlib.suppress(Unavailable, redis.exceptions.RedisError, OSError):
                 self._live()
             self._stop.wait(0.05)
 
     def _live(self) -> None:
-        with looking(addresses.port(self._stack, "keydb", 6379), self._names) as store:
+        with connected(addresses.port(self._stack, "keydb", 6379), self._names) as store:
             self._begin(store)
             last_s = 0.0
             due_s = time.monotonic()
             while not self._waited_in_vain(due_s):
                 due_s = max(due_s + EVERY_S, time.monotonic())
-                at_s, look = store.look()
+                at_s, look = store.take()
                 self.see(look)
                 if last_s:
                     self._looks.pauses.append(at_s - last_s)
@@ -144,14 +144,14 @@ class Reader:
         left_s = due_s - time.monotonic()
         return self._stop.wait(left_s) if left_s > 0 else self._stop.is_set()
 
-    def _begin(self, store: Looking) -> None:
+    def _begin(self, store: SnapshotConnection) -> None:
         self._right = None
         if store.run_id != self._run_id:
             self._run_id = store.run_id
             self._newborn = True
             self._looks.lives += 1
 
-    def see(self, look: Look) -> None:
+    def see(self, look: Snapshot) -> None:
         """Verify what is there; what was there at the look before, and was right, still is."""
         self._looks.reads += 1
         now = time.monotonic()
@@ -161,7 +161,7 @@ class Reader:
             state = self._verified(look, now)
             self._right = (look, state) if state else None
 
-    def _verified(self, look: Look, now: float) -> State | None:
+    def _verified(self, look: Snapshot, now: float) -> State | None:
         """Note whatever is wrong; returns the state, remembered, if nothing is."""
         noted = len(self._differences)
         (epoch, token), keys = look.mark, set(look.keys)

@@ -16,9 +16,14 @@ from shared import keydb, postgres
 from shared.amqp import ticks
 from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
 from tests.faults import kill_orders
-from tests.faults.kill_points import MortalBroker, MortalConnection, MortalProjection, Statement
+from tests.faults.kill_points import (
+    KillableBroker,
+    KillableConnection,
+    KillableProjection,
+    Statement,
+)
 
-DYING = kill_orders.by_settings()
+ORDERS = kill_orders.by_settings()
 NAMES = {
     tick_store.SELECT_FRESH: Statement("fold"),
     tick_store.LOCK: Statement("lock"),
@@ -39,21 +44,21 @@ def to_postgres(
     """Open a connection for one life of the syncer, or for a reconciliation."""
     with postgres.connection(chosen, application=application, options=options) as conn:
         names = NAMES if application == OURS else {}
-        yield MortalConnection(conn, DYING, names).as_connection()
+        yield KillableConnection(conn, ORDERS, names).as_connection()
 
 
 @contextlib.contextmanager
 def to_keydb(chosen: KeydbSettings, *, name: str) -> Iterator[Projection]:
     """Open a client for one life of the syncer, or for a reconciliation."""
     with keydb.client(chosen, name=name) as client:
-        yield MortalProjection(client, DYING) if name == OURS else Projection(client)
+        yield KillableProjection(client, ORDERS) if name == OURS else Projection(client)
 
 
 @contextlib.contextmanager
 def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the syncer."""
     with ticks.connection(chosen, name=name) as broker:
-        yield cast("ticks.Broker", MortalBroker(broker, DYING))
+        yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 
 PROGRAM = replace(

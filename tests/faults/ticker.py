@@ -11,16 +11,16 @@ from services.ticker import __main__ as ticker
 from shared.amqp import ticks
 from shared.settings import RabbitmqSettings
 from tests.faults import kill_orders
-from tests.faults.kill_points import MortalBroker
+from tests.faults.kill_points import KillableBroker
 
-DYING = kill_orders.by_settings()
+ORDERS = kill_orders.by_settings()
 
 
 @contextlib.contextmanager
 def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the ticker."""
     with ticks.connection(chosen, name=name) as broker:
-        yield cast("ticks.Broker", MortalBroker(broker, DYING))
+        yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 
 PROGRAM = replace(ticker.PROGRAM, run=partial(ticker.run, connect=to_rabbitmq))

@@ -52,49 +52,49 @@ class Machine(Watched):
     @initialize()
     def begin(self) -> None:
         for name in "ab":
-            self.world.put_provider(0, Provider(name, 1000))
-        self.world.commit(0)
+            self.system.put_provider(0, Provider(name, 1000))
+        self.system.commit(0)
 
     # --- writers --------------------------------------------------------------------------------
 
     @rule(hand=HANDS, pick=PICKS, value=VALUES, commit=st.booleans())
     def insert(self, hand: int, pick: int, value: int, commit: bool) -> None:  # noqa: FBT001
-        if providers := self.world.free(hand, "providers"):
-            self.world.put_row(hand, Row(providers[pick % len(providers)], value))
+        if providers := self.system.free(hand, "providers"):
+            self.system.put_row(hand, Row(providers[pick % len(providers)], value))
         if commit:
-            self.world.commit(hand)
+            self.system.commit(hand)
 
     @rule(hand=HANDS, pick=PICKS, value=VALUES, gone=st.booleans())
     def correct(self, hand: int, pick: int, value: int, gone: bool) -> None:  # noqa: FBT001
-        rows, providers = self.world.free(hand, "rows"), self.world.free(hand, "providers")
+        rows, providers = self.system.free(hand, "rows"), self.system.free(hand, "providers")
         if not (rows and providers):
             return
         if gone:
-            self.world.delete_row(hand, rows[pick % len(rows)])
+            self.system.delete_row(hand, rows[pick % len(rows)])
         else:
             row = Row(providers[pick % len(providers)], value)
-            self.world.put_row(hand, row, rows[pick % len(rows)])
+            self.system.put_row(hand, row, rows[pick % len(rows)])
 
     @rule(hand=HANDS, pick=PICKS, name=NAMES, value=VALUES, new=st.booleans())
     def provide(self, hand: int, pick: int, name: str, value: int, new: bool) -> None:  # noqa: FBT001
-        providers = self.world.free(hand, "providers")
+        providers = self.system.free(hand, "providers")
         if new or not providers:
-            self.world.put_provider(hand, Provider(name, value))
+            self.system.put_provider(hand, Provider(name, value))
         else:
-            self.world.put_provider(hand, Provider(name, value), providers[pick % len(providers)])
+            self.system.put_provider(hand, Provider(name, value), providers[pick % len(providers)])
 
     @rule(hand=HANDS, pick=PICKS)
     def remove_provider(self, hand: int, pick: int) -> None:
-        if unused := self.world.unused(hand):
-            self.world.delete_provider(hand, unused[pick % len(unused)])
+        if unused := self.system.unused(hand):
+            self.system.delete_provider(hand, unused[pick % len(unused)])
 
     @rule(hand=HANDS)
     def commit(self, hand: int) -> None:
-        self.world.commit(hand)
+        self.system.commit(hand)
 
     @rule(hand=HANDS)
     def roll_back(self, hand: int) -> None:
-        self.world.roll_back(hand)
+        self.system.roll_back(hand)
 
     # --- syncers --------------------------------------------------------------------------------
 
@@ -167,12 +167,12 @@ class Machine(Watched):
 
     @rule()
     def flush_store(self) -> None:
-        ledger.flush(self.world.keydb)()
+        ledger.flush(self.system.keydb)()
         self.floor = 0
 
     @rule()
     def save_store(self) -> None:
-        self.put_back = ledger.dump(self.world.keydb)
+        self.put_back = ledger.dump(self.system.keydb)
 
     @precondition(lambda self: self.put_back)
     @rule()
@@ -183,17 +183,17 @@ class Machine(Watched):
 
     @rule()
     def save_database(self) -> None:
-        self.world.save_database()
+        self.system.save_database()
 
     @rule()
     def lose_commits(self) -> None:
-        self.world.lose_commits()
+        self.system.lose_commits()
         self.pair.settle()
 
     @rule(number=HANDS, value=VALUES)
     def lose_what_was_read(self, number: int, value: int) -> None:
         """Fail over just after a fold read what is lost."""
-        self.world.save_database()
+        self.system.save_database()
         self.insert(0, 0, value, commit=True)
         self.fold(number, 4)
         self.lose_commits()
@@ -202,7 +202,7 @@ class Machine(Watched):
     def lose_what_was_shown(self, number: int, value: int, ticks: int, again: int) -> None:
         """Fail over just after KeyDB showed ticks that are lost; then start, or tick, or both."""
         self.pair.rest()
-        self.world.save_database()
+        self.system.save_database()
         for _ in range(ticks):
             self.insert(0, 0, value, commit=True)
             self.tick(number, same=False, count=STEPS_MAX)

@@ -15,7 +15,7 @@ PAUSE_S = 0.003
 Pairs = tuple[tuple[str, str], ...]
 
 
-class Witness:
+class KeydbReader:
     """Remembers every state that was ever seen, and fails at the first that went back."""
 
     def __init__(self, store: "redis.Redis", names: Sequence[str]) -> None:
@@ -81,23 +81,23 @@ class Witness:
 
 
 @contextlib.contextmanager
-def watching(store: "redis.Redis", names: Sequence[str]) -> Iterator[Witness]:
+def watching(store: "redis.Redis", names: Sequence[str]) -> Iterator[KeydbReader]:
     """Watch while inside; fails at the end if anything went back or was mixed."""
-    witness = Witness(store, names)
+    reader = KeydbReader(store, names)
     failures: list[BaseException] = []
 
     def watch() -> None:
         try:
-            witness.watch()
+            reader.watch()
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield witness
+        yield reader
     finally:
-        witness.stop()
+        reader.stop()
         thread.join()
     assert not failures, failures[0]
-    witness.assert_nothing_mixed()
+    reader.assert_nothing_mixed()

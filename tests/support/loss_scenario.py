@@ -1,4 +1,4 @@
-"""A scene for losses: ticks of the test's own, changes between them, and a witness."""
+"""What a loss needs: ticks of the test's own, changes between them, and a reader."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from shared.amqp import ticks
 from shared.settings import RabbitmqSettings
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
-from tests.support.keydb_reader import Witness, watching
+from tests.support.keydb_reader import KeydbReader, watching
 from tests.support.ledger import minute
 
 PROVIDERS = ["Visa", "Mastercard", "Amex"]
@@ -28,13 +28,13 @@ INTERVAL_S = 60
 REPUBLISHED = "minutebook_republished_total"
 
 
-class Scene:
+class LossScenario:
     """One ledger, one store, and boundaries as the test publishes them."""
 
-    def __init__(self, store: "redis.Redis", channel: BlockingChannel, witness: Witness) -> None:
+    def __init__(self, store: "redis.Redis", channel: BlockingChannel, reader: KeydbReader) -> None:
         """The queue of ticks is declared already."""
         self.store = store
-        self.witness = witness
+        self.reader = reader
         self._channel = channel
         self._number = 0
 
@@ -67,7 +67,7 @@ class Scene:
             return True
 
         eventually(probe, timeout_s)
-        self.witness.learn(conn)
+        self.reader.learn(conn)
 
     def change(self, conn: psycopg.Connection) -> None:
         """Change all but one balance by amounts of their own, so that ticks mixed can be seen."""
@@ -79,13 +79,13 @@ class Scene:
 
 
 def providers(conn: psycopg.Connection) -> None:
-    """Add the providers of the scene, each with a value of its own."""
+    """Add the providers of the scenario, each with a value of its own."""
     for number, name in enumerate([*PROVIDERS, STILL], start=1):
         ledger.add_provider(conn, name, 1000 * number)
 
 
 @contextlib.contextmanager
-def scene(amqp_url: str, keydb: servers.Keydb) -> Iterator[Scene]:
+def scenario(amqp_url: str, keydb: servers.Keydb) -> Iterator[LossScenario]:
     """Watch the store and be the ticker; fails at the end if anything went back or was mixed."""
     settings = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
     with ticks.connection(settings, name="test") as broker:
@@ -93,10 +93,10 @@ def scene(amqp_url: str, keydb: servers.Keydb) -> Iterator[Scene]:
     with (
         contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection,
         keydb.client() as store,
-        keydb.client() as reader,
-        watching(reader, NAMES) as witness,
+        keydb.client() as watched,
+        watching(watched, NAMES) as reader,
     ):
-        yield Scene(store, connection.channel(), witness)
+        yield LossScenario(store, connection.channel(), reader)
 
 
 def syncer(

@@ -18,7 +18,7 @@ from tests.support.programs import Program
 BURSTS_PER_S = 20
 
 
-class Pinning:
+class FixedPorts:
     """Stands in for the engine: its container keeps its ports when it is stopped and started."""
 
     def __init__(self, engine: docker.DockerClient, **extra: Any) -> None:
@@ -102,7 +102,7 @@ def reconnects(program: Program) -> int:
 
 
 @contextlib.contextmanager
-def undone(call: Callable[[], object]) -> Iterator[None]:
+def afterwards(call: Callable[[], object]) -> Iterator[None]:
     """Call `call` at the end, whatever happened inside."""
     try:
         yield

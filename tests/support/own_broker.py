@@ -14,7 +14,7 @@ RESOURCE = "{resource_limit, memory, node()}"
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnBroker:
     """The broker and its container."""
 
     server: servers.Rabbitmq
@@ -46,13 +46,13 @@ def evaluate(broker: Container, *expressions: str) -> None:
 def alarm(broker: Container) -> Iterator[None]:
     """Let a broker's memory alarm ring while inside: it takes nothing from who publishes."""
     evaluate(broker, f"rabbit_alarm:set_alarm({{{RESOURCE}, []}})")
-    with outages.undone(lambda: evaluate(broker, f"rabbit_alarm:clear_alarm({RESOURCE})")):
+    with outages.afterwards(lambda: evaluate(broker, f"rabbit_alarm:clear_alarm({RESOURCE})")):
         yield
 
 
 @contextlib.contextmanager
-def own(engine: docker.DockerClient) -> Iterator[Own]:
+def started(engine: docker.DockerClient) -> Iterator[OwnBroker]:
     """Start one; it goes at the end."""
-    pinning = outages.Pinning(engine)
+    pinning = outages.FixedPorts(engine)
     with servers.rabbitmq(pinning.engine()) as server:
-        yield Own(server, pinning.container)
+        yield OwnBroker(server, pinning.container)

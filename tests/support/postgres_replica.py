@@ -11,7 +11,7 @@ from docker.models.containers import Container
 from tests.support import servers
 from tests.support.containers import START_TIMEOUT_S, address, published_port, running, succeeds
 from tests.support.eventually import eventually
-from tests.support.outages import Pinning
+from tests.support.outages import FixedPorts
 from tests.support.servers import PASSWORD, TEMPLATE, USER
 
 ALLOW = "echo 'host replication all all scram-sha-256' >> \"$PGDATA/pg_hba.conf\""
@@ -92,7 +92,7 @@ def admin(server: servers.Postgres) -> psycopg.Connection:
 @contextlib.contextmanager
 def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
     """Start a primary with the migrated template; all of it is gone at the end."""
-    pinning = Pinning(engine)
+    pinning = FixedPorts(engine)
     with servers.postgres(pinning.engine()) as primary, contextlib.ExitStack() as started:
         assert succeeds(pinning.container, ["bash", "-c", ALLOW])
         with admin(primary) as one:

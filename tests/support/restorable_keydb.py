@@ -10,7 +10,7 @@ from docker.models.containers import Container
 from tests.support import containers, servers
 from tests.support.containers import LABEL, START_TIMEOUT_S
 from tests.support.eventually import eventually
-from tests.support.outages import Pinning
+from tests.support.outages import FixedPorts
 
 KEEP = "mkdir /data/kept && cp -a /data/append* /data/kept"
 PUT_BACK = "rm -r /data/append* && cp -a /data/kept/. /data"
@@ -59,7 +59,7 @@ class Store:
 @contextlib.contextmanager
 def keydb(engine: docker.DockerClient, kind: str) -> Iterator[Store]:
     """Start a server of that kind, gone at the end with its files."""
-    pinning = Pinning(engine)
+    pinning = FixedPorts(engine)
     with servers.keydb(pinning.engine(), kind) as started:
         yield Store(engine, pinning.container, started)
 

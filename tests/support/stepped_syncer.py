@@ -91,7 +91,7 @@ class GatedProjection(Projection):
         return super()._run(*args, **known)
 
 
-class Lane:
+class SteppedSyncer:
     """One place for a syncer: alive on its own connections, or dead until it is needed again."""
 
     def __init__(

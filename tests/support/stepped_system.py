@@ -1,4 +1,4 @@
-"""A database and a store under two hands that write, beside the books of what they wrote.
+"""A database and a store that two writers change, beside the books of what they wrote.
 
 `Books` are kept from what was asked for, never from what Postgres says.
 """
@@ -14,7 +14,7 @@ from psycopg import sql
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from tests.support import ledger, servers
 from tests.support.reference_ledger import Books, Changes, Provider, Row, Values
-from tests.support.stepped_syncer import Lane
+from tests.support.stepped_syncer import SteppedSyncer
 
 WRITERS = 2
 LIMITS = "-c statement_timeout=30s -c lock_timeout=20s"
@@ -45,7 +45,7 @@ class Seen:
     values: Values
 
 
-class World:
+class SteppedSystem:
     """Everything that lasts for one run of the machine."""
 
     def __init__(
@@ -59,9 +59,9 @@ class World:
         self.open: list[Changes | None] = [None] * WRITERS
         self.conn = self._connect(autocommit=True)
         self.writers = [self._connect() for _ in range(WRITERS)]
-        self.lanes = [Lane(dsn, keydb.url(), self.conn, self._note) for _ in range(2)]
-        for lane in self.lanes:
-            alive.callback(lane.close)
+        self.syncers = [SteppedSyncer(dsn, keydb.url(), self.conn, self._note) for _ in range(2)]
+        for syncer in self.syncers:
+            alive.callback(syncer.close)
         store.flushall()
 
     def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:
@@ -177,8 +177,8 @@ class World:
             return
         for writer in range(WRITERS):
             self.roll_back(writer)
-        for lane in self.lanes:
-            lane.cut()
+        for syncer in self.syncers:
+            syncer.cut()
         with self.conn.transaction():
             self.conn.execute("SET LOCAL session_replication_role = replica")
             for table in reversed(TABLES):
@@ -216,7 +216,7 @@ class World:
 
 
 @contextmanager
-def world(postgres: servers.Postgres, keydb: servers.Keydb) -> Iterator[World]:
-    """Yield a world of its own."""
+def stepped_system(postgres: servers.Postgres, keydb: servers.Keydb) -> Iterator[SteppedSystem]:
+    """Yield a system of its own."""
     with postgres.database() as dsn, keydb.client() as store, ExitStack() as alive:
-        yield World(dsn, keydb, store, alive)
+        yield SteppedSystem(dsn, keydb, store, alive)

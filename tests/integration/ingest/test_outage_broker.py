@@ -10,7 +10,7 @@ from tests.support import containers, messages, outages, own_broker
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
-from tests.support.own_broker import Own
+from tests.support.own_broker import OwnBroker
 from tests.support.tcp_proxy import proxying
 
 SIZE = 3000
@@ -24,13 +24,13 @@ LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
 
 
 @pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[Own]:
-    with own_broker.own(engine) as own:
+def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
+    with own_broker.started(engine) as own:
         yield own
 
 
 @pytest.fixture
-def amqp_url(own: Own) -> Iterator[str]:
+def amqp_url(own: OwnBroker) -> Iterator[str]:
     """A virtual host of the test's own, on that broker."""
     with own.server.vhost() as url:
         yield url
@@ -55,7 +55,7 @@ def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
 
 
 def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_again(
-    own: Own, dsn: str, conn: psycopg.Connection, amqp_url: str
+    own: OwnBroker, dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     publish(amqp_url, SIZE)
     with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url, **SMALL) as program:
@@ -63,7 +63,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
         user.execute("LOCK TABLE historical_transactions")
         messages.lock_awaited(conn)
         own.container.kill()
-        with outages.undone(own.container.start):
+        with outages.afterwards(own.container.start):
             eventually(lambda: reconnects(program) >= 2)
             user.rollback()
             assert program.process.poll() is None
@@ -115,7 +115,7 @@ def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
 
 
 def test_a_broker_out_of_memory_that_blocks_producers_does_not_stop_ingest(
-    own: Own, dsn: str, conn: psycopg.Connection, amqp_url: str
+    own: OwnBroker, dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     publish(amqp_url, SIZE)
     with own.alarm(), messages.ingest(dsn, amqp_url, **SMALL) as program:
@@ -130,11 +130,11 @@ def test_a_broker_out_of_memory_that_blocks_producers_does_not_stop_ingest(
 @pytest.mark.parametrize("identities", [True, False], ids=["with_identity", "without"])
 @pytest.mark.parametrize("queue_type", ["quorum", "classic"])
 def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
-    own: Own, dsn: str, conn: psycopg.Connection, queue_type: str, *, identities: bool
+    own: OwnBroker, dsn: str, conn: psycopg.Connection, queue_type: str, *, identities: bool
 ) -> None:
     own.evaluate(IMPATIENT, LOOKS_OFTEN)
     with (
-        outages.undone(lambda: own.evaluate(PATIENT, LOOKS_SELDOM)),
+        outages.afterwards(lambda: own.evaluate(PATIENT, LOOKS_SELDOM)),
         own.server.vhost(queue_type=queue_type) as amqp_url,
         psycopg.connect(dsn) as user,
         messages.ingest(dsn, amqp_url) as program,

@@ -53,13 +53,13 @@ class Own:
             "frozen": (self.container.pause, self.container.unpause),
         }[how]
         end()
-        with outages.undone(lambda: eventually(self.ready, 30)), outages.undone(begin):
+        with outages.afterwards(lambda: eventually(self.ready, 30)), outages.afterwards(begin):
             yield
 
 
 @pytest.fixture(scope="module")
 def own(engine: docker.DockerClient) -> Iterator[Own]:
-    pinning = outages.Pinning(engine, tmpfs={SPACE: "size=8m,mode=1777"})
+    pinning = outages.FixedPorts(engine, tmpfs={SPACE: "size=8m,mode=1777"})
     with servers.postgres(pinning.engine()) as server:
         yield Own(server, pinning.container)
 

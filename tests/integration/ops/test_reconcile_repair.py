@@ -18,9 +18,9 @@ from services.syncer import reconcile, tick_store
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from tests.support import ledger, servers
-from tests.support.drift import behind_the_triggers
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
+from tests.support.manual_changes import behind_the_triggers
 
 BECAUSE = "loaded with triggers disabled"
 CORRECTIONS: LiteralString = (

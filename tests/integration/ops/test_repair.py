@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from tests.support import keydb_rights, ledger, messages, ops_tool, servers
-from tests.support.drift import behind_the_triggers
+from tests.support.manual_changes import behind_the_triggers
 from tests.support.ops_tool import Tool
 
 

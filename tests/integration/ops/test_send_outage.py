@@ -15,7 +15,7 @@ import pytest
 from tests.support import messages, ops_tool, outages, own_broker
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Done, Tool
-from tests.support.own_broker import Own
+from tests.support.own_broker import OwnBroker
 
 LINES = 300
 VALUES = range(1, LINES + 1)
@@ -23,14 +23,14 @@ SAME = "send the same again with "
 
 
 @pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[Own]:
+def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
     """A broker to be paused."""
-    with own_broker.own(engine) as own:
+    with own_broker.started(engine) as own:
         yield own
 
 
 @pytest.fixture
-def amqp_url(own: Own) -> Iterator[str]:
+def amqp_url(own: OwnBroker) -> Iterator[str]:
     """A virtual host of the test's own on it."""
     with own.server.vhost() as url:
         yield url
@@ -52,12 +52,12 @@ def table(tmp_path: Path) -> Path:
     return found
 
 
-def sent_until_paused(own: Own, ops: Tool, *arguments: str, signal_: int | None) -> Done:
+def sent_until_paused(own: OwnBroker, ops: Tool, *arguments: str, signal_: int | None) -> Done:
     """Pause the broker in the middle of a send; end that by a signal, or let it give up."""
     with ops.started("send", *arguments, "--rate", "150") as process:
         eventually(lambda: messages.waiting_in_queue(ops.settings["RABBITMQ_URL"]) > 20)
         own.container.pause()
-        with outages.undone(own.container.unpause):
+        with outages.afterwards(own.container.unpause):
             if signal_ is not None:
                 # What goes now is on its way and never confirmed.
                 with pytest.raises(subprocess.TimeoutExpired):
@@ -88,7 +88,7 @@ def rows(ops: Tool, conn: psycopg.Connection) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("way", ["unconfirmed", "typed"])
 def test_what_was_interrupted_is_completed_as_told_and_every_line_counts_once(
-    own: Own, ops: Tool, conn: psycopg.Connection, table: Path, way: str
+    own: OwnBroker, ops: Tool, conn: psycopg.Connection, table: Path, way: str
 ) -> None:
     rest = table.parent / "rest.jsonl"
     signal_ = {"unconfirmed": signal.SIGINT, "typed": signal.SIGTERM}[way]
@@ -111,7 +111,7 @@ def test_what_was_interrupted_is_completed_as_told_and_every_line_counts_once(
 
 
 def test_what_was_given_up_is_completed_as_told_and_every_line_counts_once(
-    own: Own, ops: Tool, conn: psycopg.Connection, table: Path
+    own: OwnBroker, ops: Tool, conn: psycopg.Connection, table: Path
 ) -> None:
     arguments = ("--file", str(table), "--give-up-after", "1")
 

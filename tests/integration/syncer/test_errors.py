@@ -12,7 +12,7 @@ import redis
 from migrations import rights
 from tests.support import ledger, loss_scenario, postgres_logins, servers
 from tests.support.eventually import eventually
-from tests.support.loss_scenario import Scene, said
+from tests.support.loss_scenario import LossScenario, said
 from tests.support.programs import Program
 
 
@@ -101,25 +101,29 @@ def login(dsn: str, conn: psycopg.Connection) -> Iterator[str]:
 
 
 @pytest.fixture
-def scene(
+def scenario(
     conn: psycopg.Connection, amqp_url: str, keydb_server: servers.Keydb, store: "redis.Redis"
-) -> Iterator[Scene]:
+) -> Iterator[LossScenario]:
     assert store.dbsize() == 0
     loss_scenario.providers(conn)
-    with loss_scenario.scene(amqp_url, keydb_server) as scene:
-        yield scene
+    with loss_scenario.scenario(amqp_url, keydb_server) as scenario:
+        yield scenario
 
 
 @pytest.fixture
 def syncer(
-    login: str, amqp_url: str, keydb_server: servers.Keydb, scene: Scene, conn: psycopg.Connection
+    login: str,
+    amqp_url: str,
+    keydb_server: servers.Keydb,
+    scenario: LossScenario,
+    conn: psycopg.Connection,
 ) -> Iterator[Program]:
     """A syncer with its own login, at work; it must be so at the end."""
     with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
-        scene.right(conn)
+        scenario.right(conn)
         eventually(partial(upkeep_is_done, syncer))
         yield syncer
-        scene.right(conn)
+        scenario.right(conn)
         eventually(lambda: syncer.health()[0] == 200)
         assert syncer.process.poll() is None
     ledger.assert_counted_once(conn)
@@ -132,25 +136,25 @@ def says(syncer: Program, sentence: str) -> bool:
 
 
 def test_what_postgres_says_is_in_healthz_and_once_it_is_undone_nothing_is_lost_or_doubled(
-    syncer: Program, scene: Scene, conn: psycopg.Connection
+    syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     for fault in FAULTS:
-        before = ledger.shown(scene.store)
-        scene.change(conn)
+        before = ledger.shown(scenario.store)
+        scenario.change(conn)
         conn.execute(fault.done.encode())
-        scene.tick()
+        scenario.tick()
         eventually(partial(says, syncer, fault.sentence))
-        assert ledger.shown(scene.store) == before, "a balance from some of the rows"
+        assert ledger.shown(scenario.store) == before, "a balance from some of the rows"
         conn.execute(fault.undone.encode())
-        scene.becomes_right(conn, 20)
+        scenario.becomes_right(conn, 20)
         ledger.assert_counted_once(conn)
 
 
 def test_while_ticks_fail_it_is_unhealthy_all_the_time_and_tries_again_ever_less_often(
-    syncer: Program, scene: Scene, conn: psycopg.Connection
+    syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     conn.execute(trigger("tick", RAISE).encode())
-    scene.tick()
+    scenario.tick()
     eventually(lambda: said(syncer, "tick_failed"))
     seen = set()
 
@@ -162,7 +166,7 @@ def test_while_ticks_fail_it_is_unhealthy_all_the_time_and_tries_again_ever_less
     assert seen == {503}
     assert syncer.metric("minutebook_tick_failures_total") >= 4
     conn.execute(NO_TRIGGER)
-    scene.becomes_right(conn, 20)
+    scenario.becomes_right(conn, 20)
 
 
 def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks(
@@ -170,14 +174,14 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
     conn: psycopg.Connection,
     amqp_url: str,
     keydb_server: servers.Keydb,
-    scene: Scene,
+    scenario: LossScenario,
 ) -> None:
     conn.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
     with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
-        scene.right(conn, 20)
+        scenario.right(conn, 20)
         new_life(conn)
         eventually(lambda: said(syncer, "reconnecting"))
-        scene.right(conn, 20)
+        scenario.right(conn, 20)
         warnings = [line for line in syncer.lines() if line["event"] == "failover_not_noticed"]
         assert [line["detail"] for line in warnings] == [
             "42501: permission denied for function pg_current_wal_lsn"
@@ -185,12 +189,12 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
 
 
 def test_upkeep_that_fails_stops_no_tick_and_spoils_no_health(
-    syncer: Program, scene: Scene, conn: psycopg.Connection
+    syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     conn.execute("REVOKE EXECUTE ON FUNCTION minutebook_make_partition FROM minutebook_syncer")
     conn.execute("REVOKE DELETE ON tick FROM minutebook_syncer")
     new_life(conn)
-    scene.right(conn, 20)
+    scenario.right(conn, 20)
     for task, what in (
         ("make_partitions", "function minutebook_make_partition"),
         ("prune_history", "table tick"),
@@ -202,7 +206,7 @@ def test_upkeep_that_fails_stops_no_tick_and_spoils_no_health(
 
 
 def test_upkeep_that_ends_the_connection_each_time_does_so_once_a_round(
-    syncer: Program, scene: Scene, conn: psycopg.Connection
+    syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     conn.execute(
         "INSERT INTO received_message (message_id, provider_id, value, noted_at)"
@@ -211,7 +215,7 @@ def test_upkeep_that_ends_the_connection_each_time_does_so_once_a_round(
     conn.execute(trigger("received_message", END_CONNECTION, "DELETE").encode())
     new_life(conn)
     for _ in range(3):
-        scene.right(conn, 20)
+        scenario.right(conn, 20)
     assert reconnects(syncer) == 2, "by us, then by the round"
 
 

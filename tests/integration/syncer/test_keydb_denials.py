@@ -62,23 +62,23 @@ def test_a_primary_that_became_a_replica_is_left_for_the_one_that_its_name_leads
     with (
         other.client() as new,
         proxying(keydb_server.url()) as (proxy, url),
-        loss_scenario.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
+        loss_scenario.scenario(environment["RABBITMQ_URL"], keydb_server) as scenario,
         running_syncer(environment, KEYDB_URL=url) as syncer,
     ):
         new.flushall()
-        scene.right(conn)
-        before = ledger.shown(scene.store)
+        scenario.right(conn)
+        before = ledger.shown(scenario.store)
         assert before == {"1_Visa": "1011"}
-        with replica(scene.store):
+        with replica(scenario.store):
             add(conn, visa, 5)
-            scene.tick()
+            scenario.tick()
             eventually(lambda: "is a replica, which takes no writes" in syncer.health()[1])
             assert syncer.health()[0] == 503
             assert syncer.process.poll() is None
             proxy.lead_to((other.host, other.port))
             eventually(lambda: ledger.shown(new) == {"1_Visa": "1016"})
             eventually(lambda: syncer.health()[0] == 200)
-            assert ledger.shown(scene.store) == before
+            assert ledger.shown(scenario.store) == before
 
 
 def test_a_replica_is_named_at_the_start_and_by_doctor_and_taken_once_it_is_a_primary(
@@ -89,17 +89,17 @@ def test_a_replica_is_named_at_the_start_and_by_doctor_and_taken_once_it_is_a_pr
 ) -> None:
     ledger.add_provider(conn, "Visa", 1000)
     with (
-        loss_scenario.scene(environment["RABBITMQ_URL"], keydb_server) as scene,
+        loss_scenario.scenario(environment["RABBITMQ_URL"], keydb_server) as scenario,
         replica(store),
         running_syncer(environment) as syncer,
     ):
-        scene.tick()
+        scenario.tick()
         eventually(lambda: "is a replica, which takes no writes" in syncer.health()[1])
         assert "127.0.0.1:1" in syncer.health()[1]
         found = Tool(environment).json("doctor", code=1)["checks"]
         assert [one["verdict"] for one in found if one["name"] == "role"] == ["fail"]
         store.replicaof("NO", "ONE")
-        scene.becomes_right(conn)
+        scenario.becomes_right(conn)
         assert ledger.shown(store) == {"1_Visa": "1000"}
         eventually(lambda: syncer.health()[0] == 200)
 

@@ -22,36 +22,36 @@ pytestmark = servers.on_both_stores
 
 
 @pytest.fixture
-def scene(
+def scenario(
     amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
-) -> Iterator[loss_scenario.Scene]:
+) -> Iterator[loss_scenario.LossScenario]:
     loss_scenario.providers(conn)
-    with loss_scenario.scene(amqp_url, keydb_server) as scene:
-        yield scene
+    with loss_scenario.scenario(amqp_url, keydb_server) as scenario:
+        yield scenario
 
 
 def test_keydb_flushed_is_whole_again_at_the_next_tick(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
     keydb_server: servers.Keydb,
 ) -> None:
     with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
-        scene.right(conn)
-        scene.right(conn)
+        scenario.right(conn)
+        scenario.right(conn)
         before = republished(syncer, "missing")
-        with scene.witness.another_life():
-            scene.store.flushall()
-        scene.right(conn)
+        with scenario.reader.another_life():
+            scenario.store.flushall()
+        scenario.right(conn)
         assert republished(syncer, "missing") == before + 1
         assert said(syncer, "tick_published", cause="missing", epoch=3)
-        scene.right(conn)
+        scenario.right(conn)
         assert said(syncer, "tick_published", cause="next", epoch=4)
 
 
 def test_keydb_of_another_life_is_made_ours_and_foreign_keys_stay(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -60,21 +60,21 @@ def test_keydb_of_another_life_is_made_ours_and_foreign_keys_stay(
     theirs = {"1_Visa": "-1", "7_Gone": "7"}
     foreign = {"8_Foreign": "8", "user:1": "x"}
     with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
-        scene.right(conn)
-        with scene.witness.another_life():
-            scene.store.flushall()
-            scene.store.mset(theirs | foreign)
-            scene.store.sadd(KEYS_KEY, *theirs)
-            scene.store.hset(WATERMARK_KEY, mapping={"epoch": "40", "token": "of-another-life"})
-            scene.store.client_kill_filter(_type="normal", skipme=True)
-        scene.witness.told("40", "of-another-life", theirs)
-        scene.written(conn)
+        scenario.right(conn)
+        with scenario.reader.another_life():
+            scenario.store.flushall()
+            scenario.store.mset(theirs | foreign)
+            scenario.store.sadd(KEYS_KEY, *theirs)
+            scenario.store.hset(WATERMARK_KEY, mapping={"epoch": "40", "token": "of-another-life"})
+            scenario.store.client_kill_filter(_type="normal", skipme=True)
+        scenario.reader.told("40", "of-another-life", theirs)
+        scenario.written(conn)
         expected = ledger.truth(conn) | foreign
-        eventually(lambda: ledger.shown(scene.store) == expected)
-        assert scene.store.smembers(KEYS_KEY) == set(ledger.truth(conn))
-        assert ledger.watermark(scene.store) == ledger.mark_of_newest(conn)
-        assert ledger.watermark(scene.store)[0] == "41"
-        scene.witness.learn(conn)
+        eventually(lambda: ledger.shown(scenario.store) == expected)
+        assert scenario.store.smembers(KEYS_KEY) == set(ledger.truth(conn))
+        assert ledger.watermark(scenario.store) == ledger.mark_of_newest(conn)
+        assert ledger.watermark(scenario.store)[0] == "41"
+        scenario.reader.learn(conn)
         eventually(lambda: republished(syncer, "unknown") == 1)
         assert said(syncer, "tick_published", cause="unknown", epoch=41)
 
@@ -89,35 +89,35 @@ def test_keydb_put_back_from_an_older_append_only_file_is_sent_what_changed_sinc
     loss_scenario.providers(conn)
     with (
         restorable_keydb.keydb(engine, keydb_server.kind) as server,
-        loss_scenario.scene(amqp_url, server.keydb) as scene,
+        loss_scenario.scenario(amqp_url, server.keydb) as scenario,
         loss_scenario.syncer(dsn, amqp_url, server.keydb.url()) as syncer,
     ):
-        scene.right(conn)
-        scene.right(conn)
+        scenario.right(conn)
+        scenario.right(conn)
         server.stop()
         server.keep()
         server.start()
         for _ in range(3):
-            scene.right(conn)
+            scenario.right(conn)
         conn.execute("UPDATE initial_data SET provider_name = 'Gone' WHERE id = 2")
-        scene.right(conn)
-        assert ledger.watermark(scene.store)[0] == "6"
-        with scene.witness.another_life():
+        scenario.right(conn)
+        assert ledger.watermark(scenario.store)[0] == "6"
+        with scenario.reader.another_life():
             server.stop()
             server.put_back()
             server.start()
-            assert ledger.watermark(scene.store)[0] == "2"
-            assert scene.store.exists("2_Mastercard")
+            assert ledger.watermark(scenario.store)[0] == "2"
+            assert scenario.store.exists("2_Mastercard")
         before = republished(syncer, "behind")
-        scene.right(conn)
+        scenario.right(conn)
         assert republished(syncer, "behind") == before + 1
         assert said(syncer, "tick_published", cause="behind", epoch=7)
-        assert not scene.store.exists("2_Mastercard")
+        assert not scenario.store.exists("2_Mastercard")
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "also-of-the-retry"])
 def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -129,12 +129,12 @@ def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
         proxying(keydb_server.url()) as (proxy, url),
         loss_scenario.syncer(dsn, amqp_url, url) as syncer,
     ):
-        scene.right(conn)
-        before = applications(scene.store)
+        scenario.right(conn)
+        before = applications(scenario.store)
         proxy.lose_reply_to(b"EVALSHA", times)
-        scene.right(conn)
+        scenario.right(conn)
         assert proxy.cuts == times
-        assert applications(scene.store) == before + 1
+        assert applications(scenario.store) == before + 1
         if times == 1:
             eventually(lambda: said(syncer, "tick_published", verdict="done", epoch=2))
             assert syncer.metric(REPEATED) == 1
@@ -142,8 +142,8 @@ def test_a_lost_reply_of_the_script_changes_nothing_twice_and_is_told(
             eventually(lambda: said(syncer, "publication_found", epoch=2))
             assert syncer.metric(RECONNECTS) == 1
             assert said(syncer, "keydb_not_reached")
-        assert_noted(conn, scene.store)
-        scene.right(conn)
+        assert_noted(conn, scenario.store)
+        scenario.right(conn)
 
 
 def applications(store: "redis.Redis") -> int:
@@ -158,7 +158,7 @@ def assert_noted(conn: psycopg.Connection, store: "redis.Redis") -> None:
 
 
 def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -168,20 +168,20 @@ def test_keydb_away_for_ten_ticks_is_right_as_soon_as_it_is_back(
         proxying(keydb_server.url()) as (proxy, url),
         loss_scenario.syncer(dsn, amqp_url, url) as syncer,
     ):
-        scene.right(conn)
+        scenario.right(conn)
         with proxy.down():
             for _ in range(10):
-                scene.written(conn)
+                scenario.written(conn)
             conn.execute("UPDATE initial_data SET provider_name = 'Gone' WHERE id = 2")
-            scene.written(conn)
-            assert ledger.watermark(scene.store)[0] == "1"
-        scene.becomes_right(conn)
-        assert ledger.watermark(scene.store)[0] == "12"
+            scenario.written(conn)
+            assert ledger.watermark(scenario.store)[0] == "1"
+        scenario.becomes_right(conn)
+        assert ledger.watermark(scenario.store)[0] == "12"
         eventually(lambda: republished(syncer, "behind") == 1)
         assert said(syncer, "tick_published", cause="behind", epoch=12)
         assert said(syncer, "keydb_not_reached")
         assert syncer.metric(RECONNECTS) >= 11
-        scene.right(conn)
+        scenario.right(conn)
 
 
 def test_a_publication_whose_sender_died_before_it_could_note_it_is_noted_by_the_next(

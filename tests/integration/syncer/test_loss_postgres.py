@@ -11,7 +11,7 @@ from docker.models.containers import Container
 from tests.support import ledger, loss_scenario, postgres_replica, servers
 from tests.support.eventually import eventually
 from tests.support.loss_scenario import LOST, republished, said
-from tests.support.outages import Pinning
+from tests.support.outages import FixedPorts
 from tests.support.postgres_replica import Cluster
 from tests.support.tcp_proxy import proxying
 
@@ -35,7 +35,7 @@ def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
 
 @pytest.fixture
 def database(cluster: Cluster) -> str:
-    """A database with the scene's providers, on a primary that has a replica."""
+    """A database with the scenario's providers, on a primary that has a replica."""
     cluster.add_replica()
     name = cluster.database()
     with psycopg.connect(cluster.primary.dsn(name), autocommit=True) as conn:
@@ -55,34 +55,34 @@ def test_a_failover_that_lost_ticks_is_followed_wherever_the_replica_has_got_to(
 ) -> None:
     with (
         proxying(keydb_server.url()) as (proxy, url),
-        loss_scenario.scene(amqp_url, keydb_server) as scene,
+        loss_scenario.scenario(amqp_url, keydb_server) as scenario,
         loss_scenario.syncer(cluster.dsn(database), amqp_url, url) as syncer,
     ):
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
-            scene.right(conn)
-            scene.right(conn)
+            scenario.right(conn)
+            scenario.right(conn)
             cluster.cut_off()
             ledger.add_provider(conn, LOST, 1)
             for _ in range(3):
-                scene.right(conn)
+                scenario.right(conn)
             shown = ledger.watermark(store)
             assert shown[0] == "5"
         with proxy.down():
             cluster.fail_over()
             with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
                 for _ in range(moved_on):
-                    scene.written(conn, 20)
+                    scenario.written(conn, 20)
                 assert ledger.newest(conn)[0] == 2 + moved_on
             assert ledger.watermark(store) == shown
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
-            scene.right(conn)
+            scenario.right(conn)
             assert int(ledger.watermark(store)[0]) >= 6
             eventually(lambda: republished(syncer, "unknown") == 1)
             assert said(syncer, "tick_published", cause="unknown")
             assert syncer.metric(FAILOVERS) == 1
             assert said(syncer, "postgres_failed_over", same_cluster=True)
             assert not any(LOST in key for key in ledger.shown(store))
-            scene.right(conn)
+            scenario.right(conn)
 
 
 def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_added_up(
@@ -93,16 +93,16 @@ def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_a
     keydb_server: servers.Keydb,
 ) -> None:
     with (
-        loss_scenario.scene(amqp_url, keydb_server) as scene,
+        loss_scenario.scenario(amqp_url, keydb_server) as scenario,
         loss_scenario.syncer(cluster.dsn(database), amqp_url, keydb_server.url()) as syncer,
     ):
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
-            scene.right(conn)
+            scenario.right(conn)
             kept = syncer.metric(FOLDED_ROWS)
-            scene.change(conn)
+            scenario.change(conn)
             cluster.cut_off()
             for _ in range(4):
-                scene.change(conn)
+                scenario.change(conn)
             eventually(
                 lambda: syncer.metric(FOLDED_ROWS) == kept + 5 * len(loss_scenario.PROVIDERS)
             )
@@ -110,7 +110,7 @@ def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_a
         with psycopg.connect(cluster.primary.dsn(database), autocommit=True) as conn:
             lost = "SELECT count(*) FROM historical_transactions"
             assert conn.execute(lost).fetchone() == (2 * len(loss_scenario.PROVIDERS),)
-            scene.right(conn, 20)
+            scenario.right(conn, 20)
             assert ledger.newest(conn)[:2] == (2, 2 * len(loss_scenario.PROVIDERS))
             ledger.assert_counted_once(conn)
             assert syncer.metric(RECONNECTS) >= 1
@@ -123,7 +123,7 @@ def test_a_failover_between_ticks_counts_nothing_of_what_it_lost_though_it_was_a
 @pytest.fixture(scope="module")
 def elsewhere(engine: docker.DockerClient) -> Iterator[tuple[servers.Postgres, Container]]:
     """Another cluster, and its container."""
-    pinning = Pinning(engine)
+    pinning = FixedPorts(engine)
     with servers.postgres(pinning.engine()) as server:
         yield server, pinning.container
 
@@ -141,28 +141,28 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
     later: int,
 ) -> None:
     loss_scenario.providers(conn)
-    with loss_scenario.scene(amqp_url, keydb_server) as scene:
+    with loss_scenario.scenario(amqp_url, keydb_server) as scenario:
         with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
-            scene.right(conn)
-            scene.right(conn)
-            scene.change(conn)  # not folded yet: the outbox takes it along
+            scenario.right(conn)
+            scenario.right(conn)
+            scenario.change(conn)  # not folded yet: the outbox takes it along
             restored = restore(dsn, postgres_server, *elsewhere)
             for _ in range(later):
                 ledger.add_provider(conn, LOST, 1)
-                scene.right(conn)
+                scenario.right(conn)
             assert syncer.stop() == 0
         with (
             psycopg.connect(restored, autocommit=True) as there,
             loss_scenario.syncer(restored, amqp_url, keydb_server.url()) as syncer,
         ):
-            scene.right(there)
+            scenario.right(there)
             assert int(ledger.watermark(store)[0]) == 3 + later
             assert there.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
             assert said(syncer, "baseline_taken", epoch=3 + later)
             assert syncer.metric(BASELINES) == 1
             cause = "unknown" if later else "next"
             eventually(lambda: said(syncer, "tick_published", cause=cause, epoch=3 + later))
-            scene.right(there)
+            scenario.right(there)
             assert ledger.newest(there)[1] == len(loss_scenario.PROVIDERS)
 
 

@@ -21,12 +21,12 @@ TICKS_MEANWHILE = 3
 
 
 @pytest.fixture
-def scene(
+def scenario(
     amqp_url: str, store: "redis.Redis", keydb_server: servers.Keydb, conn: psycopg.Connection
-) -> Iterator[loss_scenario.Scene]:
+) -> Iterator[loss_scenario.LossScenario]:
     loss_scenario.providers(conn)
-    with loss_scenario.scene(amqp_url, keydb_server) as scene:
-        yield scene
+    with loss_scenario.scenario(amqp_url, keydb_server) as scenario:
+        yield scenario
 
 
 def consumers(server: servers.Rabbitmq, amqp_url: str) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def freeze_at(held: Disturbance, sleeper: programs.Program) -> None:
 
 @servers.on_both_stores
 def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -81,30 +81,32 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
         proxying(url) as (proxy, slow_url),
         loss_scenario.syncer(dsn, amqp_url, slow_url) as sleeper,
     ):
-        scene.right(conn)
+        scenario.right(conn)
         with loss_scenario.syncer(dsn, amqp_url, url) as other:
             both_wait(rabbitmq_server, amqp_url)
             held = proxy.hold(b"EVALSHA")
-            scene.written(conn)
+            scenario.written(conn)
             freeze_at(held, sleeper)
-            assert ledger.watermark(scene.store)[0] == "1"
+            assert ledger.watermark(scenario.store)[0] == "1"
             take_place_away(rabbitmq_server, amqp_url)
-            scene.becomes_right(conn, 20)  # the tick that was not acknowledged is delivered again
+            scenario.becomes_right(
+                conn, 20
+            )  # the tick that was not acknowledged is delivered again
             for _ in range(TICKS_MEANWHILE):
-                scene.right(conn)
-            before = ledger.watermark(scene.store)
+                scenario.right(conn)
+            before = ledger.watermark(scenario.store)
             proxy.release()
             resume(sleeper)
             eventually(lambda: sleeper.metric(FENCED) == 1)
             assert said(sleeper, "fenced", epoch=2, expected="1")
-            assert ledger.watermark(scene.store) == before
-            scene.right(conn)
+            assert ledger.watermark(scenario.store) == before
+            scenario.right(conn)
             assert other.metric(FENCED) == 0
-        scene.right(conn, 20)  # by the one that slept
+        scenario.right(conn, 20)  # by the one that slept
 
 
 def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_only(
-    scene: loss_scenario.Scene,
+    scenario: loss_scenario.LossScenario,
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,
@@ -117,18 +119,18 @@ def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_o
         proxying(dsn) as (proxy, slow_dsn),
         loss_scenario.syncer(slow_dsn, amqp_url, url) as sleeper,
     ):
-        scene.right(conn)
+        scenario.right(conn)
         with loss_scenario.syncer(dsn, amqp_url, url):
             both_wait(rabbitmq_server, amqp_url)
             held = proxy.hold(b"COMMIT\0")  # BEGIN says COMMITTED
-            scene.change(conn)
-            scene.tick()
+            scenario.change(conn)
+            scenario.tick()
             freeze_at(held, sleeper)
             take_place_away(rabbitmq_server, amqp_url)
-            scene.becomes_right(conn, 9)
-            assert ledger.watermark(scene.store)[0] == "2"
+            scenario.becomes_right(conn, 9)
+            assert ledger.watermark(scenario.store)[0] == "2"
             proxy.release()
             resume(sleeper)
             eventually(lambda: said(sleeper, "reconnecting", server="postgres"))
-            scene.right(conn)
+            scenario.right(conn)
             ledger.assert_counted_once(conn)

@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support import servers
 from tests.support.interleaving_machine import Machine
 from tests.support.reference_ledger import Provider, Row
-from tests.support.stepped_system import world
+from tests.support.stepped_system import stepped_system
 
 COMMON = settings(
     deadline=None,
@@ -58,7 +58,7 @@ def test_no_interleaving_of_writers_ticks_and_faults_shows_a_wrong_balance(
 def test_a_provider_whose_row_was_moved_away_is_free_only_once_that_is_committed(
     postgres_server: servers.Postgres, keydb_server: servers.Keydb
 ) -> None:
-    with world(postgres_server, keydb_server) as there:
+    with stepped_system(postgres_server, keydb_server) as there:
         for name in "ab":
             there.put_provider(0, Provider(name, 0))
         there.commit(0)

@@ -13,8 +13,8 @@ from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from shared.errors import Unanswerable
 from tests.support import ledger
-from tests.support.drift import behind_the_triggers
 from tests.support.ledger import add, minute
+from tests.support.manual_changes import behind_the_triggers
 
 
 def test_right_accounts_agree_before_and_after_a_tick(

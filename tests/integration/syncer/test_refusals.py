@@ -52,10 +52,10 @@ def test_the_syncer_works_with_a_store_without_persistence_and_warns(
     store.config_set("appendonly", "no")
     try:
         with (
-            loss_scenario.scene(amqp_url, keydb_server) as scene,
+            loss_scenario.scenario(amqp_url, keydb_server) as scenario,
             loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
         ):
-            scene.right(conn)
+            scenario.right(conn)
             eventually(lambda: said(syncer, "keydb_not_persistent", level="warning"))
     finally:
         store.config_set("appendonly", "yes")

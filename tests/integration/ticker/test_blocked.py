@@ -7,23 +7,23 @@ import pytest
 
 from tests.support import ops_tool, own_broker, programs
 from tests.support.eventually import eventually
-from tests.support.own_broker import Own
+from tests.support.own_broker import OwnBroker
 
 
 @pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[Own]:
-    with own_broker.own(engine) as own:
+def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
+    with own_broker.started(engine) as own:
         yield own
 
 
 @pytest.fixture
-def amqp_url(own: Own) -> Iterator[str]:
+def amqp_url(own: OwnBroker) -> Iterator[str]:
     with own.server.vhost() as url:
         yield url
 
 
 def test_a_ticker_that_the_broker_blocks_gives_the_alarm_as_its_reason_and_goes_on_after_it(
-    own: Own, amqp_url: str
+    own: OwnBroker, amqp_url: str
 ) -> None:
     settings = {"RABBITMQ_URL": amqp_url, "TICK_INTERVAL_SECONDS": "1"}
     with programs.running("services.ticker", **settings) as ticker:

@@ -1,6 +1,7 @@
 """`.env.example` names every setting there is, and none that is not."""
 
 import importlib
+import pkgutil
 import re
 
 from pydantic_core import PydanticUndefined
@@ -29,11 +30,13 @@ def classes_below(cls: type[Settings]) -> set[type[Settings]]:
 
 def in_code() -> dict[str, object]:
     for program in PROGRAMS:
-        importlib.import_module(f"{program}.__main__")
+        package = importlib.import_module(program)
+        for one in pkgutil.walk_packages(package.__path__, f"{program}."):
+            importlib.import_module(one.name)
     # Settings made up by other tests of the same run do not count.
-    classes = [one for one in classes_below(Settings) if not one.__module__.startswith("test")]
+    classes = [cls for cls in classes_below(Settings) if not cls.__module__.startswith("test")]
     return {
-        name.upper(): field.default for one in classes for name, field in one.model_fields.items()
+        name.upper(): field.default for cls in classes for name, field in cls.model_fields.items()
     }
 
 

@@ -5,7 +5,7 @@ import threading
 import docker
 import pytest
 
-from tests.faults.keydb_snapshots import Look
+from tests.faults.keydb_snapshots import Snapshot
 from tests.faults.reader import Reader, State
 from tests.support.stack import Stack
 
@@ -18,9 +18,9 @@ def reader() -> Reader:
     return Reader(stack, NAMES, threading.Event())
 
 
-def look(epoch: int, token: str, **values: str) -> Look:
+def look(epoch: int, token: str, **values: str) -> Snapshot:
     held = {name.replace("x", ""): value for name, value in values.items()}
-    return Look([str(epoch), token], list(held), [held.get(name) for name in NAMES])
+    return Snapshot([str(epoch), token], list(held), [held.get(name) for name in NAMES])
 
 
 def states(reader: Reader) -> dict[tuple[int, str], list[dict[str, str]]]:
@@ -78,10 +78,10 @@ def test_a_key_that_is_not_in_the_set_of_ours_is_a_difference_whenever_it_comes(
 
 
 def test_a_watermark_that_vanished_is_a_difference(reader: Reader) -> None:
-    reader.see(Look([None, None], [], [None, None, None]))
+    reader.see(Snapshot([None, None], [], [None, None, None]))
     assert not found(reader)
     reader.see(look(1, "a", x1_Visa="1"))
-    reader.see(Look([None, None], [], [None, None, None]))
+    reader.see(Snapshot([None, None], [], [None, None, None]))
     assert found(reader) == ["no watermark, 0 keys, after (1, 'a')"]
 
 
