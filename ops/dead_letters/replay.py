@@ -17,7 +17,6 @@ from ops.dead_letters.absent import Absent
 from ops.dead_letters.core import Choice, Letter
 from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
-from services.ingest.deferred import Unwritten
 from services.ingest.identity import AMQP_1_0_ID
 from services.ingest.store import column_limits
 from shared import postgres
@@ -113,7 +112,7 @@ class _Page:
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._letters)
         batch = [validate(one, intake.limits, intake.identity_source) for one in received]
-        service.store_batch(self._conn, batch, intake, self._settle, self._keep)
+        service.store_batch(self._conn, batch, intake, self._settle, defer_dead_letters=True)
         for letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"
@@ -142,12 +141,9 @@ class _Page:
             if twin is not None:
                 raise Refusal(f"dead letter {twin} is that message already: replay it instead")
 
-    def _keep(self, conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> list[Unwritten]:
-        self._dead = {one.delivery.tag: one for one in letters}
-        store.keep(conn, letters)
-        return []
-
-    def _settle(self, _: service.Outcome) -> None:
+    def _settle(self, outcome: service.Outcome) -> None:
+        self._dead = {one.delivery.tag: one for one, _ in outcome.deferred}
+        store.keep(self._conn, list(self._dead.values()))
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
         outcomes = self._outcomes()
         actions = [self._action(one, outcomes[one.id]) for one in self._letters]

@@ -1,8 +1,7 @@
 """What becomes of the messages of a batch. Pure: no clock, socket or randomness."""
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
@@ -57,13 +56,19 @@ class PartitionedBatch:
     """A batch before the database has seen it. Identities of `transactions` are distinct.
 
     `conflicting` have the identity of one of them, and other content. Which of the two is the
-    transaction only the database knows: an earlier batch may have stored the rival.
+    transaction only the database knows: an earlier batch may have stored the other one.
     """
 
     transactions: list[Transaction] = field(default_factory=list)
     conflicting: list[Transaction] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
+    size: int = 0
+
+    def redelivered(self, identities: Collection[str]) -> list[Transaction]:
+        """Return the transactions of these identities that were delivered before."""
+        again = [one for one in self.transactions if one.delivery.redelivered]
+        return [one for one in again if one.identity in identities]
 
     def settle(self, identities: Collection[str]) -> None:
         """Count transactions of these identities as repeated: they were settled before."""
@@ -89,13 +94,19 @@ def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
 
     Each message carries an identity of its own, and was not delivered before.
     """
-    named = {one.identity for one in batch if _is_named(one)}
+    named = {
+        one.identity
+        for one in batch
+        if isinstance(one, Transaction)
+        and not one.delivery.redelivered
+        and one.identity != one.delivery.fallback_id
+    }
     return len(named) == len(batch)
 
 
 def partition(batch: Sequence[Validated]) -> PartitionedBatch:
     """Split a batch into transactions and dead letters, and count repetitions within it."""
-    result = PartitionedBatch()
+    result = PartitionedBatch(size=len(batch))
     first: dict[str, Transaction] = {}
     for validated in batch:
         if isinstance(validated, DeadLetter):
@@ -130,7 +141,7 @@ def unknown_provider(transaction: Transaction) -> DeadLetter:
 
 
 def beside_waiting(transaction: Transaction) -> DeadLetter:
-    """Return the dead letter for a rival of one that became no row, and may yet become one."""
+    """Return the dead letter that waits with another one of its identity, which came first."""
     error = "a message with this identity and other content came before it and is no row yet"
     return replace(unknown_provider(transaction), error=error)
 
@@ -155,20 +166,6 @@ def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> 
         return [(items[0], error)]
     middle = len(items) // 2
     return bisect(items[:middle], attempt) + bisect(items[middle:], attempt)
-
-
-def tally(dead: Iterable[DeadLetter]) -> Counter[str]:
-    """Count dead letters by reason."""
-    return Counter(letter.reason for letter in dead)
-
-
-def _is_named(one: Validated) -> bool:
-    delivery = one.delivery
-    return (
-        isinstance(one, Transaction)
-        and not delivery.redelivered
-        and one.identity is not delivery.fallback_id
-    )
 
 
 def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter:

@@ -9,7 +9,7 @@ broker delivers them again.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg
 import structlog
@@ -28,9 +28,6 @@ ALONE_MAX = 3
 
 Unwritten = tuple[DeadLetter, str]
 """A dead letter that was not written, and why."""
-Write = Callable[[psycopg.Connection, Sequence[DeadLetter]], object]
-"""Writes dead letters, all of them, or raises psycopg's error."""
-StoreDeadLetters = Callable[[psycopg.Connection, Sequence[DeadLetter]], list[Unwritten]]
 
 log = structlog.get_logger()
 
@@ -101,7 +98,7 @@ class Deferred:
 
 
 def store_dead_letters(
-    conn: psycopg.Connection, letters: Sequence[DeadLetter], write: Write
+    conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str
 ) -> list[Unwritten]:
     """Write those that can be written, within the caller's transaction; return the others.
 
@@ -112,9 +109,9 @@ def store_dead_letters(
     def attempt(part: Sequence[DeadLetter]) -> str | None:
         if trouble:
             return trouble[0]
-        error = _write_in_savepoint(conn, part, write)
+        error = _write_in_savepoint(conn, part, queue)
         if error is not None and _moved_sequence(conn, error):
-            error = _write_in_savepoint(conn, part, write)
+            error = _write_in_savepoint(conn, part, queue)
         if error is None:
             return None
         if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
@@ -124,17 +121,12 @@ def store_dead_letters(
     return core.bisect(letters, attempt)
 
 
-def defer_dead_letters(_: psycopg.Connection, letters: Sequence[DeadLetter]) -> list[Unwritten]:
-    """Write none: while some cannot be written all wait, or each batch would find that out."""
-    return [(letter, "") for letter in letters]
-
-
 def _write_in_savepoint(
-    conn: psycopg.Connection, letters: Sequence[DeadLetter], write: Write
+    conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str
 ) -> psycopg.Error | None:
     try:
         with conn.transaction():
-            write(conn, letters)
+            store.insert_dead_letters(conn, letters, queue=queue)
     except psycopg.Error as error:
         postgres_errors.raise_if_lost(conn, error)
         return error

@@ -1,7 +1,18 @@
-"""One batch: rows, their outbox rows and the dead letters beside them, in one commit.
+"""One batch of messages becomes rows, their outbox rows and dead letters: all of it, or nothing.
 
-Every message of the batch ends as inserted, duplicate, conflict, waiting or unfit; the counts must
-add up before the commit. Whoever calls acknowledges only after `store_batch` has returned.
+An ordinary batch is one statement (`store_ordinary_batch`). Any other goes through these phases, in
+one transaction from the third on:
+
+1. Validate again what was out of range: columns may have been widened.
+2. Partition: transactions, those that conflict with one of them, dead letters, repetitions.
+3. Insert the transactions, each with its outbox row. If Postgres refuses a row, find out which.
+4. Look for what came again and was settled before: it must not count twice.
+5. Classify the rest: what was not inserted is a duplicate or a dead letter.
+6. Write the dead letters. What cannot be written is deferred.
+7. Count: every message is accounted for.
+8. Commit, after the caller's last look.
+
+Whoever calls acknowledges only after that.
 """
 
 from collections import Counter
@@ -14,9 +25,9 @@ import structlog
 from psycopg import errors
 
 from services.ingest import core, postgres_errors, processed_messages, store
-from services.ingest.body import Limits
+from services.ingest.body import Limits, Reason
 from services.ingest.core import DeadLetter, Transaction, Validated
-from services.ingest.deferred import StoreDeadLetters, Unwritten, store_dead_letters
+from services.ingest.deferred import Unwritten, store_dead_letters
 from shared import postgres
 from shared.errors import StatementFailed, Unavailable
 
@@ -49,7 +60,7 @@ class Outcome:
 
     inserted: int = 0
     duplicates: int = 0
-    dead: Counter[str] = field(default_factory=Counter)
+    dead: Counter[Reason] = field(default_factory=Counter)
     deferred: Sequence[Unwritten] = ()
 
     def messages(self) -> int:
@@ -60,12 +71,12 @@ class Outcome:
 InCommit = Callable[[Outcome], object]
 
 
-class Miscount(AssertionError):
-    """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
-
-
 class NotOrdinary(Exception):
     """Not each message of a batch could become a row by one statement; nothing is stored."""
+
+
+class Miscount(AssertionError):
+    """The outcomes of a batch do not add up to its messages: a bug, and nothing is committed."""
 
 
 def store_ordinary_batch(conn: psycopg.Connection, batch: Sequence[Transaction]) -> Outcome:
@@ -78,12 +89,11 @@ def store_ordinary_batch(conn: psycopg.Connection, batch: Sequence[Transaction])
     with postgres.translating():
         try:
             store.insert_all_or_none(conn, batch)
-        except CLASHES as error:
-            log.warning("batch_again", reason=postgres_errors.describe(error))
-            raise NotOrdinary from error
         except psycopg.Error as error:
             postgres_errors.raise_if_lost(conn, error)
-            if postgres_errors.is_trouble(error):
+            if isinstance(error, CLASHES):
+                log.warning("batch_again", reason=postgres_errors.describe(error))
+            elif postgres_errors.is_trouble(error):
                 raise
             raise NotOrdinary from error
     return Outcome(inserted=len(batch))
@@ -94,49 +104,42 @@ def store_batch(
     batch: Sequence[Validated],
     intake: Intake,
     in_commit: InCommit = lambda _: None,
-    store_letters: StoreDeadLetters | None = None,
+    *,
+    defer_dead_letters: bool = False,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
     `in_commit` is called last before the commit, with the outcome: it writes over the same
-    connection what has to be in it, or raises, and nothing is committed. `store_letters` keeps the
-    dead letters; it returns those that it cannot keep, and all else is committed without them.
+    connection what has to be in it, or raises, and nothing is committed. With `defer_dead_letters`
+    they are not written, and all else is committed without them.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
-    write = partial(store.insert_dead_letters, queue=intake.queue)
-    store_letters = store_letters or partial(store_dead_letters, write=write)
-    again = ""
+    reason = ""
     with postgres.translating():
-        ready = core.partition(_judged_anew(conn, batch, intake))
-        for clashes in range(ATTEMPTS_MAX):
+        parts = core.partition(_validate_again(conn, batch, intake))
+        queue = None if defer_dead_letters else intake.queue
+        for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                outcome = _commit(conn, ready, store_letters, in_commit)
+                return _try(conn, parts, queue, in_commit)
             except postgres_errors.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
-                again = str(behind)
-            except processed_messages.AlreadyProcessed as returned:
-                ready.settle(returned.identities)
-                again = "settled before, and their rows are gone"
+                reason = str(behind)
+            except processed_messages.AlreadyProcessed as processed:
+                parts.settle(processed.identities)
+                reason = "settled before, and their rows are gone"
             except CLASHES as error:
-                if clashes + 1 == ATTEMPTS_MAX:
+                if attempt == ATTEMPTS_MAX:
                     raise
-                again = postgres_errors.describe(error)
-            else:
-                break
-            log.warning("batch_again", reason=again)
-        else:
-            raise Unavailable("postgres", f"{again}, again and again")
-    if outcome.messages() != len(batch):
-        raise Miscount(f"{outcome.messages()} outcomes for {len(batch)} messages")
-    return outcome
+                reason = postgres_errors.describe(error)
+            log.warning("batch_again", reason=reason)
+        raise Unavailable("postgres", f"{reason}, again and again")
 
 
-def _judged_anew(
+def _validate_again(
     conn: psycopg.Connection, batch: Sequence[Validated], intake: Intake
 ) -> Sequence[Validated]:
-    """Judge again what was out of range: the columns may have been widened meanwhile."""
     if not any(_is_out_of_range(one) for one in batch):
         return batch
     intake.limits = store.column_limits(conn, intake.body_bytes_max)
@@ -148,54 +151,46 @@ def _is_out_of_range(validated: Validated) -> bool:
     return isinstance(validated, DeadLetter) and validated.reason == "out_of_range"
 
 
-def _commit(
+def _try(
     conn: psycopg.Connection,
-    ready: core.PartitionedBatch,
-    store_letters: StoreDeadLetters,
+    parts: core.PartitionedBatch,
+    queue: str | None,
     in_commit: InCommit,
 ) -> Outcome:
-    """Try all at once; only if that fails look for the guilty, in a transaction of its own."""
+    """Insert all at once; only if that fails find out what is refused, in another transaction."""
     try:
         with conn.transaction():
-            inserted = _insert(conn, ready.transactions)
-            _look_after(conn, ready, inserted)
-            outcome = _write(conn, ready, inserted, [], store_letters)
+            inserted = _insert(conn, parts.transactions)
+            outcome = _settle_rest(conn, parts, inserted, [], queue)
             in_commit(outcome)
             return outcome
     except psycopg.Error as error:
         postgres_errors.raise_unless_bisectable(conn, error)
-        log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(ready.transactions))
+        log.warning("batch_refused", sqlstate=error.sqlstate, messages=len(parts.transactions))
     with conn.transaction():
         postgres_errors.check_at_once(conn)
-        inserted, guilty = _bisect(conn, ready.transactions)
-        _look_after(conn, ready, inserted)
-        outcome = _write(conn, ready, inserted, guilty, store_letters)
+        inserted, refused = _bisect(conn, parts.transactions)
+        outcome = _settle_rest(conn, parts, inserted, refused, queue)
         in_commit(outcome)
         return outcome
 
 
-def _look_after(conn: psycopg.Connection, ready: core.PartitionedBatch, inserted: set[str]) -> None:
-    """See whether what came again was settled before."""
-    again = [one for one in ready.transactions if one.delivery.redelivered]
-    processed_messages.refuse_processed(conn, [one for one in again if one.identity in inserted])
-
-
-def _write(
+def _settle_rest(
     conn: psycopg.Connection,
-    ready: core.PartitionedBatch,
+    parts: core.PartitionedBatch,
     inserted: set[str],
-    guilty: Sequence[DeadLetter],
-    store_letters: StoreDeadLetters,
+    refused: Sequence[DeadLetter],
+    queue: str | None,
 ) -> Outcome:
-    duplicates, settled = _classify(conn, ready, inserted, guilty)
-    dead = [*ready.dead, *guilty, *settled]
-    deferred = store_letters(conn, dead)
-    tally = core.tally(dead)
-    tally.subtract(core.tally(letter for letter, _ in deferred))
-    outcome = Outcome(len(inserted), ready.repeated + duplicates, +tally, deferred=deferred)
-    expected = len(ready.transactions) + len(ready.conflicting) + len(ready.dead) + ready.repeated
-    if outcome.messages() != expected:
-        raise Miscount(f"{outcome.messages()} outcomes for {expected} messages")
+    """Go through phases 4 to 7. Dead letters are of `queue`; without one they are deferred."""
+    processed_messages.refuse_processed(conn, parts.redelivered(inserted))
+    duplicates, unfit = _classify(conn, parts, inserted | {one.identity for one in refused})
+    letters = [*parts.dead, *refused, *unfit]
+    deferred = store_dead_letters(conn, letters, queue) if queue else [(one, "") for one in letters]
+    dead = Counter(one.reason for one in letters) - Counter(one.reason for one, _ in deferred)
+    outcome = Outcome(len(inserted), parts.repeated + duplicates, dead, deferred)
+    if outcome.messages() != parts.size:
+        raise Miscount(f"{outcome.messages()} outcomes for {parts.size} messages")
     return outcome
 
 
@@ -208,33 +203,10 @@ def _insert(conn: psycopg.Connection, transactions: Sequence[Transaction]) -> se
     return inserted
 
 
-def _classify(
-    conn: psycopg.Connection,
-    ready: core.PartitionedBatch,
-    inserted: set[str],
-    guilty: Sequence[DeadLetter],
-) -> tuple[int, list[DeadLetter]]:
-    """Say what became of those that were not inserted: duplicates (their number), dead letters."""
-    accounted = inserted | {letter.identity for letter in guilty}
-    rest = [one for one in ready.transactions if one.identity not in accounted]
-    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(ready.conflicting)
-    rest += ready.conflicting
-    if not rest:
-        return 0, []
-    duplicates, dead = 0, []
-    for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
-        if met.alike and (met.taken or transaction.delivery.redelivered):
-            duplicates += 1
-        elif met.taken:
-            dead.append(core.conflict(transaction))
-        else:
-            dead.append(wait(transaction))
-    return duplicates, dead
-
-
 def _bisect(
     conn: psycopg.Connection, transactions: Sequence[Transaction]
 ) -> tuple[set[str], list[DeadLetter]]:
+    """Insert what Postgres takes; return that, and what it refuses."""
     inserted: set[str] = set()
     failures: list[psycopg.Error] = []
 
@@ -250,9 +222,29 @@ def _bisect(
             return postgres_errors.describe(error)
         return None
 
-    guilty = core.bisect(transactions, attempt)
+    refused = core.bisect(transactions, attempt)
     faultless = [error for error in failures if not postgres_errors.is_fault(error)]
-    if len(guilty) == len(transactions) and faultless:
-        words = postgres_errors.describe(faultless[0])
-        raise StatementFailed("postgres", f"refuses every row alike: {words}")
-    return inserted, [core.refused(transaction, error) for transaction, error in guilty]
+    if len(refused) == len(transactions) and faultless:
+        said = postgres_errors.describe(faultless[0])
+        raise StatementFailed("postgres", f"refuses every row alike: {said}")
+    return inserted, [core.refused(transaction, error) for transaction, error in refused]
+
+
+def _classify(
+    conn: psycopg.Connection, parts: core.PartitionedBatch, accounted: set[str]
+) -> tuple[int, list[DeadLetter]]:
+    """Say what became of all others: duplicates (their number), and dead letters."""
+    rest = [one for one in parts.transactions if one.identity not in accounted]
+    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(parts.conflicting)
+    rest += parts.conflicting
+    if not rest:
+        return 0, []
+    duplicates, dead = 0, []
+    for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
+        if met.alike and (met.taken or transaction.delivery.redelivered):
+            duplicates += 1
+        elif met.taken:
+            dead.append(core.conflict(transaction))
+        else:
+            dead.append(wait(transaction))
+    return duplicates, dead

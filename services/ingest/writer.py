@@ -19,7 +19,7 @@ from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
-from services.ingest.deferred import ALONE_MAX, defer_dead_letters
+from services.ingest.deferred import ALONE_MAX
 from services.ingest.retrier import Retrier
 from shared import postgres, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
@@ -173,13 +173,14 @@ class Writer:
                 took_s = time.monotonic() - started_at
                 self._one_statement_from = started_at + REST_PER_FAILURE * took_s
                 backlog.check_open()
-        store_letters = defer_dead_letters if backlog.deferred.has_dead_letters() else None
 
         def in_commit(outcome: service.Outcome) -> None:
             backlog.check_open()
             self.in_commit(conn, messages, outcome)
 
-        return service.store_batch(conn, messages, self.intake, in_commit, store_letters)
+        # While some dead letters cannot be written all wait, or each batch would find that out.
+        waits = backlog.deferred.has_dead_letters()
+        return service.store_batch(conn, messages, self.intake, in_commit, defer_dead_letters=waits)
 
     def in_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome

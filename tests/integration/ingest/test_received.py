@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from services.ingest import core, parked, service
+from services.ingest.body import Reason
 from services.syncer import retention
 from tests.support import messages
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
@@ -62,7 +63,7 @@ def again(value: int = 600, identity: str = "m1") -> core.Delivery:
     return once(value, identity)._replace(redelivered=True)
 
 
-def ended(outcome: service.Outcome) -> tuple[int, int, dict[str, int]]:
+def ended(outcome: service.Outcome) -> tuple[int, int, dict[Reason, int]]:
     return outcome.inserted, outcome.duplicates, dict(outcome.dead)
 
 
