@@ -11,9 +11,9 @@ import time
 import psycopg
 
 from adoption import checks
-from services.ingest import metrics, parked, rehearsal
+from services.ingest import metrics, parked
 from services.ingest.batch_size import AdaptiveBatchSize
-from services.ingest.writer import Connect
+from services.ingest.writer import STATEMENTS, Connect
 from shared import retry
 from shared.errors import Unavailable
 from shared.health import Health
@@ -48,7 +48,7 @@ class Releaser:
     def live(self) -> None:
         """Release over one connection until it is lost or all is to stop."""
         with self._health.reporting("releaser"), self._connect() as conn:
-            checks.check(conn, rehearsal.STATEMENTS, stores=True)
+            checks.check(conn, STATEMENTS, stores=True)
             try:
                 while not self._stop.is_set():
                     self.run_once(conn)

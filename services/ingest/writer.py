@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import LiteralString
 
 import psycopg
-import structlog
 
 from adoption import checks
-from services.ingest import core, metrics, rehearsal, service, store
+from services.ingest import core, metrics, processed_messages, service, store
 from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
@@ -24,6 +24,7 @@ from services.ingest.retrier import Retrier
 from shared import postgres, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
 from shared.health import Health
+from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 PART = "writer"
 """What health calls all that stores what is received."""
@@ -33,9 +34,17 @@ STUCK_S = 15.0
 REST_PER_FAILURE = 100
 """After a batch that was not ordinary all take the way of a transaction for so many times as long
 as finding that out took: repetitions that come all the time cost 1 % at the most."""
+STATEMENTS: tuple[LiteralString, ...] = (
+    INSERT_TRANSACTIONS,
+    INSERT_ALL_OR_NONE,
+    store.SELECT_OUTCOMES,
+    store.ADVANCE_SEQUENCE,
+    processed_messages.NOTE,
+    processed_messages.SELECT_SETTLED,
+)
+"""What stores good messages, planned at each connection. Not what stores dead letters and releases
+parked messages: good ones are stored without that, and what it lacks is reported where it fails."""
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
-
-log = structlog.get_logger()
 
 
 class Writer:
@@ -96,7 +105,7 @@ class Writer:
     def prepare(self, conn: psycopg.Connection) -> None:
         """Look at what is new at each connection. Raises `Refusal`, or `Unavailable` if unfit."""
         postgres.check_schema(conn)
-        checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, STATEMENTS, stores=True)
         self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
         self.begin(conn)
 

@@ -9,7 +9,7 @@ import pytest
 
 from adoption import checks
 from migrations import runner
-from services.ingest import rehearsal
+from services.ingest.writer import STATEMENTS
 from services.syncer import publish_store, tick_store
 from shared.errors import Refusal, Unavailable
 from tests.support import ledger, messages, ops_tool, postgres_logins, programs, servers
@@ -27,7 +27,7 @@ from tests.support.messages import (
 from tests.support.table_changes import HARMLESS, NOT_ADOPTED, THEIR_TABLES, UNFIT, USELESS
 
 SYNCERS = tick_store.STATEMENTS + publish_store.STATEMENTS
-LOGINS = {"ingest": rehearsal.STATEMENTS, "syncer": SYNCERS}
+LOGINS = {"ingest": STATEMENTS, "syncer": SYNCERS}
 TAKEN_AWAY: dict[str, tuple[str, LiteralString]] = {
     "ingest": ("ingest", "REVOKE INSERT (amount) ON outbox FROM minutebook_ingest"),
     "ingest, a function": (
@@ -103,7 +103,7 @@ def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on
         migrated.execute(statement)
         checks.check(migrated, SYNCERS)
         with pytest.raises(Unavailable) as caught:
-            checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+            checks.check(migrated, STATEMENTS, stores=True)
         assert words in str(caught.value)
 
 
@@ -116,7 +116,7 @@ def test_beside_a_unique_index_that_is_of_no_use_comes_one_of_ours(
             theirs.execute(statement)
     runner.apply(theirs, runner.read())
     with ingest_connection(empty_dsn) as conn:
-        checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, STATEMENTS, stores=True)
         twice = [received(body(1, 600), "PAY-1"), received(body(2, 5), "pay-1", tag=2)]
         assert store_batch(conn, twice).inserted == 2
         assert store_batch(conn, twice).duplicates == 2
@@ -134,7 +134,7 @@ def test_what_is_no_harm_is_adopted_and_the_trial_leaves_no_trace(
     assert rows(theirs) == before
     assert theirs.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
     with ingest_connection(empty_dsn) as conn:
-        checks.check(conn, rehearsal.STATEMENTS, stores=True)
+        checks.check(conn, STATEMENTS, stores=True)
         assert store_batch(conn, [received(body(1, 600), "PAY-1")]).inserted == 1
     newest = "SELECT max(h.id), max(o.id) FROM historical_transactions h, outbox o"
     assert theirs.execute(newest).fetchone() == (4, 1)
@@ -185,7 +185,7 @@ def test_a_table_that_a_login_finds_first_in_another_schema_is_not_taken_for_our
     with migrated.transaction(force_rollback=True):
         migrated.execute("CREATE TEMP TABLE historical_transactions (LIKE historical_transactions)")
         with pytest.raises(Unavailable, match="found in several schemas"):
-            checks.check(migrated, rehearsal.STATEMENTS, stores=True)
+            checks.check(migrated, STATEMENTS, stores=True)
 
 
 def test_a_migration_that_has_nothing_to_do_still_says_what_is_wrong(
