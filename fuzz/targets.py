@@ -100,7 +100,7 @@ def seen(parts: Iterable[bytes]) -> Seen:
     """Return the messages, all else, and whether the connection was ended for what it said."""
     taken = Taken()
     deliveries = DeliveryParser(taken.rest.extend)
-    deliveries.take(CHANNEL, taken.message)
+    deliveries.start(CHANNEL, taken.message)
     try:
         for part in parts:
             deliveries.feed(part)

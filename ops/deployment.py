@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, Secret, StringConstraints
+from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
-from shared.amqp.delivery_parser import BODY_KEPT_MAX
 
 OURS = frozenset({"ingest", "ticker", "syncer"})
 
@@ -45,24 +44,8 @@ def _valid_management_url(secret: Secret[str]) -> Secret[str]:
     return secret
 
 
-class QueueSettings(settings.RabbitmqSettings):
+class QueueSettings(settings.SourceSettings):
     """Where messages go to and ingest takes them from, and by what it knows them."""
-
-    ingest_queue: settings.QueueName = Field(
-        default="incoming_transactions", min_length=1, description="the queue"
-    )
-    ingest_stream: settings.QueueName = Field(default="", description="or the stream")
-    ingest_message_id: Annotated[
-        str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")
-    ] = Field(
-        default="property",
-        description="where the identity is: property (message_id), header:NAME or field:NAME",
-    )
-
-    @property
-    def source(self) -> str:
-        """The queue or stream that ingest reads."""
-        return self.ingest_stream or self.ingest_queue
 
     @property
     def identity_header(self) -> str:
@@ -77,17 +60,6 @@ class QueueSettings(settings.RabbitmqSettings):
     def _named(self, place: str) -> str:
         kind, _, name = self.ingest_message_id.partition(":")
         return name if kind == place else ""
-
-
-class BodySettings(settings.Settings):
-    """How ingest validates a body."""
-
-    ingest_body_max_bytes: int = Field(
-        default=65536,
-        ge=32,
-        le=BODY_KEPT_MAX,
-        description="bytes of a body, at most; larger ones are dead letters (too_large)",
-    )
 
 
 class PlaceSettings(settings.Settings):

@@ -4,6 +4,7 @@ Client libraries find out late, in their own words and with the address in them,
 they would take for something else, or ignore, is refused here. No message quotes what was given.
 """
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 PORT_MAX = 65535
+AMQP_NAME_BYTES_MAX = 255
 NAME = re.compile(r"^(?!-)[A-Za-z0-9_.-]{1,253}$")
 UNVERIFIED_MODES = ("require", "verify-ca")
 """Modes of libpq that encrypt and do not check who answers."""
@@ -79,6 +81,18 @@ def check_dsn(dsn: str) -> None:
     _check_libpq(given)
 
 
+def check_host(text: str) -> None:
+    """Raise `ValueError` unless `text` can be listened on."""
+    if not is_host(text):
+        raise ValueError("not an address or a name of a host (IPv6 without brackets)")
+
+
+def check_amqp_name(text: str) -> None:
+    """Raise `ValueError` unless AMQP can carry `text` as a queue's name."""
+    if len(text.encode()) > AMQP_NAME_BYTES_MAX:
+        raise ValueError(f"longer than {AMQP_NAME_BYTES_MAX} bytes in UTF-8")
+
+
 def is_host(text: str) -> bool:
     """Say whether `text` can be a host's name or address, an IPv6 one without brackets."""
     try:
@@ -114,14 +128,14 @@ def _check_libpq(given: Mapping[str, str]) -> None:
     if not all(is_port(one) for one in given.get("port", "5432").split(",") if one):
         raise ValueError(f"its port is not a number from 1 to {PORT_MAX}")
     for name in FILES:
-        if given.get(name) and given[name] != "system":
+        if given.get(name, "system") != "system":
             check_readable(given[name], f"{name} ")
 
 
 def check_readable(path: str, what: str = "") -> None:
-    """Raise `ValueError` unless a file can be read; `what` begins the message."""
+    """Raise `ValueError` unless a file, if one is given, can be read; `what` begins the message."""
     try:
-        Path(path).read_bytes()
+        Path(path or os.devnull).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such path"
         raise ValueError(f"{what}cannot be read: {reason}") from None

@@ -15,39 +15,21 @@ from pydantic import AfterValidator, Field, Secret, ValidationError, ValidationI
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import addresses
+from shared.amqp.delivery_parser import BODY_KEPT_MAX
 
 EXIT_USAGE = 2
-AMQP_NAME_BYTES_MAX = 255
 
 S = TypeVar("S", bound="Settings")
 
 
-def _secret(check: Callable[[str], object]) -> AfterValidator:
-    def checked(secret: Secret[str]) -> Secret[str]:
-        check(secret.get_secret_value())
-        return secret
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator of texts and secrets; `check` raises `ValueError`."""
+
+    def checked(value: str | Secret[str]) -> str | Secret[str]:
+        check(value if isinstance(value, str) else value.get_secret_value())
+        return value
 
     return AfterValidator(checked)
-
-
-def _readable(path: str) -> str:
-    if path:
-        addresses.check_readable(path)
-    return path
-
-
-def _host(text: str) -> str:
-    if not addresses.is_host(text):
-        message = "not an address or a name of a host (IPv6 without brackets)"
-        raise ValueError(message)
-    return text
-
-
-def _amqp_name(text: str) -> str:
-    if len(text.encode()) > AMQP_NAME_BYTES_MAX:
-        message = f"longer than {AMQP_NAME_BYTES_MAX} bytes in UTF-8"
-        raise ValueError(message)
-    return text
 
 
 def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
@@ -62,13 +44,14 @@ def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-PostgresDsn = Annotated[Secret[str], _secret(addresses.check_dsn)]
-RabbitmqUrl = Annotated[Secret[str], _secret(addresses.check_amqp_url)]
-KeydbUrl = Annotated[Secret[str], _secret(addresses.check_redis_url)]
-QueueName = Annotated[str, AfterValidator(_amqp_name)]
-RabbitmqFile = Annotated[str, AfterValidator(_readable), _only_with("rabbitmq_url", ("amqps",))]
-KeydbFile = Annotated[str, AfterValidator(_readable), _only_with("keydb_url", ("rediss",))]
-MetricsHost = Annotated[str, AfterValidator(_host)]
+READABLE = _checked(addresses.check_readable)
+PostgresDsn = Annotated[Secret[str], _checked(addresses.check_dsn)]
+RabbitmqUrl = Annotated[Secret[str], _checked(addresses.check_amqp_url)]
+KeydbUrl = Annotated[Secret[str], _checked(addresses.check_redis_url)]
+QueueName = Annotated[str, _checked(addresses.check_amqp_name)]
+RabbitmqFile = Annotated[str, READABLE, _only_with("rabbitmq_url", ("amqps",))]
+KeydbFile = Annotated[str, READABLE, _only_with("keydb_url", ("rediss",))]
+MetricsHost = Annotated[str, _checked(addresses.check_host)]
 MetricsPort = Annotated[
     int, Field(ge=0, le=65535, description="port of /metrics and /healthz; 0: any free one")
 ]
@@ -104,6 +87,42 @@ class RabbitmqSettings(Settings):
     rabbitmq_ca_file: RabbitmqFile = Field(default="", description=CA_FILE.format("amqps://"))
     rabbitmq_cert_file: RabbitmqFile = Field(default="", description=CERT_FILE.format("RabbitMQ"))
     rabbitmq_key_file: RabbitmqFile = Field(default="", description=KEY_FILE)
+
+
+class SourceSettings(RabbitmqSettings):
+    """What ingest reads, and by what it knows a message."""
+
+    ingest_queue: QueueName = Field(
+        default="incoming_transactions",
+        min_length=1,
+        description="queue to consume; declared, durable, if there is none",
+    )
+    ingest_stream: QueueName = Field(
+        default="",
+        description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
+    )
+    ingest_message_id: str = Field(
+        default="property",
+        pattern=r"^(property|header:.+|field:.+)$",
+        description="where the identity is: property (message_id), header:NAME or, in the body,"
+        " field:NAME",
+    )
+
+    @property
+    def source(self) -> str:
+        """The queue or stream that ingest reads."""
+        return self.ingest_stream or self.ingest_queue
+
+
+class BodySettings(Settings):
+    """How ingest validates a body."""
+
+    ingest_body_max_bytes: int = Field(
+        default=65536,
+        ge=32,
+        le=BODY_KEPT_MAX,
+        description="bytes of a body, at most; larger ones are dead letters (too_large)",
+    )
 
 
 class TickSettings(Settings):

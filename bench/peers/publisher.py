@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pika
+from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 
 from bench.ground import PROVIDERS, Message, ordinary
 from bench.peers import broker
-from shared.amqp import write_coalescing
+from shared.amqp.protocol_hook import HookedServices
+from shared.amqp.write_coalescing import coalesce
 
 PAUSE_S = 0.005
 BURST_MAX = 200
@@ -29,10 +31,11 @@ class Publisher:
         self._messages = messages
         self._pace = pace
         self._begun = 0.0
+        loop = IOLoop()
         self._connection = pika.SelectConnection(
             pika.URLParameters(os.environ["RABBITMQ_URL"]),
             on_open_callback=self._opened,
-            custom_ioloop=write_coalescing.services(),
+            custom_ioloop=HookedServices(loop, lambda one: coalesce(one, loop.add_callback)),
         )
 
     def run(self) -> None:

@@ -33,7 +33,7 @@ PURGED = "dead_letter_purged"
 class LetterSettings(
     settings.PostgresSettings,
     settings.TracingSettings,
-    deployment.BodySettings,
+    settings.BodySettings,
     deployment.OperatorSettings,
 ):
     """Where the dead letters are, and who the operator is."""

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from ops import queue_stats
 from ops.deployment import DeploymentSettings
 from ops.doctor import core
 from ops.doctor.core import Check
 from ops.management_page import Page
-from shared.amqp import queue_stats, ticks
+from shared.amqp import ticks
 from shared.errors import Unavailable
 
 SERVER = "rabbitmq"

@@ -14,6 +14,7 @@ from ops.params import Words
 from ops.progress import bar
 from ops.sending import source, unconfirmed, view
 from ops.sending.batch import NAME_BYTES_MAX
+from ops.sending.producer import Fate, Outgoing
 from ops.sending.record import Record
 from ops.sending.rows import NEEDED
 from ops.sending.sender import GIVE_UP_AFTER_S, Sender
@@ -21,8 +22,7 @@ from ops.sending.source import Rules, Source
 from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 from shared import program, settings
-from shared.amqp import consumer
-from shared.amqp.producer import Fate, Outgoing
+from shared.amqp.consumer import Consumer
 
 EXAMPLES = """
 \b
@@ -36,7 +36,7 @@ Examples:
 
 class SendSettings(
     deployment.QueueSettings,
-    deployment.BodySettings,
+    settings.BodySettings,
     deployment.PlaceSettings,
 ):
     """Where to send to, and what ingest takes."""
@@ -190,5 +190,5 @@ def _sent(
 
 
 def _declare(chosen: SendSettings) -> None:
-    with consumer.connection(chosen, name="ops") as broker:
+    with Consumer.connected(chosen, name="ops") as broker:
         broker.declare(chosen.source, kind="stream" if chosen.ingest_stream else None)

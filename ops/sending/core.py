@@ -1,9 +1,9 @@
 """The message that each transaction becomes, or why it is not sent. Pure."""
 
+from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Invalid
 from services.ingest.body import Limits, Unfit, decode, read_object
 from services.ingest.identity import check_identity
-from shared.amqp.producer import Outgoing
 
 BODY_BYTES_MAX = 2**24
 """The most that ingest can be set to take. Above its own limit a broker closes the connection."""

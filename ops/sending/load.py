@@ -13,11 +13,11 @@ from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
 from ops.sending import store, view
+from ops.sending.producer import Fate, Outgoing
 from ops.sending.rows import NEEDED, body_of
 from ops.sending.sender import Sender
 from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program, settings
-from shared.amqp.producer import Fate, Outgoing
 from shared.errors import Refusal
 
 PROVIDERS_MAX = 10_000

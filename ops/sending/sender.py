@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from ops.deployment import QueueSettings
 from ops.sending.core import delay_s
+from ops.sending.producer import Fate, Outgoing, producing
 from shared import retry
-from shared.amqp.producer import Fate, Outgoing, producing
 from shared.errors import Unavailable
 
 GIVE_UP_AFTER_S = 30.0

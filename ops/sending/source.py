@@ -18,10 +18,10 @@ from typing import BinaryIO, cast
 
 from ops.sending import core, rows
 from ops.sending.batch import Batch, Runs, default_name
+from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
 from services.ingest.body import Limits
-from shared.amqp.producer import Outgoing
 from shared.errors import Refusal
 
 IN_MEMORY_BYTES_MAX = 2**23

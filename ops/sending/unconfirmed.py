@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ops.files import gone_with_container
-from shared.amqp.producer import Outgoing
+from ops.sending.producer import Outgoing
 from shared.errors import Refusal
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from ops import queue_stats
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import replicas, store
@@ -30,7 +31,7 @@ from services.syncer.core import parse_watermark
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
 from services.syncer.tick_store import OPTIONS
 from shared import keydb, postgres
-from shared.amqp import queue_stats, ticks
+from shared.amqp import ticks
 from shared.errors import Busy, Denied, Unavailable
 
 COUNTED_ANEW_S = 6.0

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
 
 import psycopg
 import structlog
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from services.ingest import body, service, store
 from services.ingest.commit_pacing import CommitPacing
@@ -21,8 +20,7 @@ from services.ingest.releaser import Releaser
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
-from shared.amqp import consumer
-from shared.amqp.delivery_parser import BODY_KEPT_MAX
+from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
 from shared.health import Health
 
@@ -36,22 +34,14 @@ log = structlog.get_logger()
 
 class IngestSettings(
     settings.PostgresSettings,
-    settings.RabbitmqSettings,
+    settings.SourceSettings,
+    settings.BodySettings,
     settings.TickSettings,
     settings.ServiceSettings,
 ):
     """What ingest needs."""
 
     metrics_port: settings.MetricsPort = 9101
-    ingest_queue: settings.QueueName = Field(
-        default="incoming_transactions",
-        min_length=1,
-        description="queue to consume; declared, durable, if there is none",
-    )
-    ingest_stream: settings.QueueName = Field(
-        default="",
-        description="a RabbitMQ stream to read instead of the queue, exactly once by its offsets",
-    )
     ingest_batch_max: int = Field(
         default=3000, ge=1, le=10_000, description="messages in one commit, at most"
     )
@@ -61,19 +51,6 @@ class IngestSettings(
         le=65535,
         description="messages received and not acknowledged, at most; three batches or more",
     )
-    ingest_body_max_bytes: int = Field(
-        default=65536,
-        ge=32,
-        le=BODY_KEPT_MAX,
-        description="bytes of a body, at most; larger ones are dead letters (too_large)",
-    )
-    ingest_message_id: Annotated[
-        str, StringConstraints(pattern=r"^(property|header:.+|field:.+)$")
-    ] = Field(
-        default="property",
-        description="where the identity is: property (message_id), header:NAME or, in the body,"
-        " field:NAME",
-    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +58,7 @@ class Connectors:
     """How the servers are reached. Who composes the service otherwise passes other connectors."""
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
-    to_rabbitmq: Callable[..., AbstractContextManager[consumer.Consumer]] = consumer.connection
+    to_rabbitmq: Callable[..., AbstractContextManager[Consumer]] = Consumer.connected
 
 
 def run(
@@ -98,7 +75,7 @@ def run(
     health.problem("receiver", "not connected yet")
     health.problem("writer", "not connected yet")
     intake = service.Intake(
-        queue=chosen.ingest_stream or chosen.ingest_queue,
+        queue=chosen.source,
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
         body_bytes_max=chosen.ingest_body_max_bytes,
@@ -117,7 +94,7 @@ def run(
 
 def _live(
     chosen: IngestSettings,
-    connect: Callable[[], AbstractContextManager[consumer.Consumer]],
+    connect: Callable[[], AbstractContextManager[Consumer]],
     writer: Writer,
 ) -> None:
     health, stop = writer.health, writer.stopping
@@ -135,7 +112,7 @@ def _live(
             retry.report_lost(error)
 
 
-def _receiver(broker: consumer.Consumer, writer: Writer) -> Receiver:
+def _receiver(broker: Consumer, writer: Writer) -> Receiver:
     if isinstance(writer, StreamWriter):
         return StreamReceiver(broker, writer)
     return Receiver(broker, writer)

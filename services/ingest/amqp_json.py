@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from shared.amqp.properties import unlike
+from shared.amqp.properties import unused_name
 
 
 def encode(properties: Mapping[str, object]) -> str:
@@ -50,7 +50,7 @@ def _plain(value: object) -> object:  # noqa: PLR0911 - one line per type
 def _plain_table(table: Mapping[object, object]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, entry in table.items():  # two names may be written the same
-        found[unlike(found, _plain_key(key))] = _plain(entry)
+        found[unused_name(found, _plain_key(key))] = _plain(entry)
     return found
 
 

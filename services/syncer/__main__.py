@@ -72,7 +72,7 @@ class Connectors:
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]] = postgres.connection
     to_keydb: Callable[..., AbstractContextManager[Projection]] = projection
-    to_rabbitmq: Callable[..., AbstractContextManager[ticks.Broker]] = ticks.connection
+    to_rabbitmq: Callable[..., AbstractContextManager[ticks.Broker]] = ticks.Broker.connected
 
 
 def run(

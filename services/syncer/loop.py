@@ -70,7 +70,7 @@ class Loop:
         Folds once, so that nobody is healthy who cannot.
         """
         self._broker.declare_queue()
-        self._broker.consume()
+        self._broker.consume_ticks()
         self._expect_ticks(INTERVAL_UNTIL_TOLD_S)
         self._report(self._syncer.publisher.publish())
         self._syncer.fold()
@@ -84,7 +84,7 @@ class Loop:
     def run_once(self) -> Turn:
         """Handle one tick, or fold once; say what it was. Raises `Unavailable`."""
         pause_s = max(0.0, min(self._fold_interval_s, self._preparation_in_s()))
-        if received := self._broker.poll(pause_s):
+        if received := self._broker.next_tick(pause_s):
             tag, body = received
             self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again

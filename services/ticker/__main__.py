@@ -75,11 +75,11 @@ class Ticker:
         tick.INTERVAL_S.set(interval_s)
         BOUNDARY.set(self._boundaries.next_at() - interval_s)
 
-    def live(self, chosen: TickerSettings, connect: Connect = ticks.connection) -> None:
+    def live(self, chosen: TickerSettings, connect: Connect = ticks.Broker.connected) -> None:
         """Publish until `stop` or until the connection is lost."""
         with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
             broker.declare_exchange()
-            broker.confirm()
+            broker.confirm_ticks()
             broker.when_blocked(self._on_blocked)
             self._count_missed(self._boundaries.skip(self._clock()))
             self._health.progress("ticker")
@@ -111,7 +111,7 @@ class Ticker:
     def _publish(self, broker: ticks.Broker, boundary: int) -> None:
         at = datetime.fromtimestamp(boundary, UTC)
         body = tick.encode(tick.Tick(at, self._interval_s, self._name))
-        broker.publish(body, expires_s=self._interval_s)
+        broker.publish_tick(body, expires_s=self._interval_s)
         lateness_s = self._clock() - boundary
         PUBLISHED.inc()
         BOUNDARY.set(boundary)
@@ -140,7 +140,7 @@ def run(
     chosen: TickerSettings,
     health: Health,
     stop: threading.Event,
-    connect: Connect = ticks.connection,
+    connect: Connect = ticks.Broker.connected,
 ) -> None:
     """Publish every boundary until `stop`, over what `connect` opens."""
     health.problem("ticker", "not connected yet")

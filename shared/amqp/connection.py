@@ -5,7 +5,6 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 import pika
 from pika.adapters.utils.connection_workflow import (
@@ -99,19 +98,6 @@ def translating(to: pika.URLParameters | None = None) -> Iterator[None]:
         if not isinstance(error.__context__, OSError):
             raise
         raise Unavailable("rabbitmq", network_errors.describe(error.__context__)) from error
-
-
-def translated(error: BaseException, to: pika.URLParameters | None = None) -> BaseException:
-    """Return what `translating` makes of an error that a callback was handed."""
-
-    def fail() -> NoReturn:
-        raise error
-
-    try:
-        with translating(to):
-            fail()
-    except BaseException as found:  # noqa: BLE001 - whoever waits for an answer raises it
-        return found
 
 
 def _unavailable(error: Exception, to: pika.URLParameters | None) -> Unavailable:

@@ -8,16 +8,16 @@ every property of every message, three frames apiece, in some 15 µs; this takes
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from shared.amqp.properties import FLAGS, Properties
 from shared.errors import Unavailable
 
 OnMessage = Callable[[int, bool, Properties, bytes], None]
+"""Called with tag, redelivered, properties and body."""
 
 BODY_KEPT_MAX = 2**24
-"""Of a larger body only so many bytes are kept: what a client may send is bounded by the broker
-alone, and memory would be by nothing."""
+"""Bytes kept of a body: what a client may send is bounded by the broker alone, memory by this."""
 
 FRAME = struct.Struct(">BHI")
 OVERHEAD = FRAME.size + 1
@@ -26,12 +26,8 @@ KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 FRAME_END = 0xCE
 DELIVER = struct.pack(">HH", 60, 60)
 TAG = struct.Struct(">QB")
-BODY_SIZE = struct.Struct(">Q")
-BODY_SIZE_AT = FRAME.size + 4
-PROPERTIES_AT = BODY_SIZE_AT + BODY_SIZE.size
-HEADER_END = PROPERTIES_AT + FLAGS.size
-TAG_SIZE = TAG.size
-PAYLOAD_AT = FRAME.size
+BODY_SIZE = struct.Struct(">4xQ")
+HEADER_MIN = BODY_SIZE.size + FLAGS.size
 METHOD_START = struct.Struct(">BHI4sB")
 HEADER_START = struct.Struct(">BHI4xQ")
 
@@ -46,10 +42,9 @@ class CutBody(bytes):
     sha256: str
 
     @classmethod
-    def of(cls, parts: Iterable[bytes], size: int, sha256: str) -> "CutBody":
-        """Return `parts` as one; `size` and `sha256` (in hexadecimal) are those of the whole."""
-        note = b"\n[cut: %d bytes in all, SHA-256 %s]\n" % (size, sha256.encode())
-        made = cls(b"".join([*parts, note]))
+    def of(cls, kept: bytes, size: int, sha256: str) -> "CutBody":
+        """Return what was `kept`, and the line; `size` and `sha256` (hexadecimal) of the whole."""
+        made = cls(kept + b"\n[cut: %d bytes in all, SHA-256 %s]\n" % (size, sha256.encode()))
         made.size, made.sha256 = size, sha256
         return made
 
@@ -60,31 +55,27 @@ class DeliveryParser:
     def __init__(self, on_rest: Callable[[bytes], None]) -> None:
         """`on_rest` is given everything that belongs to no delivery, whole frames at a time."""
         self._channel: int | None = None
-        self._on_message: OnMessage = _nobody
+        self._on_message: OnMessage = _ignore
         self._on_rest = on_rest
         self._kept: list[bytes] = []
         self._have = 0
         self._need = OVERHEAD
         self._strange = False
-        self._delivery: tuple[int, bool] | None = None
-        self._properties: Properties | None = None
-        self._body: list[bytes] = []
-        self._missing = 0
-        self._large: _Large | None = None
+        self._incomplete: _Incomplete | None = None
 
     @property
-    def wanted(self) -> bool:
+    def started(self) -> bool:
         """Whether deliveries are taken."""
         return self._channel is not None
 
-    def take(self, channel: int, on_message: OnMessage) -> None:
+    def start(self, channel: int, on_message: OnMessage) -> None:
         """Take the deliveries of `channel` from now on."""
         self._channel = channel
         self._on_message = on_message
 
     def stop(self) -> None:
         """Drop what still comes: half a delivery would make no sense to anybody."""
-        self._on_message = _nobody
+        self._on_message = _ignore
 
     def feed(self, data: bytes) -> None:
         """Take what came next. What `on_message` and `on_rest` raise is raised here.
@@ -99,33 +90,30 @@ class DeliveryParser:
         if self._have < self._need:  # joined once a frame, not once a piece
             return
         buffer = b"".join(self._kept) if len(self._kept) > 1 else data
-        self._kept.clear()
-        self._have = 0
-        self._keep(buffer, self._frames(buffer))
-
-    def _keep(self, buffer: bytes, at: int) -> None:
-        if at < len(buffer):
-            self._kept.append(buffer[at:])
-            self._have = len(buffer) - at
+        at = self._frames(buffer)
+        self._kept = [buffer[at:]] if at < len(buffer) else []
+        self._have = len(buffer) - at
 
     def _frames(self, buffer: bytes) -> int:
         """Handle the whole frames in `buffer` and return where the one that is not begins."""
         at, end = 0, len(buffer)
         self._need = OVERHEAD
         while end - at >= OVERHEAD:
-            if self._delivery is None and (after := self._whole(buffer, at, end)):
+            if self._incomplete is None and (after := self._whole(buffer, at, end)):
                 at = after
                 continue
             kind, channel, size = FRAME.unpack_from(buffer, at)
             after = at + OVERHEAD + size
-            if kind not in KINDS:
-                return self._give_up(buffer, at)
-            if after > end:
+            if kind in KINDS and after > end:
                 self._need = after - at
                 break
-            if buffer[after - 1] != FRAME_END:
-                return self._give_up(buffer, at)
-            if channel != self._channel or not self._taken(kind, buffer, at, after - 1):
+            if kind not in KINDS or buffer[after - 1] != FRAME_END:
+                # Not AMQP, or not in step any more: the library says so better than we could.
+                self._strange = True
+                self._on_rest(buffer[at:])
+                return end
+            payload = buffer[at + FRAME.size : after - 1]
+            if channel != self._channel or not self._taken(kind, payload):
                 self._on_rest(buffer[at:after])
             at = after
         return at
@@ -153,83 +141,78 @@ class DeliveryParser:
             and body == BODY
             and channel == header_channel == body_channel == self._channel
             and body_size == whole > 0  # an empty body has no frame
-            and header_size >= HEADER_END - PAYLOAD_AT
-            and tag_at + TAG_SIZE < header_at
+            and header_size >= HEADER_MIN
+            and tag_at + TAG.size < header_at
             and after <= end
             and buffer[header_at - 1] == buffer[body_at - 1] == buffer[after - 1] == FRAME_END
         ):
-            properties = Properties(buffer[header_at + PROPERTIES_AT : body_at - 1])
-            payload = buffer[body_at + PAYLOAD_AT : after - 1]
+            properties = Properties(buffer[header_at + HEADER_START.size : body_at - 1])
+            payload = buffer[body_at + FRAME.size : after - 1]
             self._on_message(tag, redelivered != 0, properties, payload)
             return after
         return 0
 
-    def _give_up(self, buffer: bytes, at: int) -> int:
-        # Not AMQP, or not in step any more: the library says so better than we could.
-        self._strange = True
-        self._on_rest(buffer[at:])
-        return len(buffer)
-
-    def _taken(self, kind: int, buffer: bytes, at: int, end: int) -> bool:
-        """Take a frame on our channel if it is part of a delivery; `end` is its last octet."""
-        if kind == METHOD:
-            start = at + PAYLOAD_AT
-            if not buffer.startswith(DELIVER, start):
-                return False
-            tag_at = start + 5 + buffer[start + 4]
-            if tag_at + TAG_SIZE > end or self._delivery is not None:
+    def _taken(self, kind: int, payload: bytes) -> bool:
+        """Take a frame on our channel if it is part of a delivery; say whether it is."""
+        if kind == METHOD and payload.startswith(DELIVER):
+            if self._incomplete:
                 raise _out_of_step()
-            tag, redelivered = TAG.unpack_from(buffer, tag_at)
-            self._delivery = (tag, redelivered != 0)
-            self._properties = None
+            self._incomplete = _Incomplete(payload)
             return True
-        if self._delivery is None:
+        one = self._incomplete
+        if one is None:
             return False
         if kind == HEADER:
-            if at + HEADER_END > end or self._properties is not None:
-                raise _out_of_step()
-            (self._missing,) = BODY_SIZE.unpack_from(buffer, at + BODY_SIZE_AT)
-            self._properties = Properties(buffer[at + PROPERTIES_AT : end])
-            self._large = _Large(self._missing) if self._missing > BODY_KEPT_MAX else None
-        elif kind == BODY and self._properties is not None:
-            part = buffer[at + PAYLOAD_AT : end]
-            self._body.append(self._large.kept(part) if self._large else part)
-            self._missing = missing = self._missing - (end - at - PAYLOAD_AT)
-            if missing < 0:
-                raise _out_of_step()
+            one.add_header(payload)
+        elif kind == BODY and one.properties is not None:
+            one.add_body(payload)
         else:
             return False
-        if self._missing <= 0:
-            self._complete(self._delivery, self._properties)
+        if one.properties is not None and one.missing == 0:
+            self._incomplete = None
+            self._on_message(one.tag, one.redelivered, one.properties, one.body())
         return True
 
-    def _complete(self, delivery: tuple[int, bool], properties: Properties) -> None:
-        if self._large:
-            body: bytes = self._large.cut(self._body)
-        else:
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        self._large = None
-        self._delivery = None
-        self._on_message(*delivery, properties, body)
 
+class _Incomplete:
+    """A delivery whose frames have not all come; of a body above `BODY_KEPT_MAX` a part is kept."""
 
-class _Large:
-    """What is kept of a body that is too large to be kept, part by part."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._digest = hashlib.sha256()
+    def __init__(self, method: bytes) -> None:
+        tag_at = len(DELIVER) + 1 + method[4] if len(method) > len(DELIVER) else len(method)
+        if tag_at + TAG.size > len(method):
+            raise _out_of_step()
+        tag, redelivered = TAG.unpack_from(method, tag_at)
+        self.tag: int = tag
+        self.redelivered = redelivered != 0
+        self.properties: Properties | None = None
+        self.missing = 0
+        self._size = 0
         self._room = BODY_KEPT_MAX
+        self._parts: list[bytes] = []
+        self._digest = hashlib.sha256()
 
-    def kept(self, part: bytes) -> bytes:
-        self._digest.update(part)
-        kept = part[: self._room]
-        self._room -= len(kept)
-        return kept
+    def add_header(self, payload: bytes) -> None:
+        if self.properties is not None or len(payload) < HEADER_MIN:
+            raise _out_of_step()
+        (self._size,) = BODY_SIZE.unpack_from(payload)
+        self.missing = self._size
+        self.properties = Properties(payload[BODY_SIZE.size :])
 
-    def cut(self, parts: Iterable[bytes]) -> CutBody:
-        return CutBody.of(parts, self._size, self._digest.hexdigest())
+    def add_body(self, part: bytes) -> None:
+        self.missing -= len(part)
+        if self.missing < 0:
+            raise _out_of_step()
+        if self._size > BODY_KEPT_MAX:
+            self._digest.update(part)
+            part = part[: self._room]
+            self._room -= len(part)
+        self._parts.append(part)
+
+    def body(self) -> bytes:
+        kept = b"".join(self._parts)
+        if self._size <= BODY_KEPT_MAX:
+            return kept
+        return CutBody.of(kept, self._size, self._digest.hexdigest())
 
 
 def _out_of_step() -> Unavailable:
@@ -237,5 +220,5 @@ def _out_of_step() -> Unavailable:
     return Unavailable("rabbitmq", "a delivery that is not what its frames say")
 
 
-def _nobody(*_: object) -> None:
+def _ignore(*_: object) -> None:
     """Take messages for nobody."""

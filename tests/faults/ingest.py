@@ -12,7 +12,7 @@ import psycopg
 from services.ingest import __main__ as ingest
 from services.ingest import parked
 from shared import postgres, transactions
-from shared.amqp import consumer
+from shared.amqp.consumer import Consumer
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.faults import kill_orders
 from tests.faults.kill_points import KillableConnection, KillableConsumer, Statement
@@ -37,10 +37,10 @@ def to_postgres(
 
 
 @contextlib.contextmanager
-def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[consumer.Consumer]:
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[Consumer]:
     """Open a connection for one life of the receiver."""
-    with consumer.connection(chosen, name=name) as broker:
-        yield cast("consumer.Consumer", KillableConsumer(broker, ORDERS))
+    with Consumer.connected(chosen, name=name) as broker:
+        yield cast("Consumer", KillableConsumer(broker, ORDERS))
 
 
 PROGRAM = replace(

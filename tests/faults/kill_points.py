@@ -108,23 +108,30 @@ class KillableConsumer:
 
 
 class KillableBroker:
-    """Steps `before publish`, `after publish`, `before ack` and `after ack` of ticks."""
+    """Steps `before publish`, `after publish`, `before ack`, `after ack` (once sent) of ticks."""
 
     def __init__(self, broker: ticks.Broker, orders: KillOrders) -> None:
         self._broker, self._orders = broker, orders
+        self._acked = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    def publish(self, body: bytes, *, expires_s: int) -> None:
+    def publish_tick(self, body: bytes, *, expires_s: int) -> None:
         self._orders.at("before publish")
-        self._broker.publish(body, expires_s=expires_s)
+        self._broker.publish_tick(body, expires_s=expires_s)
         self._orders.at("after publish")
 
     def ack(self, tag: int) -> None:
         self._orders.at("before ack")
         self._broker.ack(tag)
-        self._orders.at("after ack")
+        self._acked += 1
+
+    def next_tick(self, timeout_s: float) -> ticks.Delivered | None:
+        acked, self._acked = self._acked, 0
+        delivered = self._broker.next_tick(timeout_s)
+        self._orders.at("after ack", acked)
+        return delivered
 
 
 class KillableProjection(Projection):

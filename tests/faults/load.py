@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from pydantic import Secret
 
-from shared.amqp.producer import Fate, Outgoing, Producer, producing
+from ops.sending.producer import Fate, Outgoing, Producer, producing
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 from tests.faults import addresses

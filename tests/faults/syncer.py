@@ -57,7 +57,7 @@ def to_keydb(chosen: KeydbSettings, *, name: str) -> Iterator[Projection]:
 @contextlib.contextmanager
 def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the syncer."""
-    with ticks.connection(chosen, name=name) as broker:
+    with ticks.Broker.connected(chosen, name=name) as broker:
         yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 

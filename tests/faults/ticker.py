@@ -19,7 +19,7 @@ ORDERS = kill_orders.by_settings()
 @contextlib.contextmanager
 def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the ticker."""
-    with ticks.connection(chosen, name=name) as broker:
+    with ticks.Broker.connected(chosen, name=name) as broker:
         yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 

@@ -88,7 +88,7 @@ def providers(conn: psycopg.Connection) -> None:
 def scenario(amqp_url: str, keydb: servers.Keydb) -> Iterator[LossScenario]:
     """Watch the store and be the ticker; fails at the end if anything went back or was mixed."""
     settings = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
-    with ticks.connection(settings, name="test") as broker:
+    with ticks.Broker.connected(settings, name="test") as broker:
         broker.declare_queue()
     with (
         contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection,

@@ -31,7 +31,7 @@ class Clock:
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[ticks.Broker]:
     """Open the syncer's connection to the broker."""
-    with ticks.connection(RabbitmqSettings(rabbitmq_url=Secret(url)), name="test") as broker:
+    with ticks.Broker.connected(RabbitmqSettings(rabbitmq_url=Secret(url)), name="test") as broker:
         yield broker
 
 

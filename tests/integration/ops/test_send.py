@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from shared.amqp.producer import Outgoing, producing
+from ops.sending.producer import Outgoing, producing
 from shared.settings import RabbitmqSettings
 from tests.support import messages, ops_tool, servers
 from tests.support.eventually import eventually

@@ -10,7 +10,8 @@ import pytest
 from pydantic import Secret
 
 from shared import postgres
-from shared.amqp import consumer, ticks
+from shared.amqp import ticks
+from shared.amqp.consumer import Consumer
 from shared.errors import Busy, Denied
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.support import messages, programs, servers
@@ -26,7 +27,7 @@ def with_password(url: str, password: str = SECRET) -> str:
     return url.replace(f":{servers.PASSWORD}@", f":{password}@")
 
 
-@pytest.mark.parametrize("connect", [consumer.connection, ticks.connection])
+@pytest.mark.parametrize("connect", [Consumer.connected, ticks.Broker.connected])
 def test_rabbitmq_s_refusal_names_user_virtual_host_and_server(
     amqp_url: str, connect: Callable[..., AbstractContextManager[object]]
 ) -> None:

@@ -12,7 +12,8 @@ import docker
 import pytest
 
 from shared import keydb, postgres, settings
-from shared.amqp import consumer, ticks
+from shared.amqp import ticks
+from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
 from tests.support import programs, tls_servers
 from tests.support.eventually import eventually
@@ -50,12 +51,14 @@ def to_postgres(given: dict[str, str]) -> None:
 
 def to_rabbitmq(given: dict[str, str]) -> None:
     found = settings.RabbitmqSettings.model_validate(lower(given))
-    with consumer.connection(found, name="test") as broker:
+    with Consumer.connected(found, name="test") as broker:
         assert broker.inspect("none") is None
 
 
 def to_rabbitmq_for_ticks(given: dict[str, str]) -> None:
-    with ticks.connection(settings.RabbitmqSettings.model_validate(lower(given)), name="test"):
+    with ticks.Broker.connected(
+        settings.RabbitmqSettings.model_validate(lower(given)), name="test"
+    ):
         pass
 
 

@@ -75,7 +75,7 @@ def test_cut_out_of_a_connection_in_pieces_of_any_size_they_are_the_same(seed: i
         came.append(message)
 
     deliveries = DeliveryParser(lambda rest: pytest.fail(f"left over: {rest!r}"))
-    deliveries.take(CHANNEL, take)
+    deliveries.start(CHANNEL, take)
     for piece in pieces(sent, seed):
         deliveries.feed(piece)
     assert came == sent

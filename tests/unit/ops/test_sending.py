@@ -7,10 +7,10 @@ import pytest
 
 from ops.sending.batch import Batch, Earlier, Runs, default_name, objection, same_lines
 from ops.sending.core import delay_s, message
+from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Invalid
 from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
-from shared.amqp.producer import Outgoing
 
 LIMITS = Limits(100)
 BODY = b'{"id": 1, "value": 600}'

@@ -35,7 +35,7 @@ class Seen:
 
     def deliveries(self) -> DeliveryParser:
         made = DeliveryParser(self.rest.append)
-        made.take(OURS, self.message)
+        made.start(OURS, self.message)
         return made
 
 

@@ -11,6 +11,7 @@ from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
 from shared.amqp.properties import Properties
 from shared.amqp.protocol_tap import HEARTBEAT, ProtocolTap
 
+CANCEL = frame.Method(1, spec.Basic.Cancel("c")).marshal()
 ACK = frame.Method(1, spec.Basic.Ack(7)).marshal()
 DELIVERY = b"".join(
     one.marshal()
@@ -66,7 +67,7 @@ def protocol() -> Protocol:
 
 def tapped(protocol: Protocol, handler: Handler, received: list[None]) -> ProtocolTap:
     tap = ProtocolTap(protocol, lambda: received.append(None))
-    tap.deliveries.take(1, handler)
+    tap.deliveries.start(1, handler)
     return tap
 
 
@@ -87,14 +88,14 @@ def test_a_stream_of_deliveries_keeps_pika_from_taking_the_broker_for_dead(
 
 
 def test_the_rest_and_the_ends_of_the_connection_reach_pika(protocol: Protocol) -> None:
-    tap = ProtocolTap(protocol, lambda: None)
+    tapped(protocol, Handler(), [])
     error = OSError()
-    tap.connection_made(protocol)  # type: ignore[arg-type]
-    tap.data_received(ACK + DELIVERY)
-    assert tap.eof_received()
-    tap.connection_lost(error)
+    protocol.connection_made(protocol)
+    protocol.data_received(ACK + DELIVERY + CANCEL)
+    assert protocol.eof_received()
+    protocol.connection_lost(error)
     assert protocol.seen == [
-        ("made", protocol), ACK, *_frames(DELIVERY), "eof", ("lost", error)
+        ("made", protocol), ACK, CANCEL, HEARTBEAT, "eof", ("lost", error)
     ]  # fmt: skip
 
 
@@ -107,12 +108,3 @@ def test_a_bug_is_kept_for_whoever_runs_the_loop_and_nothing_is_taken_after_it(
     tap.data_received(DELIVERY)
     assert isinstance(tap.failure, Bug)
     assert handler.bodies == [b"{}"]
-
-
-def _frames(data: bytes) -> list[bytes]:
-    found = []
-    while data:
-        size, _ = frame.decode_frame(data)
-        found.append(data[:size])
-        data = data[size:]
-    return found

@@ -31,10 +31,10 @@ class FakeBroker(ticks.Broker):
     broken: bool = False
     sent: list[tick.Tick] = field(default_factory=list)
 
-    def poll(self, timeout_s: float) -> None:
+    def poll(self, timeout_s: float, _on_piece: object = None) -> None:
         self.clock.now += timeout_s
 
-    def publish(self, body: bytes, *, expires_s: int) -> None:
+    def publish_tick(self, body: bytes, *, expires_s: int) -> None:
         if self.broken:
             raise Unavailable("rabbitmq", "gone")
         self.sent.append(tick.decode(body))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.amqp import consumer
+from shared.amqp.channel import Channel
 from shared.amqp.connection import QueueState
 from shared.settings import RabbitmqSettings
 
@@ -18,5 +18,5 @@ class BrokerStats:
 
 def inspect(settings: RabbitmqSettings, queues: Sequence[str], *, name: str) -> BrokerStats:
     """Ask the broker for its version and the state of `queues`. Raises `Unavailable`."""
-    with consumer.connection(settings, name=name) as broker:
+    with Channel.connected(settings, name=name) as broker:
         return BrokerStats(broker.version, {queue: broker.inspect(queue) for queue in queues})

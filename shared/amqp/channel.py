@@ -1,0 +1,230 @@
+"""One connection to RabbitMQ with one channel: pika's, whose loop runs while we wait for something.
+
+A broken connection is thrown away, never repaired.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Self
+
+import pika
+from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from shared.amqp.connection import BLOCKED, NOT_FOUND, QueueState, parameters, translating
+from shared.amqp.protocol_hook import HookedServices
+from shared.amqp.protocol_tap import ProtocolTap
+from shared.amqp.write_coalescing import coalesce
+from shared.errors import Unavailable
+from shared.settings import RabbitmqSettings
+
+ANSWER_TIMEOUT_S = 10.0
+OnConfirm = Callable[[int, bool, bool], None]
+"""Called with the number of a message, multiple (all up to it), and whether the broker took it."""
+
+
+class Channel:
+    """For one thread; only `from_thread` may be called by others."""
+
+    def __init__(self, to: pika.URLParameters) -> None:
+        """Nothing is connected before `open`."""
+        self._loop = IOLoop()
+        self._on_piece: Callable[[], bool] = _stop_at_each_piece
+        self._tap: ProtocolTap | None = None
+        self._lost: BaseException | None = None
+        self._channel: pika.channel.Channel | None = None
+        self._connection = pika.SelectConnection(
+            to,
+            on_open_error_callback=self._on_lost,
+            on_close_callback=self._on_lost,
+            custom_ioloop=HookedServices(self._loop, self._hook),
+        )
+
+    @classmethod
+    @contextlib.contextmanager
+    def connected(cls, settings: RabbitmqSettings, *, name: str) -> Iterator[Self]:
+        """Open a connection with a channel; close both at the end. Raises `Unavailable`."""
+        to = parameters(settings, name)
+        made = cls(to)
+        try:
+            with translating(to):
+                made.open()
+            yield made
+        finally:
+            made.close()
+
+    def open(self) -> None:
+        """Connect and open the channel. Raises pika's errors, and `Unavailable` for no answer."""
+        self._until(lambda: self._connection.is_open)
+        self._open_channel()
+
+    @property
+    def version(self) -> str:
+        """What the broker says of its version."""
+        return str((self._connection.server_properties or {}).get("version", "unknown"))
+
+    def inspect(self, queue: str) -> QueueState | None:
+        """Return the state of a queue whatever its type, None without one. Raises `Unavailable`."""
+        with translating():
+            try:
+                return self._declared(queue, passive=True)
+            except ChannelClosedByBroker as error:
+                if error.reply_code != NOT_FOUND:
+                    raise
+                self._open_channel()
+                return None
+
+    def declare(self, queue: str, *, kind: str | None = None) -> QueueState:
+        """Find the users' queue whatever its type; make a durable one if there is none.
+
+        A declare with other arguments than the queue has would fail, so it is looked for first.
+        Without `kind` it is the virtual host's default. Raises `Unavailable`.
+        """
+        arguments = {"x-queue-type": kind} if kind else None
+        with translating():
+            return self.inspect(queue) or self._declared(queue, durable=True, arguments=arguments)
+
+    def confirm(self, on_confirm: OnConfirm, on_return: Callable[[str | None], None]) -> None:
+        """Have the broker confirm what is published from now on, numbered from 1.
+
+        `on_return` is told the `message_id` of what no queue took, before its confirm.
+        """
+        self._open.add_on_return_callback(
+            lambda _channel, _method, about, _body: on_return(about.message_id)
+        )
+
+        def confirmed(frame: Any) -> None:  # noqa: ANN401 - pika's, of Basic.Ack or Basic.Nack
+            taken = isinstance(frame.method, pika.spec.Basic.Ack)
+            on_confirm(frame.method.delivery_tag, frame.method.multiple, taken)
+
+        with translating():
+            self._asked(partial(self._open.confirm_delivery, confirmed))
+
+    def when_blocked(self, on_change: Callable[[str | None], None]) -> None:
+        """Have `on_change` told why the broker takes nothing, and with None that it does again.
+
+        A broker with an alarm says so only once something is published, and holds that up.
+        """
+        self._connection.add_on_connection_blocked_callback(
+            lambda _, frame: on_change(f"rabbitmq: {BLOCKED} ({frame.method.reason})")
+        )
+        self._connection.add_on_connection_unblocked_callback(lambda *_: on_change(None))
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        **properties: Any,  # noqa: ANN401 - those of AMQP
+    ) -> None:
+        """Publish JSON; it is sent while `poll` runs. Raises `Unavailable`."""
+        about = pika.BasicProperties(content_type="application/json", **properties)
+        with translating():
+            self._check()
+            self._open.basic_publish(exchange, routing_key, body, about, mandatory=mandatory)
+
+    def poll(self, timeout_s: float, on_piece: Callable[[], bool] | None = None) -> None:
+        """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
+
+        `on_piece` is called after each piece of data, and while it answers yes all that comes until
+        the time is over is handled: to begin and end a loop costs more than a message does.
+
+        Raises `Unavailable` when the connection, the channel or the consumer is gone, and whatever
+        `on_message` raised.
+        """
+        usual, self._on_piece = self._on_piece, on_piece or _stop_at_each_piece
+        try:
+            with translating():
+                self._turn(timeout_s)
+                self._check()
+        finally:
+            self._on_piece = usual
+
+    def from_thread(self, call: Callable[[], None]) -> None:
+        """Have `call` run by the thread that polls. Raises `Unavailable` if that is too late."""
+        if self._lost:
+            raise Unavailable("rabbitmq", "the connection is gone")
+        with translating():
+            self._loop.add_callback_threadsafe(call)
+
+    def close(self) -> None:
+        """Close what is open; a connection that is already broken is simply let go."""
+        if self._tap:
+            self._tap.deliveries.stop()
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        with contextlib.suppress(AMQPError, OSError):
+            if not self._connection.is_closed:
+                self._connection.close()
+            while not (self._connection.is_closed or self._failure) and time.monotonic() < deadline:
+                self._turn(0.1)
+        self._lost = Unavailable("rabbitmq", "the connection is closed")
+        self._loop.close()
+
+    @property
+    def _open(self) -> pika.channel.Channel:
+        if self._channel is None:
+            raise Unavailable("rabbitmq", "no channel is open")
+        return self._channel
+
+    def _hook(self, protocol: AbstractStreamProtocol) -> None:
+        coalesce(protocol, self._loop.add_callback)
+        self._tap = ProtocolTap(protocol, self._received)
+
+    @property
+    def _failure(self) -> Exception | None:
+        return self._tap.failure if self._tap else None
+
+    def _received(self) -> None:
+        if self._failure or not self._on_piece():
+            self._loop.stop()
+
+    def _open_channel(self) -> None:
+        self._channel = self._lost = None
+        channel = self._connection.channel()
+        channel.add_on_close_callback(self._on_lost)
+        self._until(lambda: channel.is_open)
+        self._channel = channel
+
+    def _declared(self, queue: str, **options: Any) -> QueueState:  # noqa: ANN401 - AMQP's own
+        answer = self._asked(partial(self._open.queue_declare, queue, **options))
+        return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
+
+    def _asked(self, request: Callable[..., object]) -> Any:  # noqa: ANN401 - the answer's frame
+        answers: list[Any] = []
+        request(callback=answers.append)
+        self._until(lambda: answers)
+        return answers[0]
+
+    def _until(self, done: Callable[[], object], timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            self._check()
+            if time.monotonic() > deadline:
+                raise Unavailable("rabbitmq", f"no answer in {timeout_s:g} s")
+            self._turn(0.1)
+
+    def _turn(self, timeout_s: float) -> None:
+        end = self._loop.call_later(timeout_s, self._loop.stop)
+        try:
+            self._loop.start()
+        finally:
+            self._loop.remove_timeout(end)
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
+        if self._lost:
+            raise self._lost
+
+    def _on_lost(self, _which: object, reason: BaseException) -> None:
+        self._lost = self._lost or reason
+        self._loop.stop()
+
+
+def _stop_at_each_piece() -> bool:
+    return False
