@@ -22,6 +22,8 @@ from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
 ANSWER_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 3.0
+"""A broker with an alarm does not read that we close; services end within a grace period."""
 OnConfirm = Callable[[int, bool, bool], None]
 """Called with the number of a message, multiple (all up to it), and whether the broker took it."""
 
@@ -32,7 +34,7 @@ class Channel:
     def __init__(self, to: pika.URLParameters) -> None:
         """Nothing is connected before `open`."""
         self._loop = IOLoop()
-        self._on_piece: Callable[[], bool] = _stop_at_each_piece
+        self._on_piece: Callable[[], bool] | None = None
         self._tap: ProtocolTap | None = None
         self._lost: BaseException | None = None
         self._channel: pika.channel.Channel | None = None
@@ -137,13 +139,13 @@ class Channel:
         Raises `Unavailable` when the connection, the channel or the consumer is gone, and whatever
         `on_message` raised.
         """
-        usual, self._on_piece = self._on_piece, on_piece or _stop_at_each_piece
+        self._on_piece = on_piece
         try:
             with translating():
                 self._turn(timeout_s)
                 self._check()
         finally:
-            self._on_piece = usual
+            self._on_piece = None
 
     def from_thread(self, call: Callable[[], None]) -> None:
         """Have `call` run by the thread that polls. Raises `Unavailable` if that is too late."""
@@ -156,7 +158,7 @@ class Channel:
         """Close what is open; a connection that is already broken is simply let go."""
         if self._tap:
             self._tap.deliveries.stop()
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         with contextlib.suppress(AMQPError, OSError):
             if not self._connection.is_closed:
                 self._connection.close()
@@ -180,7 +182,7 @@ class Channel:
         return self._tap.failure if self._tap else None
 
     def _received(self) -> None:
-        if self._failure or not self._on_piece():
+        if self._failure or not (self._on_piece and self._on_piece()):
             self._loop.stop()
 
     def _open_channel(self) -> None:
@@ -224,7 +226,3 @@ class Channel:
     def _on_lost(self, _which: object, reason: BaseException) -> None:
         self._lost = self._lost or reason
         self._loop.stop()
-
-
-def _stop_at_each_piece() -> bool:
-    return False
