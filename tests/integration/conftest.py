@@ -15,8 +15,9 @@ from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from shared import postgres
 from shared.settings import PostgresSettings
-from tests.support import containers, ledger, partitions, servers
+from tests.support import containers, ledger, own_broker, partitions, servers
 from tests.support.ledger import add, minute
+from tests.support.own_broker import OwnBroker
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,13 @@ def rabbitmq_server(engine: docker.DockerClient) -> Iterator[servers.Rabbitmq]:
     """One RabbitMQ for the run."""
     with servers.rabbitmq(engine, in_memory=True) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
+    """A RabbitMQ of one file's own, whose tests stop it or change how it is as a whole."""
+    with own_broker.started(engine) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

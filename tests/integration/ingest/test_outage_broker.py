@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-import docker
 import psycopg
 import pytest
 
-from tests.support import containers, messages, outages, own_broker
+from tests.support import containers, messages, outages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
@@ -21,12 +20,6 @@ IMPATIENT = "application:set_env(rabbit, consumer_timeout, 1000)"
 LOOKS_OFTEN = "application:set_env(rabbit, channel_tick_interval, 500)"
 PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000)"
 LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
-
-
-@pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
-    with own_broker.started(engine) as own:
-        yield own
 
 
 @pytest.fixture

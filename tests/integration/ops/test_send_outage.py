@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import psycopg
 import pytest
 
-from tests.support import messages, ops_tool, outages, own_broker
+from tests.support import messages, ops_tool, outages
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Done, Tool
 from tests.support.own_broker import OwnBroker
@@ -20,13 +19,6 @@ from tests.support.own_broker import OwnBroker
 LINES = 300
 VALUES = range(1, LINES + 1)
 SAME = "send the same again with "
-
-
-@pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
-    """A broker to be paused."""
-    with own_broker.started(engine) as own:
-        yield own
 
 
 @pytest.fixture

@@ -89,9 +89,8 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
             freeze_at(held, sleeper)
             assert ledger.watermark(scenario.store)[0] == "1"
             take_place_away(rabbitmq_server, amqp_url)
-            scenario.becomes_right(
-                conn, 20
-            )  # the tick that was not acknowledged is delivered again
+            # The tick that was not acknowledged is delivered again.
+            scenario.becomes_right(conn, 20)
             for _ in range(TICKS_MEANWHILE):
                 scenario.right(conn)
             before = ledger.watermark(scenario.store)

@@ -2,18 +2,11 @@
 
 from collections.abc import Iterator
 
-import docker
 import pytest
 
-from tests.support import ops_tool, own_broker, programs
+from tests.support import ops_tool, programs
 from tests.support.eventually import eventually
 from tests.support.own_broker import OwnBroker
-
-
-@pytest.fixture(scope="module")
-def own(engine: docker.DockerClient) -> Iterator[OwnBroker]:
-    with own_broker.started(engine) as own:
-        yield own
 
 
 @pytest.fixture
