@@ -17,7 +17,7 @@ from ops.answer import Answer, answering, as_json
 from ops.dead_letters import store
 from ops.dead_letters.absent import Absent, absent
 from ops.dead_letters.choosing import choosing, need_choice
-from ops.dead_letters.core import Choice, Letter, preview
+from ops.dead_letters.core import Choice, StoredDeadLetter, preview
 from ops.dead_letters.replay import Edit, Order, replay
 from ops.params import Words
 from ops.progress import bar
@@ -219,7 +219,7 @@ def _purge(conn: psycopg.Connection, choice: Choice, operator: str) -> int:
     return purged
 
 
-def _purged(letter: Letter, operator: str) -> dict[str, Any]:
+def _purged(letter: StoredDeadLetter, operator: str) -> dict[str, Any]:
     return {
         "action": PURGED,
         "subject": str(letter.id),

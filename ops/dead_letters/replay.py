@@ -14,7 +14,7 @@ import psycopg
 from ops import action
 from ops.dead_letters import store
 from ops.dead_letters.absent import Absent
-from ops.dead_letters.core import Choice, Letter
+from ops.dead_letters.core import Choice, StoredDeadLetter
 from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.identity import AMQP_1_0_ID
@@ -41,7 +41,7 @@ class Properties:
     headers: Any
 
     def all(self) -> dict[str, Any]:
-        """Say nothing: a letter that stays keeps the properties it has."""
+        """Return nothing: a letter that stays keeps the properties it has."""
         return {}
 
 
@@ -94,9 +94,11 @@ def replay(conn: psycopg.Connection, order: Order) -> Replayed:
 
 
 class _Page:
-    """Some letters, each known by its id as the tag of its message."""
+    """Some dead letters; the tag of each message is the id of its letter."""
 
-    def __init__(self, conn: psycopg.Connection, order: Order, letters: Sequence[Letter]) -> None:
+    def __init__(
+        self, conn: psycopg.Connection, order: Order, letters: Sequence[StoredDeadLetter]
+    ) -> None:
         self._conn = conn
         self._order = order
         self._letters = letters
@@ -108,7 +110,7 @@ class _Page:
         """Store what can be stored, note what was done, add up."""
         if not self._letters:
             return
-        self._refuse_twins()
+        self._refuse_copies()
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._letters)
         batch = [validate(one, intake.limits, intake.identity_source) for one in received]
@@ -120,7 +122,7 @@ class _Page:
                 result.dead[outcome] += 1
             result.letters.append({"id": letter_id, "outcome": outcome})
 
-    def _message(self, letter: Letter) -> Delivery:
+    def _message(self, letter: StoredDeadLetter) -> Delivery:
         edit = self._order.edit
         body = letter.body if edit.body is None else edit.body
         return Delivery(
@@ -131,7 +133,7 @@ class _Page:
             fallback_id=letter.message_id,
         )
 
-    def _refuse_twins(self) -> None:
+    def _refuse_copies(self) -> None:
         edit = self._order.edit
         if edit == Edit():
             return
@@ -149,7 +151,7 @@ class _Page:
         actions = [self._action(one, outcomes[one.id]) for one in self._letters]
         action.note(self._conn, actions)
 
-    def _action(self, letter: Letter, outcome: str) -> dict[str, Any]:
+    def _action(self, letter: StoredDeadLetter, outcome: str) -> dict[str, Any]:
         edit = self._order.edit
         detail = {"message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue}
         if edit.message_id is not None:
@@ -178,7 +180,7 @@ class _Page:
         return outcomes
 
 
-def _headers(letter: Letter) -> dict[str, Any]:
+def _headers(letter: StoredDeadLetter) -> dict[str, Any]:
     # An identity that was refused is not refused again: the letter has one by now.
     headers: dict[str, Any] = letter.properties.get("headers") or {}
     return {name: value for name, value in headers.items() if name != AMQP_1_0_ID}

@@ -6,7 +6,7 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from ops.dead_letters.core import Choice, Letter
+from ops.dead_letters.core import Choice, StoredDeadLetter
 from services.ingest.core import DeadLetter
 from shared.errors import Refusal
 
@@ -90,12 +90,12 @@ DELETE FROM dead_letter
 
 def pages(
     conn: psycopg.Connection, choice: Choice, *, locked: bool = False
-) -> Iterator[list[Letter]]:
+) -> Iterator[list[StoredDeadLetter]]:
     """Yield the chosen letters, oldest first, some at a time; `locked` until the commit."""
     query = SELECT_PAGE_LOCKED if locked else SELECT_PAGE
     wanted = choice.parameters() | {"page": PAGE, "page_bytes": PAGE_BYTES}
     after = 0
-    with conn.cursor(row_factory=class_row(Letter)) as cursor:
+    with conn.cursor(row_factory=class_row(StoredDeadLetter)) as cursor:
         while page := cursor.execute(query, wanted | {"after": after}).fetchall():
             after = page[-1].id
             if choice.provider is not None:
@@ -119,7 +119,7 @@ def with_rows(conn: psycopg.Connection, identities: Sequence[str]) -> set[str]:
 
 
 def twin(conn: psycopg.Connection, letter_id: int, identity: str, body: bytes) -> int | None:
-    """Return another letter with this identity and body, if there is one."""
+    """Return another dead letter with this identity and body, if there is one."""
     row = conn.execute(
         SELECT_TWIN, {"id": letter_id, "identity": identity, "body": body}
     ).fetchone()

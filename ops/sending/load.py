@@ -5,14 +5,14 @@ import random
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import click
 
 from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
-from ops.sending import store, view
+from ops.sending import view
 from ops.sending.producer import Fate, Outgoing
 from ops.sending.rows import NEEDED, body_of
 from ops.sending.sender import Sender
@@ -21,6 +21,8 @@ from shared import program, settings
 from shared.errors import Refusal
 
 PROVIDERS_MAX = 10_000
+SELECT_PROVIDERS: LiteralString = "SELECT id FROM initial_data ORDER BY id LIMIT %(most)s"
+
 INT64 = click.IntRange(INT64_MIN, INT64_MAX)
 
 
@@ -88,7 +90,7 @@ class Confirmed:
 
 def _all_providers() -> list[int]:
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        found = store.providers(conn, PROVIDERS_MAX)
+        found = [one for (one,) in conn.execute(SELECT_PROVIDERS, {"most": PROVIDERS_MAX})]
     if not found:
         raise Refusal("there is no provider to send for: ops provider add NAME INITIAL")
     return found

@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from ops.deployment import QueueSettings
-from ops.sending.core import delay_s
 from ops.sending.producer import Fate, Outgoing, producing
 from shared import retry
 from shared.errors import Unavailable
@@ -131,3 +130,8 @@ class Sender:
     def _decided(self, message: Outgoing, fate: Fate) -> None:
         self.fates[fate] += 1
         self._on_fate(message, fate)
+
+
+def delay_s(sent: int, elapsed_s: float, rate_per_s: float | None) -> float:
+    """Return how long to wait before the next message so that `rate_per_s` is kept."""
+    return 0.0 if rate_per_s is None else max(0.0, sent / rate_per_s - elapsed_s)

@@ -16,17 +16,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ops.sending import core, rows
+from ops.sending import rows
 from ops.sending.batch import Batch, Runs, default_name
 from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
-from services.ingest.body import Limits
+from services.ingest.body import Limits, Unfit, decode, read_object
+from services.ingest.identity import check_identity
 from shared.errors import Refusal
 
 IN_MEMORY_BYTES_MAX = 2**23
 CHUNK_BYTES = 2**16
 INVALID_KEPT_MAX = 1000
+BODY_BYTES_MAX = 2**24
+"""The most that ingest can be set to take. Above its own limit a broker closes the connection."""
 IDS_REMEMBERED_MAX = 2_000_000
 """Of one command, to find one that comes twice: some 150 MB."""
 
@@ -103,7 +106,7 @@ class Source:
         if isinstance(draft, Invalid):
             return draft
         rules = self._rules
-        return core.message(
+        return message(
             draft, self.batch.name, rules.limits, checked=rules.checked, field=rules.field
         )
 
@@ -171,3 +174,34 @@ def _copy(file: BinaryIO, spool: "tempfile.SpooledTemporaryFile[bytes]") -> str:
         digest.update(chunk)
         spool.write(chunk)
     return digest.hexdigest()
+
+
+def message(
+    draft: Draft, batch: str, limits: Limits, *, checked: bool = True, field: str = ""
+) -> Outgoing | Invalid:
+    """Return what to send: without an identity of its own a line is known by batch and place.
+
+    Unless not `checked`, what ingest would make a dead letter of is `Invalid`. Where ingest finds
+    the identity in a `field` of the body, the body must have it, or a second copy would count.
+    """
+    identity = draft.message_id or f"{batch}:{draft.line}"
+    if not checked:  # by ingest's limit; still, no broker takes any size
+        limits = Limits(BODY_BYTES_MAX)
+    try:
+        if field:
+            identity = _in_body(draft.body, field)
+        check_identity(identity)
+        decode(draft.body, limits)
+    except Unfit as unfit:
+        if checked or unfit.reason in ("bad_identity", "too_large"):
+            return Invalid(draft.line, f"{unfit.reason}: {unfit.error}")
+    return Outgoing(draft.body, identity)
+
+
+def _in_body(body: bytes, field: str) -> str:
+    found = read_object(body).get(field)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)  # as ingest does
+    if not isinstance(found, str) or not found:
+        raise Unfit("bad_identity", f"no text in {field}, where INGEST_MESSAGE_ID has identities")
+    return found

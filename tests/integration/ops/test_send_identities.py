@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.sending import store
+from ops.sending import record
 from ops.sending.batch import Batch
 from tests.support import messages, ops_tool
 from tests.support.eventually import eventually
@@ -108,8 +108,8 @@ def test_a_copy_that_somebody_begins_at_the_same_time_is_waited_for(
     other = Batch("theirs", "theirs.csv", sha256, lines=1, made_up=1)
 
     conn.execute("BEGIN")
-    store.lock(conn)
-    store.note(conn, [other], store.BEGUN, "day shift")
+    conn.execute(record.LOCK)
+    record.note(conn, [other], record.BEGUN, "day shift")
     with ops.started("send", "--file", file, "--json") as process:
         eventually(lambda: waits(conn), 30)
         conn.execute("COMMIT")

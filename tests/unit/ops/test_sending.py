@@ -6,9 +6,10 @@ from io import FileIO
 import pytest
 
 from ops.sending.batch import Batch, Earlier, Runs, default_name, objection, same_lines
-from ops.sending.core import delay_s, message
 from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Invalid
+from ops.sending.sender import delay_s
+from ops.sending.source import message
 from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 
