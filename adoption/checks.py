@@ -1,7 +1,7 @@
-"""Whether work can succeed with the tables as they are: asked before it begins.
+"""Whether the tables are as they must be: asked before work begins. Changes nothing.
 
-By `python -m migrations`, before it adopts tables and after every run, and by the services at each
-start, since anybody can change tables later. Takes some milliseconds, and changes nothing.
+Asked by `python -m migrations`, before it adopts tables and after every run; by the services at
+each connection, since anybody can change tables later; and by `ops doctor`. Takes milliseconds.
 """
 
 from collections import defaultdict
@@ -52,9 +52,9 @@ def check(
 ) -> None:
     """Find out whether a service can work, with its own rights.
 
-    Raises `Unavailable` with the reason, so that it waits until somebody has mended that: Postgres
-    refuses one of its `statements`; or it `stores` transactions, and something is seriously wrong.
-    All other problems are logged.
+    Raises `Unavailable` with the reason, so that it waits until that is corrected: Postgres refuses
+    one of its `statements`; or it `stores` transactions, and something is seriously wrong. All
+    other problems are logged.
     """
     with postgres.translating():
         if words := _serious(conn):
