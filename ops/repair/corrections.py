@@ -122,7 +122,7 @@ def resend(projection: Projection, leg: KeydbComparison | None = None) -> bool:
         observed = projection.read()
         if observed.watermark is None:
             return True  # there is nothing to give up
-        if projection.invalidate_watermark(observed).verdict != "fenced":
+        if projection.invalidate_watermark(observed):
             log.warning(
                 "keydb_disowned", epoch=observed.watermark.epoch, keys=leg and len(leg.drifting)
             )

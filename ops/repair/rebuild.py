@@ -5,13 +5,12 @@ it. A syncer whose tick falls in between finds an unknown watermark and sends ev
 the one that comes second is fenced. Nothing but the compare-and-set changes KeyDB.
 """
 
-import uuid
 from dataclasses import dataclass
 
 import psycopg
 
 from services.syncer import core, publish_store, tick_store
-from services.syncer.core import PARTIAL_PREFIX, ObservedWatermark, Publication, Watermark
+from services.syncer.core import Publication, Watermark
 from services.syncer.projection import Projection, WatermarkChanged
 from shared import postgres
 from shared.errors import Refusal
@@ -42,7 +41,7 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
                     f"KeyDB shows epoch {observed.raw_epoch} of another life: the next tick is"
                     " numbered above it and sends everything"
                 )
-            claim = _claim(projection, observed)
+            claim = projection.invalidate_watermark(observed)
             if claim is None:
                 continue  # a syncer was faster: start again from what it sent
             values = publish_store.everything(conn, target.epoch)
@@ -61,13 +60,3 @@ def _newest(conn: psycopg.Connection) -> Watermark:
     if newest.boundary is None:
         raise Refusal("there is no tick yet: the first boundary shows everything")
     return Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
-
-
-def _claim(projection: Projection, observed: ObservedWatermark) -> ObservedWatermark | None:
-    """Take the watermark to a pair of our own; None if somebody else moved it first."""
-    shown = observed.watermark or Watermark(0, "")
-    mark = Watermark(shown.epoch, f"{PARTIAL_PREFIX}{uuid.uuid4()}", shown.boundary)
-    answer = projection.apply(Publication(observed, mark, {}, (), "unknown"))
-    if answer.verdict == "fenced":
-        return None
-    return ObservedWatermark(str(mark.epoch), mark.token, mark)

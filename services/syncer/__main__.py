@@ -1,6 +1,7 @@
 """`python -m services.syncer`: settings, connections, and the order of stopping."""
 
 import contextlib
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def _live(
                     reconciler.ticked()
                     retention.after_tick(conn, loop.interval_s)
     except Unavailable as error:
-        metrics.forgotten()
+        metrics.OLDEST_UNFOLDED.began = math.nan  # what had been read is forgotten
         if not ticked:
             raise  # what fails again and again is tried again ever less often
         retry.report_lost(error)

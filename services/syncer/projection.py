@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from services.syncer.core import (
     KEYS_PER_SCRIPT_MAX,
@@ -60,26 +60,16 @@ class Projection:
         Raises `Unavailable`, and `Refusal` at first sight of a server that would lose our keys.
         """
         try:
-            if not self._checked:
-                keydb.check_server(self._client)
-            with keydb.translating(self._client):
+            with self._asking():
+                if not self._checked:
+                    keydb.check_server(self._client)
                 fields = self._client.hmget(WATERMARK_KEY, FIELDS)
             self._checked = True
         except Unavailable as error:
-            self._checked = False  # what answers next may be another server
             if not keydb.wrong_type(error):
                 raise
             fields = [None] * len(FIELDS)  # the script takes it for missing, too
         return parse_watermark(*map(_text, fields))
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            with keydb.translating(self._client):
-                yield
-        except Unavailable:
-            self._checked = False  # what answers next may be another server
-            raise
 
     def keys(self, observed: ObservedWatermark) -> set[str]:
         """Return the names of the keys that are ours, while the watermark is the one `observed`.
@@ -88,15 +78,7 @@ class Projection:
         and then, by a script sent again, shows `observed` once more: what it then holds and should
         not would stay. Raises `WatermarkChanged`, and `Unavailable`.
         """
-        with self._asking(), self._client.pipeline(transaction=True) as both:
-            both.hmget(WATERMARK_KEY, ["epoch", "token"])
-            both.smembers(KEYS_KEY)
-            replies = both.execute(raise_on_error=False)
-            mark, names = map(keydb.unless_wrong_type, replies)
-        epoch, token = mark or (None, None)
-        if (_text(epoch), _text(token)) != (observed.raw_epoch, observed.raw_token):
-            raise WatermarkChanged
-        return {_text(key) for key in names or ()}
+        return set(map(_text, self._ask_while(observed, "SMEMBERS", KEYS_KEY) or ()))
 
     def values(
         self, observed: ObservedWatermark, keys: Iterable[str]
@@ -108,23 +90,39 @@ class Projection:
         wanted = list(keys)
         for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
             part = wanted[at : at + KEYS_PER_READ_MAX]
-            with self._asking(), self._client.pipeline(transaction=True) as pipe:
-                pipe.hmget(WATERMARK_KEY, ["epoch", "token"])
-                pipe.mget([KEYS_KEY, *part])  # never empty; a set is no value
-                (epoch, token), (_, *values) = pipe.execute()
-            if (_text(epoch), _text(token)) != (observed.raw_epoch, observed.raw_token):
-                raise WatermarkChanged
+            # Never without a key; the set of ours is no value.
+            _, *values = self._ask_while(observed, "MGET", KEYS_KEY, *part)
             yield dict(zip(part, values, strict=True))
 
-    def invalidate_watermark(self, observed: ObservedWatermark) -> Answer:
-        """Replace the watermark `observed` by a pair that no database knows, under the same epoch.
+    def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers
+        """Return a command's reply, None for a key of another type; both at one moment."""
+        with self._asking(), self._client.pipeline(transaction=True) as pipe:
+            pipe.hmget(WATERMARK_KEY, FIELDS[:2])
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            replies = pipe.execute(raise_on_error=False)
+            pair, reply = map(keydb.unless_wrong_type, replies)
+        if tuple(map(_text, pair or (None, None))) != (observed.raw_epoch, observed.raw_token):
+            raise WatermarkChanged
+        return reply
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with keydb.translating(self._client):
+                yield
+        except Unavailable:
+            self._checked = False  # what answers next may be another server
+            raise
+
+    def invalidate_watermark(self, observed: ObservedWatermark) -> ObservedWatermark | None:
+        """Replace the watermark by one that no database knows; return that, None if it changed.
 
         What is shown stays; the next tick sends everything. Raises `Unavailable`.
         """
-        shown = observed.watermark or Watermark(0, "")
-        token = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
-        target = Watermark(shown.epoch, token, shown.boundary)
-        return self._run((observed.raw_epoch, observed.raw_token), target, [])
+        claim = _claim(observed)
+        if self._run((observed.raw_epoch, observed.raw_token), claim, []).verdict == "fenced":
+            return None
+        return ObservedWatermark(str(claim.epoch), claim.token, claim)
 
     def apply(self, publication: Publication) -> Answer:
         """Take KeyDB to the publication's target, or find it there, or be fenced.
@@ -145,17 +143,12 @@ class Projection:
     ) -> Iterator[tuple[tuple[str, str], Watermark, list[Change]]]:
         changes: list[Change] = [*publication.values.items()]
         changes += [(key, None) for key in publication.removals]
-        parts = [changes[at : at + self._chunk] for at in range(0, len(changes), self._chunk)]
-        parts = parts or [[]]
         observed = publication.observed
         expected = (observed.raw_epoch, observed.raw_token)
-        claim = f"{PARTIAL_PREFIX}{uuid.uuid4()}"
-        shown = observed.watermark or Watermark(0, "")
-        for number, part in enumerate(parts, start=1):
-            target = publication.target
-            if number < len(parts):
-                target = Watermark(shown.epoch, f"{claim}:{number}", shown.boundary)
-            yield expected, target, part
+        for at in range(0, max(len(changes), 1), self._chunk):
+            is_last = at + self._chunk >= len(changes)
+            target = publication.target if is_last else _claim(observed)
+            yield expected, target, changes[at : at + self._chunk]
             expected = (str(target.epoch), target.token)
 
     def _run(
@@ -182,6 +175,12 @@ class Projection:
                 ],
             )
         return Answer(verdict, float(applied_at_s or 0.0))
+
+
+def _claim(observed: ObservedWatermark) -> Watermark:
+    """Return a pair that no database knows, under the epoch that is shown."""
+    shown = observed.watermark or Watermark(0, "")
+    return Watermark(shown.epoch, f"{PARTIAL_PREFIX}{uuid.uuid4()}", shown.boundary)
 
 
 def _bytes(text: str) -> bytes:

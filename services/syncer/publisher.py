@@ -160,7 +160,11 @@ class Publisher:
         if answer.verdict == "done":
             metrics.REPEATED.inc()
         lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
-        metrics.published(target.boundary, publication.cause, lateness_s)
+        metrics.seen(target.boundary, lateness_s)
+        if publication.cause == "next":  # only a tick that came in turn says how late one is
+            metrics.LATENESS.observe(lateness_s)
+        else:
+            metrics.REPUBLISHED.labels(publication.cause).inc()
         log.info(
             "tick_published",
             epoch=target.epoch,

@@ -238,8 +238,8 @@ def _measure(conn: psycopg.Connection, kept: Given) -> None:
     ((default_rows, history_s, messages_s),) = _rows(conn, SELECT_STATE, kept)
     expired = _rows(conn, SELECT_EXPIRED, kept)
     metrics.DEFAULT_PARTITION_ROWS.set(default_rows)
-    metrics.overdue("drop_partitions", expired[0][1] if expired else 0.0)
-    metrics.overdue("prune_history", history_s or 0.0)
-    metrics.overdue("prune_messages", messages_s or 0.0)
+    overdue_s = (expired[0][1] if expired else None, history_s, messages_s)
+    for task, age_s in zip(metrics.REMOVING, overdue_s, strict=True):
+        metrics.RETENTION_OVERDUE.labels(task).set(max(0.0, age_s or 0.0))
     if default_rows:
         log.warning("default_partition_rows", rows=default_rows)

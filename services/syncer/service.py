@@ -16,14 +16,11 @@ from services.syncer import core, metrics, publish_store, tick_store, trace_link
 from services.syncer.core import (
     Accumulator,
     DueTick,
-    NewestTick,
     ObservedWatermark,
-    Values,
     Watermark,
 )
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published, Publisher
-from services.syncer.tick_store import WrittenTick
 from shared import postgres, tracing
 
 log = structlog.get_logger()
@@ -60,20 +57,20 @@ class Syncer:
         """
         self._observed = None
         with postgres.translating():
-            if self._read is None:
+            read = self._read
+            if read is None:
                 newest = tick_store.newest_tick(self._conn)
                 if not newest.same_cluster:
                     return Folded(0, moved=False)  # the next tick takes a baseline
-                self._read = core.resume(newest)
-                metrics.counted()
+                read = core.resume(newest)
+                self._start_from(read)
             started = time.monotonic()
-            fresh = tick_store.read_fresh(self._conn, self._read.snapshot)
+            fresh = tick_store.read_fresh(self._conn, read.snapshot)
         metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
-        if fresh.newest != self._read.base:
-            self._read = None  # another syncer wrote a tick: what we hold is in it
-            metrics.counted()
+        if fresh.newest != read.base:
+            self._start_from(None)  # another syncer wrote a tick: what we hold is in it
             return Folded(0, moved=True)
-        self._read.add(fresh.snapshot, fresh.sums, fresh.rows)
+        read.add(fresh.snapshot, fresh.sums, fresh.rows)
         return Folded(fresh.rows, moved=False)
 
     @property
@@ -133,7 +130,8 @@ class Syncer:
             watermark = Watermark(newest.epoch + 1, self._new_token())
             cursor = tick_store.insert_tick(self._conn, watermark, None, read)
         written = tick_store.written_tick(cursor)
-        self._continue_from(watermark, written, read.unpublished_with(written.values))
+        unpublished = read.unpublished_with(written.values)
+        self._start_from(Accumulator(watermark.token, written.snapshot, unpublished))
         rows, providers = written.rows, written.providers
         log.info("interim_written", epoch=watermark.epoch, rows=rows, providers=providers)
 
@@ -153,16 +151,27 @@ class Syncer:
                 self._take_back(boundary, newest.boundary)
             epoch = core.next_epoch(newest, observed)
             watermark = Watermark(epoch, self._new_token(), core.rfc3339(boundary))
-            read = self._read_since(newest)
+            read = self._read
+            if read is None or read.base != newest.token:
+                read = core.resume(newest)  # what we hold was read since another tick
             if newest.same_cluster:
                 cursor = tick_store.insert_tick(self._conn, watermark, boundary, read)
             else:
                 tick_store.take_baseline(self._conn, watermark, boundary)
         if cursor is None:
-            self._note_baseline(epoch)
+            self._start_from(None)
+            metrics.BASELINES.inc()
+            log.warning("baseline_taken", epoch=epoch, reason="database moved to a new cluster")
             return verdict, None
         written = tick_store.written_tick(cursor)
-        self._note_written(watermark, written)
+        self._start_from(Accumulator(watermark.token, written.snapshot))
+        log.info(
+            "tick_written",
+            epoch=epoch,
+            boundary=watermark.boundary,
+            rows=written.rows,
+            providers=written.providers,
+        )
         values = read.unpublished_with(written.values)
         return verdict, DueTick(watermark, (newest.due_epoch, newest.due_token), values)
 
@@ -171,29 +180,7 @@ class Syncer:
         metrics.FALSE_BOUNDARIES.inc(ticks)
         log.error("boundaries_taken_back", ticks=ticks, newest=core.rfc3339(newest))
 
-    def _read_since(self, newest: NewestTick) -> Accumulator:
-        """Return what was read since the newest tick; nothing if that was since another one."""
-        if self._read and self._read.base == newest.token:
-            return self._read
-        return core.resume(newest)
-
-    def _note_baseline(self, epoch: int) -> None:
-        self._read = None
-        metrics.BASELINES.inc()
-        log.warning("baseline_taken", epoch=epoch, reason="database moved to a new cluster")
-
-    def _note_written(self, watermark: Watermark, written: WrittenTick) -> None:
-        self._continue_from(watermark, written, {})
-        log.info(
-            "tick_written",
-            epoch=watermark.epoch,
-            boundary=watermark.boundary,
-            rows=written.rows,
-            providers=written.providers,
-        )
-
-    def _continue_from(
-        self, watermark: Watermark, written: WrittenTick, unpublished: Values | None
-    ) -> None:
-        self._read = Accumulator(watermark.token, written.snapshot, unpublished)
-        metrics.counted()
+    def _start_from(self, read: Accumulator | None) -> None:
+        """Go on from a tick: what was read before is in it, or will be read again."""
+        self._read = read
+        metrics.OLDEST_UNFOLDED.began = None

@@ -6,7 +6,7 @@ import redis
 
 from ops.repair import corrections
 from services.syncer.core import PARTIAL_PREFIX, ObservedWatermark
-from services.syncer.projection import KEYS_KEY, Answer, Projection
+from services.syncer.projection import KEYS_KEY, Projection
 from services.syncer.service import Syncer
 from shared import keydb
 from shared.errors import Unavailable
@@ -53,11 +53,11 @@ class Overtaken(Projection):
         self._syncer = syncer
         self._left = times
 
-    def invalidate_watermark(self, found: ObservedWatermark) -> Answer:
+    def invalidate_watermark(self, observed: ObservedWatermark) -> ObservedWatermark | None:
         if self._left:
             self._left -= 1
             self._syncer.tick(minute(100 - self._left))
-        return super().invalidate_watermark(found)
+        return super().invalidate_watermark(observed)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
