@@ -123,17 +123,13 @@ Cause = Literal["next", "behind", "missing", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What takes KeyDB from the watermark `observed` to `target`: absolute values, no increments.
-
-    `keys_known`: a store that shows `observed` has all keys of `values` in its set of our keys.
-    """
+    """What takes KeyDB from the watermark `observed` to `target`: absolute values only."""
 
     observed: ObservedWatermark
     target: Watermark
     values: Values
     removals: tuple[str, ...]
     cause: Cause
-    keys_known: bool = False
 
 
 Verdict = Literal["new", "written", "old", "ahead"]

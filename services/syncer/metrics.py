@@ -67,27 +67,15 @@ REPUBLISHED = _labelled(
     set(get_args(Cause)) - {"next"},
 )
 REPEATED = Counter(
-    "minutebook_repeated_publications_total",
-    "Publications that KeyDB had already: a reply was lost, or another syncer was quicker.",
+    "minutebook_repeated_publications_total", "Publications that KeyDB turned out to have already."
 )
-BASELINES = Counter(
-    "minutebook_baselines_total", "Times that all was counted anew: the cluster was another."
-)
-FAILOVERS = Counter(
-    "minutebook_failovers_total", "Times that Postgres came back on another timeline or cluster."
-)
-FALSE_BOUNDARIES = Counter(
-    "minutebook_false_boundaries_total", "Boundaries taken back: a clock had been ahead."
-)
-REFUSED_BOUNDARIES = Counter(
-    "minutebook_refused_boundaries_total", "Ticks too far in Postgres's future."
-)
-TICK_FAILURES = Counter(
-    "minutebook_tick_failures_total", "Ticks that Postgres did not let us write; tried again."
-)
+BASELINES = Counter("minutebook_baselines_total", "Times that all was counted anew.")
+FAILOVERS = Counter("minutebook_failovers_total", "Times that Postgres was on another timeline.")
+FALSE_BOUNDARIES = Counter("minutebook_false_boundaries_total", "Boundaries taken back.")
+REFUSED_BOUNDARIES = Counter("minutebook_refused_boundaries_total", "Ticks too far in the future.")
+TICK_FAILURES = Counter("minutebook_tick_failures_total", "Ticks that Postgres did not let write.")
 DEFAULT_PARTITION_ROWS = Gauge(
-    "minutebook_default_partition_rows",
-    "Outbox rows that no partition was made for in time; NaN where another syncer is at work.",
+    "minutebook_default_partition_rows", "Outbox rows that no partition was made for in time."
 )
 RETENTION_FAILURES = _labelled(
     "minutebook_retention_failures_total",
@@ -97,14 +85,12 @@ RETENTION_FAILURES = _labelled(
 )
 RETENTION_OVERDUE = Gauge(
     "minutebook_retention_overdue_seconds",
-    "For how long the oldest of what is kept should have been removed, 0 if nothing; NaN where"
-    " another syncer is at work.",
+    "For how long the oldest of what is kept should have been removed, 0 if nothing.",
     ["task"],
 )
 DRIFT_PROVIDERS = Gauge(
     "minutebook_drift_providers",
-    "Providers on which the last reconciliation found no agreement; NaN before the first one, and"
-    " where another syncer is at work.",
+    "Providers on which the last reconciliation found no agreement; NaN before the first one.",
 )
 RECONCILIATIONS = _labelled(
     "minutebook_reconciliations_total",

@@ -133,7 +133,7 @@ class Projection:
         """
         answer = Answer("fenced", 0.0)
         for expected, target, changes in self._steps(publication):
-            answer = self._run(expected, target, changes, keys_known=publication.keys_known)
+            answer = self._run(expected, target, changes)
             if answer.verdict == "fenced":
                 return answer
         return answer
@@ -151,18 +151,11 @@ class Projection:
             yield expected, target, changes[at : at + self._chunk]
             expected = (str(target.epoch), target.token)
 
-    def _run(
-        self,
-        expected: tuple[str, str],
-        target: Watermark,
-        changes: list[Change],
-        *,
-        keys_known: bool = False,
-    ) -> Answer:
+    def _run(self, expected: tuple[str, str], target: Watermark, changes: list[Change]) -> Answer:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
         with self._asking():
-            verdict, _epoch, _token, applied_at_s = self._script(
+            verdict, applied_at_s = self._script(
                 keys=[WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))],
                 args=[
                     *map(_bytes, expected),
@@ -170,7 +163,6 @@ class Projection:
                     target.token,
                     target.boundary,
                     len(values),
-                    0 if keys_known else len(values),
                     *values.values(),
                 ],
             )

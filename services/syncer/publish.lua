@@ -2,11 +2,11 @@
 --
 -- KEYS: watermark, set of our keys, then the keys to set, then the keys to remove
 -- ARGV: expected epoch, expected token, new epoch, new token, new boundary, number of keys to set,
---       how many of these, from the first on, may not be in the set yet, then their values
--- Answers {verdict, epoch, token, applied at (seconds since 1970)} with verdict
+--       then their values
+-- Answers {verdict, applied at (seconds since 1970, by KeyDB's clock)} with verdict
 --   done     the new watermark is already there: this is a repetition, nothing changes
 --   applied  the expected watermark was there; all is changed
---   fenced   another one is there: nothing changes; epoch and token say which
+--   fenced   another one is there: nothing changes
 
 local SLICE = 1000 -- keys to one call: Lua's stack is limited
 
@@ -25,19 +25,19 @@ local function drop_unless(kind, key)
   end
 end
 
-local function call_sliced(command, arguments, first, last)
+local function change_set_of_keys(command, first, last)
   for from = first, last, SLICE do
-    redis.call(command, KEYS[2], unpack(arguments, from, math.min(from + SLICE - 1, last)))
+    redis.call(command, KEYS[2], unpack(KEYS, from, math.min(from + SLICE - 1, last)))
   end
 end
 
 -- One call for many keys: a call costs more than what it does for one of them.
-local function set_sliced(count)
+local function set_values(count)
   for from = 1, count, SLICE do
     local pairs_of_slice = {}
     for i = from, math.min(from + SLICE - 1, count) do
       table.insert(pairs_of_slice, KEYS[2 + i])
-      table.insert(pairs_of_slice, ARGV[7 + i])
+      table.insert(pairs_of_slice, ARGV[6 + i])
     end
     redis.call('MSET', unpack(pairs_of_slice))
   end
@@ -62,25 +62,25 @@ end
 
 local epoch, token, applied_at_s = shown()
 if epoch == ARGV[3] and token == ARGV[4] then
-  return {'done', epoch, token, applied_at_s}
+  return {'done', applied_at_s}
 end
 if epoch ~= ARGV[1] or token ~= ARGV[2] then
-  return {'fenced', epoch, token, ''}
+  return {'fenced', ''}
 end
 
 drop_unless('hash', KEYS[1])
 drop_unless('set', KEYS[2])
 
 local sets = tonumber(ARGV[6])
-set_sliced(sets)
-call_sliced('SADD', KEYS, 3, 2 + tonumber(ARGV[7]))
+set_values(sets)
+change_set_of_keys('SADD', 3, 2 + sets)
 for i = 3 + sets, #KEYS do
   redis.call('DEL', KEYS[i])
 end
-call_sliced('SREM', KEYS, 3 + sets, #KEYS)
+change_set_of_keys('SREM', 3 + sets, #KEYS)
 
 local now = redis.call('TIME')
 applied_at_s = string.format('%d.%06d', now[1], now[2])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'token', ARGV[4], 'boundary', ARGV[5],
   'applied_at', rfc3339(tonumber(now[1]), tonumber(now[2])), 'applied_at_s', applied_at_s)
-return {'applied', ARGV[3], ARGV[4], applied_at_s}
+return {'applied', applied_at_s}

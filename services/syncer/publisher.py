@@ -116,8 +116,7 @@ class Publisher:
         """
         shown = observed.watermark
         if written and written.values is not None and written.follows(shown):
-            values = written.values
-            return Publication(observed, written.watermark, values, (), "next", keys_known=True)
+            return Publication(observed, written.watermark, written.values, (), "next")
         newest = tick_store.newest_tick(self._conn)
         if newest.boundary is None:
             return Published("baseline", behind=False)  # the first boundary shows it

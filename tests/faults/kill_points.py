@@ -161,10 +161,9 @@ class KillableProjection(Projection):
         expected: tuple[str, str],
         target: Watermark,
         changes: list[tuple[str, str | None]],
-        **known: bool,
     ) -> Answer:
         self._orders.at("before script", len(changes))
-        answer = super()._run(expected, target, changes, **known)
+        answer = super()._run(expected, target, changes)
         if answer.verdict != "fenced":
             last = not target.token.startswith("partial:")
             self._orders.at("after script" if last else "chunk sent", len(changes))

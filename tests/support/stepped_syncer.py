@@ -86,9 +86,9 @@ class GatedProjection(Projection):
         self._gate.stop("keydb: answer")
         return answer
 
-    def _run(self, *args: Any, **known: Any) -> Answer:
+    def _run(self, *args: Any) -> Answer:
         self._gate.stop("keydb: script")
-        return super()._run(*args, **known)
+        return super()._run(*args)
 
 
 class SteppedSyncer:
