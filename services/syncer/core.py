@@ -104,18 +104,14 @@ def resume(newest: NewestTick) -> Accumulator:
 
 @dataclass(frozen=True, slots=True)
 class DueTick:
-    """A tick just written: `values` takes a store there that shows the due tick before it.
+    """A tick just written: `values` is all that a store needs that shows the due tick before it.
 
-    None if that is not known. `previous` is that tick's epoch and token.
+    `previous` is that tick's epoch and token.
     """
 
     watermark: Watermark
     previous: tuple[int, str]
-    values: Values | None
-
-    def follows(self, shown: Watermark | None) -> bool:
-        """Say whether `shown` is the due tick before it."""
-        return shown is not None and (shown.epoch, shown.token) == self.previous
+    values: Values
 
 
 Cause = Literal["next", "behind", "missing", "unknown"]

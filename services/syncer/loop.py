@@ -106,20 +106,18 @@ class Loop:
         self._active, self._awaiting = True, False
         self._interval_s = received.interval_s
         self._expect_ticks(received.interval_s)
-        published = self._tick(received.boundary)
+        try:
+            published = self._syncer.tick(received.boundary)
+        except Unavailable as error:
+            metrics.TICK_FAILURES.inc()
+            boundary = core.rfc3339(received.boundary)
+            log.warning("tick_failed", boundary=boundary, detail=str(error))
+            self._health.problem("tick", str(error))  # until a tick is written
+            raise
         if published.current:
             self._expect_boundary_after(received.boundary)
             self._health.progress("tick")
         self._report(published)
-
-    def _tick(self, boundary: datetime) -> Published:
-        try:
-            return self._syncer.tick(boundary)
-        except Unavailable as error:
-            metrics.TICK_FAILURES.inc()
-            log.warning("tick_failed", boundary=core.rfc3339(boundary), detail=str(error))
-            self._health.problem("tick", str(error))  # until a tick is written
-            raise
 
     def _expect_boundary_after(self, boundary: datetime) -> None:
         """Prepare the next boundary, by the wall clock: boundaries are multiples of the interval.

@@ -49,9 +49,9 @@ class Publisher:
     ) -> Published:
         """Take KeyDB to the newest tick.
 
-        `observed` is its watermark if just read, `written` the newest tick if just written. Values
-        are absolute and the script compares before it sets, so this may be repeated at any time and
-        by several syncers. Raises `Unavailable` of Postgres only.
+        `observed` is its watermark if just read, `written` the newest tick if just written and
+        known. Values are absolute and the script compares before it sets, so this may be repeated
+        at any time and by several syncers. Raises `Unavailable` of Postgres only.
         """
         try:
             for _ in range(ATTEMPTS_MAX):
@@ -115,7 +115,7 @@ class Publisher:
         Mostly it shows the tick before the one just written: what that one wrote is what differs.
         """
         shown = observed.watermark
-        if written and written.values is not None and written.follows(shown):
+        if shown and written and (shown.epoch, shown.token) == written.previous:
             return Publication(observed, written.watermark, written.values, (), "next")
         newest = tick_store.newest_tick(self._conn)
         if newest.boundary is None:

@@ -95,28 +95,25 @@ class Syncer:
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
         does not raise: the tick stands, and publishing goes on later.
         """
+        observed, self._observed = self._observed or self.publisher.read(), None
         with tracing.span("tick", {"boundary": core.rfc3339(boundary)}) as span:
-            published = self._tick(boundary)
-            if tracing.on() and published.current:
+            with postgres.translating():
+                verdict, written = self._write(boundary, observed)
+            if verdict == "ahead":
+                metrics.REFUSED_BOUNDARIES.inc()
+                log.error("boundary_in_future", boundary=core.rfc3339(boundary))
+            published = Published("unreachable", behind=True)
+            if observed is not None:
+                published = self.publisher.publish(observed, written)
+            current = verdict in ("new", "written")
+            if current and tracing.on():
                 tracing.link(span, trace_links.traceparents(self._conn, boundary))
-            return published
+        return replace(published, current=current)
 
     def interval_s(self) -> float | None:
         """Return what lies between the last two boundaries; None without two of them."""
         with postgres.translating():
             return publish_store.interval_s(self._conn)
-
-    def _tick(self, boundary: datetime) -> Published:
-        observed, self._observed = self._observed or self.publisher.read(), None
-        with postgres.translating():
-            verdict, written = self._write(boundary, observed)
-        if verdict == "ahead":
-            metrics.REFUSED_BOUNDARIES.inc()
-            log.error("boundary_in_future", boundary=core.rfc3339(boundary))
-        current = verdict in ("new", "written")
-        if observed is None:
-            return Published("unreachable", behind=True, current=current)
-        return replace(self.publisher.publish(observed, written), current=current)
 
     def _write_interim(self) -> None:
         read = self._read
@@ -173,6 +170,8 @@ class Syncer:
             providers=written.providers,
         )
         values = read.unpublished_with(written.values)
+        if values is None:
+            return verdict, None  # what to send is more than that
         return verdict, DueTick(watermark, (newest.due_epoch, newest.due_token), values)
 
     def _take_back(self, boundary: datetime, newest: datetime) -> None:

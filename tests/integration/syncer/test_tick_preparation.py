@@ -8,6 +8,7 @@ import pytest
 import redis
 from pika.adapters.blocking_connection import BlockingChannel
 
+from services.syncer import loop as looping
 from services.syncer.loop import PREPARED_S, Loop
 from services.syncer.service import Syncer
 from shared.amqp.ticks import QUEUE
@@ -17,6 +18,7 @@ from tests.support.syncer_loop import Clock, connected, send, turns
 
 FIRST_S, SECOND_S = PREPARED_S
 SLACK_S = 0.01
+MANY = 3
 
 
 @pytest.fixture
@@ -36,8 +38,9 @@ def ticker(amqp_url: str) -> Iterator[BlockingChannel]:
 def active(
     conn: psycopg.Connection, syncer: Syncer, amqp_url: str, ticker: BlockingChannel, clock: Clock
 ) -> Iterator[Loop]:
-    """A syncer to which the queue has given the tick of minute 2, and one provider."""
-    ledger.add_provider(conn, "Visa")
+    """A syncer to which the queue has given the tick of minute 2."""
+    for number in range(MANY):
+        ledger.add_provider(conn, f"Provider {number}")
     with syncer_loop.active(syncer, amqp_url, ticker, clock) as loop:
         yield loop
 
@@ -147,4 +150,51 @@ def test_who_stands_by_leaves_ticks_and_their_preparation_to_the_active_one(
     assert sent in boundaries(conn)
     ledger.add(conn, 1, 1)
     assert turns(standby).count("stood by") == 1
+    assert interims(conn) == 0
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few changed providers count as many."""
+    monkeypatch.setattr(looping, "MANY_CHANGED", MANY)
+
+
+def change(conn: psycopg.Connection, providers: int) -> None:
+    for provider in range(1, providers + 1):
+        ledger.add(conn, provider, 1)
+
+
+@pytest.mark.usefixtures("many")
+def test_many_are_written_at_once_and_once_between_two_ticks(
+    active: Loop, conn: psycopg.Connection, ticker: BlockingChannel, store: "redis.Redis"
+) -> None:
+    for number in (3, 4):
+        before, shown = interims(conn), ledger.shown(store)
+        change(conn, MANY - 1)
+        turns(active)
+        assert interims(conn) == before
+        change(conn, MANY)
+        turns(active)
+        assert interims(conn) == before + 1
+        change(conn, MANY)
+        turns(active)
+        assert interims(conn) == before + 1
+        assert ledger.shown(store) == shown, "not before its tick"
+        send(ticker, number)
+        turns(active)
+        assert ledger.shown(store) == ledger.truth(conn)
+    ledger.assert_counted_once(conn)
+
+
+@pytest.mark.usefixtures("many")
+def test_one_that_was_overtaken_writes_nothing_ahead(
+    active: Loop, conn: psycopg.Connection, dsn: str, keydb_server: servers.Keydb, clock: Clock
+) -> None:
+    change(conn, 1)
+    with ledger.syncing(dsn, keydb_server.url()) as other:
+        other.tick(ledger.minute(3))
+    assert "stood by" in turns(active)
+    clock.now = ledger.minute(3).timestamp()
+    change(conn, MANY)
+    turns(active)
     assert interims(conn) == 0
