@@ -4,8 +4,8 @@ Measured: the syncer as a process as it ships; the tick is published here, at th
 reader waits for the watermark in KeyDB (`bench.reader`). Before each tick one transaction changes
 what the case says; `waiting` sets the interval of folds to a minute, so that the whole million is
 left to the tick, as it is for a syncer that has just started or was away. Ticks come as soon as the
-changes are made, which the syncer does not expect; where `every_s` is set they come that many
-seconds apart, as a ticker sends them.
+changes are made, which the syncer does not expect; where `every_s` is set they come at its
+multiples, as a ticker sends them.
 
 Beside it, in the same run: the null probe, seen by the same reader.
 
@@ -101,13 +101,13 @@ def _watched(site: Site, fresh: Ground, case: Case, runs: int) -> tuple[Seconds,
         )
         reader = Reader(client)
         programs.wait_until(lambda: _consumed(channel), 30, "the syncer does not consume")
-        boundary = int(time.time())
+        boundary = int(time.time()) // (case.every_s or 1) * (case.every_s or 1)
         _send(channel, boundary, case.every_s or INTERVAL_S)
         reader.tick(boundary, WARM_UP_TIMEOUT_S)
         for run in range(runs + 1):
             conn.execute(CHANGE, {"providers": case.changed, "rows": case.rows})
             earliest = int(time.time() + SETTLE_S) + 1
-            boundary = max(earliest, boundary + case.every_s if case.every_s else 0)
+            boundary = -(-earliest // (case.every_s or 1)) * (case.every_s or 1)
             null = reader.null(boundary - 1)
             time.sleep(max(0.0, boundary - time.time()))
             _send(channel, boundary, case.every_s or INTERVAL_S)

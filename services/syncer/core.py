@@ -17,10 +17,8 @@ EPOCH_DIGITS_MAX = 18
 AHEAD_MAX = timedelta(seconds=1)
 """How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
 FALSE_AHEAD = timedelta(seconds=120)
-"""Further ahead than this, a written boundary came from a clock that has been set right since.
-
-Below it, waiting is better: no boundary is shown twice because a clock was adjusted.
-"""
+"""Further ahead, a written boundary came from a clock that has been set right since. Below it,
+waiting is better: no boundary is shown twice because a clock was adjusted."""
 
 
 @dataclass(frozen=True, slots=True)

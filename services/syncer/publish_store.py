@@ -15,16 +15,16 @@ SELECT
 """
 
 SELECT_PASSED_OVER: LiteralString = """
-SELECT EXISTS (
-       SELECT
-         FROM tick
-        WHERE epoch > %(known)s
-          AND epoch < %(target)s
-          AND NOT interim)
+SELECT
+  FROM tick
+ WHERE epoch > %(known)s
+   AND epoch < %(target)s
+   AND NOT interim
+ LIMIT 1
 """
 
 SELECT_CHANGED: LiteralString = """
-SELECT DISTINCT ON (provider_id) provider_id, key, balance::text, key_changed
+SELECT DISTINCT ON (provider_id) key, balance::text
   FROM balance
  WHERE epoch > %(known)s
    AND epoch <= %(target)s
@@ -92,15 +92,14 @@ def is_ours(conn: psycopg.Connection, watermark: Watermark) -> bool:
 
 def is_successor(conn: psycopg.Connection, target: int, known: int) -> bool:
     """Say whether `target` is the first tick after `known` that was to be shown."""
-    span = {"known": known, "target": target}
-    return conn.execute(SELECT_PASSED_OVER, span).fetchone() == (False,)
+    return not conn.execute(SELECT_PASSED_OVER, {"known": known, "target": target}).rowcount
 
 
 def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str, str], set[str]]:
     """Return what takes a store from epoch `known` to `target`: values to set, keys to remove."""
     span = {"known": known, "target": target}
-    rows = conn.execute(SELECT_CHANGED, span).fetchall()
-    values = {key: balance for _, key, balance, _ in rows if key is not None}
+    changed = conn.execute(SELECT_CHANGED, span)
+    values = {key: balance for key, balance in changed if key is not None}
     old = {key for (key,) in conn.execute(SELECT_OLD_KEYS, span)}
     return values, old - values.keys()
 

@@ -224,10 +224,7 @@ def insert_tick(
 
 def written_tick(cursor: psycopg.Cursor) -> WrittenTick:
     """Return what `insert_tick` wrote."""
-    row = cursor.fetchone()
-    if row is None:
-        raise LookupError("the tick was not written")
-    rows, snapshot, keys_changed, keys, balances = row
+    ((rows, snapshot, keys_changed, keys, balances),) = cursor.fetchall()
     shown = zip(keys, balances, strict=True)
     values = {key: balance for key, balance in shown if key is not None}
     return WrittenTick(rows, len(keys), snapshot, None if keys_changed else values)
