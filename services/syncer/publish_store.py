@@ -90,8 +90,8 @@ def is_ours(conn: psycopg.Connection, watermark: Watermark) -> bool:
     return conn.execute(SELECT_OURS, pair).rowcount == 1
 
 
-def is_successor(conn: psycopg.Connection, target: int, known: int) -> bool:
-    """Say whether `target` is the first tick after `known` that was to be shown."""
+def is_successor(conn: psycopg.Connection, known: int, target: int) -> bool:
+    """Say whether no tick that was to be shown lies between `known` and `target`."""
     return not conn.execute(SELECT_PASSED_OVER, {"known": known, "target": target}).rowcount
 
 

@@ -142,7 +142,7 @@ class Publisher:
 
     def _changes(self, observed: ObservedWatermark, known: int, target: Watermark) -> Publication:
         values, removals = publish_store.changes(self._conn, known, target.epoch)
-        in_turn = publish_store.is_successor(self._conn, target.epoch, known)
+        in_turn = publish_store.is_successor(self._conn, known, target.epoch)
         cause: core.Cause = "next" if in_turn else "behind"
         return Publication(observed, target, values, tuple(removals), cause)
 
