@@ -41,7 +41,7 @@ class AdaptiveBatchSize:
             self._halve(count)
             raise
         except Unavailable:
-            self._grow()  # refused alike? Beside others the guilty one can be told
+            self._grow()  # refused alike? Among others the one that is refused shows
             raise
         self.stored(time.monotonic() - started)
 

@@ -152,10 +152,10 @@ def refused(transaction: Transaction, error: str) -> DeadLetter:
 
 
 def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> list[tuple[T, str]]:
-    """Return the items to blame, each with its error; all others were attempted with success.
+    """Return the items that fail by themselves, each with its error; all others have succeeded.
 
-    `attempt` takes effect and returns None, or has no effect and returns an error. A guilty item
-    among n costs about 2·log2(n) attempts.
+    `attempt` takes effect and returns None, or has no effect and returns an error. One item among n
+    that fails costs about 2·log2(n) attempts.
     """
     if not items:
         return []

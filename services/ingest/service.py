@@ -185,10 +185,10 @@ def _settle_rest(
     """Go through phases 4 to 7. Dead letters are of `queue`; without one they are deferred."""
     processed_messages.refuse_processed(conn, parts.redelivered(inserted))
     duplicates, unfit = _classify(conn, parts, inserted | {one.identity for one in refused})
-    letters = [*parts.dead, *refused, *unfit]
-    deferred = store_dead_letters(conn, letters, queue) if queue else [(one, "") for one in letters]
-    dead = Counter(one.reason for one in letters) - Counter(one.reason for one, _ in deferred)
-    outcome = Outcome(len(inserted), parts.repeated + duplicates, dead, deferred)
+    dead = [*parts.dead, *refused, *unfit]
+    deferred = store_dead_letters(conn, dead, queue) if queue else [(one, "") for one in dead]
+    reasons = Counter(one.reason for one in dead) - Counter(one.reason for one, _ in deferred)
+    outcome = Outcome(len(inserted), parts.repeated + duplicates, reasons, deferred)
     if outcome.messages() != parts.size:
         raise Miscount(f"{outcome.messages()} outcomes for {parts.size} messages")
     return outcome
@@ -240,10 +240,10 @@ def _classify(
     if not rest:
         return 0, []
     duplicates, dead = 0, []
-    for transaction, wait, met in zip(rest, waits, store.outcomes(conn, rest), strict=True):
-        if met.alike and (met.taken or transaction.delivery.redelivered):
+    for transaction, wait, existing in zip(rest, waits, store.existing(conn, rest), strict=True):
+        if existing.alike and (existing.taken or transaction.delivery.redelivered):
             duplicates += 1
-        elif met.taken:
+        elif existing.taken:
             dead.append(core.conflict(transaction))
         else:
             dead.append(wait(transaction))

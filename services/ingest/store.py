@@ -21,7 +21,7 @@ OPTIONS = "-c minutebook.writer=ingest"
 
 log = structlog.get_logger()
 
-SELECT_OUTCOMES: LiteralString = """
+SELECT_EXISTING: LiteralString = """
 SELECT h.message_id IS NOT NULL AS taken,
        (h.provider_id, h.transaction_value) IS NOT DISTINCT FROM (b.provider_id, b.value)
        OR EXISTS (
@@ -36,8 +36,8 @@ SELECT h.message_id IS NOT NULL AS taken,
  ORDER BY b.n
 """
 
-# One that was replayed in other words is no letter any more, or another one: it is not to come back
-# when the broker delivers the original again.
+# One that was replayed with other content is no dead letter any more, or another one: it must not
+# come back when the broker delivers the original again.
 INSERT_DEAD_LETTERS: LiteralString = """
 INSERT INTO dead_letter (
        message_id, reason, error, queue, body, properties, provider_id, value, state)
@@ -87,8 +87,8 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
 """
 
 
-class Outcome(NamedTuple):
-    """What an identity that was not inserted met: `taken` by a row, or not.
+class Existing(NamedTuple):
+    """What is there under the identity of a message that was not inserted: a row (`taken`) or none.
 
     `alike`: a message of the same content had this identity, whatever its row says now.
     """
@@ -118,10 +118,10 @@ def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -
     conn.execute(INSERT_ALL_OR_NONE, _traced(batch), binary=True)
 
 
-def outcomes(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Outcome]:
-    """Say of each message that was not inserted whether its identity has a row, and like what."""
-    rows = conn.execute(SELECT_OUTCOMES, arrays(batch)).fetchall()
-    return [Outcome(*row) for row in rows]
+def existing(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Existing]:
+    """Return for each message that was not inserted what is there under its identity."""
+    rows = conn.execute(SELECT_EXISTING, arrays(batch)).fetchall()
+    return [Existing(*row) for row in rows]
 
 
 def insert_dead_letters(

@@ -31,13 +31,15 @@ PART = "writer"
 IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
+REST_FIRST_S, REST_MAX_S = 1.0, 300.0
+"""After a batch turned out not to be ordinary, all take the way of a transaction for so long: twice
+as long each time, until one is ordinary again. Postgres logs an error each time."""
 REST_PER_FAILURE = 100
-"""After a batch that was not ordinary all take the way of a transaction for so many times as long
-as finding that out took: repetitions that come all the time cost 1 % at the most."""
+"""And for so many times as long as finding that out took, at least: it costs 1 % at the most."""
 STATEMENTS: tuple[LiteralString, ...] = (
     INSERT_TRANSACTIONS,
     INSERT_ALL_OR_NONE,
-    store.SELECT_OUTCOMES,
+    store.SELECT_EXISTING,
     store.ADVANCE_SEQUENCE,
     processed_messages.NOTE,
     processed_messages.SELECT_SETTLED,
@@ -77,6 +79,7 @@ class Writer:
         self._in_trouble = False
         self._alone = ("", 0)
         self._one_statement_from = 0.0
+        self._rest_s = REST_FIRST_S
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -170,18 +173,10 @@ class Writer:
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
     ) -> service.Outcome:
         """Commit a batch. Raises `Unavailable`, and `ChannelGone` in place of a commit."""
-        started_at = time.monotonic()
-        if (
-            self.by_one_statement
-            and started_at >= self._one_statement_from
-            and core.is_ordinary(messages)
-        ):
-            try:
-                return service.store_ordinary_batch(conn, messages)
-            except service.NotOrdinary:
-                took_s = time.monotonic() - started_at
-                self._one_statement_from = started_at + REST_PER_FAILURE * took_s
-                backlog.check_open()
+        outcome = self._store_by_one_statement(conn, messages) if self.by_one_statement else None
+        if outcome is not None:
+            return outcome
+        backlog.check_open()
 
         def in_commit(outcome: service.Outcome) -> None:
             backlog.check_open()
@@ -190,6 +185,23 @@ class Writer:
         # While some dead letters cannot be written all wait, or each batch would find that out.
         waits = backlog.deferred.has_dead_letters()
         return service.store_batch(conn, messages, self.intake, in_commit, defer_dead_letters=waits)
+
+    def _store_by_one_statement(
+        self, conn: psycopg.Connection, messages: Sequence[Validated]
+    ) -> service.Outcome | None:
+        """Commit an ordinary batch; None for any other, and for a while after one was found."""
+        started_at = time.monotonic()
+        if started_at < self._one_statement_from or not core.is_ordinary(messages):
+            return None
+        try:
+            outcome = service.store_ordinary_batch(conn, messages)
+        except service.NotOrdinary:
+            took_s = time.monotonic() - started_at
+            self._one_statement_from = started_at + max(self._rest_s, REST_PER_FAILURE * took_s)
+            self._rest_s = min(2 * self._rest_s, REST_MAX_S)
+            return None
+        self._rest_s = REST_FIRST_S
+        return outcome
 
     def in_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
