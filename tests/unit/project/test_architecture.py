@@ -1,0 +1,72 @@
+"""The calls that docs/architecture.md lists exist, and can be followed in an afternoon."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.containers import ROOT
+
+DOCUMENT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+CALL = re.compile(r"^\d+\. `([\w/.]+):([\w.]+)`", re.MULTILINE)
+BOUNDS = {"One message": (40, 12), "One tick": (28, 9)}
+"""Calls and files at most: what a stranger can follow in an afternoon."""
+FILES_MAX, HEART_LINES_MAX, PATH_LINES_MAX = 16, 1300, 2600
+
+
+def section(heading: str) -> str:
+    """Return the text below a heading."""
+    return DOCUMENT.partition(f"\n### {heading}\n")[2].partition("\n##")[0]
+
+
+def calls(heading: str) -> list[tuple[str, str]]:
+    """Return file and function of each line of a list."""
+    return CALL.findall(section(heading))
+
+
+def functions(file: str) -> set[str]:
+    """Return the names of the functions of a file, those of classes as `Class.function`."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file.endswith(".lua"):
+        return set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
+    return set(_named(ast.parse(text).body, ""))
+
+
+def _named(body: list[ast.stmt], above: str) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{above}{node.name}"
+            yield from _named(node.body, f"{above}{node.name}.")
+
+
+@pytest.mark.parametrize(("file", "function"), [one for name in BOUNDS for one in calls(name)])
+def test_a_function_that_is_listed_exists(file: str, function: str) -> None:
+    assert function in functions(file)
+
+
+@pytest.mark.parametrize("heading", BOUNDS)
+def test_a_list_of_calls_is_short_enough_to_be_followed(heading: str) -> None:
+    calls_max, files_max = BOUNDS[heading]
+    listed = calls(heading)
+
+    assert 0 < len(listed) <= calls_max
+    assert len({file for file, _ in listed}) <= files_max
+
+
+def core_path() -> list[tuple[str, str]]:
+    """Return which files are the heart and which the rest of the path."""
+    return re.findall(r"^\| (heart|path) \| `([\w/.]+)` \| ", DOCUMENT, re.MULTILINE)
+
+
+def lines(files: list[str]) -> int:
+    return sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in files)
+
+
+def test_the_core_path_can_be_read_in_an_afternoon_and_its_heart_in_an_hour() -> None:
+    heart = [file for kind, file in core_path() if kind == "heart"]
+    path = [file for _, file in core_path()]
+
+    assert len(path) <= FILES_MAX
+    assert lines(heart) <= HEART_LINES_MAX
+    assert lines(path) <= PATH_LINES_MAX
