@@ -11,11 +11,13 @@ read again, as redelivered messages: what is settled is known by its identity.
 
 import hashlib
 import uuid
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import LiteralString
 
 import psycopg
 
+from services.ingest.core import Delivery
 from shared.errors import Refusal, Unavailable
 
 NOTHING_YET = -1
@@ -84,53 +86,79 @@ class Position:
         return replace(self, reached=other.reached, body_sha256=other.body_sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stream is settled, and stored: further than that while messages are deferred."""
+
+    settled: Position
+    ahead: Position
+    """Up to here messages were ever stored while one before them was deferred."""
+    end: Position
+    """The last message that is stored or deferred."""
+    before: Mapping[int, Position] = field(default_factory=dict)
+    """By tag of a deferred message: the position while it is the first of them."""
+
+    def stored(self, last: Delivery, offset: int, deferred: Collection[int] = ()) -> "Progress":
+        """Return the progress once all up to `last` is stored, but for the `deferred` tags."""
+        end = self.end.after(offset, last.body)
+        before = {**self.before, **dict.fromkeys(deferred, self.end)}
+        if before:
+            return replace(self, ahead=self.ahead.at_least(end), end=end, before=before)
+        return replace(self, settled=end, end=end)
+
+    def still_deferred(self, tags: Iterable[int]) -> "Progress":
+        """Return the progress while just these are deferred, in the order of their tags."""
+        before = {tag: self.before[tag] for tag in tags}
+        return replace(self, settled=next(iter(before.values()), self.end), before=before)
+
+
 def try_lock(conn: psycopg.Connection, stream: str) -> bool:
     """Become the stream's one active reader for as long as `conn` lives; false if another is."""
     return conn.execute(TRY_LOCK, {"stream": stream}).fetchone() == (True,)
 
 
-def position(conn: psycopg.Connection, stream: str) -> Position:
-    """Return how far `stream` is settled; for its one reader.
+def progress(conn: psycopg.Connection, stream: str) -> Progress:
+    """Return how far `stream` is settled, and ever stored; for its one reader.
 
     A stream that was never read gets its generation now: identities must be the same after a
     restart, even if nothing was settled before it.
     """
-    row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
-    if row is None:
-        start = Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
-        advance(conn, replace(start, reached=NEVER_READ), start)
-        return start
-    return Position(stream, *row)
+    settled = _position(conn, stream)
+    if settled is None:
+        settled = Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
+        _advance(conn, replace(settled, reached=NEVER_READ), settled)
+    name = f"{stream} ahead {settled.generation}"
+    nothing = Position(name, settled.generation, NOTHING_YET, b"")
+    return Progress(settled, _position(conn, name) or nothing, settled)
 
 
-def ahead(conn: psycopg.Connection, settled: Position) -> Position:
-    """Return how far messages were ever stored while one before them was deferred."""
-    name = _ahead_name(settled)
-    row = conn.execute(SELECT_POSITION, {"stream": name}).fetchone()
-    return Position(name, *row) if row else Position(name, settled.generation, NOTHING_YET, b"")
-
-
-def advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
-    """Move on from `before` to `after`, in the transaction that stores what lies between.
+def advance(conn: psycopg.Connection, before: Progress, after: Progress) -> None:
+    """Write what of `before` changed, in the transaction that stores what lies between.
 
     Raises `Overtaken` if the stream is no longer stored as far as `before`.
     """
+    _advance(conn, before.ahead, after.ahead)
+    _advance(conn, before.settled, after.settled)
+
+
+def prune(conn: psycopg.Connection, progress: Progress) -> int:
+    """Delete old positions; returns how many. The newest ones stay, for people to look at."""
+    names = (progress.settled.stream, progress.ahead.stream)
+    return sum(conn.execute(PRUNE, {"stream": name, "kept": KEPT_ROWS}).rowcount for name in names)
+
+
+def _position(conn: psycopg.Connection, stream: str) -> Position | None:
+    row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
+    return Position(stream, *row) if row else None
+
+
+def _advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
     if after == before:
         return
     given = {**asdict(after), "previous": before.reached}
     if conn.execute(INSERT_POSITION, given).rowcount != 1:
         says = f"{after.stream} was stored beyond {before.reached} by another reader"
         raise Overtaken("postgres", says)
-
-
-def prune(conn: psycopg.Connection, settled: Position) -> int:
-    """Delete old positions; returns how many. The newest ones stay, for people to look at."""
-    names = (settled.stream, _ahead_name(settled))
-    return sum(conn.execute(PRUNE, {"stream": name, "kept": KEPT_ROWS}).rowcount for name in names)
-
-
-def _ahead_name(settled: Position) -> str:
-    return f"{settled.stream} ahead {settled.generation}"
 
 
 class Continuity:

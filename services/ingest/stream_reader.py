@@ -15,7 +15,7 @@ from services.ingest.backlog import Backlog
 from services.ingest.core import Delivery, Validated
 from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
-from services.ingest.stream import Continuity, Gap, Position
+from services.ingest.stream import Continuity, Gap, Progress
 from services.ingest.writer import Writer
 from shared.amqp.consumer import STREAM_OFFSET, Consumer
 from shared.amqp.properties import MalformedProperties
@@ -35,17 +35,10 @@ class StreamWriter(Writer):
     The position never passes a deferred message, so it is read again after a restart.
     """
 
-    position: Position
-    """All up to here is settled."""
-    ahead: Position
-    """Up to here messages were ever stored while one before them was deferred."""
-    _end: Position
-    """The last message that is stored or deferred."""
-    _before: dict[int, Position]
-    """By tag of a deferred message: the position while it is the first of them."""
+    by_one_statement = False
+    progress: Progress
     _reading: Backlog | None = None
     _batches = 0
-    by_one_statement = False
 
     def begin(self, conn: psycopg.Connection) -> None:
         """Wait to be the stream's one active reader, then see how far it is settled."""
@@ -59,11 +52,8 @@ class StreamWriter(Writer):
             self.health.progress("receiver")
             if self.stopping.wait(STANDBY_POLL_S):
                 raise Unavailable("postgres", "stopped while standing by")
-        self._end = stream.position(conn, name)
-        self.ahead = stream.ahead(conn, self._end)
-        self._before = {}
-        self.position = self._end
-        log.info("stream_position", stream=name, offset=self._end.reached)
+        self.progress = stream.progress(conn, name)
+        log.info("stream_position", stream=name, offset=self.progress.settled.reached)
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Store a batch as any writer. Raises `Unavailable` if the stream is being read anew.
@@ -81,45 +71,37 @@ class StreamWriter(Writer):
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
     ) -> service.Outcome:
         """Commit a batch and the position after it, or neither. Raises `Unavailable`."""
-        before = self._end
         first = offset_of(messages[0].delivery.properties)
-        if backlog is not self._reading or first <= before.reached:
+        if backlog is not self._reading or first <= self.progress.end.reached:
             raise Unavailable("rabbitmq", "these were read from an older position")
         outcome = super().store(conn, backlog, messages)
-        self._before |= {letter.delivery.tag: before for letter, _ in outcome.deferred}
-        self._end = _after(before, messages)
-        if self._before:
-            self.ahead = self.ahead.at_least(self._end)
-        else:
-            self.position = self._end
+        self.progress = self._after(messages, outcome)
         self._batches += 1
         if self._batches % PRUNE_EVERY_BATCHES == 0:
-            stream.prune(conn, self.position)
+            stream.prune(conn, self.progress)
         return outcome
 
     def in_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
     ) -> None:
         """Move the position behind the batch, or say that it is stored ahead of the position."""
-        after = _after(self._end, messages)
-        if outcome.deferred or self._before:
-            stream.advance(conn, self.ahead, self.ahead.at_least(after))
-        else:
-            stream.advance(conn, self.position, after)
+        stream.advance(conn, self.progress, self._after(messages, outcome))
+
+    def _after(self, messages: Sequence[Validated], outcome: service.Outcome) -> Progress:
+        last = messages[-1].delivery
+        deferred = [letter.delivery.tag for letter, _ in outcome.deferred]
+        return self.progress.stored(last, offset_of(last.properties), deferred)
 
     def _follow(self, conn: psycopg.Connection, deferred: Sequence[Validated]) -> None:
         """Move the position up to the first of the messages that are `deferred` now."""
-        for one in deferred:
-            if one.delivery.tag not in self._before:  # it was never stored with others
-                self._before[one.delivery.tag] = self._end
-                self._end = _after(self._end, [one])
-                further = self.ahead.at_least(self._end)
-                stream.advance(conn, self.ahead, further)
-                self.ahead = further
-        self._before = {one.delivery.tag: self._before[one.delivery.tag] for one in deferred}
-        settled = next(iter(self._before.values()), self._end)
-        stream.advance(conn, self.position, settled)
-        self.position = settled
+        progress = self.progress
+        for delivery in (one.delivery for one in deferred):
+            if delivery.tag not in progress.before:  # deferred in place of being stored
+                offset = offset_of(delivery.properties)
+                progress = progress.stored(delivery, offset, [delivery.tag])
+        progress = progress.still_deferred(one.delivery.tag for one in deferred)
+        stream.advance(conn, self.progress, progress)
+        self.progress = progress
 
 
 class StreamReceiver(Receiver):
@@ -128,9 +110,9 @@ class StreamReceiver(Receiver):
     def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
         """`writer` has begun: its position is where reading starts."""
         super().__init__(broker, writer)
-        self._start = writer.position
-        self._ahead = writer.ahead.reached
-        self._continuity = Continuity(writer.position)
+        self._start = writer.progress.settled
+        self._ahead = writer.progress.ahead.reached
+        self._continuity = Continuity(self._start)
         self._gap = ""
         self._started_at = 0.0
 
@@ -178,11 +160,6 @@ class StreamReceiver(Receiver):
         except Gap as gap:
             # What came before it is stored first; then its last message must still be there.
             self._gap = str(gap)
-
-
-def _after(before: Position, messages: Sequence[Validated]) -> Position:
-    last = messages[-1].delivery
-    return before.after(offset_of(last.properties), last.body)
 
 
 def offset_of(properties: Properties) -> int:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from services.ingest.stream import NOTHING_YET, Continuity, Gap, Position
+from services.ingest.stream import NOTHING_YET, Continuity, Gap, Position, Progress
 from shared.errors import Refusal
+from tests.support.messages import received
 
 FRESH = Position("s", "life", NOTHING_YET, b"")
 STORED = FRESH.after(41, b"the last one stored")
@@ -53,3 +54,34 @@ def test_a_jump_later_on_is_looked_at_again() -> None:
 
 def test_identities_of_two_lives_of_a_stream_differ() -> None:
     assert FRESH.identity(1) != Position("s", "another life", NOTHING_YET, b"").identity(1)
+
+
+def progress(settled: int, ahead: int = NOTHING_YET) -> Progress:
+    start = Position("s", "life", settled, b"")
+    return Progress(start, Position("s ahead life", "life", ahead, b""), start)
+
+
+def reached(found: Progress) -> tuple[int, int]:
+    return found.settled.reached, found.ahead.reached
+
+
+def test_without_deferred_messages_the_position_follows_what_is_stored() -> None:
+    found = progress(4).stored(received(b"a"), 9).stored(received(b"b"), 12)
+    assert reached(found) == (12, NOTHING_YET)
+    assert found.settled == progress(4).settled.after(12, b"b")
+
+
+def test_the_position_stays_before_the_first_deferred_message_until_it_is_settled() -> None:
+    found = progress(4).stored(received(b"a"), 9, [7]).stored(received(b"b"), 12, [11])
+    assert reached(found) == (4, 12)
+    assert reached(found.still_deferred([7, 11])) == (4, 12)
+    assert reached(found.still_deferred([11])) == (9, 12)
+    later = found.still_deferred([])
+    assert reached(later) == (12, 12)
+    assert later.settled == progress(4).settled.after(12, b"b")
+    assert reached(later.stored(received(b"c"), 13)) == (13, 12)
+
+
+def test_what_was_ever_stored_ahead_is_not_forgotten_while_it_is_read_again() -> None:
+    assert reached(progress(4, ahead=100).stored(received(b"a"), 9, [7])) == (4, 100)
+    assert reached(progress(4, ahead=100).stored(received(b"a"), 101, [7])) == (4, 101)
