@@ -177,9 +177,10 @@ def waiting_in_queue(amqp_url: str) -> int:
 def queue_drained(program: programs.Program, amqp_url: str) -> None:
     """Stop the service, which hands back what it did not acknowledge; fail if that is anything.
 
-    What it has not been handed is waited for first.
+    What it has not been handed, and what it has in hand, is waited for first.
     """
     eventually(lambda: waiting_in_queue(amqp_url) == 0, 20)
+    eventually(lambda: program.metric("minutebook_ingest_in_hand_messages") == 0, 20)
     assert program.stop() == 0, program.logs()
     assert waiting_in_queue(amqp_url) == 0
 
