@@ -163,7 +163,8 @@ class Channel:
             if not self._connection.is_closed:
                 self._connection.close()
             while not (self._connection.is_closed or self._failure) and time.monotonic() < deadline:
-                self._turn(0.1)
+                with contextlib.suppress(Unavailable):  # of a call `from_thread` that came too late
+                    self._turn(0.1)
         self._lost = Unavailable("rabbitmq", "the connection is closed")
         self._loop.close()
 
