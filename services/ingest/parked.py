@@ -1,6 +1,6 @@
 """Messages that are parked until their provider comes: then they become rows, in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import LiteralString
 
 import psycopg
@@ -155,14 +155,18 @@ log = structlog.get_logger()
 
 
 def release_parked(conn: psycopg.Connection, batch_size: AdaptiveBatchSize | None = None) -> int:
-    """Turn messages whose provider has come into rows, in order; returns the rows.
+    """Turn all messages whose provider has come into rows, in order; returns the rows.
 
     `batch_size` says how many messages to a transaction. Raises `Unavailable`.
     """
-    batch_size = batch_size or AdaptiveBatchSize(RELEASED_MAX)
+    return sum(releases(conn, batch_size or AdaptiveBatchSize(RELEASED_MAX)))
+
+
+def releases(conn: psycopg.Connection, batch_size: AdaptiveBatchSize) -> Iterator[int]:
+    """Do the same, and yield after each transaction how many rows that made."""
     with postgres.translating():
-        arrived = [provider_id for (provider_id,) in conn.execute(SELECT_ARRIVED)]
-        return sum(_release_all(conn, provider_id, batch_size) for provider_id in arrived)
+        for (provider_id,) in conn.execute(SELECT_ARRIVED).fetchall():
+            yield from _release_all(conn, provider_id, batch_size)
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -172,23 +176,24 @@ def oldest_s(conn: psycopg.Connection) -> float:
     return row[0] if row else 0.0
 
 
-def _release_all(conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize) -> int:
-    rows = last_id = 0
+def _release_all(
+    conn: psycopg.Connection, provider_id: int, batch_size: AdaptiveBatchSize
+) -> Iterator[int]:
+    last_id = 0
     try:
         while True:
             with conn.transaction():
                 ids = _lock_next(conn, provider_id, last_id, batch_size.size)
                 if not ids:
-                    break
+                    return
                 with batch_size.storing(len(ids)), postgres.translating():
-                    released = _release_each(conn, provider_id, ids)
-            rows += released
+                    rows = _release_each(conn, provider_id, ids)
+            if rows:
+                log.info("waiting_promoted", provider_id=provider_id, rows=rows)
             last_id = ids[-1]
+            yield rows
     except SequenceBehind as behind:
         store.advance_sequence(conn, behind.table)  # the next round finds free ids
-    if rows:
-        log.info("waiting_promoted", provider_id=provider_id, rows=rows)
-    return rows
 
 
 def _lock_next(conn: psycopg.Connection, provider_id: int, after: int, most: int) -> list[int]:

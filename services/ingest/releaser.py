@@ -37,13 +37,18 @@ class Releaser:
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Release what can be; returns the rows that made. Raises `Unavailable`."""
-        rows = parked.release_parked(conn, self._batch_size)
-        metrics.RELEASED.inc(rows)
+        released = 0
+        for rows in parked.releases(conn, self._batch_size):
+            released += rows
+            metrics.RELEASED.inc(rows)
+            self._health.progress("releaser")
+            if self._stop.is_set():  # a million of them would outlast the grace period
+                break
         if time.monotonic() >= self._measure_at:
             metrics.OLDEST_WAITING.set(parked.oldest_s(conn))
             self._measure_at = time.monotonic() + MEASURE_EVERY_S
         self._health.progress("releaser")
-        return rows
+        return released
 
     def live(self) -> None:
         """Release over one connection until it is lost or all is to stop."""

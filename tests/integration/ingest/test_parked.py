@@ -3,12 +3,15 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import psycopg
 import pytest
 
 from services.ingest import parked, service
+from services.ingest.releaser import Releaser
 from shared.errors import Unavailable
+from shared.health import Health
 from tests.support import messages
 from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
@@ -122,6 +125,22 @@ def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connecti
         )
     assert sum(released) == 200
     assert rows(ours) == [(99, value) for value in range(1, 201)]
+    assert counted(ours) == truth(ours)
+
+
+def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of_them(
+    ours: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parked, "RELEASED_MAX", 4)
+    wait_for_99(ours, *[None] * 10)
+    ours.execute(ADD)
+    stop, health = threading.Event(), Health()
+    releaser = Releaser(partial(pytest.fail, "the test brings its own"), health, stop)
+    stop.set()
+    assert releaser.run_once(ours) == 4
+    stop.clear()
+    assert releaser.run_once(ours) == 6
+    assert rows(ours) == [(99, value) for value in range(1, 11)]
     assert counted(ours) == truth(ours)
 
 
