@@ -63,7 +63,8 @@ class Gap(Exception):
 class Position:
     """How far a stream is settled; `generation` tells one life of the stream from the next.
 
-    `reached` is the offset of the last message settled, -1 before the first.
+    `reached` is the offset of the last message settled, -1 before the first. Without a digest
+    nothing is settled yet: what follows `reached` is then the stream's first message.
     """
 
     stream: str
@@ -74,6 +75,11 @@ class Position:
     def identity(self, offset: int) -> str:
         """Return the identity of the message at `offset` if it carries none of its own."""
         return f"stream:{self.generation}:{offset}"
+
+    @property
+    def anchor(self) -> int:
+        """Return the offset of the message that shows that nothing was cut."""
+        return self.reached if self.body_sha256 else self.reached + 1
 
     def after(self, offset: int, body: bytes) -> "Position":
         """Return the position once the message at `offset` is stored."""
@@ -97,6 +103,18 @@ class Progress:
     """The last message that is stored or deferred."""
     before: Mapping[int, Position] = field(default_factory=dict)
     """By tag of a deferred message: the position while it is the first of them."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether any message was ever received: then the stream must still hold the next one."""
+        return bool(self.settled.body_sha256) or self.ahead.reached > NOTHING_YET
+
+    def starting_at(self, offset: int) -> "Progress":
+        """Return the progress once a stream's first message is known to be at `offset`."""
+        if self.begun:
+            return self
+        start = replace(self.settled, reached=offset - 1)
+        return replace(self, settled=start, end=start)
 
     def stored(self, last: Delivery, offset: int, deferred: Collection[int] = ()) -> "Progress":
         """Return the progress once all up to `last` is stored, but for the `deferred` tags."""
@@ -164,22 +182,23 @@ def _advance(conn: psycopg.Connection, before: Position, after: Position) -> Non
 class Continuity:
     """Checks that deliveries go on where Postgres stands, with nothing missing in between.
 
-    The broker is asked for the last message that was settled. If the stream was deleted and made
-    anew it delivers nothing, or something else; if retention cut it, something later. Offsets may
-    jump, but only right after a message that was delivered again as expected.
+    The broker is asked for the last message that was settled, or for the first one if that is
+    deferred. If the stream was deleted and made anew it delivers nothing, or something else; if
+    retention cut it, something later. Offsets may jump, but only right after a message that was
+    delivered again as expected.
     """
 
-    def __init__(self, start: Position) -> None:
-        """Begin at `start`, as read from Postgres."""
+    def __init__(self, start: Position, *, begun: bool) -> None:
+        """Begin at `start`, as read from Postgres; `begun` as `Progress` has it."""
         self._start = start
         self._last = start.reached
-        self.anchored = start.reached == NOTHING_YET
-        """Whether the last message settled was delivered again."""
+        self.anchored = not begun
+        """Whether the message that must be there was delivered again."""
         self._contiguous = 0
 
     def ask_for(self) -> int | str:
         """Return the offset to start reading from, as the broker takes it."""
-        return "first" if self._start.reached == NOTHING_YET else self._start.reached
+        return "first" if self.anchored else self._start.anchor
 
     def accept(self, offset: int, body: bytes) -> bool:
         """Say whether the message is to be stored; false for the last one settled.
@@ -189,7 +208,8 @@ class Continuity:
         if not self.anchored:
             self._check_anchor(offset, body)
             self.anchored = True
-            return False
+            if self._start.body_sha256:
+                return False
         if offset != self._last + 1 and self._contiguous:
             raise Gap(f"offset {offset} after {self._last}")
         self._last = offset
@@ -198,20 +218,21 @@ class Continuity:
 
     def _check_anchor(self, offset: int, body: bytes) -> None:
         start = self._start
-        if offset != start.reached:
+        if offset != start.anchor:
             raise Refusal(
-                f"stream {start.stream} begins at offset {offset}, but only {start.reached} and"
-                " what came before it is stored: its retention cut messages that were not read"
+                f"stream {start.stream} begins at offset {offset}, but only what came up to"
+                f" {start.reached} is settled: its retention cut messages that were not stored"
                 " (or it was made anew)"
             )
-        if hashlib.sha256(body).digest() != start.body_sha256:
+        if start.body_sha256 not in (b"", hashlib.sha256(body).digest()):
             raise made_anew(start)
 
 
 def made_anew(start: Position) -> Refusal:
-    """Return what to say when the message that was stored last is not in the stream."""
+    """Return what to say when the message to read on from is not in the stream."""
+    what = "stored last" if start.body_sha256 else "received first, and is deferred"
     return Refusal(
-        f"stream {start.stream} does not hold the message at offset {start.reached} that was"
-        " stored last: it was deleted and made anew. If that was meant, delete its rows from"
+        f"stream {start.stream} does not hold the message at offset {start.anchor} that was"
+        f" {what}: it was deleted and made anew. If that was meant, delete its rows from"
         " stream_offset, and it is read from its first message"
     )

@@ -88,9 +88,10 @@ class StreamWriter(Writer):
         stream.advance(conn, self.progress, self._after(messages, outcome))
 
     def _after(self, messages: Sequence[Validated], outcome: service.Outcome) -> Progress:
-        last = messages[-1].delivery
+        first, last = messages[0].delivery, messages[-1].delivery
         deferred = [letter.delivery.tag for letter, _ in outcome.deferred]
-        return self.progress.stored(last, offset_of(last.properties), deferred)
+        progress = self.progress.starting_at(offset_of(first.properties))
+        return progress.stored(last, offset_of(last.properties), deferred)
 
     def _follow(self, conn: psycopg.Connection, deferred: Sequence[Validated]) -> None:
         """Move the position up to the first of the messages that are `deferred` now."""
@@ -98,10 +99,12 @@ class StreamWriter(Writer):
         for delivery in (one.delivery for one in deferred):
             if delivery.tag not in progress.before:  # deferred in place of being stored
                 offset = offset_of(delivery.properties)
-                progress = progress.stored(delivery, offset, [delivery.tag])
+                progress = progress.starting_at(offset).stored(delivery, offset, [delivery.tag])
         progress = progress.still_deferred(one.delivery.tag for one in deferred)
-        stream.advance(conn, self.progress, progress)
-        self.progress = progress
+        if progress != self.progress:
+            with conn.transaction():  # both positions, or neither
+                stream.advance(conn, self.progress, progress)
+            self.progress = progress
 
 
 class StreamReceiver(Receiver):
@@ -112,7 +115,7 @@ class StreamReceiver(Receiver):
         super().__init__(broker, writer)
         self._start = writer.progress.settled
         self._ahead = writer.progress.ahead.reached
-        self._continuity = Continuity(self._start)
+        self._continuity = Continuity(self._start, begun=writer.progress.begun)
         self._gap = ""
         self._started_at = 0.0
 

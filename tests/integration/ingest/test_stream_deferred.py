@@ -122,6 +122,30 @@ def test_a_stream_never_settled_keeps_its_identities_over_restarts(
     assert [reason for reason, _, _ in dead_letters(conn)] == ["not_json"]
 
 
+def test_retention_that_cuts_the_first_message_while_it_is_deferred_stops_ingest(
+    amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
+) -> None:
+    short = {"x-max-length-bytes": 100_000, "x-stream-max-segment-size-bytes": 50_000}
+    with messages.channel(amqp_url) as channel:
+        channel.queue_delete(STREAM)
+        arguments = {"x-queue-type": "stream", **short}
+        channel.queue_declare(STREAM, durable=True, arguments=arguments)
+    conn.execute(REFUSED)
+    publish(amqp_url, UNFIT, body(1, 0), body(1, 1))
+    for _ in range(2):
+        with programs.running("services.ingest", **settings) as ingest:
+            stores(conn, range(2))
+            eventually(partial(unhealthy_because, ingest, "theirs"))
+            ingest.kill()
+    publish(amqp_url, *[body(1, 2) + b" " * 2000] * 400)
+    conn.execute(ACCEPTED)
+    with programs.running("services.ingest", **settings) as ingest:
+        assert eventually(lambda: ingest.process.poll() is not None, 30)
+        assert ingest.process.returncode == 1
+        assert "retention" in ingest.logs()
+    assert (values(conn), dead_letters(conn)) == ([0, 1], [])
+
+
 def test_a_message_that_is_never_ready_in_time_is_kept_and_those_behind_it_are_stored(
     dsn: str, amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
 ) -> None:
