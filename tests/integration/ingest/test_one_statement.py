@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,9 @@ import pytest
 from services.ingest import service, writer
 from services.ingest.core import Transaction, Validated, is_ordinary
 from services.ingest.writer import Writer
+from shared.errors import Unavailable
 from tests.support import messages
+from tests.support.concurrently import at_once
 from tests.support.messages import (
     FakeChannel,
     body,
@@ -32,6 +35,9 @@ CREATE TRIGGER their_filter BEFORE INSERT ON historical_transactions
 """
 REWRITES = SWALLOWS.replace("RETURN NULL", "NEW.transaction_value := 5; RETURN NEW")
 REFUSES = SWALLOWS.replace("RETURN NULL", "RAISE 'no'")
+REFUSES_AT_COMMIT = REFUSES.replace(
+    "TRIGGER their_filter BEFORE", "CONSTRAINT TRIGGER t AFTER"
+).replace("    FOR", "    DEFERRABLE INITIALLY DEFERRED FOR")
 
 
 @pytest.fixture(autouse=True)
@@ -88,15 +94,76 @@ def test_an_ordinary_batch_is_one_round_trip(
     assert counted(ours) == truth(ours)
 
 
-@pytest.mark.parametrize("change", [SWALLOWS, REWRITES, REFUSES])
+@pytest.mark.parametrize("change", [SWALLOWS, REWRITES, REFUSES, REFUSES_AT_COMMIT])
 def test_what_a_trigger_swallows_rewrites_or_refuses_makes_the_statement_store_nothing(
     change: str, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(change.encode())
     before = counted(conn)
-    with pytest.raises(service.NotOrdinary):
-        service.store_ordinary_batch(ours, transactions(named(1, 2, 3)))
+    for _ in range(4):  # also once it is prepared
+        with pytest.raises(service.NotOrdinary):
+            service.store_ordinary_batch(ours, transactions(named(1, 2, 3)))
     assert (rows(conn), counted(conn)) == ([], before)
+
+
+@pytest.mark.parametrize(("end", "stored"), [("COMMIT", [(2, 2)]), ("ROLLBACK", [(1, 1), (1, 2)])])
+def test_a_replica_that_is_storing_the_same_identity_is_waited_for(
+    end: str, stored: list[tuple[int, int]], dsn: str, ours: psycopg.Connection
+) -> None:
+    with psycopg.connect(dsn) as other, ThreadPoolExecutor(1) as pool:
+        other.execute(
+            "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
+            " VALUES (2, 2, 'm1')"
+        )
+        attempt = pool.submit(service.store_ordinary_batch, ours, transactions(named(1, 2)))
+        with psycopg.connect(dsn, autocommit=True) as looking:
+            messages.lock_awaited(looking)
+        other.execute(end.encode())
+        failed = isinstance(attempt.exception(10), service.NotOrdinary)
+    assert (failed, rows(ours)) == (end == "COMMIT", stored)
+    assert counted(ours) == truth(ours)
+
+
+@pytest.mark.parametrize("trouble", ["timeout", "terminated"])
+def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_stays_in_hand(
+    trouble: str,
+    dsn: str,
+    ours: psycopg.Connection,
+    ours_writer: Writer,
+    channel: FakeChannel,
+) -> None:
+    channel.receive(*named(1, 2))
+    with psycopg.connect(dsn) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("LOCK TABLE historical_transactions IN EXCLUSIVE MODE")
+        if trouble == "timeout":
+            ours.execute("SET statement_timeout = 200")
+        attempt = pool.submit(ours_writer.run_once, ours)
+        if trouble == "terminated":
+            messages.lock_awaited(other)
+            other.execute("SELECT pg_terminate_backend(%s)", (ours.info.backend_pid,))
+        assert isinstance(attempt.exception(10), Unavailable)
+    assert (channel.acknowledged, channel.backlog.in_hand()) == ([], 2)
+    with messages.ingest_connection(dsn) as again:
+        for _ in range(2):
+            ours_writer.run_once(again)
+        assert rows(again) == [(1, 1), (1, 2)]
+        assert counted(again) == truth(again)
+
+
+def test_replicas_with_the_same_messages_in_another_order_store_each_once(
+    dsn: str, ours: psycopg.Connection
+) -> None:
+    batches = [named(*range(1, 400)), named(*range(399, 0, -1))]
+    channels = [FakeChannel(), FakeChannel()]
+    with messages.ingest_connection(dsn) as other:
+        writers = [idle_writer(ours, channels[0]), idle_writer(other, channels[1])]
+        for channel, batch in zip(channels, batches, strict=True):
+            channel.receive(*batch)
+        at_once(lambda: writers[0].run_once(ours), lambda: writers[1].run_once(other))
+    assert [one.backlog.in_hand() for one in channels] == [0, 0]
+    assert sorted(rows(ours)) == [(1, value) for value in range(1, 400)]
+    assert dead_letters(ours) == []
+    assert counted(ours) == truth(ours)
 
 
 @pytest.mark.parametrize(
