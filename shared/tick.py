@@ -23,7 +23,7 @@ class Tick(msgspec.Struct, frozen=True):
     """`boundary` in UTC, a multiple of `interval_s` since the epoch; `ticker` says who sent it."""
 
     boundary: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="tick")
-    interval_s: Annotated[int, msgspec.Meta(ge=1)]
+    interval_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
     ticker: str
 
 

@@ -60,6 +60,8 @@ def test_a_boundary_is_sent_in_whatever_zone_it_has_and_means_the_same() -> None
         body(tick="soon"),
         body(interval_s=0),
         body(interval_s=-60),
+        body(interval_s=86_401),
+        body(interval_s=10**400),
         body(interval_s=1.5),
         body(interval_s="60"),
         body(interval_s=True),
