@@ -59,7 +59,7 @@ class Loop:
         self._awaiting = False
         """Whether KeyDB does not show yet what another syncer wrote."""
         self._keydb_again_at = -math.inf
-        self._interval_s = 0
+        self._interval_s = INTERVAL_UNTIL_TOLD_S
         self._next_boundary_s = math.inf
         self._prepared = 0
         self._early_write_done = False

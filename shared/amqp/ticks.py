@@ -68,6 +68,7 @@ class Broker(Consumer):
 
     def next_tick(self, timeout_s: float) -> Delivered | None:
         """Wait up to `timeout_s` for a tick, as `poll` does; None for anything else that came."""
-        self.poll(timeout_s)
+        # The first one may have come together with the broker's consent to consume.
+        self.poll(0.0 if self._delivered else timeout_s)
         delivered, self._delivered = self._delivered, None
         return delivered

@@ -1,5 +1,6 @@
 """Which syncer handles a tick, and what is written before its boundary, by the wall clock."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -9,9 +10,9 @@ import redis
 from pika.adapters.blocking_connection import BlockingChannel
 
 from services.syncer import loop as looping
-from services.syncer.loop import PREPARED_S, Loop
+from services.syncer.loop import INTERVAL_UNTIL_TOLD_S, PREPARED_S, Loop
 from services.syncer.service import Syncer
-from shared.amqp.ticks import QUEUE
+from shared.amqp.ticks import EXCHANGE, QUEUE
 from shared.health import Health
 from tests.support import ledger, servers, syncer_loop
 from tests.support.syncer_loop import Clock, connected, send, turns
@@ -69,6 +70,30 @@ def interims(conn: psycopg.Connection) -> int:
 
 def waiting(ticker: BlockingChannel) -> int:
     return ticker.queue_declare(QUEUE, passive=True).method.message_count
+
+
+def test_a_tick_that_came_while_another_answer_was_awaited_waits_for_nothing(
+    ticker: BlockingChannel, amqp_url: str
+) -> None:
+    with connected(amqp_url) as broker:
+        broker.consume_ticks()
+        send(ticker, 2)
+        for _ in range(50):
+            broker.inspect(QUEUE)
+        began = time.monotonic()
+        assert broker.next_tick(30)
+        assert time.monotonic() - began < 1
+
+
+def test_a_first_tick_that_is_malformed_says_nothing_of_how_long_upkeep_may_take(
+    syncer: Syncer, ticker: BlockingChannel, amqp_url: str
+) -> None:
+    with connected(amqp_url) as broker:
+        loop = Loop(syncer, broker, Health(), 0.05)
+        loop.start()
+        ticker.basic_publish(EXCHANGE, "", b"no tick")
+        assert turns(loop).count("tick") == 1
+        assert loop.interval_s == INTERVAL_UNTIL_TOLD_S
 
 
 def interims_at(loop: Loop, conn: psycopg.Connection, clock: Clock, before_s: float) -> int:
