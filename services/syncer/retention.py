@@ -85,9 +85,9 @@ DELETE FROM received_message
         ORDER BY noted_at
         LIMIT %(at_once)s)
 """
-SELECT_STATE: LiteralString = """
-SELECT (SELECT count(*) FROM outbox_default),
-       extract(epoch FROM now() - make_interval(days => %(history_d)s)
+COUNT_DEFAULT: LiteralString = "SELECT count(*) FROM outbox_default"
+SELECT_OVERDUE: LiteralString = """
+SELECT extract(epoch FROM now() - make_interval(days => %(history_d)s)
                           - (SELECT folded_at FROM tick ORDER BY epoch LIMIT 1))::float8,
        extract(epoch FROM now() - make_interval(hours => %(outbox_h)s)
                           - (SELECT min(noted_at) FROM received_message))::float8
@@ -153,7 +153,8 @@ def run_once(
     pruned += one.slices(
         "prune_messages", lambda: conn.execute(PRUNE_MESSAGES, kept).rowcount, MESSAGES_AT_ONCE
     )
-    one.attempt("measure", lambda: _measure(conn, kept))
+    one.attempt("measure", lambda: _measure_default(conn))
+    one.attempt("measure", lambda: _measure_overdue(conn, kept))
     if made or dropped or pruned:
         log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
     return Done(made, dropped, pruned, one.finished)
@@ -234,12 +235,16 @@ def _prune_tick(conn: psycopg.Connection, kept: Given) -> int:
     return len(pruned)
 
 
-def _measure(conn: psycopg.Connection, kept: Given) -> None:
-    ((default_rows, history_s, messages_s),) = _rows(conn, SELECT_STATE, kept)
+def _measure_default(conn: psycopg.Connection) -> None:
+    rows = int(postgres.scalar(conn, COUNT_DEFAULT))
+    metrics.DEFAULT_PARTITION_ROWS.set(rows)
+    if rows:
+        log.warning("default_partition_rows", rows=rows)
+
+
+def _measure_overdue(conn: psycopg.Connection, kept: Given) -> None:
+    ((history_s, messages_s),) = _rows(conn, SELECT_OVERDUE, kept)
     expired = _rows(conn, SELECT_EXPIRED, kept)
-    metrics.DEFAULT_PARTITION_ROWS.set(default_rows)
     overdue_s = (expired[0][1] if expired else None, history_s, messages_s)
     for task, age_s in zip(metrics.REMOVING, overdue_s, strict=True):
         metrics.RETENTION_OVERDUE.labels(task).set(max(0.0, age_s or 0.0))
-    if default_rows:
-        log.warning("default_partition_rows", rows=default_rows)

@@ -71,6 +71,22 @@ def test_a_task_that_fails_is_reported_the_others_are_done_and_it_is_tried_again
     assert failures() == {task: count + 1 for task, count in before.items()}
 
 
+def test_what_is_overdue_is_measured_though_the_default_partition_cannot_be_counted(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    conn.execute(RAISE)
+    conn.execute(
+        "INSERT INTO received_message (message_id, provider_id, value, noted_at)"
+        " VALUES ('x', 1, 1, now() - interval '34 hours')"
+    )
+    conn.execute("ALTER TABLE outbox_default RENAME TO elsewhere")
+    run(ours)
+    overdue_s = REGISTRY.get_sample_value(
+        "minutebook_retention_overdue_seconds", {"task": "prune_messages"}
+    )
+    assert overdue_s == pytest.approx(36_000, abs=60)
+
+
 def test_a_connection_that_is_lost_ends_the_round(
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
