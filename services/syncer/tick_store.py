@@ -101,7 +101,7 @@ SELECT %(epoch)s, %(token)s, %(boundary)s, %(interim)s, pg_current_snapshot(),
        coalesce((SELECT sum(amount) FROM change), 0)
   FROM (SELECT system_identifier FROM tick ORDER BY epoch DESC LIMIT 1) AS last
  WHERE (SELECT count(*) FROM written) = (SELECT count(*) FROM change) -- else a trigger took some
-RETURNING rows::int, snapshot::text,
+RETURNING rows, snapshot::text,
           (SELECT coalesce(bool_or(key_changed), false) FROM written),
           ARRAY(SELECT key FROM written),
           ARRAY(SELECT balance::text FROM written)

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 import redis
 
+from services.syncer import core, tick_store
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
 
@@ -72,6 +73,13 @@ def test_a_remembered_key_may_hold_any_character_and_counts_as_unchanged(
     ledger.assert_right(conn, store)
     changed = conn.execute("SELECT key_changed FROM balance ORDER BY epoch").fetchall()
     assert changed == [(True,), (False,)]
+
+
+def test_a_tick_may_count_more_rows_than_a_32_bit_number_holds(conn: psycopg.Connection) -> None:
+    read = core.resume(tick_store.newest_tick(conn))
+    read.rows = 2**32
+    cursor = tick_store.insert_tick(conn, core.Watermark(1, "many"), minute(1), read)
+    assert tick_store.written_tick(cursor).rows == 2**32
 
 
 def test_a_store_that_missed_a_tick_gets_what_both_changed(
