@@ -59,4 +59,4 @@ def _newest(conn: psycopg.Connection) -> Watermark:
     newest = tick_store.newest_tick(conn)
     if newest.boundary is None:
         raise Refusal("there is no tick yet: the first boundary shows everything")
-    return Watermark(newest.epoch, newest.token, core.rfc3339(newest.boundary))
+    return Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))

@@ -50,6 +50,20 @@ def test_a_rebuild_sends_keydb_everything_and_says_who_did_it(
     assert actions(conn) == [("keydb_rebuilt", "1", "2 keys sent", "night shift", {})]
 
 
+def test_a_rebuild_sends_the_tick_that_is_shown_and_nothing_that_was_prepared_since(
+    ops: Tool, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    before = ledger.shown(store), ledger.watermark(store)
+    ledger.add(conn, 1, 600)
+    with ledger.syncing(ops.settings["POSTGRES_DSN"], ops.settings["KEYDB_URL"]) as syncer:
+        syncer.fold()
+        syncer.prepare()
+        assert ops.json("rebuild")["keys"] == 2
+        assert (ledger.shown(store), ledger.watermark(store)) == before
+        syncer.tick(ledger.minute(2))
+    ledger.assert_right(conn, store)
+
+
 def test_accounts_that_agree_are_said_to(ops: Tool, conn: psycopg.Connection) -> None:
     ledger.add(conn, 1, 600)
 
