@@ -46,7 +46,7 @@ CREATE FUNCTION minutebook_grant_rights() RETURNS text[]
     LANGUAGE plpgsql AS $$
 DECLARE
     lacking         text[]   := minutebook_make_roles();
-    provider_ids    regclass := minutebook_id_sequence('initial_data'); -- null: they have none
+    provider_ids    regclass := minutebook_id_sequence('initial_data');
     transaction_ids regclass := minutebook_transactions_sequence();
     outbox_ids      text     := pg_get_serial_sequence('outbox', 'id');
     dead_letter_ids text     := pg_get_serial_sequence('dead_letter', 'id');
@@ -113,6 +113,7 @@ BEGIN
           FROM one
          CROSS JOIN unnest(string_to_array(roles, ',')) AS role
          WHERE to_regrole('minutebook_' || role) IS NOT NULL
+           AND object <> '' -- ids may have no sequence, now or later
     LOOP
         columns := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
                       FROM pg_attribute

@@ -104,6 +104,14 @@ def test_rights_granted_again_are_the_same_and_cover_what_came_later(
     assert may(hands["ingest"], bury)
 
 
+def test_rights_are_granted_where_ids_come_from_no_sequence_any_more(
+    conn: psycopg.Connection,
+) -> None:
+    for table in ("historical_transactions", "initial_data"):
+        conn.execute(f"ALTER TABLE {table} ALTER id DROP IDENTITY")
+        assert rights.grant(conn) == []
+
+
 @contextlib.contextmanager
 def cluster_without_roles(conn: psycopg.Connection) -> Iterator[None]:
     """Be in a cluster without our groups, as a user who may make none; all of it is undone."""
