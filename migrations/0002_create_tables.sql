@@ -2,9 +2,9 @@
 -- tick would keep all its versions for as long as a snapshot somewhere needs them, so that one
 -- long transaction beside us could make us slow.
 
--- What changed, and in which transaction. It is read as the difference of two snapshots, as PgQ
--- does. `amount` is what the change adds to the provider's balance; numeric, because taking back
--- the least bigint goes beyond bigint. A change of the provider itself (its initial value, its
+-- What changed, and in which Postgres transaction (`xid`): who reads it asks for what became
+-- visible since an earlier snapshot, as the consumers of PgQ do. `amount` is what the change adds
+-- to the provider's balance; numeric, because minus the least bigint is no bigint. A change of the provider itself (its initial value, its
 -- name, added, removed) has no transaction_id. `reason` is why an operator corrected a balance.
 -- `traceparent` is the W3C trace context of the transaction's message.
 CREATE TABLE outbox (
@@ -38,10 +38,13 @@ CREATE TABLE outbox_dropped (
 
 CREATE INDEX outbox_dropped_last_xid_idx ON outbox_dropped (system_identifier, last_xid);
 
--- One row for each boundary. `snapshot` is what had been counted; `system_identifier` is the
--- cluster in which that snapshot means anything. The baseline is a tick without a boundary. So is
--- an interim tick, written shortly before a boundary so that the boundary's tick has only the
--- rest to write; it is never shown: the next tick shows what both of them changed.
+-- One row for each tick, numbered by `epoch`; `token` is random, so that the two name one tick of
+-- one database. `snapshot` says what is counted; it means something in the cluster
+-- `system_identifier` only. `rows` and `amount` are what was counted since the tick before.
+-- `published_at` is when KeyDB first showed it, by KeyDB's clock. Two kinds have no boundary:
+-- tick 0, the baseline of all that was there before us (0003), and interim ticks, written shortly
+-- before a boundary so that less is left for its tick. Those are not shown: the next tick shows
+-- what both of them changed.
 CREATE TABLE tick (
     epoch             bigint      NOT NULL,
     token             text        NOT NULL,
@@ -59,7 +62,8 @@ CREATE TABLE tick (
 );
 
 -- A provider's balance is its newest row. `key` is the name it is shown under, null where there
--- is nothing to show: the provider was removed, or is not there yet.
+-- is nothing to show: the provider was removed, or is not there yet. `key_changed`: it is another
+-- key than that of the provider's row before.
 CREATE TABLE balance (
     provider_id bigint  NOT NULL,
     epoch       bigint  NOT NULL,

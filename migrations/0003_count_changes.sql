@@ -4,9 +4,9 @@
 
 LOCK TABLE initial_data, historical_transactions IN SHARE ROW EXCLUSIVE MODE;
 
--- Statement-level, with transition tables: one call per statement, however many rows. Ingest
--- writes its own outbox rows in its own statement and says so in minutebook.writer. What a row
--- said before goes into received_message; identities longer than 255 bytes are no message's.
+-- Statement-level, with transition tables: one call per statement, however many rows. Ingest adds
+-- outbox rows by itself, and says so by the setting minutebook.writer. What a row said before
+-- goes into received_message; identities longer than 255 bytes are no message's.
 CREATE FUNCTION minutebook_transactions_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
@@ -104,7 +104,7 @@ CREATE TRIGGER minutebook_deleted AFTER DELETE ON initial_data
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_providers_changed();
 
--- TRUNCATE shows nobody the rows it removes, so their amounts could not be taken back.
+-- A trigger does not see the rows that TRUNCATE removes, so their amounts could not be taken back.
 CREATE FUNCTION minutebook_refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql AS $$
 BEGIN
@@ -118,8 +118,8 @@ CREATE TRIGGER minutebook_truncated BEFORE TRUNCATE ON historical_transactions
 CREATE TRIGGER minutebook_truncated BEFORE TRUNCATE ON initial_data
     FOR EACH STATEMENT EXECUTE FUNCTION minutebook_refuse_truncate();
 
--- A tick cannot count what its own transaction writes: its snapshot came before. Corrections go
--- into transactions of their own.
+-- A tick cannot count what its own transaction writes: its snapshot does not see that, and the
+-- next tick may take it for counted. Corrections go into transactions of their own.
 CREATE FUNCTION minutebook_refuse_own_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN

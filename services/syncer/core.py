@@ -7,23 +7,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 KEYS_PER_SCRIPT_MAX = 100_000
-"""Above this, a publication is sent in chunks under a claim: one script blocks KeyDB meanwhile."""
-
+"""More keys are sent in chunks, since KeyDB answers nobody else while a script runs."""
 PARTIAL_PREFIX = "partial:"
+"""How the token begins of a KeyDB that has some of the chunks."""
 APPLIED_AT = re.compile(r"[0-9]{1,10}\.[0-9]{6}")
 EPOCH_DIGITS_MAX = 18
-"""The digits that any bigint has."""
-
+"""Any number of so many digits is a bigint."""
 AHEAD_MAX = timedelta(seconds=1)
 """How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
 FALSE_AHEAD = timedelta(seconds=120)
-"""Further ahead, a written boundary came from a clock that has been set right since. Below it,
-waiting is better: no boundary is shown twice because a clock was adjusted."""
+"""A written boundary that is further ahead came from a clock that has been set right since. A
+nearer one stands, and its time is waited for: it would be shown twice otherwise."""
+
+Values = Mapping[str, str]
+"""Balances by key, as KeyDB shows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """Which tick a store shows: the pair of `epoch` and `token` names one tick of one database."""
+    """Which tick KeyDB shows: the pair of `epoch` and `token` names one tick of one database."""
 
     epoch: int
     token: str
@@ -32,7 +34,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class ObservedWatermark:
-    """KeyDB's watermark: `raw_…` as read, for the comparison; `watermark` if that makes sense.
+    """KeyDB's watermark: `raw_…` as read, to compare with; None if that is no `watermark`.
 
     `applied_at_s` is when KeyDB applied it, by its own clock, in seconds since 1970.
     """
@@ -45,10 +47,10 @@ class ObservedWatermark:
 
 @dataclass(frozen=True, slots=True)
 class NewestTick:
-    """The newest row of `tick`; `snapshot` is what had been counted by then.
+    """The newest row of `tick`, interim or not; `snapshot` is up to where it has counted.
 
-    What is to be shown is the newest but for interim ticks: `due_epoch`, `due_token`, `boundary`.
-    `read_at` is when it was read, by Postgres's clock.
+    `due_epoch`, `due_token` and `boundary` are those of the newest due tick: the one to be shown.
+    `boundary` is None for the baseline of a new database. `read_at` is by Postgres's clock.
     """
 
     epoch: int
@@ -61,17 +63,15 @@ class NewestTick:
     read_at: datetime
 
 
-Values = Mapping[str, str]
-"""Balances by key."""
-
-
 @dataclass(slots=True)
 class Accumulator:
-    """What was read from the outbox since tick `base` and added up, not yet written anywhere.
+    """What was read from the outbox since a tick and added up, not yet written anywhere.
+
+    `base` is the token of that tick, `snapshot` up to where was read; `sums` are by provider, of
+    `rows` rows. `unpublished` is what interim ticks changed since the last due tick, up to `base`.
+    It is None if more than that must be sent: keys came or went, or another syncer wrote one.
 
     It lives no longer than its connection: a failover can lose rows that were already read.
-    `unpublished` is what interim ticks up to `base` have changed since the last tick that was to be
-    shown; None if that is not all to send: keys came or went, or another syncer wrote one.
     """
 
     base: str
@@ -102,9 +102,9 @@ def resume(newest: NewestTick) -> Accumulator:
 
 @dataclass(frozen=True, slots=True)
 class DueTick:
-    """A tick just written: `values` is all that a store needs that shows the due tick before it.
+    """A tick just written: `values` is all that a KeyDB needs that shows the due tick before it.
 
-    `previous` is that tick's epoch and token.
+    `previous` is that earlier tick's epoch and token.
     """
 
     watermark: Watermark
@@ -130,22 +130,20 @@ Verdict = Literal["new", "written", "old", "ahead"]
 
 
 def classify_boundary(boundary: datetime, newest: NewestTick) -> Verdict:
-    """Say whether a tick is new, already written, older than the newest one, or in the future.
+    """Say whether a boundary is new, already written, older than the newest one, or in the future.
 
-    A future boundary is refused, or one wrong clock would freeze KeyDB until that time comes. Where
-    Postgres's own clock was wrong, too, the newest boundary is false now: it makes no other old.
+    A future boundary is refused: after it, those that come in time would all be old. If Postgres's
+    own clock was wrong, too, one was written. That is false now, and makes no other one old.
     """
-    written = newest.boundary
-    if written is not None and boundary <= written:
-        if boundary == written:
-            return "written"
-        if written <= newest.read_at + FALSE_AHEAD:
-            return "old"
+    if boundary == newest.boundary:
+        return "written"
+    if newest.boundary and boundary < newest.boundary <= newest.read_at + FALSE_AHEAD:
+        return "old"
     return "ahead" if boundary > newest.read_at + AHEAD_MAX else "new"
 
 
 def next_epoch(newest: NewestTick, observed: ObservedWatermark | None) -> int:
-    """Return an epoch above Postgres's and KeyDB's, so that nobody sees the number go back."""
+    """Return an epoch above Postgres's and KeyDB's, so that no reader sees the number go back."""
     shown = observed.watermark.epoch if observed and observed.watermark else 0
     return 1 + max(newest.epoch, shown)
 
@@ -165,10 +163,10 @@ Way = Literal["done", "wait", "changes", "everything"]
 
 
 def classify_watermark(shown: Watermark | None, target: Watermark, *, ours: bool) -> Way:
-    """Say what takes a store that shows `shown`, a tick of `ours` or not, to `target`.
+    """Say what takes a KeyDB that shows `shown`, a tick of `ours` or not, to `target`.
 
-    What shows a later tick of ours needs nothing. An epoch of another life must not go back: the
-    next tick is numbered above it.
+    If it shows `target` or a later tick of ours, it needs nothing. If it shows as large an epoch of
+    another database, it waits for our next tick, whose epoch is larger: epochs never go back.
     """
     if shown is None or (shown.epoch < target.epoch and not ours):
         return "everything"

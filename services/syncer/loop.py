@@ -1,4 +1,4 @@
-"""What the syncer does when: it waits for ticks, folds in between, and prepares the next one."""
+"""What the syncer does when: it waits for ticks, folds between them, and prepares the next one."""
 
 import math
 import time
@@ -18,19 +18,22 @@ from shared.health import Health
 
 INTERVAL_UNTIL_TOLD_S = 60
 MISSED_TICKS_MAX = 2
+"""So many may be missed before the syncer is unhealthy."""
+
 PREPARED_S = (0.07, 0.025)
+"""So long before its boundary a tick is prepared: twice, since more comes during the first time."""
 PREPARED_PER_PROVIDER_S = 25e-6
+"""For each provider that has changed, it is prepared so much earlier."""
 PREPARED_SHARE_MAX = 0.5
-"""How long before a boundary its tick is prepared, so that little is left to do. Twice, as much can
-come while the first one is written; the longer, the more providers have changed. At most this share
-of the interval is spent on it."""
+"""The earliest that it is prepared, as a share of the interval."""
 MANY_CHANGED = 50_000
-"""From so many changed providers on, an interim tick is written at once, however far off the next
-boundary is, once between two ticks: a tick that nobody prepared would take over a second."""
+"""From so many changed providers on, an interim tick is written at once, however far off the
+boundary is, but once between two ticks: a tick that nobody prepared would take over a second."""
 DENIED_PAUSE_S = 2.0
 """Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
 
 Turn = Literal["tick", "stood by", "fold"]
+"""What one turn of the loop did; *stood by*: it found that another syncer has written a tick."""
 
 log = structlog.get_logger()
 
@@ -52,17 +55,21 @@ class Loop:
         self._health = health
         self._fold_interval_s = fold_interval_s
         self._clock = clock
+        self.interval_s = INTERVAL_UNTIL_TOLD_S
+        """From one tick to the next, as the last one said."""
         self._active = False
         """Whether the newest tick came to us: then we prepare the next one."""
         self._behind = False
-        """Whether KeyDB does not show the newest tick yet."""
+        """Whether KeyDB is to be sent the newest tick still."""
         self._awaiting = False
-        """Whether KeyDB does not show yet what another syncer wrote."""
+        """Whether another syncer has written a tick that KeyDB was not seen to show yet."""
         self._keydb_again_at = -math.inf
-        self._interval_s = INTERVAL_UNTIL_TOLD_S
+        """When KeyDB is tried again, by the monotonic clock."""
         self._next_boundary_s = math.inf
         self._prepared = 0
+        """How often the next boundary's tick was prepared because its time was near."""
         self._early_write_done = False
+        """Whether it was prepared because many providers had changed."""
 
     def start(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it.
@@ -76,26 +83,21 @@ class Loop:
         self._syncer.fold()
         self._health.progress("syncer")
 
-    @property
-    def interval_s(self) -> int:
-        """Return the seconds from one tick to the next, as the last one said."""
-        return self._interval_s
-
     def run_once(self) -> Turn:
-        """Handle one tick, or fold once; say what it was. Raises `Unavailable`."""
+        """Handle a tick if one comes; else fold, and do what is due. Raises `Unavailable`."""
         pause_s = max(0.0, min(self._fold_interval_s, self._preparation_in_s()))
         if received := self._broker.next_tick(pause_s):
             tag, body = received
             self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
             return "tick"
-        moved = self._syncer.fold().moved
-        if moved:
+        overtaken = self._syncer.fold().overtaken
+        if overtaken:
             self._stand_by()
         self._look_after_keydb()
         if self._active and self._is_time_to_prepare():
             self._syncer.prepare()
-        return "stood by" if moved else "fold"
+        return "stood by" if overtaken else "fold"
 
     def _handle(self, body: bytes) -> None:
         try:
@@ -104,7 +106,7 @@ class Loop:
             log.error("malformed_tick", error=str(error))
             return
         self._active, self._awaiting = True, False
-        self._interval_s = received.interval_s
+        self.interval_s = received.interval_s
         self._expect_ticks(received.interval_s)
         try:
             published = self._syncer.tick(received.boundary)
@@ -114,27 +116,27 @@ class Loop:
             log.warning("tick_failed", boundary=boundary, detail=str(error))
             self._health.problem("tick", str(error))  # until a tick is written
             raise
-        if published.current:
+        if published.is_newest:
             self._expect_boundary_after(received.boundary)
             self._health.progress("tick")
         self._report(published)
 
     def _expect_boundary_after(self, boundary: datetime) -> None:
-        """Prepare the next boundary, by the wall clock: boundaries are multiples of the interval.
+        """Note when the next boundary is, by the wall clock: they are multiples of the interval.
 
-        A wrong clock makes that useless, and nothing wrong. If no tick comes, nothing more is
-        prepared.
+        If that clock is wrong, preparing does not help, and harms nothing. If no tick comes then,
+        nothing more is prepared.
         """
         since_s = max(self._clock(), boundary.timestamp())
-        self._next_boundary_s = (since_s // self._interval_s + 1) * self._interval_s
+        self._next_boundary_s = (since_s // self.interval_s + 1) * self.interval_s
         self._prepared, self._early_write_done = 0, False
 
     def _preparation_in_s(self) -> float:
-        """Return the time left until the next boundary is to be prepared (once more)."""
+        """Return how long it is until the next tick is to be prepared, or prepared once more."""
         if self._prepared == len(PREPARED_S):
             return math.inf
         before_s = PREPARED_S[self._prepared] + PREPARED_PER_PROVIDER_S * self._syncer.changed
-        before_s = min(before_s, PREPARED_SHARE_MAX * self._interval_s)
+        before_s = min(before_s, PREPARED_SHARE_MAX * self.interval_s)
         return self._next_boundary_s - before_s - self._clock()
 
     def _is_time_to_prepare(self) -> bool:
@@ -147,7 +149,7 @@ class Loop:
         return True
 
     def _stand_by(self) -> None:
-        """Another syncer is at work: learn from its tick, and look until KeyDB shows that."""
+        """Leave ticks to the other syncer that has written one; look until KeyDB shows that one."""
         self._active, self._awaiting = False, True
         self._next_boundary_s = math.inf
         if interval_s := self._syncer.interval_s():
@@ -174,9 +176,9 @@ class Loop:
         self._tell_trouble()
 
     def _tell_trouble(self) -> None:
-        """Say why KeyDB cannot be read or written, if so; leave it alone for a while if it said no.
+        """Say why KeyDB cannot be read or written, if so; if it refuses, pause between attempts.
 
-        Ticks go on being written, and each tries again.
+        Ticks are written all the same, and each tries KeyDB again.
         """
         trouble = self._syncer.publisher.trouble
         self._keydb_again_at = -math.inf

@@ -112,10 +112,10 @@ def folded(rows: int, age_s: float, duration_s: float) -> None:
         OLDEST_UNFOLDED.began = began
 
 
-def seen(boundary: str, lateness_s: float) -> bool:
-    """Note that KeyDB shows `boundary`, applied so late: its age counts from the first sight.
+def shown(boundary: str, lateness_s: float) -> bool:
+    """Note that KeyDB shows `boundary`, applied so late; its age counts from the first such note.
 
-    Returns whether it is another one than before.
+    Returns whether it is another boundary than before.
     """
     if boundary == WATERMARK_AGE.boundary:
         return False

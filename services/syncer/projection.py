@@ -1,7 +1,7 @@
 """KeyDB's side: the watermark, the set of our keys, and the one script that changes them.
 
-A store is changed only by `publish.lua`, which compares the watermark before it sets anything.
-What it applies is absolute, so a repetition is harmless; what it refuses, it says.
+KeyDB is changed only by `publish.lua`, which compares the watermark before it sets anything. All
+values are absolute, so a repetition is harmless.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ KEYS_PER_READ_MAX = 1000
 SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
 Change = tuple[str, str | None]
+"""A key, and its value; None: the key is removed."""
 
 
 class WatermarkChanged(Exception):
@@ -38,7 +39,7 @@ class WatermarkChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The script's verdict and, unless fenced, when the tick was applied (KeyDB's clock)."""
+    """The script's verdict (see there), and when the tick was applied, by KeyDB's clock."""
 
     verdict: Literal["applied", "done", "fenced"]
     applied_at_s: float
@@ -57,7 +58,7 @@ class Projection:
     def read(self) -> ObservedWatermark:
         """Return the watermark that KeyDB shows.
 
-        Raises `Unavailable`, and `Refusal` at first sight of a server that would lose our keys.
+        Raises `Unavailable`, and at the first command `Refusal` of a server that would lose keys.
         """
         try:
             with self._asking():
@@ -68,88 +69,62 @@ class Projection:
         except Unavailable as error:
             if not keydb.wrong_type(error):
                 raise
-            fields = [None] * len(FIELDS)  # the script takes it for missing, too
+            fields = [None] * len(FIELDS)  # somebody's key: the script takes it for missing, too
         return parse_watermark(*map(_text, fields))
 
-    def keys(self, observed: ObservedWatermark) -> set[str]:
-        """Return the names of the keys that are ours, while the watermark is the one `observed`.
+    def apply(self, publication: Publication) -> Answer:
+        """Take KeyDB to the publication's target, or find it there, or be fenced.
 
-        Both are one read. Apart, the names could be those of a KeyDB that was emptied meanwhile
-        and then, by a script sent again, shows `observed` once more: what it then holds and should
-        not would stay. Raises `WatermarkChanged`, and `Unavailable`.
+        Mostly it is one chunk. Above the limit of keys each chunk but the last one leaves a claim
+        for a watermark; a crash in between leads to a full send. Raises `Unavailable`, after which
+        anything from nothing to all may have been applied.
         """
-        return set(map(_text, self._ask_while(observed, "SMEMBERS", KEYS_KEY) or ()))
-
-    def values(
-        self, observed: ObservedWatermark, keys: Iterable[str]
-    ) -> Iterator[dict[str, str | None]]:
-        """Yield what `keys` hold, part by part, all while the watermark is the one `observed`.
-
-        No key at all is one part, too. Raises `WatermarkChanged`, and `Unavailable`.
-        """
-        wanted = list(keys)
-        for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
-            part = wanted[at : at + KEYS_PER_READ_MAX]
-            # Never without a key; the set of ours is no value.
-            _, *values = self._ask_while(observed, "MGET", KEYS_KEY, *part)
-            yield dict(zip(part, values, strict=True))
-
-    def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers
-        """Return a command's reply, None for a key of another type; both at one moment."""
-        with self._asking(), self._client.pipeline(transaction=True) as pipe:
-            pipe.hmget(WATERMARK_KEY, FIELDS[:2])
-            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-            replies = pipe.execute(raise_on_error=False)
-            pair, reply = map(keydb.unless_wrong_type, replies)
-        if tuple(map(_text, pair or (None, None))) != (observed.raw_epoch, observed.raw_token):
-            raise WatermarkChanged
-        return reply
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            with keydb.translating(self._client):
-                yield
-        except Unavailable:
-            self._checked = False  # what answers next may be another server
-            raise
+        changes: list[Change] = [*publication.values.items()]
+        changes += [(key, None) for key in publication.removals]
+        observed = publication.observed
+        expected = (observed.raw_epoch, observed.raw_token)
+        at = 0
+        while True:
+            is_last = at + self._chunk >= len(changes)
+            target = publication.target if is_last else _claim(observed)
+            answer = self._run(expected, target, changes[at : at + self._chunk])
+            if is_last or answer.verdict == "fenced":
+                return answer
+            expected = (str(target.epoch), target.token)
+            at += self._chunk
 
     def invalidate_watermark(self, observed: ObservedWatermark) -> ObservedWatermark | None:
-        """Replace the watermark by one that no database knows; return that, None if it changed.
+        """Replace the watermark by a claim and return that; None if it is not `observed` any more.
 
-        What is shown stays; the next tick sends everything. Raises `Unavailable`.
+        Balances stay; the next tick sends everything. Raises `Unavailable`.
         """
         claim = _claim(observed)
         if self._run((observed.raw_epoch, observed.raw_token), claim, []).verdict == "fenced":
             return None
         return ObservedWatermark(str(claim.epoch), claim.token, claim)
 
-    def apply(self, publication: Publication) -> Answer:
-        """Take KeyDB to the publication's target, or find it there, or be fenced.
+    def keys(self, observed: ObservedWatermark) -> set[str]:
+        """Return the names of the keys that are ours, while the watermark is `observed`.
 
-        Above the limit of keys it goes in chunks: each moves the watermark on to a pair that no
-        database knows, the last one to the real pair; a crash in between leads to a full send.
-        Raises `Unavailable`, after which anything from nothing to all may have been applied.
+        Both are one read. Read apart, the names could be those of a KeyDB that was emptied, and
+        then sent a script that makes it show `observed` again: keys that should not exist would
+        stay. Raises `WatermarkChanged`, and `Unavailable`.
         """
-        answer = Answer("fenced", 0.0)
-        for expected, target, changes in self._steps(publication):
-            answer = self._run(expected, target, changes)
-            if answer.verdict == "fenced":
-                return answer
-        return answer
+        return set(map(_text, self._ask_while(observed, "SMEMBERS", KEYS_KEY) or ()))
 
-    def _steps(
-        self, publication: Publication
-    ) -> Iterator[tuple[tuple[str, str], Watermark, list[Change]]]:
-        changes: list[Change] = [*publication.values.items()]
-        changes += [(key, None) for key in publication.removals]
-        observed = publication.observed
-        expected = (observed.raw_epoch, observed.raw_token)
-        for at in range(0, max(len(changes), 1), self._chunk):
-            is_last = at + self._chunk >= len(changes)
-            target = publication.target if is_last else _claim(observed)
-            yield expected, target, changes[at : at + self._chunk]
-            expected = (str(target.epoch), target.token)
+    def values(
+        self, observed: ObservedWatermark, keys: Iterable[str]
+    ) -> Iterator[dict[str, str | None]]:
+        """Yield what `keys` hold, part by part, all while the watermark is `observed`.
+
+        No key at all is one part, too. Raises `WatermarkChanged`, and `Unavailable`.
+        """
+        wanted = list(keys)
+        for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
+            part = wanted[at : at + KEYS_PER_READ_MAX]
+            # MGET wants at least one key; that of the set is no value, and dropped.
+            _, *values = self._ask_while(observed, "MGET", KEYS_KEY, *part)
+            yield dict(zip(part, values, strict=True))
 
     def _run(self, expected: tuple[str, str], target: Watermark, changes: list[Change]) -> Answer:
         values = {key: value for key, value in changes if value is not None}
@@ -168,16 +143,36 @@ class Projection:
             )
         return Answer(verdict, float(applied_at_s or 0.0))
 
+    def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers
+        """Return a reply, None for a key of another type, read together with the watermark."""
+        with self._asking(), self._client.pipeline(transaction=True) as pipe:
+            pipe.hmget(WATERMARK_KEY, FIELDS[:2])
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            replies = pipe.execute(raise_on_error=False)
+            pair, reply = map(keydb.unless_wrong_type, replies)
+        if tuple(map(_text, pair or (None, None))) != (observed.raw_epoch, observed.raw_token):
+            raise WatermarkChanged
+        return reply
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with keydb.translating(self._client):
+                yield
+        except Unavailable:
+            self._checked = False  # what answers next may be another server
+            raise
+
 
 def _claim(observed: ObservedWatermark) -> Watermark:
-    """Return a pair that no database knows, under the epoch that is shown."""
+    """Return a watermark that no database knows, under the epoch that is shown."""
     shown = observed.watermark or Watermark(0, "")
     return Watermark(shown.epoch, f"{PARTIAL_PREFIX}{uuid.uuid4()}", shown.boundary)
 
 
 def _bytes(text: str) -> bytes:
-    # What others wrote need not be UTF-8; read with surrogates, it goes back as it came. hiredis
-    # knows nothing of that.
+    # What others wrote need not be UTF-8: the client reads it with surrogates, and would refuse to
+    # send those back.
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,7 @@
-"""Publishing's SQL: which ticks are ours, what KeyDB is sent for one, and when it applied it."""
+"""Publishing's SQL: which ticks are ours, what to send to KeyDB, when KeyDB applied it.
+
+Also how far apart ticks are, for a syncer that stands by and gets none.
+"""
 
 from typing import LiteralString
 
@@ -79,9 +82,8 @@ UPDATE tick
    AND published_at IS NULL
 """
 
-
 STATEMENTS = (SELECT_OURS, SELECT_CHANGED, SELECT_OLD_KEYS, SELECT_ALL, UPDATE_PUBLISHED)
-"""What publishing needs, checked at the start."""
+"""Tried out at each connection: they need all rights that publishing needs."""
 
 
 def is_ours(conn: psycopg.Connection, watermark: Watermark) -> bool:
@@ -91,12 +93,12 @@ def is_ours(conn: psycopg.Connection, watermark: Watermark) -> bool:
 
 
 def is_successor(conn: psycopg.Connection, known: int, target: int) -> bool:
-    """Say whether no tick that was to be shown lies between `known` and `target`."""
+    """Say whether no due tick lies between the epochs `known` and `target`."""
     return not conn.execute(SELECT_PASSED_OVER, {"known": known, "target": target}).rowcount
 
 
 def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str, str], set[str]]:
-    """Return what takes a store from epoch `known` to `target`: values to set, keys to remove."""
+    """Return what takes KeyDB from epoch `known` to `target`: values to set, keys to remove."""
     span = {"known": known, "target": target}
     changed = conn.execute(SELECT_CHANGED, span)
     values = {key: balance for key, balance in changed if key is not None}
@@ -105,12 +107,12 @@ def changes(conn: psycopg.Connection, known: int, target: int) -> tuple[dict[str
 
 
 def everything(conn: psycopg.Connection, target: int) -> dict[str, str]:
-    """Return all that a store has to show at epoch `target`."""
+    """Return all that KeyDB has to show at epoch `target`."""
     return dict(conn.execute(SELECT_ALL, {"target": target}).fetchall())
 
 
 def note_published(conn: psycopg.Connection, epoch: int, applied_at_s: float) -> bool:
-    """Note when KeyDB applied the tick, by its clock; say if that had not been noted yet."""
+    """Note when KeyDB applied the tick, by its own clock; say whether that was not known yet."""
     values = {"epoch": epoch, "applied_at_s": applied_at_s}
     return conn.execute(UPDATE_PUBLISHED, values).rowcount == 1
 

@@ -17,21 +17,21 @@ from shared.errors import Unavailable
 from shared.retry import RECONNECTS
 
 ATTEMPTS_MAX = 3
-"""How often a publication that was fenced is worked out again before the next round does it."""
+"""How often what to send is worked out anew at once, because KeyDB shows another watermark now."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """How a publication ended: `behind` means that the store does not show the newest tick yet.
+    """How a publication ended; `behind`: KeyDB does not show the newest due tick yet.
 
-    `current` says whether the tick that led to it was a new one, or the newest again.
+    `is_newest` is false after a tick's message whose boundary is not that of the newest due tick.
     """
 
     state: str
     behind: bool
-    current: bool = True
+    is_newest: bool = True
 
 
 class Publisher:
@@ -47,18 +47,18 @@ class Publisher:
     def publish(
         self, observed: ObservedWatermark | None = None, written: DueTick | None = None
     ) -> Published:
-        """Take KeyDB to the newest tick.
+        """Take KeyDB to the newest due tick.
 
-        `observed` is its watermark if just read, `written` the newest tick if just written and
-        known. Values are absolute and the script compares before it sets, so this may be repeated
-        at any time and by several syncers. Raises `Unavailable` of Postgres only.
+        `observed` is KeyDB's watermark if that was just read, `written` the tick if it was just
+        written; the rest is read. Values are absolute and the script compares before it sets, so
+        this may be repeated at any time, by several syncers. Raises `Unavailable` of Postgres only.
         """
         try:
             for _ in range(ATTEMPTS_MAX):
                 if published := self._attempt(observed or self._projection.read(), written):
                     self.trouble = None
                     return published
-                observed = written = None  # KeyDB changed meanwhile: all is looked at anew
+                observed = written = None  # KeyDB changed meanwhile: all is read anew
         except Unavailable as error:
             if error.server != "keydb":
                 raise
@@ -68,9 +68,9 @@ class Publisher:
         return Published("fenced", behind=True)
 
     def watch(self) -> bool:
-        """Note what KeyDB shows, by whomever it was sent; say whether that is another boundary."""
+        """Note which boundary KeyDB shows, whoever sent it; say whether it is another one now."""
         observed = self.read()
-        return observed is not None and _seen(observed)
+        return observed is not None and _note_shown(observed)
 
     def read(self) -> ObservedWatermark | None:
         """Return KeyDB's watermark, None if it cannot be reached."""
@@ -88,7 +88,7 @@ class Publisher:
         log.warning("keydb_not_reached", detail=error.detail)
 
     def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> Published | None:
-        """Return how it ended, None if KeyDB does not show `observed` any more."""
+        """Return how it ended; None if KeyDB does not show `observed` any more."""
         with postgres.translating():
             try:
                 plan = self._plan(observed, written)
@@ -96,23 +96,23 @@ class Publisher:
                 return None
         if isinstance(plan, Published):
             if not plan.behind:
-                _seen(observed)
-            return plan
+                _note_shown(observed)
+            return plan  # nothing to send
         with tracing.span("publish", {"keys": len(plan.values)}):
             answer = self._projection.apply(plan)
         if answer.verdict == "fenced":
             metrics.FENCED.inc()
             log.warning("fenced", epoch=plan.target.epoch, expected=plan.observed.raw_epoch)
             return None
-        self._note(plan, answer)
+        self._note_published(plan, answer)
         return Published(answer.verdict, behind=False)
 
     def _plan(
         self, observed: ObservedWatermark, written: DueTick | None
     ) -> Publication | Published:
-        """Return what takes KeyDB to the newest tick, or why nothing is sent.
+        """Return what takes KeyDB to the newest due tick; or how it ends if nothing is to be sent.
 
-        Mostly it shows the tick before the one just written: what that one wrote is what differs.
+        Mostly KeyDB shows the due tick before the one just written: it is sent what that changed.
         """
         shown = observed.watermark
         if shown and written and (shown.epoch, shown.token) == written.previous:
@@ -123,7 +123,7 @@ class Publisher:
         target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
         ours = shown is not None and publish_store.is_ours(self._conn, shown)
         if shown and ours:
-            self._note_sight(shown, observed.applied_at_s)
+            self._note_found(shown, observed.applied_at_s)
         way = core.classify_watermark(shown, target, ours=ours)
         if way == "done":
             return Published("done", behind=False)
@@ -133,8 +133,8 @@ class Publisher:
             return self._changes(observed, shown.epoch, target)
         return self._everything(observed, target)
 
-    def _note_sight(self, shown: Watermark, applied_at_s: float | None) -> None:
-        """Note when a tick of ours was applied, if its sender could not."""
+    def _note_found(self, shown: Watermark, applied_at_s: float | None) -> None:
+        """Note when KeyDB applied a tick of ours, unless its sender did: it may have died."""
         if applied_at_s is None:
             return
         if publish_store.note_published(self._conn, shown.epoch, applied_at_s):
@@ -142,8 +142,8 @@ class Publisher:
 
     def _changes(self, observed: ObservedWatermark, known: int, target: Watermark) -> Publication:
         values, removals = publish_store.changes(self._conn, known, target.epoch)
-        in_turn = publish_store.is_successor(self._conn, known, target.epoch)
-        cause: core.Cause = "next" if in_turn else "behind"
+        is_successor = publish_store.is_successor(self._conn, known, target.epoch)
+        cause: core.Cause = "next" if is_successor else "behind"
         return Publication(observed, target, values, tuple(removals), cause)
 
     def _everything(self, observed: ObservedWatermark, target: Watermark) -> Publication:
@@ -152,15 +152,15 @@ class Publisher:
         cause: core.Cause = "unknown" if observed.raw_token else "missing"
         return Publication(observed, target, values, tuple(removals), cause)
 
-    def _note(self, publication: Publication, answer: Answer) -> None:
+    def _note_published(self, publication: Publication, answer: Answer) -> None:
         target = publication.target
         with postgres.translating():
             publish_store.note_published(self._conn, target.epoch, answer.applied_at_s)
         if answer.verdict == "done":
             metrics.REPEATED.inc()
         lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
-        metrics.seen(target.boundary, lateness_s)
-        if publication.cause == "next":  # only a tick that came in turn says how late one is
+        metrics.shown(target.boundary, lateness_s)
+        if publication.cause == "next":  # of others, KeyDB's trouble made them late
             metrics.LATENESS.observe(lateness_s)
         else:
             metrics.REPUBLISHED.labels(publication.cause).inc()
@@ -176,8 +176,8 @@ class Publisher:
         )
 
 
-def _seen(observed: ObservedWatermark) -> bool:
+def _note_shown(observed: ObservedWatermark) -> bool:
     lateness_s = core.lateness_s(observed)
     if observed.watermark is None or lateness_s is None:
         return False
-    return metrics.seen(observed.watermark.boundary, lateness_s)
+    return metrics.shown(observed.watermark.boundary, lateness_s)

@@ -117,7 +117,7 @@ def compare_ledger(conn: psycopg.Connection) -> drift.LedgerComparison:
         conn.execute(FOR_THE_WHOLE_HISTORY)
         rows = conn.execute(SELECT_LEDGER, {"drifts_max": DRIFTS_MAX}).fetchall()
     if not rows:
-        raise Unanswerable(tick_store.EMPTY)
+        raise Unanswerable(tick_store.NO_TICK)
     epoch, same_cluster, providers, transactions, drifting = rows[0][:5]
     if not same_cluster:
         raise Unanswerable("the database moved to another cluster: the next tick counts all anew")

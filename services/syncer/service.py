@@ -13,12 +13,7 @@ import psycopg
 import structlog
 
 from services.syncer import core, metrics, publish_store, tick_store, trace_links
-from services.syncer.core import (
-    Accumulator,
-    DueTick,
-    ObservedWatermark,
-    Watermark,
-)
+from services.syncer.core import Accumulator, DueTick, ObservedWatermark, Watermark
 from services.syncer.projection import Projection
 from services.syncer.publisher import Published, Publisher
 from shared import postgres, tracing
@@ -28,10 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """One read between ticks: its rows, and whether another syncer has `moved` the newest tick."""
+    """One read between ticks: its rows; `overtaken` says that another syncer has written a tick."""
 
     rows: int
-    moved: bool
+    overtaken: bool
 
 
 class Syncer:
@@ -46,8 +41,9 @@ class Syncer:
         """`conn` is in autocommit mode; `new_token` returns what no other tick was ever given."""
         self._conn = conn
         self._new_token = new_token
-        self._read: Accumulator | None = None
+        self._accumulator: Accumulator | None = None
         self._observed: ObservedWatermark | None = None
+        """KeyDB's watermark, if it was read since the last fold."""
         self.publisher = Publisher(conn, projection)
 
     def fold(self) -> Folded:
@@ -57,33 +53,33 @@ class Syncer:
         """
         self._observed = None
         with postgres.translating():
-            read = self._read
-            if read is None:
+            accumulator = self._accumulator
+            if accumulator is None:
                 newest = tick_store.newest_tick(self._conn)
                 if not newest.same_cluster:
-                    return Folded(0, moved=False)  # the next tick takes a baseline
-                read = core.resume(newest)
-                self._start_from(read)
+                    return Folded(0, overtaken=False)  # the next tick takes a baseline
+                accumulator = core.resume(newest)
+                self._start_from(accumulator)
             started = time.monotonic()
-            fresh = tick_store.read_fresh(self._conn, read.snapshot)
+            fresh = tick_store.read_fresh(self._conn, accumulator.snapshot)
         metrics.folded(fresh.rows, fresh.age_s, time.monotonic() - started)
-        if fresh.newest != read.base:
-            self._start_from(None)  # another syncer wrote a tick: what we hold is in it
-            return Folded(0, moved=True)
-        read.add(fresh.snapshot, fresh.sums, fresh.rows)
-        return Folded(fresh.rows, moved=False)
+        if fresh.newest_token != accumulator.base:
+            self._start_from(None)  # what was added up is in the other syncer's tick
+            return Folded(0, overtaken=True)
+        accumulator.add(fresh.snapshot, fresh.sums, fresh.rows)
+        return Folded(fresh.rows, overtaken=False)
 
     @property
     def changed(self) -> int:
-        """Return how many providers have changed, as far as is read, that no tick has counted."""
-        return len(self._read.sums) if self._read else 0
+        """Return how many providers have changed since the newest tick, as far as was read."""
+        return len(self._accumulator.sums) if self._accumulator else 0
 
     def prepare(self) -> None:
         """Leave little to do for the tick that is about to come.
 
-        What was added up is written as an interim tick, which is shown together with the next one.
-        KeyDB's watermark is read; if it is another one by then, KeyDB refuses what was planned upon
-        it, and it is read anew. Raises `Unavailable` of Postgres: nothing, or all, was written.
+        What was added up is written as an interim tick, and KeyDB's watermark is read. Should that
+        change before the tick, KeyDB refuses what it is sent, and the watermark is read again.
+        Raises `Unavailable` of Postgres: nothing, or the whole interim tick, was written.
         """
         with postgres.translating():
             self._write_interim()
@@ -92,8 +88,8 @@ class Syncer:
     def tick(self, boundary: datetime) -> Published:
         """Write the tick of `boundary` unless it is there, and show the newest one in KeyDB.
 
-        Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. KeyDB's trouble
-        does not raise: the tick stands, and publishing goes on later.
+        Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. If KeyDB cannot
+        be reached, the tick is written all the same, and shown later.
         """
         observed, self._observed = self._observed or self.publisher.read(), None
         with tracing.span("tick", {"boundary": core.rfc3339(boundary)}) as span:
@@ -102,13 +98,14 @@ class Syncer:
             if verdict == "ahead":
                 metrics.REFUSED_BOUNDARIES.inc()
                 log.error("boundary_in_future", boundary=core.rfc3339(boundary))
-            published = Published("unreachable", behind=True)
-            if observed is not None:
+            if observed is None:
+                published = Published("unreachable", behind=True)
+            else:
                 published = self.publisher.publish(observed, written)
-            current = verdict in ("new", "written")
-            if current and tracing.on():
+            is_newest = verdict in ("new", "written")
+            if is_newest and tracing.on():
                 tracing.link(span, trace_links.traceparents(self._conn, boundary))
-        return replace(published, current=current)
+        return replace(published, is_newest=is_newest)
 
     def interval_s(self) -> float | None:
         """Return what lies between the last two boundaries; None without two of them."""
@@ -116,18 +113,18 @@ class Syncer:
             return publish_store.interval_s(self._conn)
 
     def _write_interim(self) -> None:
-        read = self._read
-        if read is None or not read.sums:
+        accumulator = self._accumulator
+        if accumulator is None or not accumulator.sums:
             return
         with self._conn.transaction():
             tick_store.lock_ticks(self._conn)
             newest = tick_store.newest_tick(self._conn)
-            if newest.token != read.base or not newest.same_cluster:
-                return  # another syncer is at work: the next read finds out
+            if newest.token != accumulator.base or not newest.same_cluster:
+                return  # another syncer is at work: the next fold finds out
             watermark = Watermark(newest.epoch + 1, self._new_token())
-            cursor = tick_store.insert_tick(self._conn, watermark, None, read)
+            cursor = tick_store.insert_tick(self._conn, watermark, None, accumulator)
         written = tick_store.written_tick(cursor)
-        unpublished = read.unpublished_with(written.values)
+        unpublished = accumulator.unpublished_with(written.values)
         self._start_from(Accumulator(watermark.token, written.snapshot, unpublished))
         rows, providers = written.rows, written.providers
         log.info("interim_written", epoch=watermark.epoch, rows=rows, providers=providers)
@@ -135,8 +132,12 @@ class Syncer:
     def _write(
         self, boundary: datetime, observed: ObservedWatermark | None
     ) -> tuple[core.Verdict, DueTick | None]:
+        """Write a tick in one transaction, if the boundary is new.
+
+        Returns the tick as well, unless KeyDB needs more than what it changes.
+        """
         cursor: psycopg.Cursor | None = None
-        # No pipeline: while the server reads one it takes nobody for idle, and a syncer that froze
+        # No pipeline: Postgres takes nobody for idle while it reads one, so a syncer that froze
         # there would hold the lock for as long as its connection stands.
         with self._conn.transaction():
             tick_store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
@@ -145,14 +146,14 @@ class Syncer:
             if verdict != "new":
                 return verdict, None
             if newest.boundary and newest.boundary > boundary:
-                self._take_back(boundary, newest.boundary)
+                self._take_boundaries_back(boundary, newest.boundary)
             epoch = core.next_epoch(newest, observed)
             watermark = Watermark(epoch, self._new_token(), core.rfc3339(boundary))
-            read = self._read
-            if read is None or read.base != newest.token:
-                read = core.resume(newest)  # what we hold was read since another tick
+            accumulator = self._accumulator
+            if accumulator is None or accumulator.base != newest.token:
+                accumulator = core.resume(newest)  # another syncer's tick counts what we read
             if newest.same_cluster:
-                cursor = tick_store.insert_tick(self._conn, watermark, boundary, read)
+                cursor = tick_store.insert_tick(self._conn, watermark, boundary, accumulator)
             else:
                 tick_store.take_baseline(self._conn, watermark, boundary)
         if cursor is None:
@@ -169,17 +170,17 @@ class Syncer:
             rows=written.rows,
             providers=written.providers,
         )
-        values = read.unpublished_with(written.values)
+        values = accumulator.unpublished_with(written.values)
         if values is None:
-            return verdict, None  # what to send is more than that
+            return verdict, None
         return verdict, DueTick(watermark, (newest.due_epoch, newest.due_token), values)
 
-    def _take_back(self, boundary: datetime, newest: datetime) -> None:
-        ticks = tick_store.take_back(self._conn, boundary)
+    def _take_boundaries_back(self, boundary: datetime, newest: datetime) -> None:
+        ticks = tick_store.take_boundaries_back(self._conn, boundary)
         metrics.FALSE_BOUNDARIES.inc(ticks)
         log.error("boundaries_taken_back", ticks=ticks, newest=core.rfc3339(newest))
 
-    def _start_from(self, read: Accumulator | None) -> None:
-        """Go on from a tick: what was read before is in it, or will be read again."""
-        self._read = read
+    def _start_from(self, accumulator: Accumulator | None) -> None:
+        """Go on from a tick, of which None is known yet: it counts all that was added up before."""
+        self._accumulator = accumulator
         metrics.OLDEST_UNFOLDED.began = None

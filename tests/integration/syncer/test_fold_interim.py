@@ -123,7 +123,7 @@ def test_a_syncer_that_slept_since_its_fold_writes_no_interim_tick_on_top_of_ano
     prepare(other)
     syncer.prepare()
     assert interims(conn) == [1]
-    assert syncer.fold().moved
+    assert syncer.fold().overtaken
     other.tick(minute(2))
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)

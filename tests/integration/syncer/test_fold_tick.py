@@ -116,10 +116,10 @@ def test_a_fold_notices_that_another_syncer_is_at_work(
         add(conn, visa, 5)
         standby.fold()
         other.tick(minute(2))
-        assert standby.fold().moved
+        assert standby.fold().overtaken
         add(conn, visa, 7)
         folded = standby.fold()
-        assert (folded.rows, folded.moved) == (1, False)
+        assert (folded.rows, folded.overtaken) == (1, False)
         standby.tick(minute(3))
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)

@@ -66,10 +66,10 @@ def test_before_keydb_was_ever_reached_its_watermark_is_as_old_as_the_syncer_at_
 
 
 def test_a_boundary_seen_again_is_no_younger() -> None:
-    assert metrics.seen("2026-11-20T23:42:00Z", 100.0)
-    assert not metrics.seen("2026-11-20T23:42:00Z", 0.0)
+    assert metrics.shown("2026-11-20T23:42:00Z", 100.0)
+    assert not metrics.shown("2026-11-20T23:42:00Z", 0.0)
     assert watermark() >= 100
-    metrics.seen("2026-11-20T23:43:00Z", 0.5)
+    metrics.shown("2026-11-20T23:43:00Z", 0.5)
     assert 0.5 <= watermark() < 100
 
 
