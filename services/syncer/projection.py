@@ -171,8 +171,8 @@ def _claim(observed: ObservedWatermark) -> Watermark:
 
 
 def _bytes(text: str) -> bytes:
-    # What others wrote need not be UTF-8: the client reads it with surrogates, and would refuse to
-    # send those back.
+    # What others wrote need not be UTF-8. It is read with surrogates, so goes back as it came; the
+    # client's own packer (hiredis) cannot encode those.
     return text.encode("utf-8", "surrogateescape")
 
 
