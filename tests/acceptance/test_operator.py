@@ -84,5 +84,5 @@ def test_the_tool_tells_no_password_whatever_goes_wrong(running: Stack) -> None:
     )
 
     assert said.count("setting ") == 3, said
-    assert all(f"{server} answers: mend" in said for server in SERVERS), said
+    assert all(f"{server} answers: correct" in said for server in SERVERS), said
     assert not secrets_exposed.found_in(said, running.secrets)

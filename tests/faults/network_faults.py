@@ -97,6 +97,7 @@ FAULTS: list[Fault] = [
         "postgres",
         ("slow", "delay", COMMIT),
         ("batch cut in the middle", "half", BATCH),
+        ("reply to a batch eaten", "reply", BATCH),
         ("COMMIT lost", "request", COMMIT),
         ("reply to COMMIT eaten", "reply", COMMIT),
         ("reply to COMMIT cut in the middle", "text", COMMIT),

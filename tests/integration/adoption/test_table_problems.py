@@ -61,7 +61,7 @@ def database(postgres_server: servers.Postgres) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def afterwards(database: psycopg.Connection) -> Iterator[psycopg.Connection]:
+def undone(database: psycopg.Connection) -> Iterator[psycopg.Connection]:
     with database.transaction(force_rollback=True):
         database.execute(THEIR_TABLES)
         yield database
