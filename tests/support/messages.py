@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, LiteralString
+from typing import Any
 
 import pika
 import psycopg
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from psycopg import sql
 
 from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
@@ -193,25 +192,6 @@ def lock_awaited(conn: psycopg.Connection) -> None:
      WHERE datname = current_database() AND wait_event_type = 'Lock'
     """
     eventually(lambda: conn.execute(query).fetchone() == (True,))
-
-
-def refuse_rows(conn: psycopg.Connection, state: str, *, where: LiteralString = "true") -> None:
-    """Have a trigger of the user's refuse transactions with a SQLSTATE."""
-    text = """
-    CREATE FUNCTION their_refusal() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF {where} THEN RAISE EXCEPTION 'refused' USING ERRCODE = {state}; END IF;
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER their_trigger BEFORE INSERT ON historical_transactions
-        FOR EACH ROW EXECUTE FUNCTION their_refusal()
-    """
-    conn.execute(sql.SQL(text).format(where=sql.SQL(where), state=sql.Literal(state)))
-
-
-def refuse_no_more(conn: psycopg.Connection) -> None:
-    """Undo `refuse_rows`."""
-    conn.execute("DROP FUNCTION their_refusal CASCADE")
 
 
 def rows(conn: psycopg.Connection) -> list[tuple[int, int]]:

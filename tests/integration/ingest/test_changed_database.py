@@ -13,7 +13,7 @@ from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
 from services.ingest.writer import Writer
 from shared.health import Health
-from tests.support import messages, postgres_logins
+from tests.support import messages, postgres_logins, refusing_trigger
 from tests.support.eventually import eventually
 from tests.support.messages import FakeChannel, body, counted, dead_letters, rows, truth, validated
 from tests.support.programs import Program
@@ -143,10 +143,10 @@ def test_whatever_state_a_trigger_raises_for_one_message_it_alone_is_refused(
     messages.add_providers(conn)
     with messages.ingest(dsn, amqp_url) as program:
         for number, state in enumerate(ODD_STATES):
-            messages.refuse_rows(conn, state, where="NEW.transaction_value = 3")
+            refusing_trigger.create(conn, state, where="NEW.transaction_value = 3")
             messages.publish(amqp_url, *(body(1, value) for value in range(1, 6)))
             eventually(partial(are_stored, conn, 4 * (number + 1), number + 1), PATIENCE_S)
-            messages.refuse_no_more(conn)
+            refusing_trigger.drop(conn)
         messages.queue_drained(program, amqp_url)
     assert counted(conn) == truth(conn)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support import gated_writer, messages
+from tests.support import gated_writer, messages, refusing_trigger
 from tests.support.eventually import eventually
 from tests.support.gated_writer import GATED, MANY, GatedWriter, gate_closed, some, values
 from tests.support.messages import counted, dead_letters, rows, truth
@@ -22,7 +22,7 @@ def test_one_that_is_refused_alone_gets_company_from_what_comes_behind_it(
     gated: GatedWriter, dsn: str, conn: psycopg.Connection, comes: str
 ) -> None:
     # Alone it cannot be told from a Postgres that refuses everything.
-    messages.refuse_rows(conn, "P0002", where="NEW.transaction_value = 1")
+    refusing_trigger.create(conn, "P0002", where="NEW.transaction_value = 1")
     with gate_closed(dsn):
         gated.receive(*some(GATED, 1))
         messages.lock_awaited(conn)

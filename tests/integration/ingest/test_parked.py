@@ -12,7 +12,7 @@ from services.ingest import parked, service
 from services.ingest.releaser import Releaser
 from shared.errors import Unavailable
 from shared.health import Health
-from tests.support import messages
+from tests.support import messages, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 from tests.support.messages import (
@@ -160,12 +160,12 @@ def test_a_server_that_refuses_every_row_alike_turns_no_waiting_message_into_a_r
     ours: psycopg.Connection,
 ) -> None:
     wait_for_99(ours, None, None, None)
-    messages.refuse_rows(ours, "P0002")
+    refusing_trigger.create(ours, "P0002")
     ours.execute(ADD)
     with contextlib.suppress(Unavailable):
         parked.release_parked(ours)
     assert reasons(ours) == ["unknown_provider"] * 3
-    messages.refuse_no_more(ours)
+    refusing_trigger.drop(ours)
     assert parked.release_parked(ours) == 3
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.ingest import core
 from shared.errors import Unavailable
-from tests.support import messages
+from tests.support import messages, refusing_trigger
 from tests.support.messages import (
     body,
     counted,
@@ -81,7 +81,7 @@ def test_what_the_database_said_is_kept_without_the_row_it_quotes(
 def test_a_batch_of_which_every_row_is_at_fault_is_refused(
     state: str, ours: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(ours, state)
+    refusing_trigger.create(ours, state)
     assert store_batch(ours, batch_of(3)).dead == {"refused_by_database": 3}
 
 
@@ -90,11 +90,11 @@ def test_a_batch_of_which_every_row_is_at_fault_is_refused(
 def test_where_every_row_fails_alike_and_not_for_its_own_sake_nothing_is_a_dead_letter(
     state: str, size: int, ours: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(ours, state)
+    refusing_trigger.create(ours, state)
     with pytest.raises(Unavailable, match=state):
         store_batch(ours, [*batch_of(size), received(b"{", tag=9)])
     assert (rows(ours), dead_letters(ours)) == ([], [])
-    messages.refuse_no_more(ours)
+    refusing_trigger.drop(ours)
     assert store_batch(ours, batch_of(size)).inserted == size
 
 
@@ -125,7 +125,7 @@ def test_a_privilege_that_is_missing_is_not_the_messages_fault(
 def test_one_of_several_that_fails_alone_is_to_blame_whatever_the_reason(
     state: str, ours: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(ours, state, where="NEW.transaction_value = 3")
+    refusing_trigger.create(ours, state, where="NEW.transaction_value = 3")
     outcome = store_batch(ours, batch_of(5))
     assert (outcome.inserted, outcome.dead) == (4, {"refused_by_database": 1})
     assert values(ours) == [1, 2, 4, 5]
@@ -135,7 +135,7 @@ def test_one_of_several_that_fails_alone_is_to_blame_whatever_the_reason(
 def test_trouble_of_the_servers_in_the_middle_of_a_batch_is_nobodys_fault(
     state: str, ours: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(ours, state, where="NEW.transaction_value = 3")
+    refusing_trigger.create(ours, state, where="NEW.transaction_value = 3")
     with pytest.raises(Unavailable, match=state):
         store_batch(ours, batch_of(5))
     assert (rows(ours), dead_letters(ours)) == ([], [])

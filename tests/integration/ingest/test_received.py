@@ -9,7 +9,7 @@ import pytest
 from services.ingest import core, parked, service
 from services.ingest.body import Reason
 from services.syncer import retention
-from tests.support import messages
+from tests.support import messages, refusing_trigger
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
 
 REWRITE = """
@@ -131,9 +131,9 @@ def test_a_producer_that_sends_a_message_again_whose_row_was_deleted_has_it_coun
 def test_a_letter_that_comes_again_stays_one_though_the_database_would_take_it_now(
     ours: psycopg.Connection,
 ) -> None:
-    messages.refuse_rows(ours, "23514")
+    refusing_trigger.create(ours, "23514")
     store_batch(ours, [once(), once(5, "m2")])
-    messages.refuse_no_more(ours)
+    refusing_trigger.drop(ours)
     assert ended(store_batch(ours, [again(), again(7, "m3")])) == (1, 1, {})
     assert rows(ours) == [(1, 7)]
     assert len(dead_letters(ours)) == 2

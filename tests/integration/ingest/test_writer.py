@@ -11,7 +11,7 @@ from services.ingest import metrics
 from services.ingest.commit_pacing import COMMIT_EVERY_S, QUIET_AFTER_S
 from services.ingest.service import store_batch
 from shared.errors import Unavailable
-from tests.support import messages
+from tests.support import messages, refusing_trigger
 from tests.support.messages import (
     FakeChannel,
     body,
@@ -69,14 +69,14 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     channel = FakeChannel()
     channel.receive(validated(body(1, 1), tag=1))
     ours_writer = idle_writer(ours, channel)
-    messages.refuse_rows(ours, "25006")
+    refusing_trigger.create(ours, "25006")
     for number in (1, 2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)
         assert channel.backlog.in_hand() == number
         channel.receive(validated(body(1, 2), tag=2))
     assert channel.acknowledged == []
-    messages.refuse_no_more(ours)
+    refusing_trigger.drop(ours)
     ours_writer.run_once(ours)
     assert (channel.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
     assert channel.backlog.in_hand() == 0

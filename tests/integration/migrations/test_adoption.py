@@ -229,32 +229,3 @@ def test_widened_ids_go_on_beyond_where_the_sequence_of_a_narrower_column_ended(
         assert store_batch(conn, [received(body())]).inserted == 1
     newest = theirs.execute("SELECT max(id) FROM historical_transactions").fetchone()
     assert newest == (2**31,)
-
-
-@pytest.mark.parametrize(
-    ("sequence", "loaded", "then"),
-    [
-        ("SELECT setval('s', 1, false)", 900, 901),
-        ("SELECT setval('s', 1, false)", 1, 2),
-        ("SELECT setval('s', 5000)", 900, 5001),
-        # Another server gives the even ones.
-        ("ALTER SEQUENCE s INCREMENT 2", 900, 903),
-        ("DROP SEQUENCE s; CREATE SEQUENCE s INCREMENT -1", -900, -901),
-        ("ALTER SEQUENCE s MAXVALUE 1000", 2**40, 1),
-        ("ALTER SEQUENCE s CACHE 50; SELECT nextval('s')", 900, 901),
-    ],
-)
-def test_a_sequence_goes_on_after_ids_loaded_explicitly_in_its_own_steps(
-    sequence: str, loaded: int, then: int, theirs: psycopg.Connection
-) -> None:
-    theirs.execute("CREATE SEQUENCE s; CREATE TABLE initial_data (id bigint PRIMARY KEY,"
-                   " provider_name text, initial_value bigint)")  # fmt: skip
-    migrate(theirs)
-    theirs.execute(sequence.encode())
-    theirs.execute("ALTER TABLE initial_data ALTER COLUMN id SET DEFAULT nextval('s')")
-    theirs.execute("INSERT INTO initial_data VALUES (%s, 'Visa', 0)", [loaded])
-
-    for _ in range(2):  # the second time there is nothing to do
-        theirs.execute("SELECT minutebook_advance_sequence('initial_data')")
-
-    assert theirs.execute("SELECT nextval('s')").fetchone() == (then,)

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from services.ingest import parked
-from tests.support import messages, ops_tool
+from tests.support import messages, ops_tool, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
@@ -74,11 +74,11 @@ def test_what_is_unfit_still_stays_the_same_letter_with_what_is_wrong_now(
 def test_one_that_cannot_be_stored_does_not_hold_back_the_others(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(conn, "23514", where="true")
+    refusing_trigger.create(conn, "23514", where="true")
     store(ops, (body(1, 1), "good-1"), (body(1, 666), "bad"), (body(2, 2), "good-2"))
     assert set(messages.reasons(conn)) == {"refused_by_database"}
-    messages.refuse_no_more(conn)
-    messages.refuse_rows(conn, "23514", where="NEW.transaction_value = 666")
+    refusing_trigger.drop(conn)
+    refusing_trigger.create(conn, "23514", where="NEW.transaction_value = 666")
 
     done = ops.json("dead-letters", "replay", "--reason", "refused_by_database", code=1)
 
@@ -106,9 +106,9 @@ def test_a_conflict_is_resolved_by_an_identity_of_its_own(
 def test_two_people_who_replay_at_once_make_one_row_each(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(conn, "23514")
+    refusing_trigger.create(conn, "23514")
     store(ops, *((body(1, number), f"m{number}") for number in range(200)))
-    messages.refuse_no_more(conn)
+    refusing_trigger.drop(conn)
 
     done = at_once(*[lambda: ops.json("dead-letters", "replay", "--all")] * 2)
 
@@ -121,11 +121,11 @@ def test_two_people_who_replay_at_once_make_one_row_each(
 def test_a_replay_that_the_server_breaks_off_changes_nothing(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    messages.refuse_rows(conn, "23514")
+    refusing_trigger.create(conn, "23514")
     store(ops, *((body(1, number), f"m{number}") for number in range(1200)))
-    messages.refuse_no_more(conn)
+    refusing_trigger.drop(conn)
     # Refused alike and for no fault of theirs, yet only in the second page.
-    messages.refuse_rows(conn, "53100", where="NEW.transaction_value > 1000")
+    refusing_trigger.create(conn, "53100", where="NEW.transaction_value > 1000")
 
     done = ops("dead-letters", "replay", "--all", "--json")
 
@@ -194,9 +194,9 @@ def test_what_a_person_replays_is_stored_though_its_row_was_deleted_by_hand(
 ) -> None:
     store(ops, (body(1, 600), "back"))
     conn.execute("DELETE FROM historical_transactions")
-    messages.refuse_rows(conn, "23514")
+    refusing_trigger.create(conn, "23514")
     store(ops, (body(1, 600), "back"))
-    messages.refuse_no_more(conn)
+    refusing_trigger.drop(conn)
 
     assert ops.json("dead-letters", "replay", "--all")["rows"] == 1
 

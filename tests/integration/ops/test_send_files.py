@@ -237,18 +237,3 @@ def test_what_is_not_confirmed_is_kept_with_its_identities_and_taken_back(
     rest.unlink()
     assert ops.json("send", *options)["unconfirmed_file"] == ""
     assert not rest.exists()
-
-
-@pytest.mark.parametrize("source", ["header:x-ref", "field:ref"])
-def test_lines_count_once_wherever_ingest_finds_identities(
-    ops: Tool, dsn: str, amqp_url: str, conn: psycopg.Connection, source: str
-) -> None:
-    messages.add_providers(conn)
-    line = '{"id": 1, "value": 6, "ref": "r"}'
-    options = ("--file", "-", "--again", "--ignore-columns", "ref")
-    for _ in range(2):
-        assert ops("send", *options, stdin=line, INGEST_MESSAGE_ID=source).code == 0
-    with messages.ingest(dsn, amqp_url, INGEST_MESSAGE_ID=source) as program:
-        eventually(lambda: program.metric("minutebook_ingest_duplicates_total") == 1)
-
-    assert messages.rows(conn) == [(1, 6)]

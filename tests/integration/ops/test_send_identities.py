@@ -124,6 +124,21 @@ def waits(conn: psycopg.Connection) -> bool:
     return conn.execute(query).fetchone() != (0,)
 
 
+@pytest.mark.parametrize("source", ["header:x-ref", "field:ref"])
+def test_lines_count_once_wherever_ingest_finds_identities(
+    ops: Tool, dsn: str, amqp_url: str, conn: psycopg.Connection, source: str
+) -> None:
+    messages.add_providers(conn)
+    line = '{"id": 1, "value": 6, "ref": "r"}'
+    options = ("--file", "-", "--again", "--ignore-columns", "ref")
+    for _ in range(2):
+        assert ops("send", *options, stdin=line, INGEST_MESSAGE_ID=source).code == 0
+    with messages.ingest(dsn, amqp_url, INGEST_MESSAGE_ID=source) as program:
+        eventually(lambda: program.metric("minutebook_ingest_duplicates_total") == 1)
+
+    assert messages.rows(conn) == [(1, 6)]
+
+
 def test_made_up_load_has_its_identities_where_ingest_looks(
     ops: Tool, dsn: str, amqp_url: str, conn: psycopg.Connection
 ) -> None:

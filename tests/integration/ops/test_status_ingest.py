@@ -4,7 +4,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import keydb_rights, messages, ops_tool, servers
+from tests.support import keydb_rights, messages, ops_tool, refusing_trigger, servers
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Tool
 
@@ -19,7 +19,7 @@ def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers
     ops: Tool, dsn: str, amqp_url: str, conn: psycopg.Connection
 ) -> None:
     messages.add_providers(conn)
-    messages.refuse_rows(conn, "53100")
+    refusing_trigger.create(conn, "53100")
     with messages.ingest(dsn, amqp_url) as ingest:
         messages.publish(amqp_url, messages.body())
         eventually(lambda: "53100" in ingest.health()[1], 15)
@@ -27,7 +27,7 @@ def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers
         places = f"127.0.0.1:{ingest.port()} {ops_tool.NOWHERE} nowhere.invalid:9102"
         seen = ops.json("status", code=1, OPS_SERVICES=places)
         said = ops("status", OPS_SERVICES=places).stdout
-        messages.refuse_no_more(conn)
+        refusing_trigger.drop(conn)
         eventually(lambda: messages.rows(conn) == [(1, 600)], 15)
         eventually(lambda: ingest.health()[0] == 200, 15)
         after = ops.json("status", code=1, OPS_SERVICES=places)

@@ -7,30 +7,23 @@ import pytest
 
 from ops.status.core import assess
 from ops.status.snapshot import (
-    SILENT,
     Blocked,
     Dead,
     Down,
     Queues,
-    Service,
     Snapshot,
     Unacknowledged,
 )
-from ops.status.view import watched
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
-from shared.postgres import SCHEMA_NEEDED
 from tests.support.status_probes import (
-    ALL_ASKED,
     ALL_HEALTHY,
-    ASKED,
     BOUNDARY,
     LEDGER,
     NOW,
     QUEUES,
     SHOWN,
     TICK,
-    drawn,
     only,
     shown_to_people,
     with_ledger,
@@ -38,27 +31,9 @@ from tests.support.status_probes import (
     with_tick,
 )
 
-ONE_KEY = replace(SHOWN, keys=1)
-
 
 def test_nothing_is_said_when_all_is_healthy() -> None:
     assert assess(ALL_HEALTHY) == []
-
-
-def test_all_is_healthy_is_said_only_where_all_was_asked() -> None:
-    unasked = shown_to_people(ALL_HEALTHY)
-    failing = replace(ASKED, unacknowledged=Down("management page: it answers 401"))
-
-    assert "Everything is healthy." in shown_to_people(ALL_ASKED)
-    assert "Not asked" not in shown_to_people(ALL_ASKED)
-    assert "Everything is healthy." not in unasked
-    assert "Nothing wrong was found." in unasked
-    assert (
-        "Not asked: the services (OPS_SERVICES), unacknowledged messages (RABBITMQ_MANAGEMENT_URL)."
-    ) in unasked
-    assert "(management page: it answers 401)" in shown_to_people(
-        replace(ALL_HEALTHY, rabbitmq=failing)
-    )
 
 
 def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes_is_not() -> None:
@@ -213,15 +188,6 @@ def test_no_tick_though_the_syncer_waits_leads_to_the_ticker_and_to_the_alarms_t
     assert "ops doctor" in says["tick"]
 
 
-def test_one_of_a_kind_is_not_said_to_be_several() -> None:
-    said = shown_to_people(replace(with_ledger(providers=1, unfolded_rows=1), keydb=ONE_KEY))
-
-    assert "schema " + str(SCHEMA_NEEDED) + ", 1 provider\n" in said
-    assert "1 key of ours\n" in said
-    assert "0 ready, 1 consumer\n" in said
-    assert "1 row since that tick" in said
-
-
 def test_a_stream_that_is_read_is_healthy_though_the_broker_names_no_consumer() -> None:
     kept = replace(QUEUES, transactions=QueueState("incoming", 5, 0), is_stream=True)
     read = replace(ALL_HEALTHY, rabbitmq=kept)
@@ -230,27 +196,3 @@ def test_a_stream_that_is_read_is_healthy_though_the_broker_names_no_consumer() 
     assert "\nstream incoming " in shown_to_people(read)
     assert "5 messages kept\n" in shown_to_people(read)
     assert "no stream" in only(replace(read, rabbitmq=replace(kept, transactions=None))).says
-
-
-def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
-    wrong = replace(ALL_HEALTHY, keydb=Down("refused"))
-
-    said = drawn(watched(wrong, assess(wrong), looked_at=NOW, every_s=2.0)).splitlines()
-
-    assert said[0] == "2026-11-20T23:42:30Z, every 2 s; Ctrl-C ends"
-    assert said[2] == "WRONG  keydb: keydb gives no answer: refused"
-    assert said[-1].startswith("dead letters ")
-
-
-def test_replicas_of_a_service_are_counted_and_silent_ones_said() -> None:
-    def service(name: str, error: str = "", **problems: str) -> Service:
-        return Service(name, "172.18.0.5:9101", problems, error)
-
-    services = [
-        service("ingest"), service("ingest", writer="postgres: away"), service("syncer"),
-        service("ticker", SILENT),
-    ]  # fmt: skip
-
-    said = shown_to_people(replace(ALL_HEALTHY, services=services))
-
-    assert "ingest 1 of 2 healthy, syncer healthy, ticker silent\n" in said
