@@ -1,4 +1,4 @@
-"""How transactions become rows with their outbox rows: ingest's way, tried before it is needed."""
+"""The statements by which ingest stores transactions, each with its outbox row."""
 
 from typing import LiteralString
 
@@ -23,8 +23,9 @@ WITH batch AS (
       FROM stored
 )
 """
-# Triggers of the user's that see rows before they are stored (1 row, 2 before, 4 insert) may store
-# something else than was sent. Looked at each time, because one may just have been added.
+# Triggers of the user's that see rows before they are stored may store something else than was
+# sent. Looked for each time, because one may just have been added. Bits of tgtype: 1 for each row,
+# 2 before, 4 insert.
 MAY_BE_REWRITTEN: LiteralString = """EXISTS (
        SELECT
          FROM pg_trigger
@@ -33,7 +34,7 @@ MAY_BE_REWRITTEN: LiteralString = """EXISTS (
           AND NOT tgisinternal)
 """
 
-# A row without an identity says that rows may have been rewritten.
+# Returns the identities that were new, and a NULL if rows may have been rewritten.
 INSERT_TRANSACTIONS: LiteralString = (
     STORE
     + """
@@ -45,8 +46,8 @@ SELECT NULL
     + MAY_BE_REWRITTEN
 )
 
-# Fails, so that nothing at all is stored, unless every row was stored as it was sent: no text but
-# digits can become a number.
+# Fails, so that nothing at all is stored, unless every row was stored as it was sent: the cast of a
+# text that is no number is the error.
 INSERT_ALL_OR_NONE: LiteralString = (
     STORE
     + """

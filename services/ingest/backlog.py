@@ -1,9 +1,9 @@
-"""What was received on one channel and is not settled, in the order in which it came.
+"""The messages of one channel between the two threads, in the order in which they came.
 
-The receiving thread adds messages; the writing thread looks at the oldest ones, and says when they
-are stored. Until then they stay where they are: what Postgres did not take is looked at again,
-together with what came behind it. Beside others that go through, a message that Postgres will never
-take can be told from a Postgres that takes nothing.
+The receiving thread adds messages. The writing thread looks at the oldest ones, and acknowledges
+them once they are committed. Until then they stay at the front: a batch that Postgres did not take
+is tried again, with what came behind it. If those go through, the fault is a message's and not
+Postgres's.
 """
 
 import threading
@@ -25,22 +25,22 @@ class ChannelGone(Exception):
 
 
 class Acknowledge(Protocol):
-    """Acknowledges deliveries of the channel; does not wait and does not raise."""
+    """Does not wait and does not raise."""
 
     def __call__(self, tags: Sequence[int], *, multiple: bool) -> None:
-        """Acknowledge these, or with `multiple` all up to each of them."""
+        """Acknowledge these deliveries, or with `multiple` all up to each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightBatch:
-    """The oldest messages, and when the first of them came (monotonic seconds)."""
+    """The oldest messages of the backlog, and when the first of them came (monotonic seconds)."""
 
     messages: Sequence[Validated]
     oldest_at: float
 
 
 class Backlog:
-    """Bounded in bytes by its receiving thread, which asks `has_room` before it reads on."""
+    """Messages received and not acknowledged; the receiving thread reads on while there is room."""
 
     def __init__(self, acknowledge: Acknowledge) -> None:
         """Begin empty and open."""
@@ -51,8 +51,8 @@ class Backlog:
         self._added: list[Validated] = []  # the receiving thread's own: a message costs no lock
         self._changed = threading.Condition()
         self._messages: list[Validated] = []
-        self._arrivals: deque[tuple[int, float]] = deque()
-        self._removed = 0
+        self._removed = 0  # messages that were in the list before
+        self._arrivals: deque[tuple[int, float]] = deque()  # how many had come in all, and when
         self._bytes = 0
 
     def add(self, message: Validated) -> None:
@@ -88,16 +88,12 @@ class Backlog:
         """Return how many messages are still to be settled; none once that is impossible."""
         if not self.open:
             return 0
-        return len(self._added) + len(self._messages) + len(self.deferred)
+        return len(self._added) + len(self._messages) + len(self.deferred.by_tag)
 
-    def waiting(self) -> int:
-        """Return how many messages are to be stored."""
-        return len(self._messages)
-
-    def wait_for_any(self, wait_s: float) -> bool:
-        """Wait until there is a message to store; false if none came in time."""
+    def wait_for_any(self, wait_s: float) -> int:
+        """Wait until there is a message to store; returns how many there are, 0 after the time."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._messages), wait_s)
+            return self._changed.wait_for(lambda: len(self._messages), wait_s)
 
     def oldest(self, most: int) -> InFlightBatch:
         """Return up to `most` messages, oldest first."""
@@ -107,29 +103,28 @@ class Backlog:
             oldest_at = self._arrivals[0][1] if self._arrivals else time.monotonic()
             return InFlightBatch(self._messages[:most], oldest_at)
 
-    def stored(
-        self, messages: Sequence[Validated], kept: Sequence[Validated] = (), reason: str = ""
+    def acknowledge(
+        self, oldest: Sequence[Validated], kept: Sequence[Validated] = (), reason: str = ""
     ) -> None:
         """Acknowledge the oldest messages, which are committed, but for those to be `kept`.
 
-        Those could be stored neither as rows nor as dead letters, for this `reason`.
+        Those are deferred, for this `reason`.
         """
         if kept:
             self.deferred.add(kept, reason)
-        last = messages[-1].delivery.tag
-        if self.deferred.is_before(last):
-            left_out = {one.delivery.tag for one in kept}
-            tags = [one.delivery.tag for one in messages if one.delivery.tag not in left_out]
+        last, deferred = oldest[-1].delivery.tag, self.deferred.by_tag
+        if any(tag <= last for tag in deferred):  # all up to the last would include these
+            tags = [one.delivery.tag for one in oldest if one.delivery.tag not in deferred]
             self._acknowledge(tags, multiple=False)
         else:
             self._acknowledge([last], multiple=True)
         with self._changed:
-            del self._messages[: len(messages)]
-            self._removed += len(messages)
-            self._bytes -= _bytes(messages) - _bytes(kept)
+            del self._messages[: len(oldest)]
+            self._removed += len(oldest)
+            self._bytes -= _bytes(oldest) - _bytes(kept)
             self._changed.notify_all()
 
-    def settled(self, deferred: Sequence[Validated]) -> None:
+    def acknowledge_deferred(self, deferred: Sequence[Validated]) -> None:
         """Acknowledge messages that were deferred and are committed."""
         self._acknowledge([one.delivery.tag for one in deferred], multiple=False)
         with self._changed:

@@ -14,7 +14,7 @@ import structlog
 from shared.errors import TooMuch, TooSlow, Unavailable
 
 ROOM = 1 / 3
-"""Twice as many are tried where that would leave a third of the time that was too long."""
+"""Twice as many are tried after less than this part of the time that was too long."""
 
 log = structlog.get_logger()
 
@@ -35,25 +35,25 @@ class AdaptiveBatchSize:
         try:
             yield
         except TooSlow:
-            self.cut(count, time.monotonic() - started)
+            self.note_too_slow(count, time.monotonic() - started)
             raise
         except TooMuch:  # how long that took says nothing of how long more would take
             self._halve(count)
             raise
         except Unavailable:
-            self._grow()  # refused alike? Among others the one that is refused shows
+            self._grow()  # perhaps each was refused: among others it shows which one is at fault
             raise
-        self.stored(time.monotonic() - started)
+        self.note_stored(time.monotonic() - started)
 
-    def cut(self, count: int, after_s: float) -> None:
-        """Say that `count` ran out of time after so many seconds."""
+    def note_too_slow(self, count: int, after_s: float) -> None:
+        """Try fewer than `count`, which ran out of time after so many seconds."""
         self._too_long_s = after_s
         self._halve(count)
         log.warning("batch_split", messages=self.size, after_s=round(after_s, 3))
 
-    def stored(self, after_s: float) -> None:
-        """Say that what was tried took so many seconds."""
-        if after_s < self._too_long_s * ROOM:
+    def note_stored(self, took_s: float) -> None:
+        """Try more if what was stored left time for that."""
+        if took_s < self._too_long_s * ROOM:
             self._grow()
 
     def _halve(self, count: int) -> None:

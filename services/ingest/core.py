@@ -3,17 +3,16 @@
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
-from services.ingest.body import Limits, Reason, Unfit, decode, read_object
+from services.ingest.body import Limits, Reason, Unfit, decode
 from services.ingest.identity import Properties, identify
 
 T = TypeVar("T")
 
 
 class Delivery(NamedTuple):
-    """A delivery as it came; `fallback_id` is used where the message carries none."""
+    """A message as it came. `fallback_id` is its identity if it carries none."""
 
     tag: int
     redelivered: bool
@@ -53,10 +52,11 @@ Validated = Transaction | DeadLetter
 
 @dataclass(slots=True)
 class PartitionedBatch:
-    """A batch before the database has seen it. Identities of `transactions` are distinct.
+    """A batch before Postgres has seen it. Identities of `transactions` are distinct.
 
-    `conflicting` have the identity of one of them, and other content. Which of the two is the
-    transaction only the database knows: an earlier batch may have stored the other one.
+    `conflicting` have the identity of one of them, and other content. Which of the two becomes the
+    row only Postgres knows: an earlier batch may have stored either. `repeated` counts copies of
+    others, and what was settled before.
     """
 
     transactions: list[Transaction] = field(default_factory=list)
@@ -66,7 +66,7 @@ class PartitionedBatch:
     size: int = 0
 
     def redelivered(self, identities: Collection[str]) -> list[Transaction]:
-        """Return the transactions of these identities that were delivered before."""
+        """Return the transactions of these identities that the broker delivered again."""
         again = [one for one in self.transactions if one.delivery.redelivered]
         return [one for one in again if one.identity in identities]
 
@@ -79,20 +79,36 @@ class PartitionedBatch:
 
 def validate(delivery: Delivery, limits: Limits, identity_source: str) -> Validated:
     """Say what a message is by itself; done as it arrives, while the database is at work."""
-    identity = delivery.fallback_id
     try:
         provider_id, value, fields = decode(delivery.body, limits)
-        asked = dict if identity_source == "property" else partial(_fields, fields, delivery.body)
-        identity = identify(identity_source, delivery.properties, asked, identity)
+        identity = identify(
+            identity_source, delivery.properties, delivery.body, fields, delivery.fallback_id
+        )
     except Unfit as unfit:
         return _unfit(delivery, unfit, identity_source)
     return Transaction(delivery, identity, provider_id, value)
 
 
-def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
-    """Say whether nothing but rows can become of a batch, as far as can be told without Postgres.
+def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter:
+    """Return a dead letter under the message's own identity, if it has one.
 
-    Each message carries an identity of its own, and was not delivered before.
+    By that its redelivery is told from another message.
+    """
+    identity = delivery.fallback_id
+    if unfit.reason != "bad_identity":
+        # A body that is too large is not looked into.
+        fields: Mapping[str, Any] | None = {} if unfit.reason == "too_large" else None
+        with contextlib.suppress(Unfit):
+            identity = identify(
+                identity_source, delivery.properties, delivery.body, fields, identity
+            )
+    return DeadLetter(delivery, identity, unfit.reason, unfit.error)
+
+
+def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
+    """Say whether each message of a batch is fit, new to us and carries an identity of its own.
+
+    Whether each can become a row only Postgres knows.
     """
     named = {
         one.identity
@@ -141,7 +157,7 @@ def unknown_provider(transaction: Transaction) -> DeadLetter:
 
 
 def beside_waiting(transaction: Transaction) -> DeadLetter:
-    """Return the dead letter that waits with another one of its identity, which came first."""
+    """Return the dead letter that waits beside another one of its identity."""
     error = "a message with this identity and other content came before it and is no row yet"
     return replace(unknown_provider(transaction), error=error)
 
@@ -166,18 +182,3 @@ def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> 
         return [(items[0], error)]
     middle = len(items) // 2
     return bisect(items[:middle], attempt) + bisect(items[middle:], attempt)
-
-
-def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter:
-    # An unfit body's own identity still tells its redelivery from another message.
-    identity = delivery.fallback_id
-    if unfit.reason != "bad_identity":
-        # A body that is too large is not looked into.
-        fields = dict if unfit.reason == "too_large" else partial(read_object, delivery.body)
-        with contextlib.suppress(Unfit):
-            identity = identify(identity_source, delivery.properties, fields, identity)
-    return DeadLetter(delivery, identity, unfit.reason, unfit.error)
-
-
-def _fields(fields: Mapping[str, Any] | None, body: bytes) -> Mapping[str, Any]:
-    return read_object(body) if fields is None else fields

@@ -1,10 +1,10 @@
 """The identity of a message, by which it is known when it is delivered again."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from services.ingest.body import Unfit, a_kind
+from services.ingest.body import Unfit, a_kind, read_object
 from shared.amqp.properties import MalformedProperties
 
 IDENTITY_BYTES_MAX = 255
@@ -28,15 +28,23 @@ class Properties(Protocol):
 
 
 def identify(
-    source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]], fallback_id: str
+    source: str,
+    properties: Properties,
+    body: bytes,
+    fields: Mapping[str, Any] | None,
+    fallback_id: str,
 ) -> str:
     """Return the identity that `INGEST_MESSAGE_ID` names, or `fallback_id` if there is none.
 
-    `source` is `property`, `header:NAME` or `field:NAME`. Raises `Unfit` (`bad_identity`), also for
-    a `message-id` of AMQP 1.0 that RabbitMQ cannot hand on as the property.
+    `source` is `property`, `header:NAME` or `field:NAME`; `fields` are those of the body, None if
+    it was not read field by field. Raises `Unfit` (`bad_identity`), also for a `message-id` of AMQP
+    1.0 that RabbitMQ cannot hand on as the property.
     """
     try:
-        found = properties.message_id if source == "property" else _find(source, properties, fields)
+        if source == "property":
+            found = properties.message_id
+        else:
+            found = _find(source, properties, body, fields)
     except MalformedProperties as error:
         raise Unfit("bad_identity", f"the properties are garbled: {error}") from error
     if isinstance(found, str) and _is_plain(found):
@@ -53,11 +61,13 @@ def identify(
     return found
 
 
-def _find(source: str, properties: Properties, fields: Callable[[], Mapping[str, Any]]) -> object:
+def _find(
+    source: str, properties: Properties, body: bytes, fields: Mapping[str, Any] | None
+) -> object:
     kind, _, name = source.partition(":")
     if kind == "header":
         return (properties.headers or {}).get(name)
-    return fields().get(name)
+    return (read_object(body) if fields is None else fields).get(name)
 
 
 def _refuse_amqp_1_0(properties: Properties) -> None:

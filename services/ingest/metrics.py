@@ -43,7 +43,7 @@ BATCH_MESSAGES = Histogram(
 )
 
 
-def stored(outcome: Outcome, *, redelivered: int, commit_s: float, latency_s: float) -> None:
+def note_batch(outcome: Outcome, *, redelivered: int, commit_s: float, latency_s: float) -> None:
     """Note one committed batch."""
     ROWS.inc(outcome.inserted)
     DUPLICATES.inc(outcome.duplicates)

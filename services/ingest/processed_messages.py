@@ -23,8 +23,8 @@ SELECT b.message_id, b.provider_id, b.value
  WHERE (h.provider_id, h.transaction_value) IS DISTINCT FROM (b.provider_id, b.value)
 ON CONFLICT DO NOTHING
 """
-# A row that our own transaction made may have been changed by it, too, by a trigger of the user's:
-# that is no sign of an earlier life. A letter that waits goes when its message has a row.
+# Notes of our own transaction do not count: a trigger of the user's may have changed the row that
+# we just made. Nor do dead letters that wait: they go when their message has a row.
 SELECT_SETTLED: LiteralString = """
 SELECT b.message_id
   FROM unnest(%(provider_ids)s::bigint[], %(values)s::bigint[], %(identities)s::text[],
@@ -47,7 +47,7 @@ SELECT b.message_id
 
 
 class AlreadyProcessed(Exception):
-    """Messages came again that had been settled and have no row: they must not have one again."""
+    """Messages came again that were settled before, without a row: they must not get one now."""
 
     def __init__(self, identities: set[str]) -> None:
         """Name them."""
@@ -62,9 +62,10 @@ def note(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
 
 
 def refuse_processed(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
-    """Look at messages that came again and were just stored: after the statement that did it.
+    """Look whether redelivered messages that were just `stored` had been settled before.
 
-    It waited for whoever was deleting their rows, so that the note of that is seen now.
+    Only a statement after the INSERT can tell: the INSERT waited for whoever was deleting the row,
+    and the note of that is seen now.
 
     Raises `AlreadyProcessed` for those whose row was deleted by hand, or that are a dead letter.
     """

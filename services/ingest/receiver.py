@@ -34,7 +34,7 @@ class Receiver:
         self.broker = broker
         self.writer = writer
         self.health = writer.health
-        self._identities = f"local:{uuid4().hex}"
+        self._fallback_ids = f"local:{uuid4().hex}"
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
@@ -48,8 +48,8 @@ class Receiver:
         """Receive until `stop`. Raises `Unavailable` when the broker is gone."""
         try:
             while not stop.is_set():
-                self.broker.poll(POLL_S, self._hand_over)
-                self.backlog.announce()
+                self.broker.poll(POLL_S, on_piece=self._hand_over)
+                self.backlog.announce()  # also what came while we waited for room
                 self.health.progress("receiver")
                 self.check()
                 self._wait_for_room(stop)
@@ -58,7 +58,7 @@ class Receiver:
             self.backlog.close()
 
     def check(self) -> None:
-        """Raise `Unavailable` when there is no use in going on."""
+        """Raise `Unavailable` when nothing that comes can be acknowledged any more."""
         if not self.backlog.open:
             raise Unavailable("rabbitmq", "deliveries can no longer be acknowledged")
 
@@ -69,11 +69,11 @@ class Receiver:
         properties: Properties,
         body: bytes,
     ) -> None:
-        """Take one delivery in."""
-        self.take(Delivery(tag, redelivered, properties, body, f"{self._identities}:{tag}"))
+        """Take one delivery in; its identity, if it carries none, is of this connection."""
+        self.take(Delivery(tag, redelivered, properties, body, f"{self._fallback_ids}:{tag}"))
 
     def take(self, delivery: Delivery) -> None:
-        """Validate a message and hand it to the writer."""
+        """Validate a message and add it to the backlog."""
         intake = self.writer.intake
         self.backlog.add(validate(delivery, intake.limits, intake.identity_source))
 
@@ -90,13 +90,14 @@ class Receiver:
             self.backlog.close()  # all of it comes again, and what was stored is a duplicate
 
     def _hand_over(self) -> bool:
+        """Show the writer what came in one piece; say whether to read on."""
         self.backlog.announce()
         return self.backlog.open and self.backlog.has_room()
 
     def _wait_for_room(self, stop: threading.Event) -> None:
-        """Read next to nothing while too much is in hand, yet keep the channel.
+        """Read next to nothing while too much is in hand, but keep the connection alive.
 
-        To drop it would deliver all of that again, and again, up to a queue's delivery limit.
+        If it were lost, all in hand would be delivered again, up to a queue's delivery limit.
         """
         while not self.backlog.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
             self.broker.poll(0)
@@ -107,9 +108,8 @@ class Receiver:
         """Stop deliveries, let the batch in hand be committed, acknowledge it."""
         self.broker.cancel()
         deadline = time.monotonic() + STOP_WAIT_S
-        while not self._is_put_away() and time.monotonic() < deadline:
+        while self.backlog.in_hand() and time.monotonic() < deadline:
+            if self.writer.ended.is_set():
+                break
             self.broker.poll(0.05)
-        self.broker.poll(0.05)
-
-    def _is_put_away(self) -> bool:
-        return self.backlog.in_hand() == 0 or self.writer.ended.is_set()
+        self.broker.poll(0.05)  # sends the acknowledgements

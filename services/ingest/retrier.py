@@ -1,4 +1,4 @@
-"""Tries again what could neither be stored nor become a dead letter, and says so while it lasts."""
+"""Tries again what could become neither a row nor a dead letter, and says so while it lasts."""
 
 import time
 from collections.abc import Sequence
@@ -16,27 +16,29 @@ PART = "deferred messages"
 
 
 class Retrier:
-    """The writer's, over its connection: others have precedence."""
+    """Works for the writer, over its connection and between its batches."""
 
     def __init__(self, intake: service.Intake, health: Health) -> None:
-        """Share all with the writer."""
+        """Share both with the writer."""
         self._intake = intake
         self._health = health
         self._are_any = False
 
     def run_once(self, conn: psycopg.Connection, backlog: Backlog | None) -> None:
         """Try those that are due. Raises `Unavailable` only if the connection is lost."""
-        if backlog is not None and (due := backlog.deferred.due()):
-            self._retry(conn, backlog, due)
-        many = len(backlog.deferred) if backlog is not None else 0
-        if backlog is not None and many:
-            reason = backlog.deferred.reason
+        if backlog is not None and backlog.deferred.by_tag:
+            self._retry(conn, backlog, backlog.deferred.due())
+        if backlog is not None and backlog.deferred.by_tag:
+            many, reason = len(backlog.deferred.by_tag), backlog.deferred.reason
             self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
+            self._are_any = True
         elif self._are_any:
             self._health.progress(PART)
-        self._are_any = many > 0
+            self._are_any = False
 
     def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
+        if not due:
+            return
         deferred = backlog.deferred
         started_at = time.monotonic()
         left: Sequence[Validated] = due
@@ -45,7 +47,7 @@ class Retrier:
             took_s = time.monotonic() - started_at
             left = [letter for letter, _ in outcome.deferred]
             deferred.reason = next((why for _, why in outcome.deferred), deferred.reason)
-            metrics.stored(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
+            metrics.note_batch(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
         except ChannelGone:
             pass
         except Unavailable as error:
@@ -53,7 +55,7 @@ class Retrier:
             if conn.closed:
                 raise
         finally:
+            # Before they no longer count as in hand: a receiver with nothing in hand may end.
             tags = {one.delivery.tag for one in left}
-            # First of all: once they are not deferred, others acknowledge all up to a later tag.
-            backlog.settled([one for one in due if one.delivery.tag not in tags])
-            deferred.tried(due, left, time.monotonic() - started_at)
+            backlog.acknowledge_deferred([one for one in due if one.delivery.tag not in tags])
+            deferred.note_attempt(due, left, time.monotonic() - started_at)

@@ -1,18 +1,18 @@
 """One batch of messages becomes rows, their outbox rows and dead letters: all of it, or nothing.
 
 An ordinary batch is one statement (`store_ordinary_batch`). Any other goes through these phases, in
-one transaction from the third on:
+one transaction of Postgres from the third on (`store_batch`):
 
 1. Validate again what was out of range: columns may have been widened.
 2. Partition: transactions, those that conflict with one of them, dead letters, repetitions.
 3. Insert the transactions, each with its outbox row. If Postgres refuses a row, find out which.
-4. Look for what came again and was settled before: it must not count twice.
+4. Look for redelivered ones that were settled before: if any was inserted, begin anew without it.
 5. Classify the rest: what was not inserted is a duplicate or a dead letter.
 6. Write the dead letters. What cannot be written is deferred.
 7. Count: every message is accounted for.
-8. Commit, after the caller's last look.
+8. Commit, after a last call back (`in_commit`): it checks that the channel still exists.
 
-Whoever calls acknowledges only after that.
+The caller acknowledges only after that.
 """
 
 from collections import Counter
@@ -27,21 +27,22 @@ from psycopg import errors
 from services.ingest import core, postgres_errors, processed_messages, store
 from services.ingest.body import Limits, Reason
 from services.ingest.core import DeadLetter, Transaction, Validated
-from services.ingest.deferred import Unwritten, store_dead_letters
+from services.ingest.dead_letters import Unwritten, store_dead_letters
 from shared import postgres
 from shared.errors import StatementFailed, Unavailable
 
 ATTEMPTS_MAX = 5
 CLASHES = (errors.DeadlockDetected, errors.SerializationFailure)
-"""Two replicas hold the same rows, in another order. One of us goes on now."""
+"""Two replicas hold the same messages, in another order: Postgres let one of them go on."""
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Intake:
-    """What comes in from where.
+    """Where messages come from, where their identity is, and what may become a row.
 
-    `limits` are the columns', read at each connection and before anything is out of range.
+    `limits` are the columns'. They are read at each connection, and again before a message becomes
+    a dead letter for being out of range.
     """
 
     queue: str
@@ -53,9 +54,9 @@ class Intake:
 
 @dataclass(slots=True)
 class Outcome:
-    """How the messages of a batch ended, by number; `dead` by reason.
+    """How many messages of a batch became what; `dead` are dead letters by reason.
 
-    `deferred` are neither rows nor dead letters: their message is to be kept, and tried again.
+    `deferred` could become neither rows nor dead letters: they are to be kept and tried again.
     """
 
     inserted: int = 0
@@ -111,7 +112,7 @@ def store_batch(
 
     `in_commit` is called last before the commit, with the outcome: it writes over the same
     connection what has to be in it, or raises, and nothing is committed. With `defer_dead_letters`
-    they are not written, and all else is committed without them.
+    dead letters are not written, but returned as deferred.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
@@ -122,7 +123,7 @@ def store_batch(
         queue = None if defer_dead_letters else intake.queue
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                return _try(conn, parts, queue, in_commit)
+                return _store(conn, parts, queue, in_commit)
             except postgres_errors.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
                 reason = str(behind)
@@ -151,7 +152,7 @@ def _is_out_of_range(validated: Validated) -> bool:
     return isinstance(validated, DeadLetter) and validated.reason == "out_of_range"
 
 
-def _try(
+def _store(
     conn: psycopg.Connection,
     parts: core.PartitionedBatch,
     queue: str | None,
@@ -182,7 +183,7 @@ def _settle_rest(
     refused: Sequence[DeadLetter],
     queue: str | None,
 ) -> Outcome:
-    """Go through phases 4 to 7. Dead letters are of `queue`; without one they are deferred."""
+    """Go through phases 4 to 7. Dead letters came from `queue`; without one they are deferred."""
     processed_messages.refuse_processed(conn, parts.redelivered(inserted))
     duplicates, unfit = _classify(conn, parts, inserted | {one.identity for one in refused})
     dead = [*parts.dead, *refused, *unfit]
@@ -217,7 +218,7 @@ def _bisect(
         except psycopg.Error as error:
             postgres_errors.raise_unless_bisectable(conn, error)
             if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
-                return None  # it is classified as waiting
+                return None  # it was not inserted: it is parked
             failures.append(error)
             return postgres_errors.describe(error)
         return None
@@ -234,17 +235,17 @@ def _classify(
     conn: psycopg.Connection, parts: core.PartitionedBatch, accounted: set[str]
 ) -> tuple[int, list[DeadLetter]]:
     """Say what became of all others: duplicates (their number), and dead letters."""
-    rest = [one for one in parts.transactions if one.identity not in accounted]
-    waits = [core.unknown_provider] * len(rest) + [core.beside_waiting] * len(parts.conflicting)
-    rest += parts.conflicting
-    if not rest:
-        return 0, []
-    duplicates, dead = 0, []
-    for transaction, wait, existing in zip(rest, waits, store.existing(conn, rest), strict=True):
-        if existing.alike and (existing.taken or transaction.delivery.redelivered):
-            duplicates += 1
-        elif existing.taken:
+    missing = [one for one in parts.transactions if one.identity not in accounted]
+    rest = missing + parts.conflicting
+    dead = []
+    for n, (transaction, there) in enumerate(zip(rest, store.existing(conn, rest), strict=True)):
+        # Without a row only a redelivered message is a duplicate: its row was deleted by hand.
+        if there.alike and (there.taken or transaction.delivery.redelivered):
+            continue
+        if there.taken:
             dead.append(core.conflict(transaction))
+        elif n < len(missing):
+            dead.append(core.unknown_provider(transaction))
         else:
-            dead.append(wait(transaction))
-    return duplicates, dead
+            dead.append(core.beside_waiting(transaction))
+    return len(rest) - len(dead), dead

@@ -1,4 +1,4 @@
-"""Ingest's SQL. Every function works inside the transaction of its caller and never commits."""
+"""The SQL of transactions. Every function works in its caller's transaction and never commits."""
 
 import contextlib
 from collections.abc import Sequence
@@ -6,12 +6,10 @@ from typing import LiteralString, NamedTuple
 
 import psycopg
 import structlog
-from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from services.ingest import amqp_json
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
-from services.ingest.core import DeadLetter, Transaction, Validated
+from services.ingest.core import Transaction, Validated
 from shared import tracing
 from shared.amqp.properties import MalformedProperties
 from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
@@ -36,45 +34,6 @@ SELECT h.message_id IS NOT NULL AS taken,
  ORDER BY b.n
 """
 
-# One that was replayed with other content is no dead letter any more, or another one: it must not
-# come back when the broker delivers the original again.
-INSERT_DEAD_LETTERS: LiteralString = """
-INSERT INTO dead_letter (
-       message_id, reason, error, queue, body, properties, provider_id, value, state)
-SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provider_id, d.value,
-       d.state
-  FROM unnest(%(identities)s::text[], %(reasons)s::text[], %(errors)s::text[],
-              %(bodies)b::bytea[], %(properties)s::jsonb[], %(provider_ids)s::bigint[],
-              %(values)s::bigint[], %(states)s::text[])
-       WITH ORDINALITY
-       AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
- WHERE NOT EXISTS (
-       SELECT
-         FROM operator_action a
-        WHERE a.action = 'dead_letter_replayed'
-          AND a.detail ->> 'message_id' = d.message_id
-          AND a.body = d.body)
- ORDER BY d.n
-ON CONFLICT (message_id, body_sha256) DO NOTHING
-"""
-
-# Those that were no news are there, or were replayed; others a rule or a trigger made vanish.
-COUNT_VANISHED: LiteralString = """
-SELECT count(*)
-  FROM unnest(%(identities)s::text[], %(bodies)b::bytea[]) AS d (message_id, body)
- WHERE NOT EXISTS (
-       SELECT
-         FROM dead_letter l
-        WHERE l.message_id = d.message_id
-          AND l.body_sha256 = sha256(d.body))
-   AND NOT EXISTS (
-       SELECT
-         FROM operator_action a
-        WHERE a.action = 'dead_letter_replayed'
-          AND a.detail ->> 'message_id' = d.message_id
-          AND a.body = d.body)
-"""
-
 ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence(%(table)s)"
 
 SELECT_COLUMN_BYTES: LiteralString = """
@@ -88,9 +47,10 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
 
 
 class Existing(NamedTuple):
-    """What is there under the identity of a message that was not inserted: a row (`taken`) or none.
+    """What is there under the identity of a message that was not inserted.
 
-    `alike`: a message of the same content had this identity, whatever its row says now.
+    `taken`: a row has this identity. `alike`: a message of the same content had it, whatever its
+    row says now.
     """
 
     taken: bool
@@ -105,50 +65,25 @@ def insert_transactions(
     Returns the identities inserted, and whether a trigger of the user's may have stored something
     else than was sent. Raises psycopg's errors as they are.
     """
-    rows = conn.execute(INSERT_TRANSACTIONS, _traced(batch), binary=True).fetchall()
+    rows = conn.execute(INSERT_TRANSACTIONS, _with_traceparents(batch), binary=True).fetchall()
     identities = {identity for (identity,) in rows if identity is not None}
     return identities, len(identities) < len(rows)
 
 
 def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -> None:
-    """Insert as above, and fail, having stored nothing, unless each was stored as it was sent.
+    """Insert all, each with its outbox row; fail and store nothing unless all are as sent.
 
     Raises psycopg's errors as they are.
     """
-    conn.execute(INSERT_ALL_OR_NONE, _traced(batch), binary=True)
+    conn.execute(INSERT_ALL_OR_NONE, _with_traceparents(batch), binary=True)
 
 
 def existing(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Existing]:
     """Return for each message that was not inserted what is there under its identity."""
+    if not batch:
+        return []
     rows = conn.execute(SELECT_EXISTING, arrays(batch)).fetchall()
     return [Existing(*row) for row in rows]
-
-
-def insert_dead_letters(
-    conn: psycopg.Connection, letters: Sequence[DeadLetter], *, queue: str
-) -> int:
-    """Insert dead letters with body and properties; returns how many were new.
-
-    Raises psycopg's errors, `TriggeredActionException` if one is not there afterwards.
-    """
-    if not letters:
-        return 0
-    values = {
-        "identities": [letter.identity for letter in letters],
-        "reasons": [letter.reason for letter in letters],
-        "errors": [letter.error for letter in letters],
-        "queue": queue,
-        # One type for all, and in binary: as text they would take five times the memory.
-        "bodies": [bytes(letter.delivery.body) for letter in letters],
-        "properties": [amqp_json.encode(letter.delivery.properties.all()) for letter in letters],
-        "provider_ids": [letter.provider_id for letter in letters],
-        "values": [letter.value for letter in letters],
-        "states": [letter.state for letter in letters],
-    }
-    new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount
-    if new < len(letters) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):
-        raise errors.TriggeredActionException("a rule or trigger on dead_letter let none be made")
-    return new
 
 
 def advance_sequence(conn: psycopg.Connection, table: str) -> None:
@@ -174,15 +109,8 @@ def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
     )
 
 
-def traceparent(message: Validated) -> str | None:
-    """Return the traceparent of a message, if it has one that can be understood."""
-    with contextlib.suppress(MalformedProperties):
-        return tracing.traceparent(message.delivery.properties.headers)
-    return None
-
-
 def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
-    """Return what `unnest` makes a batch of, a column each."""
+    """Return a batch as one array for each column; statements make rows of them by `unnest`."""
     return {
         "provider_ids": [one.provider_id for one in batch],
         "values": [one.value for one in batch],
@@ -190,7 +118,14 @@ def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
     }
 
 
-def _traced(batch: Sequence[Transaction]) -> dict[str, object]:
+def _with_traceparents(batch: Sequence[Transaction]) -> dict[str, object]:
     """Return arrays, and traceparents by identity: none at all unless we trace."""
     traceparents = {one.identity: traceparent(one) for one in batch} if tracing.on() else None
     return {**arrays(batch), "traceparents": Jsonb(traceparents) if traceparents else None}
+
+
+def traceparent(message: Validated) -> str | None:
+    """Return the traceparent of a message, if it has one that can be understood."""
+    with contextlib.suppress(MalformedProperties):
+        return tracing.traceparent(message.delivery.properties.headers)
+    return None

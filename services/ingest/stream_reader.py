@@ -40,8 +40,9 @@ class StreamWriter(Writer):
     _reading: Backlog | None = None
     _batches = 0
 
-    def begin(self, conn: psycopg.Connection) -> None:
+    def prepare(self, conn: psycopg.Connection) -> None:
         """Wait to be the stream's one active reader, then see how far it is settled."""
+        super().prepare(conn)
         self._reading = None
         if self.backlog is not None:
             self.backlog.close()
@@ -65,7 +66,7 @@ class StreamWriter(Writer):
             raise Unavailable("rabbitmq", "the stream is to be read anew")
         super().run_once(conn)
         if reading is not None:
-            self._follow(conn, reading.deferred.messages())
+            self._follow(conn, reading.deferred.in_order())
 
     def store(
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]

@@ -1,7 +1,7 @@
-"""Natural batching: one thread commits a batch while another receives the next.
+"""The writing thread: it commits a batch while the receiving thread takes in the next.
 
-When the writer is free it stores whatever has come, up to a limit. At low load a message is
-committed at once, alone; under load batches grow by themselves. There is no linger to tune, only
+When it is free it stores whatever has come, up to a limit. At low load a message is committed at
+once, alone; under load batches grow by themselves. There is no waiting for a batch to fill, only
 pauses that leave room for others (`commit_pacing.py`).
 """
 
@@ -19,7 +19,6 @@ from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
-from services.ingest.deferred import ALONE_MAX
 from services.ingest.retrier import Retrier
 from shared import postgres, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
@@ -27,15 +26,17 @@ from shared.health import Health
 from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 PART = "writer"
-"""What health calls all that stores what is received."""
+"""What health calls this thread."""
 IDLE_S = 0.25
 STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
+ALONE_MAX = 3
+"""Failed attempts after which a message that was tried alone is deferred."""
 REST_FIRST_S, REST_MAX_S = 1.0, 300.0
-"""After a batch turned out not to be ordinary, all take the way of a transaction for so long: twice
-as long each time, until one is ordinary again. Postgres logs an error each time."""
+"""After the one statement failed for a batch, all are stored by a transaction for so long: twice as
+long each time, until it succeeds again. Postgres logs an error at each failure."""
 REST_PER_FAILURE = 100
-"""And for so many times as long as finding that out took, at least: it costs 1 % at the most."""
+"""And for so many times as long as that failure took, at least: it costs 1 % at the most."""
 STATEMENTS: tuple[LiteralString, ...] = (
     INSERT_TRANSACTIONS,
     INSERT_ALL_OR_NONE,
@@ -53,7 +54,7 @@ class Writer:
     """The thread that commits, over a connection of its own, and acknowledges what is committed."""
 
     by_one_statement = True
-    """Whether nothing else has to be in the commit of an ordinary batch."""
+    """Whether the commit of an ordinary batch needs nothing besides its messages."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Writer:
         self.ready = threading.Event()
         """Set while there is a connection to Postgres."""
         self.ended = threading.Event()
-        """Set when the thread has put away the batch it had in hand and is gone."""
+        """Set when the thread is done with the batch that it had in hand, and gone."""
         self.connect = connect
         self.intake = intake
         self.health = health
@@ -77,7 +78,7 @@ class Writer:
         self._batch_size = AdaptiveBatchSize(intake.batch_max)
         self._retrier = Retrier(intake, health)
         self._in_trouble = False
-        self._alone = ("", 0)
+        self._alone = ("", 0)  # the identity of the message tried alone last, and how often
         self._one_statement_from = 0.0
         self._rest_s = REST_FIRST_S
 
@@ -106,14 +107,13 @@ class Writer:
                 retry.report_lost(error)
 
     def prepare(self, conn: psycopg.Connection) -> None:
-        """Look at what is new at each connection. Raises `Refusal`, or `Unavailable` if unfit."""
+        """Look at what may have changed since the last connection.
+
+        Raises `Refusal`, and `Unavailable` while tables or rights do not allow to store.
+        """
         postgres.check_schema(conn)
         checks.check(conn, STATEMENTS, stores=True)
         self.intake.limits = store.column_limits(conn, self.intake.body_bytes_max)
-        self.begin(conn)
-
-    def begin(self, conn: psycopg.Connection) -> None:
-        """Make ready for one life of `conn`."""
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Store and acknowledge one batch if there is any, as large as there is time for.
@@ -125,9 +125,8 @@ class Writer:
         self._retrier.run_once(conn, backlog)
         if backlog is None:
             self.stopping.wait(IDLE_S)
-        elif backlog.wait_for_any(IDLE_S):
-            full = backlog.waiting() >= self.intake.batch_max
-            self.stopping.wait(self._pacing.wait_s(full=full))
+        elif count := backlog.wait_for_any(IDLE_S):
+            self.stopping.wait(self._pacing.wait_s(full=count >= self.intake.batch_max))
             self._store_oldest(conn, backlog)
         self.health.progress(PART)
 
@@ -136,8 +135,8 @@ class Writer:
         started_at = self._pacing.begin()
         try:
             backlog.check_open()
-            with self._batch_size.storing(len(batch.messages)):
-                outcome = self._traced(conn, backlog, batch.messages)
+            with self._batch_size.storing(len(batch.messages)), _span(batch.messages):
+                outcome = self.store(conn, backlog, batch.messages)
         except ChannelGone:
             backlog.close()
             return
@@ -145,29 +144,20 @@ class Writer:
             self._in_trouble = True
             if not (isinstance(error, TooMuch) and self._is_hopeless(batch.messages)):
                 raise
-            backlog.stored(batch.messages, batch.messages, error.detail)
+            backlog.acknowledge(batch.messages, kept=batch.messages, reason=error.detail)
             return
         ended_at = time.monotonic()
         if self._in_trouble:  # no longer: perhaps Postgres takes what was deferred, too
             self._in_trouble = False
             backlog.deferred.try_soon()
         kept = [letter for letter, _ in outcome.deferred]
-        backlog.stored(batch.messages, kept, next((why for _, why in outcome.deferred), ""))
-        metrics.stored(
+        backlog.acknowledge(batch.messages, kept, next((why for _, why in outcome.deferred), ""))
+        metrics.note_batch(
             outcome,
             redelivered=sum(one.delivery.redelivered for one in batch.messages),
             commit_s=ended_at - started_at,
             latency_s=ended_at - batch.oldest_at,
         )
-
-    def _traced(
-        self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
-    ) -> service.Outcome:
-        if not tracing.on():
-            return self.store(conn, backlog, messages)
-        with tracing.span("store batch", {"messages": len(messages)}) as span:
-            tracing.link(span, map(store.traceparent, messages))
-            return self.store(conn, backlog, messages)
 
     def store(
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]
@@ -182,14 +172,14 @@ class Writer:
             backlog.check_open()
             self.in_commit(conn, messages, outcome)
 
-        # While some dead letters cannot be written all wait, or each batch would find that out.
-        waits = backlog.deferred.has_dead_letters()
-        return service.store_batch(conn, messages, self.intake, in_commit, defer_dead_letters=waits)
+        # While some dead letters cannot be written, others are not even tried.
+        defer = backlog.deferred.has_dead_letters()
+        return service.store_batch(conn, messages, self.intake, in_commit, defer_dead_letters=defer)
 
     def _store_by_one_statement(
         self, conn: psycopg.Connection, messages: Sequence[Validated]
     ) -> service.Outcome | None:
-        """Commit an ordinary batch; None for any other, and for a while after one was found."""
+        """Commit an ordinary batch; None if it is none, or for a while after that failed."""
         started_at = time.monotonic()
         if started_at < self._one_statement_from or not core.is_ordinary(messages):
             return None
@@ -209,9 +199,18 @@ class Writer:
         """Write what else belongs into the commit of a batch, once its outcome is known."""
 
     def _is_hopeless(self, messages: Sequence[Validated]) -> bool:
-        """Say whether one message alone was tried too often: what is behind it has its turn."""
+        """Say whether it is one message, tried alone too often: it is not to hold up others."""
         if len(messages) > 1:
             return False
         identity, (last, times) = messages[0].identity, self._alone
         self._alone = (identity, times + 1 if identity == last else 1)
         return self._alone[1] >= ALONE_MAX
+
+
+@contextmanager
+def _span(messages: Sequence[Validated]) -> Iterator[None]:
+    """Trace what is done inside, with links to the spans that sent the messages."""
+    with tracing.span("store batch", {"messages": len(messages)}) as span:
+        if tracing.on():
+            tracing.link(span, map(store.traceparent, messages))
+        yield

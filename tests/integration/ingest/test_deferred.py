@@ -85,7 +85,7 @@ def test_where_ids_of_dead_letters_were_loaded_by_hand_their_sequence_is_moved_o
         "not_json", "not_object", "not_utf8",
     ]  # fmt: skip
     assert at.acknowledged() == set(range(1, 54))
-    assert len(at.channel.backlog.deferred) == 0
+    assert len(at.channel.backlog.deferred.by_tag) == 0
     assert conn.execute("SELECT max(id) FROM dead_letter").fetchone() == (1003,)
 
 
@@ -152,7 +152,7 @@ def test_whatever_is_in_the_way_of_a_letter_good_rows_are_stored(
     at.writer.run_once(ours)
     assert rows(conn) == [(1, 1), (1, 2)]
     assert at.acknowledged() == {*good}
-    assert len(at.channel.backlog.deferred) == 1
+    assert len(at.channel.backlog.deferred.by_tag) == 1
 
 
 def test_a_lock_on_the_letters_is_waited_for_beside_good_rows(

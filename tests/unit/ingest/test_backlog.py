@@ -27,7 +27,7 @@ def test_messages_are_stored_in_order_and_stay_the_oldest_until_they_are(
         received += comes
         batch = channel.backlog.oldest(most)
         if batch.messages and goes_well:
-            channel.backlog.stored(batch.messages)
+            channel.backlog.acknowledge(batch.messages)
             stored += tags(batch)
         else:
             assert tags(channel.backlog.oldest(most)) == tags(batch), "what was refused is next"
@@ -49,14 +49,14 @@ def test_while_one_is_kept_those_behind_it_are_acknowledged_one_by_one() -> None
     channel = FakeChannel()
     first, second, third, fourth = (validated(b"", tag=tag) for tag in range(1, 5))
     channel.receive(first, second, third)
-    channel.backlog.stored([first, second], [second], "refused")
+    channel.backlog.acknowledge([first, second], [second], "refused")
     assert (channel.acknowledged, channel.alone) == ([], [1])
-    channel.backlog.stored([third])
+    channel.backlog.acknowledge([third])
     assert (channel.alone, channel.backlog.in_hand()) == ([1, 3], 1)
-    channel.backlog.settled([second])
-    channel.backlog.deferred.tried([second], [], 0.0)
+    channel.backlog.acknowledge_deferred([second])
+    channel.backlog.deferred.note_attempt([second], [], 0.0)
     channel.receive(fourth)
-    channel.backlog.stored([fourth])
+    channel.backlog.acknowledge([fourth])
     assert (channel.acknowledged, channel.alone) == ([4], [1, 3, 2])
     assert channel.backlog.in_hand() == 0
 
@@ -70,9 +70,9 @@ def test_there_is_no_room_while_too_many_bytes_are_in_hand_until_they_are_stored
     assert not backlog.wait_for_room(0)
     backlog.oldest(3)
     assert not backlog.wait_for_room(0)
-    backlog.stored([HALF], [HALF], "kept")
+    backlog.acknowledge([HALF], [HALF], "kept")
     assert not backlog.wait_for_room(0)
-    backlog.settled([HALF])
+    backlog.acknowledge_deferred([HALF])
     assert backlog.wait_for_room(0)
 
 
@@ -81,7 +81,7 @@ def test_whoever_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     channel.receive(HALF, HALF, HALF)
     thread = threading.Thread(target=lambda: found.append(channel.backlog.wait_for_room(20)))
     thread.start()
-    channel.backlog.stored([HALF, HALF])
+    channel.backlog.acknowledge([HALF, HALF])
     thread.join(5)
     assert found == [True]
 
@@ -92,7 +92,7 @@ def test_whoever_waits_for_messages_goes_on_as_soon_as_they_are_announced() -> N
     thread.start()
     channel.receive(HALF)
     thread.join(5)
-    assert found == [True]
+    assert found == [1]
     assert channel.backlog.oldest(10).messages == [HALF]
 
 
@@ -118,6 +118,6 @@ def test_the_age_of_a_batch_is_that_of_its_oldest_message() -> None:
         channel.receive(*messages)
     for _ in range(3):
         ages.append(channel.backlog.oldest(1).oldest_at)
-        channel.backlog.stored([HALF])
+        channel.backlog.acknowledge([HALF])
     first, left_behind, later = ages
     assert 0 < first == left_behind < later

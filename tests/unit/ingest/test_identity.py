@@ -1,6 +1,5 @@
 """Who a message is: its own identity where it carries a usable one, else the spare one."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,10 +21,8 @@ def identity(source: str, found: Any) -> str:
         {"txn": found if kind == "header" else "elsewhere"},
     )
 
-    def fields() -> Mapping[str, Any]:
-        return {"txn": found if kind == "field" else "elsewhere"}
-
-    return identify(source, properties, fields, "spare")
+    fields = {"txn": found if kind == "field" else "elsewhere"}
+    return identify(source, properties, b"", fields, "spare")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -70,28 +67,32 @@ def test_255_bytes_are_not_too_many(source: str) -> None:
 
 
 def test_a_message_without_headers_has_no_identity_in_one() -> None:
-    assert identify("header:txn", FakeProperties("elsewhere"), dict, "spare") == "spare"
+    assert identify("header:txn", FakeProperties("elsewhere"), b"{}", None, "spare") == "spare"
 
 
 def test_the_body_is_not_read_for_an_identity_that_is_elsewhere() -> None:
-    def fields() -> Mapping[str, Any]:
-        raise AssertionError
-
-    assert identify("property", FakeProperties("m1"), fields, "spare") == "m1"
-    assert identify("header:a", FakeProperties(None, {"a": "m1"}), fields, "spare") == "m1"
+    unreadable = b"\xff"
+    with pytest.raises(Unfit):
+        identify("field:a", FakeProperties("m1"), unreadable, None, "spare")
+    assert identify("property", FakeProperties("m1"), unreadable, None, "spare") == "m1"
+    assert identify("header:a", FakeProperties(None, {"a": "m1"}), unreadable, None, "") == "m1"
 
 
 def test_an_identity_of_amqp_1_0_that_is_no_short_text_is_refused_and_not_taken_for_none() -> None:
     for found, why in ((b"\x01\x02", "is bytes"), ("m" * 300, "has 300 bytes")):
         with pytest.raises(Unfit, match=why) as caught:
-            identify("property", FakeProperties(None, {"x-message-id": found}), dict, "spare")
+            identify(
+                "property", FakeProperties(None, {"x-message-id": found}), b"{}", None, "spare"
+            )
         assert caught.value.reason == "bad_identity"
 
 
 def test_a_short_text_in_that_header_is_the_producer_s_own_and_no_identity() -> None:
-    assert identify("property", FakeProperties(None, {"x-message-id": "a"}), dict, "b") == "b"
+    assert (
+        identify("property", FakeProperties(None, {"x-message-id": "a"}), b"{}", None, "b") == "b"
+    )
 
 
 def test_the_property_goes_before_that_header() -> None:
     properties = FakeProperties("m1", {"x-message-id": b"\x01"})
-    assert identify("property", properties, dict, "spare") == "m1"
+    assert identify("property", properties, b"{}", None, "spare") == "m1"

@@ -17,9 +17,9 @@ def converge(
         size = batch_size.size
         stored = size * each_s < LIMIT_S
         if stored:
-            batch_size.stored(size * each_s)
+            batch_size.note_stored(size * each_s)
         else:
-            batch_size.cut(size, LIMIT_S)
+            batch_size.note_too_slow(size, LIMIT_S)
         tried.append((size, stored))
     return tried
 
@@ -50,7 +50,7 @@ def test_what_fails_at_once_for_being_too_much_is_no_measure_of_time() -> None:
     with pytest.raises(TooMuch), batch_size.storing(8):
         raise TooMuch("postgres", "53200: out of memory")
     assert batch_size.size == 4
-    batch_size.stored(0.5)
+    batch_size.note_stored(0.5)
     assert batch_size.size == 8
 
 

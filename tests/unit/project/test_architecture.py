@@ -10,9 +10,9 @@ from tests.support.containers import ROOT
 
 DOCUMENT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CALL = re.compile(r"^\d+\. `([\w/.]+):([\w.]+)`", re.MULTILINE)
-BOUNDS = {"One message": (40, 12), "One tick": (28, 9)}
+BOUNDS = {"One message": (40, 11), "One tick": (28, 9)}
 """Calls and files at most: what a stranger can follow in an afternoon."""
-FILES_MAX, HEART_LINES_MAX, PATH_LINES_MAX = 16, 1300, 2600
+FILES_MAX, HEART_LINES_MAX, PATH_LINES_MAX = 16, 1300, 2500
 
 
 def section(heading: str) -> str:
