@@ -97,7 +97,7 @@ def _unavailable(error: psycopg.Error) -> Unavailable:
 
 
 def detail(error: psycopg.Error) -> str:
-    """Return the SQLSTATE and the server's own sentence."""
+    """Return the SQLSTATE and the server's sentence; not its detail, which quotes the row."""
     # The first line only: the others may quote a statement with its values.
     text = (error.diag.message_primary or str(error)).strip().splitlines()
     return f"{error.sqlstate or type(error).__name__}: {text[0] if text else ''}"

@@ -12,6 +12,7 @@ from psycopg import errors
 
 from services.ingest import amqp_json, core, postgres_errors, store
 from services.ingest.core import DeadLetter
+from shared import postgres
 
 # One that an operator replayed is settled: it must not come back when the broker delivers the
 # original again.
@@ -74,8 +75,8 @@ def store_dead_letters(
         if error is None:
             return None
         if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
-            trouble.append(postgres_errors.describe(error))
-        return postgres_errors.describe(error)
+            trouble.append(postgres.detail(error))
+        return postgres.detail(error)
 
     return core.bisect(letters, attempt)
 

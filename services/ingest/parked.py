@@ -11,7 +11,6 @@ from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.postgres_errors import (
     SequenceBehind,
     check_at_once,
-    describe,
     is_fault,
     provider_gone,
     raise_unless_bisectable,
@@ -220,12 +219,12 @@ def _release_each(conn: psycopg.Connection, provider_id: int, ids: Sequence[int]
             if provider_gone(conn, error, provider_id):
                 return None  # they wait on
             failures.append(error)
-            return describe(error)
+            return postgres.detail(error)
         return None
 
     refused = core.bisect(ids, attempt)
     if refused and len(refused) == len(ids) and not all(map(is_fault, failures)):
-        log.error("waiting_refused_alike", sqlstates=sorted(set(map(describe, failures))))
+        log.error("waiting_refused_alike", sqlstates=sorted(set(map(postgres.detail, failures))))
         return 0
     for one, error in refused:
         _refuse(conn, [one], error)

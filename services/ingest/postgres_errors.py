@@ -5,8 +5,6 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors
 
-from shared import postgres
-
 # Data exceptions, broken constraints, and what a trigger of the user's raises. All other errors are
 # the server's trouble, or ours, until a bisection shows that other rows go through.
 FAULT_CLASSES = ("22", "23")
@@ -95,11 +93,6 @@ def is_fault(error: psycopg.Error) -> bool:
         return False
     is_of_user = state[:2] not in POSTGRES_CLASSES.split()
     return is_of_user or state[:2] in FAULT_CLASSES or state in FAULT_STATES
-
-
-def describe(error: psycopg.Error) -> str:
-    """Return what to write beside the message: no detail, which quotes the row."""
-    return postgres.detail(error)
 
 
 def check_at_once(conn: psycopg.Connection) -> None:

@@ -93,7 +93,7 @@ def store_ordinary_batch(conn: psycopg.Connection, batch: Sequence[Transaction])
         except psycopg.Error as error:
             postgres_errors.raise_if_lost(conn, error)
             if isinstance(error, CLASHES):
-                log.warning("batch_again", reason=postgres_errors.describe(error))
+                log.warning("batch_again", reason=postgres.detail(error))
             elif postgres_errors.is_trouble(error):
                 raise
             raise NotOrdinary from error
@@ -133,7 +133,7 @@ def store_batch(
             except CLASHES as error:
                 if attempt == ATTEMPTS_MAX:
                     raise
-                reason = postgres_errors.describe(error)
+                reason = postgres.detail(error)
             log.warning("batch_again", reason=reason)
         raise Unavailable("postgres", f"{reason}, again and again")
 
@@ -158,11 +158,10 @@ def _store(
     queue: str | None,
     in_commit: InCommit,
 ) -> Outcome:
-    """Insert all at once; only if that fails find out what is refused, in another transaction."""
+    """Go through phases 3 to 8: insert all at once; if that fails find out what is refused."""
     try:
         with conn.transaction():
-            inserted = _insert(conn, parts.transactions)
-            outcome = _settle_rest(conn, parts, inserted, [], queue)
+            outcome = _settle_rest(conn, parts, _insert(conn, parts.transactions), [], queue)
             in_commit(outcome)
             return outcome
     except psycopg.Error as error:
@@ -220,13 +219,13 @@ def _bisect(
             if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
                 return None  # it was not inserted: it is parked
             failures.append(error)
-            return postgres_errors.describe(error)
+            return postgres.detail(error)
         return None
 
     refused = core.bisect(transactions, attempt)
     faultless = [error for error in failures if not postgres_errors.is_fault(error)]
     if len(refused) == len(transactions) and faultless:
-        said = postgres_errors.describe(faultless[0])
+        said = postgres.detail(faultless[0])
         raise StatementFailed("postgres", f"refuses every row alike: {said}")
     return inserted, [core.refused(transaction, error) for transaction, error in refused]
 
