@@ -26,7 +26,7 @@ EVERY_S = 60.0
 TASK_SHARE, TASK_S_MAX = 0.07, 2.0
 """Each task takes this share of the time between two ticks, at most so long."""
 STATEMENT_SHARE, STATEMENT_S_MAX = 0.5, 5.0
-MESSAGES_AT_ONCE = 1000
+SLICE_S = 0.2
 AHEAD_H = 5
 """So many hours ahead, and two intervals, no hour is without a partition."""
 SPAN_H, PARTITIONS_KEPT_MAX = 4, 24
@@ -55,16 +55,20 @@ SELECT name, extract(epoch FROM since)::float8
 """
 DROP_PARTITION: LiteralString = "SELECT minutebook_drop_partition(%(name)s)"
 # The last tick before the horizon goes, too, if one after it says what held from then on.
-PRUNE_TICK: LiteralString = """
+PRUNE_TICKS: LiteralString = """
 DELETE FROM tick
- WHERE epoch = (SELECT min(epoch) FROM tick)
-   AND folded_at < now() - make_interval(days => %(history_d)s)
+ WHERE epoch IN (
+       SELECT epoch
+         FROM (SELECT epoch, max(folded_at) OVER (ORDER BY epoch) AS latest
+                 FROM tick
+                ORDER BY epoch LIMIT %(most)s) AS oldest
+        WHERE latest < now() - make_interval(days => %(history_d)s))
    AND (SELECT folded_at FROM tick ORDER BY epoch DESC LIMIT 1)
        >= now() - make_interval(days => %(history_d)s)
 RETURNING epoch
 """
 # The newest balance at the horizon stays whatever its age: any later question is answered from it.
-# What it has superseded goes; only what the pruned tick changed can be that.
+# What it has superseded goes; only what the pruned ticks changed can be that.
 PRUNE_BALANCES: LiteralString = """
 DELETE FROM balance old
  USING (SELECT DISTINCT ON (provider_id) provider_id, epoch
@@ -83,9 +87,8 @@ DELETE FROM received_message
          FROM received_message
         WHERE noted_at < now() - make_interval(hours => %(outbox_h)s)
         ORDER BY noted_at
-        LIMIT %(at_once)s)
+        LIMIT %(most)s)
 """
-COUNT_DEFAULT: LiteralString = "SELECT count(*) FROM outbox_default"
 SELECT_OVERDUE: LiteralString = """
 SELECT extract(epoch FROM now() - make_interval(days => %(history_d)s)
                           - (SELECT folded_at FROM tick ORDER BY epoch LIMIT 1))::float8,
@@ -142,19 +145,18 @@ def run_once(
     What fails is reported; raises `Unavailable` only if the connection is lost. A lock not had in
     50 ms is not an error.
     """
-    kept = {"outbox_h": outbox_h, "history_d": history_d, "at_once": MESSAGES_AT_ONCE}
+    kept = {"outbox_h": outbox_h, "history_d": history_d}
     one = _Round(conn, interval_s)
     hours = range(AHEAD_H + 2 * int(interval_s // 3600))
     ahead = [{"ahead_h": hour, "span_h": span_h(outbox_h)} for hour in hours]
     made = one.each("make_partitions", MAKE_PARTITION, ahead)
     expired = one.attempt("drop_partitions", partial(_rows, conn, SELECT_EXPIRED, kept)) or []
     dropped = one.each("drop_partitions", DROP_PARTITION, [{"name": name} for name, _ in expired])
-    pruned = one.slices("prune_history", lambda: _prune_tick(conn, kept), 1)
+    pruned = one.slices("prune_history", partial(_prune_ticks, conn, kept), 1)
     pruned += one.slices(
-        "prune_messages", lambda: conn.execute(PRUNE_MESSAGES, kept).rowcount, MESSAGES_AT_ONCE
+        "prune_messages", lambda n: conn.execute(PRUNE_MESSAGES, {**kept, "most": n}).rowcount, 100
     )
-    one.attempt("measure", lambda: _measure_default(conn))
-    one.attempt("measure", lambda: _measure_overdue(conn, kept))
+    one.attempt("measure", partial(_measure, conn, kept))
     if made or dropped or pruned:
         log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
     return Done(made, dropped, pruned, one.finished)
@@ -204,14 +206,15 @@ class _Round:
                 break  # who holds this up holds up the rest, too, and writers queue behind each try
         return done
 
-    def slices(self, task: Task, remove: Callable[[], int], size: int) -> int:
-        """Have `remove` take away `size` rows at a time while there is time; return their sum."""
-        removed, until = 0, time.monotonic() + self._task_s
-        while (count := self.attempt(task, remove) or 0) == size:
-            removed += count
-            if time.monotonic() > until:
+    def slices(self, task: Task, remove: Callable[[int], int], size: int) -> int:
+        """Have `remove` take away `size` rows, then as many as take `SLICE_S`; return their sum."""
+        removed, began, until = 0, time.monotonic(), time.monotonic() + self._task_s
+        while (count := self.attempt(task, partial(remove, size)) or 0) == size:
+            removed, last, began = removed + count, began, time.monotonic()
+            if began > until:
                 self.finished = False
                 return removed
+            size *= 2 if began - last < SLICE_S / 2 else 1
         return removed + count
 
 
@@ -227,24 +230,21 @@ def _rows(conn: psycopg.Connection, query: LiteralString, given: Given) -> list[
     return conn.execute(query, given).fetchall()
 
 
-def _prune_tick(conn: psycopg.Connection, kept: Given) -> int:
-    """Remove the oldest tick if its time is over, and what was superseded by then: many rows."""
-    pruned = _rows(conn, PRUNE_TICK, kept)
-    for (epoch,) in pruned:
-        conn.execute(PRUNE_BALANCES, {"pruned": epoch})
+def _prune_ticks(conn: psycopg.Connection, kept: Given, most: int) -> int:
+    """Remove the oldest ticks whose time is over, and the balances superseded by then: many."""
+    pruned = _rows(conn, PRUNE_TICKS, {**kept, "most": most})
+    if pruned:
+        conn.execute(PRUNE_BALANCES, {"pruned": min(pruned)[0]})
     return len(pruned)
 
 
-def _measure_default(conn: psycopg.Connection) -> None:
-    rows = int(postgres.scalar(conn, COUNT_DEFAULT))
-    metrics.DEFAULT_PARTITION_ROWS.set(rows)
-    if rows:
-        log.warning("default_partition_rows", rows=rows)
-
-
-def _measure_overdue(conn: psycopg.Connection, kept: Given) -> None:
+def _measure(conn: psycopg.Connection, kept: Given) -> None:
     ((history_s, messages_s),) = _rows(conn, SELECT_OVERDUE, kept)
     expired = _rows(conn, SELECT_EXPIRED, kept)
     overdue_s = (expired[0][1] if expired else None, history_s, messages_s)
     for task, age_s in zip(metrics.REMOVING, overdue_s, strict=True):
         metrics.RETENTION_OVERDUE.labels(task).set(max(0.0, age_s or 0.0))
+    default_rows = int(postgres.scalar(conn, "SELECT count(*) FROM outbox_default"))  # may be slow
+    metrics.DEFAULT_PARTITION_ROWS.set(default_rows)
+    if default_rows:
+        log.warning("default_partition_rows", rows=default_rows)

@@ -9,6 +9,16 @@ from services.syncer import retention
 from services.syncer.retention import Done
 
 MESSAGES, TICKS = 20_000, 250
+NOTE_SLICES = """
+CREATE TABLE slice (id serial, ticks bigint);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO slice (ticks) SELECT count(*) FROM gone HAVING count(*) > 0;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER DELETE ON tick
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note()
+"""
 
 
 def run(conn: psycopg.Connection, interval_s: float = 60.0) -> Done:
@@ -74,6 +84,28 @@ def test_a_round_is_short_where_ticks_are_and_says_what_it_has_left_for_the_next
     assert sum(done.pruned for done in rounds) == MESSAGES + TICKS + 1
     assert left(conn) == (0, 1, 20)
     assert overdue_s("prune_messages") == 0
+
+
+def test_slices_grow_so_that_many_small_ticks_go_in_few_transactions(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    expire(conn)
+    conn.execute(NOTE_SLICES)
+    run(ours, interval_s=3600)
+    slices = [ticks for (ticks,) in conn.execute("SELECT ticks FROM slice ORDER BY id")]
+    assert sum(slices) == TICKS + 1
+    assert slices[0] == 1, "a tick may have changed very many balances"
+    assert len(slices) < TICKS / 4
+
+
+def test_a_tick_that_a_clock_ahead_made_young_keeps_all_after_it(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    expire(conn)
+    conn.execute("UPDATE tick SET folded_at = now() WHERE epoch = 100")
+    run(ours, interval_s=3600)
+    kept = conn.execute("SELECT min(epoch), count(*) FROM tick").fetchone()
+    assert kept == (100, TICKS + 1 - 99)
 
 
 def test_many_expired_partitions_go_in_bounded_rounds(
