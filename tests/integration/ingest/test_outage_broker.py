@@ -20,6 +20,8 @@ IMPATIENT = "application:set_env(rabbit, consumer_timeout, 1000)"
 LOOKS_OFTEN = "application:set_env(rabbit, channel_tick_interval, 500)"
 PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000)"
 LOOKS_SELDOM = "application:set_env(rabbit, channel_tick_interval, 60000)"
+CLOSE_ALL = 'rabbit_networking:close_connections(rabbit_networking:connections(), "a test")'
+"""A channel keeps the patience that it was opened with."""
 
 
 @pytest.fixture
@@ -137,8 +139,10 @@ def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
         publish(amqp_url, 100, identities=identities)
         messages.lock_awaited(conn)
         eventually(lambda: "the broker closed the channel" in program.logs())
-        messages.consuming(program, 2)
         own.evaluate(PATIENT)
+        channels = program.logs().count('"event": "consuming"')
+        own.evaluate(CLOSE_ALL)
+        messages.consuming(program, channels + 1)
         user.rollback()
         eventually(lambda: len(rows(conn)) >= 100)
         messages.queue_drained(program, amqp_url)
