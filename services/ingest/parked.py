@@ -5,16 +5,10 @@ from typing import LiteralString
 
 import psycopg
 import structlog
+from psycopg import errors
 
-from services.ingest import core, store
+from services.ingest import core, postgres_errors, store
 from services.ingest.batch_size import AdaptiveBatchSize
-from services.ingest.postgres_errors import (
-    SequenceBehind,
-    check_at_once,
-    is_fault,
-    provider_gone,
-    raise_unless_bisectable,
-)
 from shared import postgres, tracing
 
 RELEASED_MAX = 10_000
@@ -112,8 +106,9 @@ WITH first AS (
       FROM stored s
       LEFT JOIN first f USING (message_id)
 )
-SELECT count(*)
-  FROM stored
+SELECT count(*), count(f.id)
+  FROM stored s
+  LEFT JOIN first f USING (message_id)
 """
 
 # By now each has a row: its own or, with the same identity, another's.
@@ -191,7 +186,7 @@ def _release_all(
                 log.info("waiting_promoted", provider_id=provider_id, rows=rows)
             last_id = ids[-1]
             yield rows
-    except SequenceBehind as behind:
+    except postgres_errors.SequenceBehind as behind:
         store.advance_sequence(conn, behind.table)  # the next round finds free ids
 
 
@@ -205,7 +200,7 @@ def _lock_next(conn: psycopg.Connection, provider_id: int, after: int, most: int
 
 def _release_each(conn: psycopg.Connection, provider_id: int, ids: Sequence[int]) -> int:
     """Release what can be released; the others are refused, or wait if it is not their fault."""
-    check_at_once(conn)
+    postgres_errors.check_at_once(conn)
     failures: list[psycopg.Error] = []
     rows = 0
 
@@ -215,15 +210,15 @@ def _release_each(conn: psycopg.Connection, provider_id: int, ids: Sequence[int]
             with conn.transaction():  # a savepoint: one bad row must not hold back the others
                 rows += _release(conn, part)
         except psycopg.Error as error:
-            raise_unless_bisectable(conn, error)
-            if provider_gone(conn, error, provider_id):
+            postgres_errors.raise_unless_bisectable(conn, error)
+            if postgres_errors.provider_gone(conn, error, provider_id):
                 return None  # they wait on
             failures.append(error)
             return postgres.detail(error)
         return None
 
     refused = core.bisect(ids, attempt)
-    if refused and len(refused) == len(ids) and not all(map(is_fault, failures)):
+    if refused and len(refused) == len(ids) and not all(map(postgres_errors.is_fault, failures)):
         log.error("waiting_refused_alike", sqlstates=sorted(set(map(postgres.detail, failures))))
         return 0
     for one, error in refused:
@@ -237,11 +232,13 @@ def _release(conn: psycopg.Connection, ids: Sequence[int]) -> int:
     One whose identity has a row of the same content is dropped, of other content: `id_conflict`.
     """
     pattern = f"^({tracing.TRACEPARENT.pattern})$" if tracing.on() else None
-    row = conn.execute(RELEASE, {"ids": ids, "pattern": pattern}).fetchone()
+    made, ours = conn.execute(RELEASE, {"ids": ids, "pattern": pattern}).fetchone() or (0, 0)
+    if made != ours:
+        raise errors.TriggeredActionException("a trigger changes the identity of the row")
     conn.execute(SETTLE_RELEASED, {"ids": ids})
     conn.execute(SETTLE_CONFLICTING, {"ids": ids})
     _refuse(conn, ids, "the database made no row of it")
-    return row[0] if row else 0
+    return int(made)
 
 
 def _refuse(conn: psycopg.Connection, ids: Sequence[int], error: str) -> None:

@@ -6,6 +6,7 @@ from typing import LiteralString, NamedTuple
 
 import psycopg
 import structlog
+from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from services.ingest.body import INT64_MAX, INT64_MIN, Limits
@@ -63,11 +64,15 @@ def insert_transactions(
     """Insert those whose identity is new and whose provider exists, each with its outbox row.
 
     Returns the identities inserted, and whether a trigger of the user's may have stored something
-    else than was sent. Raises psycopg's errors as they are.
+    else than was sent. Raises psycopg's errors as they are, `TriggeredActionException` if a trigger
+    changed an identity: nobody could tell whose row that is.
     """
     rows = conn.execute(INSERT_TRANSACTIONS, _with_traceparents(batch), binary=True).fetchall()
     identities = {identity for (identity,) in rows if identity is not None}
-    return identities, len(identities) < len(rows)
+    without = len(rows) - len(identities)  # one of them is no row: see INSERT_TRANSACTIONS
+    if without > 1 or (without and not identities <= {one.identity for one in batch}):
+        raise errors.TriggeredActionException("a trigger changes the identity of the row")
+    return identities, without > 0
 
 
 def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -> None:

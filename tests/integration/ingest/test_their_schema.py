@@ -93,6 +93,22 @@ def test_a_row_that_their_trigger_swallows_is_said_to_be_refused(
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"]
 
 
+@pytest.mark.parametrize("change", ["NULL", "lower(NEW.message_id)"])
+def test_a_message_whose_identity_their_trigger_changes_is_a_dead_letter_and_no_row(
+    change: str, conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    guard = f"IF NEW.transaction_value = 5 THEN NEW.message_id := {change}; END IF; RETURN NEW;"
+    trigger(conn, "TRIGGER theirs BEFORE", guard)
+    for provider in (1, 77):
+        named = received(body(provider, 5), f"A{provider}")
+        store_batch(ours, [named, received(body(provider, 6), tag=2, spare=f"b{provider}")])
+    conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
+    assert parked.release_parked(ours) == 1
+    assert rows(conn) == [(1, 6), (77, 6)]
+    assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"] * 2
+    assert counted(conn) == truth(conn)
+
+
 @pytest.mark.parametrize("what", ["no free ids", "a column that no message fills"])
 def test_what_is_no_messages_fault_makes_no_dead_letters(
     what: str, theirs: psycopg.Connection, empty_dsn: str
