@@ -19,7 +19,7 @@ POSTGRES_CLASSES = (
 OUR_TABLES = ("outbox", "received_message")
 """Written by the statement that stores rows: what they refuse is never the message's fault."""
 
-# Trouble with others, with resources or with the connection: a bisection would blame no row.
+# Trouble with others, with resources or with the connection: no row is at fault.
 TROUBLE_CLASSES = ("08", "25", "40", "53", "57")
 TROUBLE_STATES = frozenset({"55P03"})
 

@@ -51,7 +51,7 @@ class Run:
         return (self.strikes[-1].begun_s - self.strikes[0].begun_s) / max(len(self.strikes) - 1, 1)
 
     def right(self) -> bool:
-        """Say whether nothing was found, and every fault could be caused or waited in vain."""
+        """Say whether nothing was found, and no fault failed but by missing its moment."""
         return not self.differences and all(one.missed or not one.error for one in self.strikes)
 
     def words(self) -> str:

@@ -17,7 +17,7 @@ from tests.support.stack import Stack
 EVERY_S = 3.0
 HEALTHY_WITHIN_S = 45.0
 ATTEMPTS_MAX = 3
-"""One that waited in vain for its moment, because others kept everybody idle, is tried again."""
+"""One whose moment never came, because others kept everybody idle, is tried again."""
 AT_ONCE_MAX = 4
 LOOK_S = 0.5
 AROUND_S = 20.0

@@ -1,4 +1,4 @@
-"""Messages of ill will, the same for the same seed: bodies, identities, headers, names.
+"""Messages meant to do harm, the same for the same seed: bodies, identities, headers, names.
 
 Each is made together with what its properties are meant to name; what its body says is for the
 oracle to find out.

@@ -108,7 +108,7 @@ ACTS = EMPTYING | {
         by("ingest", "ops", READER),
     ),
     "read dead letters": Act("SELECT body, properties FROM dead_letter", by("ingest", "ops")),
-    "bury a message": Act(
+    "store a dead letter": Act(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
         by("ingest"),

@@ -88,7 +88,7 @@ def test_an_operator_sees_who_waits_and_a_service_does_not(
 def test_rights_granted_again_are_the_same_and_cover_what_came_later(
     filled: str, hands: dict[str, psycopg.Connection]
 ) -> None:
-    bury = (
+    store_dead_letter = (
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state, later)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open', 'now')"
     )
@@ -97,11 +97,11 @@ def test_rights_granted_again_are_the_same_and_cover_what_came_later(
         assert rights.grant(admin) == []
         assert admin.execute("SELECT relacl FROM pg_class ORDER BY oid").fetchall() == before
         admin.execute("ALTER TABLE dead_letter ADD COLUMN later text")
-        assert not may(hands["ingest"], bury)
+        assert not may(hands["ingest"], store_dead_letter)
 
         rights.grant(admin)
 
-    assert may(hands["ingest"], bury)
+    assert may(hands["ingest"], store_dead_letter)
 
 
 def test_rights_are_granted_where_ids_come_from_no_sequence_any_more(

@@ -53,7 +53,7 @@ def test_what_is_as_it_must_be_is_no_difference(message: Sent, stored: verdict.S
         ),
         pytest.param(sent(), found([Row(1, 6)]), id="another value"),
         pytest.param(sent(), found([Row(2, 5)]), id="another provider"),
-        pytest.param(sent(), found(letters={LETTER: ["not_json"]}), id="good one buried"),
+        pytest.param(sent(), found(letters={LETTER: ["not_json"]}), id="good one is a dead letter"),
         pytest.param(sent(), found(letters={LETTER: ["unknown_provider"]}), id="waits for ever"),
         pytest.param(
             sent(), found([Row(1, 5)], {("a", OTHER_BODY): ["id_conflict"]}), id="never sent"
