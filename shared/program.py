@@ -35,7 +35,7 @@ class Program(Generic[S]):
     run: Callable[[S, health.Health, threading.Event], None]
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
-        """Run until SIGTERM or SIGINT; return the exit code (DESIGN.md §2)."""
+        """Run until SIGTERM or SIGINT; return the exit code (docs/running.md)."""
         output.protect()
         parser(f"services.{self.name}", self.about, self.settings).parse_args(arguments)
         chosen = settings.load(self.settings)

@@ -119,7 +119,7 @@ def prepare(stack: Stack) -> Iterator[None]:
 
 
 FAULTS: list[Fault] = [
-    # DESIGN.md §3: receive, insert, commit, ack.
+    # Receive, insert, commit, ack.
     KillPoint("ingest", "killed when it received a message", "message received"),
     KillPoint("ingest", "killed before the insert", "before batch"),
     KillPoint("ingest", "killed between insert and COMMIT", "before COMMIT of batch"),
@@ -137,10 +137,10 @@ FAULTS: list[Fault] = [
         rare_work.release,
     ),
     KillPoint("ingest", "killed after a release", "after COMMIT of release", rare_work.release),
-    # §6: a boundary is due, published, confirmed.
+    # A boundary is due, published, confirmed.
     KillPoint("ticker", "killed at the boundary", "before publish"),
     KillPoint("ticker", "killed after the confirm", "after publish"),
-    # §4: fold, lock, tick, commit; §5: watermark, script, published_at, ack of the tick.
+    # Fold, lock, tick, commit; watermark, script, published_at, ack of the tick.
     KillPoint("syncer", "killed after a fold", "after fold"),
     KillPoint("syncer", "killed between interim tick and COMMIT", "before COMMIT of interim tick"),
     KillPoint("syncer", "killed after an interim tick", "after COMMIT of interim tick"),
@@ -152,7 +152,7 @@ FAULTS: list[Fault] = [
     KillPoint("syncer", "killed between script and published_at", "after script"),
     KillPoint("syncer", "killed before the tick's ack", "before ack"),
     KillPoint("syncer", "killed after the tick's ack", "after ack"),
-    # §4, retention.
+    # Retention.
     KillPoint("syncer", "killed before a drop", "before drop", rare_work.expired_partition),
     KillPoint(
         "syncer",
