@@ -24,7 +24,8 @@ STILL = "Still"
 LOST = "Lost"
 """A provider that only a database knows which is lost."""
 NAMES = [f"{number}_{name}" for number in range(1, 9) for name in [*PROVIDERS, STILL, LOST, "Gone"]]
-INTERVAL_S = 60
+INTERVAL_S = 86_400
+"""The longest there is: when a real boundary is near, the syncer writes an interim tick."""
 REPUBLISHED = "minutebook_republished_total"
 
 

@@ -70,6 +70,7 @@ def ours(dsn: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def at(dsn: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> At:
     monkeypatch.setattr(deferred, "RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(deferred, "REST_PER_TRY", 1)
     messages.add_providers(conn)
     return At(dsn, conn)
 
