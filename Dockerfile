@@ -12,6 +12,7 @@ RUN /opt/minutebook/venv/bin/pip install --require-hashes --no-deps --only-binar
 COPY adoption /opt/minutebook/app/adoption
 COPY migrations /opt/minutebook/app/migrations
 COPY shared /opt/minutebook/app/shared
+COPY reconciliation /opt/minutebook/app/reconciliation
 COPY services /opt/minutebook/app/services
 COPY ops /opt/minutebook/app/ops
 # Compiled here, because the running container's file system is read-only.

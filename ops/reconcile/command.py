@@ -14,8 +14,8 @@ from ops.reconcile import loss
 from ops.repair import corrections
 from ops.repair.corrections import Repaired
 from ops.wording import count, visible
-from services.syncer import reconcile
-from services.syncer.drift import Report
+from reconciliation import reconcile
+from reconciliation.drift import Report
 from services.syncer.projection import Projection
 from shared import keydb, program, settings
 from shared.errors import Refusal

@@ -11,8 +11,8 @@ from typing import LiteralString
 import psycopg
 import structlog
 
-from services.syncer import reconcile
-from services.syncer.drift import KeydbComparison
+from reconciliation import reconcile
+from reconciliation.drift import KeydbComparison
 from services.syncer.projection import Projection
 from shared import postgres
 from shared.errors import Refusal, Unavailable

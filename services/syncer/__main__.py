@@ -13,10 +13,10 @@ import psycopg
 from pydantic import Field
 
 from adoption import checks
+from reconciliation.reconciler import Reconciler
 from services.syncer import metrics, publish_store, tick_store
 from services.syncer.loop import Loop
 from services.syncer.projection import Projection
-from services.syncer.reconciler import Reconciler
 from services.syncer.retention import Retention
 from services.syncer.service import Syncer
 from services.syncer.timeline import Timeline

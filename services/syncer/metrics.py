@@ -1,7 +1,7 @@
 """What the syncer counts. Lateness is KeyDB's clock against the boundary.
 
 A gauge of what this syncer does not know (now) is NaN, which no alert takes for a value: of several
-syncers only the one at work looks after the outbox and reconciles.
+syncers only the one at work looks after the outbox.
 """
 
 import math
@@ -17,7 +17,6 @@ from shared.tick import LATENESS_BUCKETS_S
 Task = Literal["make_partitions", "drop_partitions", "prune_history", "prune_messages", "measure"]
 """What retention does; the three in the middle remove what is kept no longer."""
 REMOVING: tuple[Task, ...] = ("drop_partitions", "prune_history", "prune_messages")
-RECONCILE_BUCKETS_S = (0.05, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 180, 900)
 
 
 class AgeGauge:
@@ -88,19 +87,6 @@ RETENTION_OVERDUE = Gauge(
     "For how long the oldest of what is kept should have been removed, 0 if nothing.",
     ["task"],
 )
-DRIFT_PROVIDERS = Gauge(
-    "minutebook_drift_providers",
-    "Providers on which the last reconciliation found no agreement; NaN before the first one.",
-)
-RECONCILIATIONS = _labelled(
-    "minutebook_reconciliations_total",
-    "Reconciliations: clean, drift or failed.",
-    "outcome",
-    ("clean", "drift", "failed"),
-)
-RECONCILE_SECONDS = Histogram(
-    "minutebook_reconcile_seconds", "Duration of a reconciliation.", buckets=RECONCILE_BUCKETS_S
-)
 
 
 def folded(rows: int, age_s: float, duration_s: float) -> None:
@@ -126,16 +112,8 @@ def shown(boundary: str, lateness_s: float) -> bool:
 def standing_by() -> None:
     """Note that another syncer is at work: what it finds out is not known here."""
     DEFAULT_PARTITION_ROWS.set(math.nan)
-    DRIFT_PROVIDERS.set(math.nan)
     for task in REMOVING:
         RETENTION_OVERDUE.labels(task).set(math.nan)
-
-
-def reconciled(drifting: int, duration_s: float) -> None:
-    """Note one reconciliation that came to an end."""
-    DRIFT_PROVIDERS.set(drifting)
-    RECONCILIATIONS.labels("drift" if drifting else "clean").inc()
-    RECONCILE_SECONDS.observe(duration_s)
 
 
 standing_by()  # at first, nobody has looked

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ops.repair import audit, corrections
 from ops.repair.corrections import Correction
-from services.syncer import reconcile, tick_store
+from reconciliation import reconcile
+from services.syncer import tick_store
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from tests.support import ledger, servers

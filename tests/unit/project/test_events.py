@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.containers import ROOT
 
-PROGRAMS = ("services", "shared", "adoption", "migrations", "ops")
+PROGRAMS = ("services", "shared", "adoption", "migrations", "ops", "reconciliation")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 TABLE = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([a-z0-9_]+)` \| ([a-z, ]+) \| (.+) \| (.+) \|$", re.MULTILINE)

@@ -122,7 +122,7 @@ def test_every_command_line_of_the_tool_is_one(
 def test_every_log_event_and_metric_that_is_named_exists() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
-        for folder in ("services", "shared")
+        for folder in ("services", "shared", "reconciliation")
         for path in (ROOT / folder).rglob("*.py")
     )
     metrics = set(re.findall(r"\bminutebook_[a-z_]+_(?:total|seconds|rows|providers)\b", RUNBOOK))

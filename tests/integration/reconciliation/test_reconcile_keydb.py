@@ -4,9 +4,10 @@ import psycopg
 import pytest
 import redis
 
-from services.syncer import publish_store, reconcile
+from reconciliation import reconcile
+from reconciliation.drift import KeydbDrift
+from services.syncer import publish_store
 from services.syncer.core import ObservedWatermark
-from services.syncer.drift import KeydbDrift
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection, WatermarkChanged
 from services.syncer.service import Syncer
 from shared import keydb

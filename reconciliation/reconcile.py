@@ -10,7 +10,8 @@ from typing import LiteralString
 
 import psycopg
 
-from services.syncer import drift, publish_store, tick_store
+from reconciliation import drift
+from services.syncer import publish_store, tick_store
 from services.syncer.core import ObservedWatermark
 from services.syncer.projection import Projection, WatermarkChanged
 from shared import postgres

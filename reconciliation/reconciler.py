@@ -5,6 +5,7 @@ logged and counted, and the next one is tried when it is due.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,8 +15,8 @@ from dataclasses import asdict
 import psycopg
 import structlog
 
-from services.syncer import metrics, reconcile
-from services.syncer.drift import Report
+from reconciliation import metrics, reconcile
+from reconciliation.drift import Report
 from services.syncer.projection import Projection
 from shared.errors import Refusal, Unavailable
 
@@ -55,6 +56,7 @@ class Reconciler:
     def stood_by(self) -> None:
         """Note that another syncer handled a tick: what it had found is not known here."""
         self._stood_by = True
+        metrics.DRIFT_PROVIDERS.set(math.nan)
 
     def live(self) -> None:
         """Reconcile whenever it is due until all is to stop."""

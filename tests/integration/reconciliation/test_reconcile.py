@@ -7,8 +7,8 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from services.syncer import reconcile
-from services.syncer.drift import LedgerDrift
+from reconciliation import reconcile
+from reconciliation.drift import LedgerDrift
 from services.syncer.projection import Projection
 from services.syncer.service import Syncer
 from shared.errors import Unanswerable

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import REGISTRY
 from pydantic import Secret
 
-from services.syncer.reconciler import LINES_MAX, Reconciler
+from reconciliation.reconciler import LINES_MAX, Reconciler
 from shared import postgres, worker
 from shared.health import Health
 from shared.settings import PostgresSettings

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.repair import audit
-from services.syncer import drift
-from services.syncer.drift import KeydbComparison, KeydbDrift, LedgerComparison, LedgerDrift, Report
+from reconciliation import drift
+from reconciliation.drift import KeydbComparison, KeydbDrift, LedgerComparison, LedgerDrift, Report
 from shared.errors import Unanswerable
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
