@@ -13,6 +13,7 @@ import psycopg
 import redis
 
 from demo.failure import DemoFailed
+from shared.unique_ids import time_ordered
 
 PROVIDER = 1
 VALUE = 600
@@ -138,8 +139,11 @@ def publish(connection: pika.BlockingConnection, queue: str) -> None:
     channel = connection.channel()
     channel.confirm_delivery()
     channel.queue_declare(queue, durable=True)
-    persistent = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
-    channel.basic_publish("", queue, BODY, persistent, mandatory=True)
+    properties = pika.BasicProperties(
+        message_id=str(time_ordered()),  # unique for ever; were it sent again, it would count once
+        delivery_mode=pika.DeliveryMode.Persistent,
+    )
+    channel.basic_publish("", queue, BODY, properties, mandatory=True)
 
 
 def arrived(conn: psycopg.Connection, newest: int) -> int:

@@ -6,7 +6,14 @@ from functools import partial
 import psycopg
 
 from adoption.checks import TOPICS, Problem, problems
-from ops.doctor import collation_checks, core, postgres_store, rights_checks, sequence_checks
+from ops.doctor import (
+    collation_checks,
+    core,
+    identity_checks,
+    postgres_store,
+    rights_checks,
+    sequence_checks,
+)
 from ops.doctor.core import Check
 from ops.doctor.postgres_store import Load
 from ops.wording import age, count
@@ -56,6 +63,7 @@ def inspect(conn: psycopg.Connection) -> Iterator[Check]:
         return
     yield from room(postgres_store.load(conn), named)
     yield from tables(problems(conn))
+    yield identity_checks.inspect(conn)
     yield collation_checks.inspect(conn)
     yield from sequence_checks.inspect(conn)
     yield from rights_checks.inspect(conn)

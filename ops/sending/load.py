@@ -3,7 +3,6 @@
 import itertools
 import random
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
@@ -19,6 +18,7 @@ from ops.sending.sender import Sender
 from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program, settings
 from shared.errors import Refusal
+from shared.unique_ids import FIRST_NUMBER, time_ordered
 
 PROVIDERS_MAX = 10_000
 SELECT_PROVIDERS: LiteralString = "SELECT id FROM initial_data ORDER BY id LIMIT %(most)s"
@@ -99,9 +99,9 @@ def _all_providers() -> list[int]:
 def _made_up(given: dict[str, Any], providers: Sequence[int], field: str) -> Iterator[Outgoing]:
     """Yield messages with an identity, in the body's `field`, too, if ingest looks there."""
     chance = random.Random(given["seed"])  # noqa: S311 - traffic, no secret
-    run = uuid.uuid4().hex
+    run = time_ordered().hex
     ends = time.monotonic() + given["for_s"] if given["for_s"] else None
-    for number in itertools.count():
+    for number in itertools.count(FIRST_NUMBER):
         if ends is not None and time.monotonic() > ends:
             return
         provider = chance.choice(providers)

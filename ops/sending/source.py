@@ -9,7 +9,6 @@ import os
 import stat
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ops.wording import visible
 from services.ingest.body import Limits, Unfit, decode, read_object
 from services.ingest.identity import check_identity
 from shared.errors import Refusal
+from shared.unique_ids import time_ordered
 
 IN_MEMORY_BYTES_MAX = 2**23
 CHUNK_BYTES = 2**16
@@ -136,7 +136,7 @@ def typed(texts: Sequence[str], batch: str | None, message_id: str | None, rules
             else:
                 yield one._replace(message_id=message_id)
 
-    name = batch or f"send-{uuid.uuid4().hex}"
+    name = batch or f"send-{time_ordered().hex}"
     digest = hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()
     return Source(Batch(name, "", digest, typed=True), drafts, rules)
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Sequence
-from uuid import uuid4
 
 import structlog
 
@@ -14,6 +13,7 @@ from services.ingest.writer import Writer
 from shared.amqp.consumer import Consumer
 from shared.amqp.properties import Properties
 from shared.errors import Unavailable
+from shared.unique_ids import FIRST_NUMBER, time_ordered
 
 POLL_S = 0.5
 ROOM_WAIT_S = 2.0
@@ -34,7 +34,7 @@ class Receiver:
         self.broker = broker
         self.writer = writer
         self.health = writer.health
-        self._fallback_ids = f"local:{uuid4().hex}"
+        self._ids = f"local:{time_ordered().hex}"
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
@@ -70,7 +70,7 @@ class Receiver:
         body: bytes,
     ) -> None:
         """Take one delivery in; its identity, if it carries none, is of this connection."""
-        self.take(Delivery(tag, redelivered, properties, body, f"{self._fallback_ids}:{tag}"))
+        self.take(Delivery(tag, redelivered, properties, body, f"{self._ids}:{FIRST_NUMBER + tag}"))
 
     def take(self, delivery: Delivery) -> None:
         """Validate a message and add it to the backlog."""

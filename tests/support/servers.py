@@ -132,16 +132,21 @@ class Keydb:
 
 @contextlib.contextmanager
 def postgres(
-    client: docker.DockerClient, *, direct: bool = False, in_memory: bool = False
+    client: docker.DockerClient,
+    *,
+    direct: bool = False,
+    in_memory: bool = False,
+    options_more: str = "",
 ) -> Iterator[Postgres]:
     """Start Postgres and migrate the template that tests copy.
 
     `direct`: reached by its own address, as in compose, not through the engine's port proxy.
     `in_memory`: its data is gone with the container, and no test waits for a disk.
+    `options_more` are further options of the server's command line.
     """
     options: dict[str, Any] = {
         "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
-        "command": POSTGRES_COMMAND.split(),
+        "command": f"{POSTGRES_COMMAND} {options_more}".split(),
         "ports": {"5432/tcp": ("127.0.0.1", None)},
         "shm_size": "256m",
     }

@@ -151,3 +151,18 @@ def test_the_identity_is_found_where_the_setting_says(
         messages.queue_drained(program, amqp_url)
     found = ours.execute("SELECT message_id FROM historical_transactions ORDER BY id").fetchall()
     assert found == [("a",), ("b",)]
+
+
+def test_identities_that_are_made_up_grow_with_time_over_connections(
+    dsn: str, amqp_url: str, conn: psycopg.Connection
+) -> None:
+    messages.add_providers(conn)
+    for _ in range(2):
+        messages.publish(amqp_url, *[body()] * 12)
+        with messages.ingest(dsn, amqp_url) as program:
+            messages.queue_drained(program, amqp_url)
+
+    found = conn.execute("SELECT message_id FROM historical_transactions ORDER BY id").fetchall()
+    made_up = [str(identity) for (identity,) in found]
+    assert len(made_up) == 24
+    assert made_up == sorted(set(made_up)), "each belongs behind the last one in the index"

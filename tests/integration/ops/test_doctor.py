@@ -71,7 +71,10 @@ def failing(ops: Tool) -> set[tuple[str, str]]:
 def test_servers_as_compose_sets_them_up_pass(ops: Tool) -> None:
     found = checks(ops, 0)
 
-    for name in ("fsync", "synchronous_commit", "triggers", "clock", "ids of outbox", "schema"):
+    for name in (
+        "fsync", "synchronous_commit", "triggers", "clock", "ids of outbox", "schema",
+        "identities' index",
+    ):  # fmt: skip
         assert found["postgres", name]["verdict"] == "ok", name
     for name in ("maxmemory-policy", "appendonly", "appendfsync", "active-replica", "clock"):
         assert found["keydb", name]["verdict"] == "ok", name

@@ -150,8 +150,10 @@ def test_made_up_load_has_its_identities_where_ingest_looks(
     with messages.ingest(dsn, amqp_url, INGEST_MESSAGE_ID="field:provider"):
         eventually(lambda: len(messages.rows(conn)) == done["confirmed"] > 0)
 
-    names = conn.execute("SELECT message_id FROM historical_transactions").fetchall()
-    assert all(str(name).startswith("load:") for (name,) in names)
+    found = conn.execute("SELECT message_id FROM historical_transactions ORDER BY id").fetchall()
+    names = [str(name) for (name,) in found]
+    assert all(name.startswith("load:") for name in names)
+    assert names == sorted(names), "each belongs behind the last one in the index"
 
 
 @pytest.mark.parametrize("option", ["--provider", "--least", "--most"])

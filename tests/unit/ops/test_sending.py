@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from io import FileIO
+from uuid import UUID
 
 import pytest
 
@@ -9,7 +10,7 @@ from ops.sending.batch import Batch, Earlier, Runs, default_name, objection, sam
 from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Invalid
 from ops.sending.sender import delay_s
-from ops.sending.source import message
+from ops.sending.source import Rules, message, typed
 from ops.sending.unconfirmed import Unconfirmed
 from services.ingest.body import Limits
 
@@ -32,6 +33,14 @@ def refused(batch: Batch, *found: Earlier, again: bool = False, not_a_copy: bool
 def test_a_line_without_an_identity_is_known_by_its_batch_and_place() -> None:
     assert message(Draft(7, BODY), "b", LIMITS) == Outgoing(BODY, "b:7")
     assert message(Draft(7, BODY, "m"), "b", LIMITS) == Outgoing(BODY, "m")
+
+
+def test_typed_transactions_are_a_batch_of_their_own_whose_name_begins_with_the_time() -> None:
+    named = [typed(["1=600"], None, None, Rules(LIMITS)).batch for _ in range(2)]
+
+    assert all(one.name_is_ours for one in named)
+    assert [UUID(one.name.removeprefix("send-")).version for one in named] == [7, 7]
+    assert named[0].name != named[1].name
 
 
 def test_what_ingest_would_bury_is_held_back_unless_told_otherwise() -> None:
