@@ -1,6 +1,5 @@
 """`python -m bench`: every question in turn, a table for each, all figures as JSON."""
 
-import argparse
 import json
 import logging
 import sys
@@ -8,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import click
 import structlog
 from docker.errors import APIError, DockerException, ImageNotFound
 from rich.console import Console
@@ -32,7 +33,7 @@ from bench import (
 from bench.ground import Site, site
 from bench.result import Plan, Progress, Result
 from ops import tables
-from shared import output
+from shared import program
 
 ABOUT = """\
 Measures Minutebook beside peers, on servers of its own in containers that are gone afterwards.
@@ -94,29 +95,44 @@ class Screen(Progress):
 
 
 def main() -> int:
+    """Do what the command line says; return the exit status."""
+    return program.execute(command, "bench")
+
+
+POSITIVE = click.IntRange(min=1)
+
+
+@program.command(ABOUT, f"Questions: {', '.join(QUESTIONS)}.")
+@click.option(
+    "--only", default="", metavar="START", help="Questions whose name starts so, e.g. ingest."
+)
+@click.option(
+    "--messages", type=POSITIVE, default=200_000, show_default=True, help="Messages per turn."
+)
+@click.option(
+    "--runs", type=POSITIVE, default=5, show_default=True, help="Turns of which the median counts."
+)
+@click.option(
+    "--large-bodies", type=POSITIVE, default=100, show_default=True, help="Bodies of 10 MB."
+)
+@click.option(
+    "--ticks", type=POSITIVE, default=300, show_default=True, help="Ticks to watch under load."
+)
+@click.option("--retained", type=POSITIVE, default=10_000_000, show_default=True, help="Rows kept.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="CHECKOUT",
+    help="Ask only how this checkout compares with another one, say of the commit before.",
+)  # fmt: skip
+@click.option(
+    "--json", "path", type=click.Path(path_type=Path), default=Path("build/bench/bench.json"),
+    show_default=True, help="Where the figures go.",
+)  # fmt: skip
+def command(*, only: str, path: Path, **given: Any) -> int:  # noqa: ANN401 - what click collected
     """Answer the questions asked for; return the exit status."""
-    output.protect()
-    parser = _parser()
-    chosen = parser.parse_args()
-    questions = AGAINST if chosen.against else QUESTIONS
-    names = [name for name in questions if name.startswith(chosen.only)]
-    if not names:
-        parser.error(f"--only {chosen.only}: no such question; there are {', '.join(questions)}")
-    try:  # now, not after hours of measuring
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.touch()
-    except OSError as error:
-        parser.error(f"--json {chosen.json} cannot be written: {error.strerror}")
-    if chosen.against and not (chosen.against / "services").is_dir():
-        parser.error(f"--against {chosen.against}: no checkout of Minutebook is there")
-    plan = Plan(
-        chosen.messages,
-        chosen.runs,
-        chosen.large_bodies,
-        chosen.ticks,
-        chosen.retained,
-        chosen.against,
-    )
+    plan = Plan(**given)
+    questions = AGAINST if plan.against else QUESTIONS
+    names = [name for name in questions if name.startswith(only)]
+    _check(plan, path, names, f"--only {only}: no such question; there are {', '.join(questions)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -132,9 +148,22 @@ def main() -> int:
     finally:
         screen.quiet()
     console.print(", ".join(f"{name} {number}" for name, number in used.items()))
-    _write(chosen.json, plan, results, used)
-    console.print(f"figures: {chosen.json}")
+    _write(path, plan, results, used)
+    console.print(f"figures: {path}")
     return 0
+
+
+def _check(plan: Plan, path: Path, names: list[str], none_such: str) -> None:
+    """Refuse at once what would fail after hours of measuring."""
+    if not names:
+        raise click.UsageError(none_such)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise click.UsageError(f"--json {path} cannot be written: {error.strerror}") from error
+    if plan.against and not (plan.against / "services").is_dir():
+        raise click.UsageError(f"--against {plan.against}: no checkout of Minutebook is there")
 
 
 def reason(error: DockerException) -> str:
@@ -163,37 +192,6 @@ def _write(path: Path, plan: Plan, results: list[Result], used: dict[str, str]) 
         "results": [result.as_json() for result in results],
     }
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description=ABOUT,
-        epilog=f"questions: {', '.join(QUESTIONS)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--only", default="", metavar="START", help="questions whose name starts so, e.g. ingest")
-    add("--messages", type=_positive, default=200_000, help="messages per turn (%(default)s)")
-    add("--runs", type=_positive, default=5, help="turns of which the median counts (%(default)s)")
-    add("--large-bodies", type=_positive, default=100, help="bodies of 10 MB (%(default)s)")
-    add("--ticks", type=_positive, default=300, help="ticks to watch under load (%(default)s)")
-    add("--retained", type=_positive, default=10_000_000, help="rows kept (%(default)s)")
-    add(
-        "--against",
-        type=Path,
-        metavar="CHECKOUT",
-        help="ask only how this checkout compares with another one, say of the commit before",
-    )
-    add("--json", type=Path, default=Path("build/bench/bench.json"), help="%(default)s")
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`python -m fuzz`: each target for its share of the time, and what came of it."""
 
-import argparse
 import hashlib
 import re
 import shutil
@@ -9,11 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from fuzz.targets import TARGETS, Target
-from shared import output
+from shared import program
 
 ABOUT = """\
 Fuzzes what reads foreign bytes, guided by coverage (atheris, libFuzzer). What is found is kept in
@@ -42,20 +42,30 @@ class Run:
 
 
 def main() -> int:
+    """Do what the command line says; return the exit status."""
+    return program.execute(command, "fuzz")
+
+
+@program.command(ABOUT, f"Targets: {', '.join(TARGETS)}.")
+@click.option(
+    "--seconds", type=click.IntRange(1), default=60, show_default=True,
+    help="For all targets together.",
+)  # fmt: skip
+@click.option("--only", default="", metavar="START", help="Targets whose names begin so.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of chance; 0: any.")
+def command(*, seconds: int, only: str, seed: int) -> int:
     """Fuzz what was asked for; return the exit status."""
-    output.protect()
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=ABOUT)
-    parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
-    parser.add_argument("--only", default="", help="targets whose names begin so")
-    parser.add_argument("--seed", type=int, default=0, help="of chance; 0: any")
-    chosen = parser.parse_args()
-    names = [name for name in TARGETS if name.startswith(chosen.only)]
-    each_s = max(1, chosen.seconds // len(names))
+    names = [name for name in TARGETS if name.startswith(only)]
+    if not names:
+        raise click.BadParameter(
+            f"no such target; there are {', '.join(TARGETS)}", param_hint="--only"
+        )
+    each_s = max(1, seconds // len(names))
     console = Console(highlight=False)
     runs = []
     for name in names:
         console.print(f"==> {name}, {each_s} s")
-        runs.append(fuzz(name, each_s, chosen.seed))
+        runs.append(fuzz(name, each_s, seed))
     show(runs, console)
     return EXIT_FINDING if any(run.crashes for run in runs) else 0
 

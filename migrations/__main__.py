@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import click
 import psycopg
 import structlog
 from pydantic import Field, Secret
 
 from adoption import checks, existing
 from migrations import locks, rights, runner
-from shared import logs, output, postgres, program, retry, settings
+from shared import logs, postgres, program, retry, settings
 from shared.errors import Denied, Refusal, StatementFailed, Unavailable
 
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
@@ -57,16 +58,19 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    return program.execute(command, "migrations", arguments)
+
+
+@program.command(ABOUT, program.settings_help(MigrationSettings))
+@click.option(
+    "--widen",
+    is_flag=True,
+    help="Also turn narrower id and value columns into bigint (rewrites those tables).",
+)
+@click.option("--status", "asked", is_flag=True, help="Only say what would be applied.")
+def command(*, widen: bool, asked: bool) -> int:
     """Wait for Postgres, apply what is missing, report; return the exit code."""
-    output.protect()
-    parser = program.parser("migrations", ABOUT, MigrationSettings)
-    parser.add_argument(
-        "--widen",
-        action="store_true",
-        help="also turn narrower id and value columns into bigint (rewrites those tables)",
-    )
-    parser.add_argument("--status", action="store_true", help="only say what would be applied")
-    chosen = parser.parse_args(arguments)
     configured = settings.load(MigrationSettings)
     logs.configure(configured, service="migrate")
     stop = program.stop_on_signals()
@@ -77,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 postgres.connection(configured, application="migrate") as conn,
                 postgres.connection(configured, application="migrate-watch") as watch,
             ):
-                if chosen.status:
+                if asked:
                     return status(conn)
                 steps = locks.Steps(conn, watch, stop, configured.migration_lock_wait_seconds)
-                return migrate(conn, configured.passwords(), steps.run, widen=chosen.widen)
+                return migrate(conn, configured.passwords(), steps.run, widen=widen)
     except Refusal as refusal:
         log.error("refused", reason=str(refusal))
         return program.EXIT_FINDING

@@ -1,6 +1,5 @@
 """`python -m model`: search the intact protocol and every mutant, and show what was found."""
 
-import argparse
 import os
 import shutil
 import sys
@@ -9,13 +8,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from model import spin
 from model.checks import INTACT, MUTANTS, PROPERTIES, Check
 from model.spin import SpinFailed, Verdict
-from shared import output
+from shared import program
 
 ABOUT = """\
 Checks the protocol: every state of the intact models must keep every property, and every mutant,
@@ -26,9 +26,21 @@ PLAIN_WIDTH = 150
 
 
 def main() -> int:
+    """Do what the command line says; return the exit status."""
+    return program.execute(command, "model")
+
+
+@program.command(ABOUT, "Exit status: 0 all as expected, 1 not, 2 usage, 3 spin or gcc is missing.")
+@click.option(
+    "--only", default="", metavar="START", help="Models and mutants whose name starts so."
+)
+@click.option("--trail", is_flag=True, help="Show the way to each broken property, step by step.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per processor",
+    help="Searches at once.",
+)  # fmt: skip
+def command(*, only: str, trail: bool, jobs: int) -> int:
     """Search what was asked for; return the exit status."""
-    output.protect()
-    chosen = _parser().parse_args()
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -37,15 +49,15 @@ def main() -> int:
             f"model: {' and '.join(missing)} not found: see 'deploy/airgap/spin.sh --help'"
         )
         return EXIT_UNREACHABLE
-    checks = [check for check in (*INTACT, *MUTANTS) if check.name.startswith(chosen.only)]
+    checks = [check for check in (*INTACT, *MUTANTS) if check.name.startswith(only)]
     started = time.monotonic()
     try:
-        verdicts = _search_all(checks, chosen.jobs, console)
+        verdicts = _search_all(checks, jobs, console)
     except SpinFailed as error:
         console.print(f"model: {error}", markup=False)
         return EXIT_FINDING
     _show(verdicts, console)
-    if chosen.trail:
+    if trail:
         _tell(verdicts, console)
     wrong = [verdict.check.name for verdict in verdicts if not verdict.as_expected]
     took_s = time.monotonic() - started
@@ -101,20 +113,6 @@ def _tell(verdicts: Sequence[Verdict], console: Console) -> None:
         console.print(f"==> {verdict.check.name}")
         told = spin.story(verdict.check, FOLDER / verdict.check.name)
         console.print(told, markup=False)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model",
-        description=ABOUT,
-        epilog="Exit status: 0 all as expected, 1 not, 2 usage, 3 spin or gcc is missing.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--only", default="", metavar="START", help="models and mutants whose name starts so")
-    add("--trail", action="store_true", help="show the way to each broken property, step by step")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="searches at once (%(default)s)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import importlib
 import click
 
 from shared import output
-from shared.program import ABOUT_VERSION
-from shared.version import VERSION
+from shared.program import HELP_OPTIONS, VERSION_OPTION
 
 ABOUT = """Operate Minutebook: see how it is, ask what it knows, repair what is wrong.
 
@@ -48,8 +47,8 @@ class Commands(click.Group):
         return command
 
 
-@click.version_option(VERSION, prog_name="minutebook", message=ABOUT_VERSION)
-@click.group(cls=Commands, help=ABOUT, context_settings={"help_option_names": ["-h", "--help"]})
+@VERSION_OPTION
+@click.group(cls=Commands, help=ABOUT, context_settings=HELP_OPTIONS)
 def main() -> None:
     """Do nothing by itself: each command loads the settings that it needs."""
 

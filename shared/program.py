@@ -1,6 +1,5 @@
-"""How every service starts and stops: `--help`, settings, logs, signals, port, exit code."""
+"""How every program starts and stops: `--help`, settings, logs, signals, port, exit code."""
 
-import argparse
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, TypeVar
 
+import click
 import structlog
 
 from shared import health, logs, output, settings, tracing
@@ -19,6 +19,10 @@ EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG, EXIT_INTERRUPTED = 1, 3, 70, 130
 
 ABOUT_VERSION = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}"
 """What every program says to `--version`."""
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+SETTINGS_HEADING = "\b\nSettings (environment, or files in SECRETS_DIR):"
+"""After \\b click leaves the lines of a paragraph as they are."""
+VERSION_OPTION = click.version_option(VERSION, message=ABOUT_VERSION)
 
 S = TypeVar("S", bound=settings.ServiceSettings)
 
@@ -36,8 +40,14 @@ class Program(Generic[S]):
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run until SIGTERM or SIGINT; return the exit code (docs/running.md)."""
-        output.protect()
-        parser(f"services.{self.name}", self.about, self.settings).parse_args(arguments)
+        return execute(self.command, f"services.{self.name}", arguments)
+
+    @property
+    def command(self) -> click.Command:
+        """The command line: it has no options but those that every program has."""
+        return command(self.about, settings_help(self.settings))(self._start)
+
+    def _start(self) -> int:
         chosen = settings.load(self.settings)
         logs.configure(chosen, service=self.name)
         tracing.configure(on=chosen.tracing == "on")
@@ -65,16 +75,32 @@ class Program(Generic[S]):
         return 0
 
 
-def parser(module: str, about: str, cls: type[settings.Settings]) -> argparse.ArgumentParser:
-    """Return a parser whose help lists the settings of `cls`."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=about,
-        epilog="settings (environment, or files in SECRETS_DIR):\n" + settings.describe(cls),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("--version", action="version", version=ABOUT_VERSION)
+def command(about: str, epilog: str = "") -> Callable[[Callable[..., int]], click.Command]:
+    """Make a command line of a function that returns an exit code."""
+
+    def made(function: Callable[..., int]) -> click.Command:
+        plain = click.command(help=about, epilog=epilog, context_settings=HELP_OPTIONS)(function)
+        return VERSION_OPTION(plain)
+
     return made
+
+
+def settings_help(cls: type[settings.Settings]) -> str:
+    """Return what `--help` says below the options: the settings of `cls`, each in a line."""
+    return f"{SETTINGS_HEADING}\n{settings.describe(cls)}"
+
+
+def execute(command: click.Command, module: str, arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line of `python -m module` says; return the exit code."""
+    output.protect()
+    try:
+        return int(command.main(arguments, f"python -m {module}", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
 
 
 def stop_on_signals() -> threading.Event:

@@ -7,6 +7,7 @@ instead, from compose.yaml. The upper part of .env.example, which is about compo
 import importlib
 import pkgutil
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from annotated_types import Ge, Le
 from pydantic import Secret
 from pydantic.fields import FieldInfo
 
-from shared import settings
+from shared import program, settings
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE, TABLES = ROOT / ".env.example", ROOT / "docs" / "settings.md"
@@ -120,11 +121,16 @@ def example(now: str, compose: str) -> str:
     return "\n".join([*lines, "#SECRETS_DIR=/run/secrets", ""])
 
 
-def main() -> None:
-    """Write both files."""
+ABOUT = "Writes docs/settings.md and .env.example, from the settings classes and compose.yaml."
+
+
+@program.command(ABOUT)
+def command() -> int:
+    """Write both files; return the exit code."""
     compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     EXAMPLE.write_text(example(EXAMPLE.read_text(encoding="utf-8"), compose), encoding="utf-8")
     TABLES.write_text(tables(), encoding="utf-8")
+    return 0
 
 
 def _classes(package: str) -> list[type[settings.Settings]]:
@@ -162,4 +168,4 @@ def _comment(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(program.execute(command, "tools.settings"))

@@ -13,9 +13,11 @@ from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
 from shared.postgres import SCHEMA_NEEDED
 from shared.version import VERSION
+from tests.faults.__main__ import main as faults
 from tests.support.containers import ROOT
 
 SAYS = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}\n"
+Main = Callable[[Sequence[str]], int]
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -26,11 +28,15 @@ def test_the_tool_says_its_version() -> None:
     assert CliRunner().invoke(main, ["--version"]).output == SAYS
 
 
-@pytest.mark.parametrize("program", [migrate, INGEST.main, SYNCER.main, TICKER.main])
-def test_services_and_migrations_say_their_version(
-    program: Callable[[Sequence[str]], int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        program(["--version"])
-
+@pytest.mark.parametrize("program", [migrate, INGEST.main, SYNCER.main, TICKER.main, faults])
+def test_every_program_says_its_version(program: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(["--version"]) == 0
     assert capsys.readouterr().out == SAYS
+
+
+@pytest.mark.parametrize("program", [migrate, INGEST.main, faults])
+def test_what_no_program_takes_is_an_error_of_usage(
+    program: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(["--no-such-option"]) == 2
+    assert "--no-such-option" in capsys.readouterr().err
