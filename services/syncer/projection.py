@@ -28,6 +28,8 @@ FIELDS = ["epoch", "token", "boundary", "applied_at_s"]
 KEYS_PER_READ_MAX = 1000
 """How many values are read at once: KeyDB answers nobody else meanwhile."""
 SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
+HINT = '{"tick":"%s","epoch":%d,"changed":%d}'
+"""What subscribers are told. It is not the data: that is in the keys."""
 
 Change = tuple[str, str | None]
 """A key, and its value; None: the key is removed."""
@@ -87,7 +89,8 @@ class Projection:
         while True:
             is_last = at + self._chunk >= len(changes)
             target = publication.target if is_last else _claim(observed)
-            answer = self._run(expected, target, changes[at : at + self._chunk])
+            hint = HINT % (target.boundary, target.epoch, len(changes)) if is_last else ""
+            answer = self._run(expected, target, changes[at : at + self._chunk], hint)
             if is_last or answer.verdict == "fenced":
                 return answer
             expected = (str(target.epoch), target.token)
@@ -126,21 +129,16 @@ class Projection:
             _, *values = self._ask_while(observed, "MGET", KEYS_KEY, *part)
             yield dict(zip(part, values, strict=True))
 
-    def _run(self, expected: tuple[str, str], target: Watermark, changes: list[Change]) -> Answer:
+    def _run(
+        self, expected: tuple[str, str], target: Watermark, changes: list[Change], hint: str = ""
+    ) -> Answer:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
+        keys: list[str | bytes] = [WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))]
+        about = [*expected, str(target.epoch), target.token, target.boundary, hint]
+        args: list[str | bytes] = [*map(_bytes, about), str(len(values)), *values.values()]
         with self._asking():
-            verdict, applied_at_s = self._script(
-                keys=[WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))],
-                args=[
-                    *map(_bytes, expected),
-                    str(target.epoch),
-                    target.token,
-                    target.boundary,
-                    len(values),
-                    *values.values(),
-                ],
-            )
+            verdict, applied_at_s = self._script(keys, args)
         return Answer(verdict, float(applied_at_s or 0.0))
 
     def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers

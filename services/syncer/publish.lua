@@ -1,8 +1,8 @@
 -- Compare-and-set of everything a tick changes: values, the set of our keys, and the watermark.
 --
 -- KEYS: watermark, set of our keys, then the keys to set, then the keys to remove
--- ARGV: expected epoch, expected token, new epoch, new token, new boundary, number of keys to set,
---       then their values
+-- ARGV: expected epoch, expected token, new epoch, new token, new boundary, what to tell
+--       subscribers (or nothing), number of keys to set, then their values
 -- Answers {verdict, applied at (seconds since 1970, by KeyDB's clock)} with verdict
 --   done     the new watermark is already there: this is a repetition, nothing changes
 --   applied  the expected watermark was there; all is changed
@@ -37,7 +37,7 @@ local function set_values(count)
     local pairs_of_slice = {}
     for i = from, math.min(from + SLICE - 1, count) do
       table.insert(pairs_of_slice, KEYS[2 + i])
-      table.insert(pairs_of_slice, ARGV[6 + i])
+      table.insert(pairs_of_slice, ARGV[7 + i])
     end
     redis.call('MSET', unpack(pairs_of_slice))
   end
@@ -71,7 +71,7 @@ end
 drop_unless('hash', KEYS[1])
 drop_unless('set', KEYS[2])
 
-local sets = tonumber(ARGV[6])
+local sets = tonumber(ARGV[7])
 set_values(sets)
 change_set_of_keys('SADD', 3, 2 + sets)
 for i = 3 + sets, #KEYS do
@@ -83,4 +83,6 @@ local now = redis.call('TIME')
 applied_at_s = string.format('%d.%06d', now[1], now[2])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'token', ARGV[4], 'boundary', ARGV[5],
   'applied_at', rfc3339(tonumber(now[1]), tonumber(now[2])), 'applied_at_s', applied_at_s)
+-- A hint, which may fail: the user may lack the right.
+if ARGV[6] ~= '' then redis.pcall('PUBLISH', 'minutebook:ticks', ARGV[6]) end
 return {'applied', applied_at_s}

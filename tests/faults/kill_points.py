@@ -161,9 +161,10 @@ class KillableProjection(Projection):
         expected: tuple[str, str],
         target: Watermark,
         changes: list[tuple[str, str | None]],
+        hint: str = "",
     ) -> Answer:
         self._orders.at("before script", len(changes))
-        answer = super()._run(expected, target, changes)
+        answer = super()._run(expected, target, changes, hint)
         if answer.verdict != "fenced":
             last = not target.token.startswith("partial:")
             self._orders.at("after script" if last else "chunk sent", len(changes))

@@ -6,6 +6,8 @@ SENT = ["+info", "+hmget", "+smembers", "+multi", "+exec"]
 SENT += ["+evalsha", "+script|load"]
 TO_CONNECT = ["+client|setname", "+select"]
 IN_THE_SCRIPT = ["+type", "+hmget", "+mset", "+del", "+sadd", "+srem", "+hset", "+time"]
+TO_TELL_READERS = ["+publish"]
+CHANNEL = "&minutebook:ticks"
 TO_RECONCILE = ["+mget"]
 BY_OPERATORS = ["+scard", "+hget", "+config|get"]
 USER, OPERATOR, PASSWORD = "minutebook", "operator", "secret"
@@ -13,7 +15,8 @@ RULES = [
     "on",
     f">{PASSWORD}",
     "~*",
-    *dict.fromkeys([*SENT, *TO_CONNECT, *IN_THE_SCRIPT, *TO_RECONCILE]),
+    CHANNEL,
+    *dict.fromkeys([*SENT, *TO_CONNECT, *IN_THE_SCRIPT, *TO_TELL_READERS, *TO_RECONCILE]),
 ]
 OPERATORS_RULES = [*RULES, *BY_OPERATORS]
 

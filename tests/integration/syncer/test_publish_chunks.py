@@ -35,11 +35,12 @@ class Crashing(Projection):
         expected: tuple[str, str],
         target: Watermark,
         changes: list[tuple[str, str | None]],
+        hint: str = "",
     ) -> Answer:
         self._left -= 1
         if self._left == 0:
             raise Crash
-        return super()._run(expected, target, changes)
+        return super()._run(expected, target, changes, hint)
 
 
 @pytest.fixture
@@ -136,13 +137,14 @@ def test_a_sender_overtaken_between_its_chunks_mixes_nothing_into_the_newer_tick
             expected: tuple[str, str],
             target: Watermark,
             changes: list[tuple[str, str | None]],
+            hint: str = "",
         ) -> Answer:
             sent.append(target)
             if len(sent) == 3:
                 conn.execute("UPDATE initial_data SET initial_value = initial_value + 50")
                 assert syncer.tick(minute(3)).state == "applied"
                 applied.append(ledger.shown(store))
-            return super()._run(expected, target, changes)
+            return super()._run(expected, target, changes, hint)
 
     sent: list[Watermark] = []
     applied: list[dict[str, str]] = []

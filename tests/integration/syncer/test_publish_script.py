@@ -101,8 +101,8 @@ def test_another_watermark_than_the_one_read_is_fenced_and_changes_nothing(
 def test_a_fenced_writer_is_told_so(client: keydb.Client) -> None:
     script = client.register_script(SCRIPT)
     keys = [WATERMARK_KEY, KEYS_KEY]
-    script(keys=keys, args=["", "", "1", "one", "b", 0])
-    assert script(keys=keys, args=["", "", "2", "two", "b", 0]) == ["fenced", ""]
+    script(keys=keys, args=["", "", "1", "one", "b", "", 0])
+    assert script(keys=keys, args=["", "", "2", "two", "b", "", 0]) == ["fenced", ""]
 
 
 def test_more_keys_than_luas_stack_holds_are_set_and_removed(
