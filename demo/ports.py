@@ -22,6 +22,7 @@ SERVICE_PORTS = {
     ("ticker", 9102): "TICKER_METRICS_PORT",
     ("syncer", 9103): "SYNCER_METRICS_PORT",
     ("prometheus", 9090): "PROMETHEUS_PORT",
+    ("alertmanager", 9093): "ALERTMANAGER_PORT",
     ("grafana", 3000): "GRAFANA_PORT",
 }
 """A service's own port, and the setting that says where it is found on this machine."""

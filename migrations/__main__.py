@@ -37,6 +37,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_ingest_password: Secret[str] = _password("ingest")
     postgres_syncer_password: Secret[str] = _password("syncer")
     postgres_ops_password: Secret[str] = _password("ops")
+    postgres_exporter_password: Secret[str] = _password("exporter")
     migration_lock_wait_seconds: int = Field(
         default=300,
         ge=0,
@@ -52,6 +53,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
             "ingest": self.postgres_ingest_password,
             "syncer": self.postgres_syncer_password,
             "ops": self.postgres_ops_password,
+            "exporter": self.postgres_exporter_password,
         }
         told = {login: one.get_secret_value() for login, one in given.items()}
         return {login: password for login, password in told.items() if password}

@@ -13,7 +13,12 @@ from psycopg import sql
 
 from shared.errors import Refusal
 
-GROUPS = {"ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "ops": "minutebook_ops"}
+EXPORTERS = "pg_monitor"
+"""Postgres's own group for monitoring: statistics and settings, no table of anybody's."""
+GROUPS = {
+    "ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "ops": "minutebook_ops",
+    "exporter": EXPORTERS,
+}  # fmt: skip
 """The logins that this can make, and the group of each."""
 
 GRANT: LiteralString = "SELECT minutebook_grant_rights()"

@@ -20,7 +20,7 @@ EXCLUDED=(
 
 main() {
   if [ $# != 2 ] || [ ! -f "$here/$1/packages" ]; then
-    echo "usage: build.sh postgres|rabbitmq|keydb|python IMAGE" >&2
+    echo "usage: build.sh NAME IMAGE (NAME: a folder beside build.sh)" >&2
     exit 2
   fi
   local name=$1 image=$2 recipe

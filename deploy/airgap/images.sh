@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ensures the four base images, and for the tests a fifth: the real ones, or
+# Ensures the four base images, and for the tests five more: the real ones, or
 # stand-ins made from Debian packages, which it then names in .airgap.env.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ LOCK=/var/lock/minutebook-images.lock
 REGISTRY_TIMEOUT_S=20
 STANDIN=minutebook-standin
 SERVERS="POSTGRES RABBITMQ KEYDB PYTHON"
+FOR_TESTS="REDIS PROMETHEUS ALERTMANAGER POSTGRES_EXPORTER REDIS_EXPORTER"
 
 usage() {
   cat <<'TEXT'
@@ -28,7 +29,9 @@ root on Debian) and names it in .airgap.env. Hand that file to compose:
 and, since --env-file replaces .env, name .env too where there is one, first.
 
 --tests  also REDIS_IMAGE: the tests hold what KeyDB is asked for against a
-         second server of its family
+         second server of its family; and PROMETHEUS_IMAGE, ALERTMANAGER_IMAGE,
+         POSTGRES_EXPORTER_IMAGE and REDIS_EXPORTER_IMAGE of the profile `observe`
+         (one stand-in serves all four)
 
 Exit status: 0 all are there, 2 usage, 3 one is not and cannot be had here.
 TEXT
@@ -37,15 +40,15 @@ TEXT
 main() {
   case ${1:-} in
     "") ;;
-    --tests) SERVERS="$SERVERS REDIS" ;;
+    --tests) SERVERS="$SERVERS $FOR_TESTS" ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
   docker version >/dev/null 2>&1 || fail "no Docker engine answers; run deploy/airgap/engine.sh first"
   # Named by an earlier run for tests that may still go on: it stays named.
   case $SERVERS in
-    *REDIS) ;;
-    *) ! have "$(standin_of REDIS)" || SERVERS="$SERVERS REDIS" ;;
+    *"$FOR_TESTS") ;;
+    *) ! have "$(standin_of REDIS)" || SERVERS="$SERVERS $FOR_TESTS" ;;
   esac
   local server missing=()
   for server in $SERVERS; do
@@ -133,6 +136,7 @@ standin_of() {
     KEYDB) echo "$STANDIN/keydb:valkey-8.1" ;;
     PYTHON) echo "$STANDIN/python:3.13" ;;
     REDIS) echo "$STANDIN/redis:8.0" ;;
+    *) echo "$STANDIN/observe:debian-13" ;;
   esac
 }
 
@@ -141,9 +145,13 @@ build_standins() {
   exec 9>"$LOCK"
   flock 9
   install_missing mmdebstrap
-  local image name running=()
+  local image name running=() server images
+  images=$(for server in "$@"; do standin_of "$server"; done | sort -u)
+  # Names have no blanks.
+  # shellcheck disable=SC2086
+  set -- $images
   while [ $# -gt 0 ]; do
-    image=$(standin_of "$1")
+    image=$1
     name=${image#"$STANDIN/"}
     "$here/build.sh" "${name%%:*}" "$image" 9>&- &
     running+=("$!")

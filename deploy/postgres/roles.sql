@@ -9,7 +9,10 @@
 --   CREATE ROLE syncer LOGIN IN ROLE minutebook_syncer;
 --   CREATE ROLE ops    LOGIN IN ROLE minutebook_ops;
 --
--- Or set POSTGRES_INGEST_PASSWORD and its like for python -m migrations, which makes those three.
+-- Or set POSTGRES_INGEST_PASSWORD and its like for python -m migrations, which makes those three, and
+-- with POSTGRES_EXPORTER_PASSWORD also one for postgres_exporter:
+--
+--   CREATE ROLE exporter LOGIN IN ROLE pg_monitor;
 -- Roles belong to the cluster: the members of a group have its rights in every database of the
 -- cluster that has a Minutebook in it and lets them connect.
 DO $$

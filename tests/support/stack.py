@@ -102,7 +102,7 @@ class Stack:
             if one.status == "running":
                 with contextlib.suppress(APIError):
                     one.kill()
-        self.compose("down", "--volumes", "--remove-orphans")
+        self.compose("--profile=observe", "down", "--volumes", "--remove-orphans")
 
     def containers(self, service: str | None = None) -> list[Container]:
         """Return the containers of `service`, or all, running or not."""

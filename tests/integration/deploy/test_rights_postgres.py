@@ -19,7 +19,7 @@ INSERT INTO initial_data VALUES (1, 'Visa', 1000), (2, 'Mastercard', 2000);
 INSERT INTO historical_transactions (provider_id, transaction_value) VALUES (1, 100);
 ALTER TABLE historical_transactions ADD COLUMN note text;
 """
-GROUPS = {*rights.GROUPS.values(), "minutebook_reader"}
+GROUPS = {*rights.GROUPS.values(), "minutebook_reader"} - {rights.EXPORTERS}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def may(conn: psycopg.Connection, statement: str) -> bool:
     return True
 
 
-def test_an_operator_sees_who_waits_and_a_service_does_not(
+def test_operators_and_exporters_see_who_waits_and_a_service_does_not(
     hands: dict[str, psycopg.Connection],
 ) -> None:
     others = (
@@ -82,7 +82,7 @@ def test_an_operator_sees_who_waits_and_a_service_does_not(
         hidden = hands[login].execute(others.replace("SELECT%", "SELECT%%"), [login]).fetchone()
         return hidden != (0,)
 
-    assert {login for login in LOGINS if seen(login)} == {"ops", postgres_logins.READER}
+    assert {login for login in LOGINS if seen(login)} == {"ops", "exporter", postgres_logins.READER}
 
 
 def test_rights_granted_again_are_the_same_and_cover_what_came_later(

@@ -27,6 +27,15 @@ def test_our_services_may_not_use_what_blocks_or_empties_a_store() -> None:
     assert not any(rule.startswith("+@") for rule in keydb_rights.RULES)
 
 
+def test_an_exporter_may_read_no_key_and_compose_gives_it_these_rules() -> None:
+    rules = (ROOT / "deploy" / "keydb" / "exporter.rules").read_text().strip()
+    allowed = {one.partition("|")[0] for one in rules.split() if one.startswith("+")}
+
+    assert rules.split()[:2] == ["resetkeys", "-@all"]
+    assert allowed == {"+info", "+ping", "+client", "+config", "+slowlog", "+latency"}
+    assert f"--user exporter on nopass {rules}\n" in (ROOT / "compose.yaml").read_text()
+
+
 def test_the_rules_that_are_shipped_are_those_under_test() -> None:
     folder = ROOT / "deploy" / "keydb"
     password = keydb_rights.RULES[:2]
