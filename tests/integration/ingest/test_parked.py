@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import psycopg
@@ -126,6 +127,25 @@ def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connecti
     assert sum(released) == 200
     assert rows(ours) == [(99, value) for value in range(1, 201)]
     assert counted(ours) == truth(ours)
+
+
+def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Connection) -> None:
+    wait_for_99(ours, "m1", "m2")
+    ours.execute(ADD)
+    with (
+        psycopg.connect(dsn) as other,
+        messages.ingest_connection(dsn) as releasing,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("SELECT FROM dead_letter FOR UPDATE")
+        released = pool.submit(parked.release_parked, releasing)
+        try:
+            messages.lock_awaited(ours)
+            assert (rows(ours), len(dead_letters(ours))) == ([], 2)
+        finally:
+            other.rollback()
+        assert released.result() == 2
+    assert (rows(ours), dead_letters(ours)) == ([(99, 1), (99, 2)], [])
 
 
 def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of_them(

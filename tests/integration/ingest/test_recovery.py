@@ -1,6 +1,7 @@
 """Whatever is killed or cut off, every message ends exactly once, and work resumes by itself."""
 
 import signal
+import time
 from functools import partial
 
 import psycopg
@@ -91,6 +92,8 @@ def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
         with messages.channel(amqp_url) as observer:  # it no longer consumes, so it has heard
             state = partial(observer.queue_declare, QUEUE, passive=True)
             eventually(lambda: state().method.consumer_count == 0)
+        heard_at = time.monotonic()
+        eventually(lambda: time.monotonic() > heard_at + 0.5)  # for longer than one look at it
         user.rollback()
         assert program.process.wait(10) == 0
     assert rows(conn) == [(1, 600)]

@@ -9,7 +9,7 @@ import pytest
 
 from services.ingest import metrics
 from services.ingest.commit_pacing import COMMIT_EVERY_S, QUIET_AFTER_S
-from services.ingest.service import store_batch
+from services.ingest.service import Outcome, store_batch
 from shared.errors import Unavailable
 from tests.support import messages, refusing_trigger
 from tests.support.messages import (
@@ -100,9 +100,15 @@ def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
     ours: psycopg.Connection,
 ) -> None:
     batch = [validated(body(1, 1), "m1"), validated(b"{", "m2")]
-    # `in_commit` has the last word, after all was written.
+    written = []
+
+    def refuse(_: Outcome) -> None:  # it has the last word, after all was written
+        written.extend([rows(ours), dead_letters(ours)])
+        pytest.fail("no")
+
     with pytest.raises(pytest.fail.Exception):
-        store_batch(ours, batch, messages.intake(ours), in_commit=lambda _: pytest.fail("no"))
+        store_batch(ours, batch, messages.intake(ours), in_commit=refuse)
+    assert written == [[(1, 1)], [("not_json", "open", b"{")]]
     assert (rows(ours), dead_letters(ours)) == ([], [])
     ours.execute("ALTER TABLE dead_letter RENAME TO out_of_reach")
     outcome = store_batch(ours, batch, messages.intake(ours))

@@ -122,14 +122,16 @@ def test_a_connection_closed_by_the_broker_costs_counted_boundaries_and_ticks_go
         assert_accounted(ticker, ear)
 
 
+@pytest.mark.parametrize("connection", ["stands", "died"])
 def test_boundaries_slept_through_are_counted_once_also_when_the_connection_died_meanwhile(
-    amqp_url: str, ear: Ear, rabbitmq_server: servers.Rabbitmq
+    amqp_url: str, ear: Ear, rabbitmq_server: servers.Rabbitmq, connection: str
 ) -> None:
     with ticking(amqp_url) as ticker:
         (name,) = eventually(lambda: connections(rabbitmq_server, amqp_url), 20)
         between_ticks(ticker, ear)
         ticker.process.send_signal(signal.SIGSTOP)
-        close_connection(rabbitmq_server, name)
+        if connection == "died":
+            close_connection(rabbitmq_server, name)
         asleep = ear.listen()[-1]
         eventually(lambda: time.time() > asleep + 3.2)
         heard = len(ear.listen())
