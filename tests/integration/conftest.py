@@ -147,6 +147,13 @@ def syncer(
 
 
 @pytest.fixture
+def other(dsn: str, store: "redis.Redis", keydb_server: servers.Keydb) -> Iterator[Syncer]:
+    """Another syncer of the same servers, which has not read anything yet."""
+    with ledger.syncing(dsn, keydb_server.url()) as other:
+        yield other
+
+
+@pytest.fixture
 def stray_visa(conn: psycopg.Connection) -> int:
     """A provider in an outbox with its default partition only."""
     partitions.drop_made(conn)

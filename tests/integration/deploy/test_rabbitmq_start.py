@@ -1,6 +1,7 @@
 """The broker's start: users, rights and policy from the environment and from files."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_nex
     with connect(broker, servers.USER, servers.PASSWORD) as connection:
         connection.channel().queue_declare(ticks.QUEUE, durable=True)
         connection.channel().queue_declare("others", durable=True)
-    assert limits(broker) == {QUEUE: "-1", ticks.QUEUE: "-1", STREAM: "", "others": ""}
+    assert limits(broker) == {QUEUE: -1, ticks.QUEUE: -1, STREAM: None, "others": None}
 
     (secrets / "ingest").write_text("changed")
     broker.restart()
@@ -96,11 +97,22 @@ def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_nex
     assert not may_connect(broker, "ingest", ODD)
 
 
-def limits(broker: Container) -> dict[str, str]:
-    """Return each queue's delivery limit as the broker's policies set it."""
-    listed = broker.exec_run(
-        ["rabbitmqctl", "--quiet", "--no-table-headers", "list_queues", "name", "policy"]
-    )
-    assert isinstance(listed.output, bytes)
-    rows = [line.split("\t") for line in listed.output.decode().splitlines()]
-    return {name: "-1" if policy == "minutebook" else policy for name, policy in rows}
+def limits(broker: Container) -> dict[str, int | None]:
+    """Return each queue's delivery limit as its policy sets it, None without a policy."""
+    limit = {
+        policy: json.loads(definition)["delivery-limit"]
+        for _vhost, policy, _pattern, _applies_to, definition, _priority in listed(
+            broker, "list_policies"
+        )
+    }
+    return {
+        queue: limit.get(policy)
+        for queue, policy in listed(broker, "list_queues", "name", "policy")
+    }
+
+
+def listed(broker: Container, *command: str) -> list[list[str]]:
+    """Return the rows of what the broker's tool lists."""
+    answer = broker.exec_run(["rabbitmqctl", "--quiet", "--no-table-headers", *command])
+    assert isinstance(answer.output, bytes)
+    return [line.split("\t") for line in answer.output.decode().splitlines()]

@@ -1,7 +1,5 @@
 """The gap: ids are taken before commits, so rows become visible out of order; none is lost."""
 
-from collections.abc import Callable
-
 import psycopg
 import pytest
 import redis
@@ -9,96 +7,49 @@ import redis
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute, newest
 
-Finish = Callable[[], object]
-Opening = Callable[[psycopg.Connection, int], Finish]
+TRANSACTIONS: dict[str, tuple[list[int | str], str, int, int]] = {
+    "committed": ([100], "COMMIT", 100, 1),
+    "rolled-back": ([100], "ROLLBACK", 0, 0),
+    "savepoint-released": (["SAVEPOINT a", 100, "RELEASE a"], "COMMIT", 100, 1),
+    "savepoint-left-open": ([30, "SAVEPOINT a", 70], "COMMIT", 100, 2),
+    "savepoint-rolled-back": ([30, "SAVEPOINT a", 70, "ROLLBACK TO a"], "COMMIT", 30, 1),
+    # Postgres keeps 64 subtransactions of a backend at hand.
+    "savepoints-beyond-the-cache": (["SAVEPOINT a", 1] * 100, "COMMIT", 100, 100),
+    "prepared": ([100, "PREPARE TRANSACTION '{gid}'"], "COMMIT PREPARED '{gid}'", 100, 1),
+    "prepared-and-rolled-back": (
+        [100, "PREPARE TRANSACTION '{gid}'"],
+        "ROLLBACK PREPARED '{gid}'",
+        0,
+        0,
+    ),
+    "copied": (["COPY"], "COMMIT", 100, 50),
+}
+"""What is done in a transaction (a number: a row of that amount), how it ends, and what it adds."""
 
 
-def committed(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    add(conn, provider, 100)
-    return lambda: conn.execute("COMMIT")
+def run(conn: psycopg.Connection, provider: int, *steps: int | str) -> None:
+    """Take steps of a transaction. The name of one that is prepared is the database's own."""
+    for step in steps:
+        if isinstance(step, int):
+            add(conn, provider, step)
+        elif step == "COPY":
+            copy_rows(conn, provider)
+        else:
+            conn.execute(step.format(gid=conn.info.dbname).encode())
 
 
-def rolled_back(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    add(conn, provider, 100)
-    return lambda: conn.execute("ROLLBACK")
-
-
-def savepoint_released(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    conn.execute("SAVEPOINT a")
-    add(conn, provider, 100)
-    conn.execute("RELEASE a")
-    return lambda: conn.execute("COMMIT")
-
-
-def savepoint_left_open(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    add(conn, provider, 30)
-    conn.execute("SAVEPOINT a")
-    add(conn, provider, 70)
-    return lambda: conn.execute("COMMIT")
-
-
-def savepoint_rolled_back(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    add(conn, provider, 30)
-    conn.execute("SAVEPOINT a")
-    add(conn, provider, 70)
-    conn.execute("ROLLBACK TO a")
-    return lambda: conn.execute("COMMIT")
-
-
-def savepoints_beyond_the_cache(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
-    for _ in range(100):  # Postgres keeps 64 subtransactions of a backend at hand
-        conn.execute("SAVEPOINT a")
-        add(conn, provider, 1)
-    return lambda: conn.execute("COMMIT")
-
-
-def prepared(conn: psycopg.Connection, provider: int) -> Finish:
-    gid = f"{conn.info.dbname}-a"
-    conn.execute("BEGIN")
-    add(conn, provider, 100)
-    conn.execute(f"PREPARE TRANSACTION '{gid}'")
-    return lambda: conn.execute(f"COMMIT PREPARED '{gid}'")
-
-
-def prepared_and_rolled_back(conn: psycopg.Connection, provider: int) -> Finish:
-    gid = f"{conn.info.dbname}-a"
-    conn.execute("BEGIN")
-    add(conn, provider, 100)
-    conn.execute(f"PREPARE TRANSACTION '{gid}'")
-    return lambda: conn.execute(f"ROLLBACK PREPARED '{gid}'")
-
-
-def copied(conn: psycopg.Connection, provider: int) -> Finish:
-    conn.execute("BEGIN")
+def copy_rows(conn: psycopg.Connection, provider: int) -> None:
     with conn.cursor().copy(
         "COPY historical_transactions (provider_id, transaction_value) FROM STDIN"
     ) as copy:
         for _ in range(50):
             copy.write_row((provider, 2))
-    return lambda: conn.execute("COMMIT")
 
 
 @pytest.mark.parametrize("idle", [False, True], ids=["alone", "beside-an-idle-transaction"])
 @pytest.mark.parametrize("folding", [False, True], ids=["tick-only", "folding-between"])
 @pytest.mark.parametrize(
-    ("open_transaction", "amount", "rows"),
-    [
-        (committed, 100, 1),
-        (rolled_back, 0, 0),
-        (savepoint_released, 100, 1),
-        (savepoint_left_open, 100, 2),
-        (savepoint_rolled_back, 30, 1),
-        (savepoints_beyond_the_cache, 100, 100),
-        (prepared, 100, 1),
-        (prepared_and_rolled_back, 0, 0),
-        (copied, 100, 50),
-    ],
+    ("steps", "end", "amount", "rows"), TRANSACTIONS.values(), ids=TRANSACTIONS.keys()
 )
 def test_a_transaction_that_ends_after_a_later_one_counts_once_in_the_tick_after_its_end(
     dsn: str,
@@ -106,7 +57,8 @@ def test_a_transaction_that_ends_after_a_later_one_counts_once_in_the_tick_after
     store: "redis.Redis",
     keydb_server: servers.Keydb,
     *,
-    open_transaction: Opening,
+    steps: list[int | str],
+    end: str,
     amount: int,
     rows: int,
     folding: bool,
@@ -123,7 +75,7 @@ def test_a_transaction_that_ends_after_a_later_one_counts_once_in_the_tick_after
             idler.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             idler.execute("SELECT pg_current_xact_id(), count(*) FROM outbox")
         syncer.tick(minute(1))
-        finish = open_transaction(a, visa)
+        run(a, visa, "BEGIN", *steps)
         fold()
         add(conn, visa, 7)
         fold()
@@ -131,7 +83,7 @@ def test_a_transaction_that_ends_after_a_later_one_counts_once_in_the_tick_after
         assert newest(conn)[1:] == (1, 7)
         assert ledger.shown(store) == {f"{visa}_Visa": "1007"}
         fold()
-        finish()
+        run(a, visa, end)
         fold()
         syncer.tick(minute(3))
         assert newest(conn)[1:] == (rows, amount)
@@ -151,10 +103,10 @@ def test_what_commits_between_two_folds_is_read_by_the_second_only(
         psycopg.connect(dsn, autocommit=True) as a,
     ):
         syncer.tick(minute(1))
-        finish = committed(a, visa)
+        run(a, visa, "BEGIN", 100)
         add(conn, visa, 7)
         assert syncer.fold().rows == 1
-        finish()
+        run(a, visa, "COMMIT")
         assert syncer.fold().rows == 1
         assert syncer.fold().rows == 0
         syncer.tick(minute(2))

@@ -11,24 +11,6 @@ from tests.support.ledger import add, minute
 ODD_NAMES = ['a "quoted" one', "back\\slash", "{braces, commas}", "NULL", "", "Ünïcödé 💳", "a'b"]
 
 
-def test_balances_remembered_from_before_another_syncers_tick_are_forgotten(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
-) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    url = keydb_server.url()
-    with ledger.syncing(dsn, url) as one, ledger.syncing(dsn, url) as other:
-        one.tick(minute(1))
-        add(conn, visa, 5)
-        one.fold()
-        add(conn, visa, 7)
-        other.tick(minute(2))
-        add(conn, visa, 11)
-        one.tick(minute(3))
-    assert ledger.shown(store) == {f"{visa}_Visa": "1023"}
-    ledger.assert_counted_once(conn)
-    ledger.assert_right(conn, store)
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -24,32 +24,25 @@ def now(conn: psycopg.Connection) -> datetime:
 
 
 def test_the_same_boundary_twice_is_one_tick(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+    syncer: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    with ledger.syncing(dsn, keydb_server.url()) as syncer:
-        syncer.tick(minute(1))
-        first = newest(conn)
-        add(conn, visa, 5)
-        assert syncer.tick(minute(1)).state == "done"
-        assert newest(conn) == first
-        assert ledger.shown(store) == {f"{visa}_Visa": "1000"}
-        syncer.tick(minute(2))
+    first, shown = newest(conn), ledger.shown(store)
+    add(conn, 1, 5)
+    assert syncer.tick(minute(1)).state == "done"
+    assert (newest(conn), ledger.shown(store)) == (first, shown)
+    syncer.tick(minute(2))
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)
 
 
 def test_an_older_boundary_is_ignored(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+    syncer: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    with ledger.syncing(dsn, keydb_server.url()) as syncer:
-        syncer.tick(minute(2))
-        first = newest(conn)
-        add(conn, visa, 5)
-        syncer.tick(minute(1))
-        assert newest(conn) == first
-        assert ledger.shown(store) == {f"{visa}_Visa": "1000"}
+    syncer.tick(minute(2))
+    second, shown = newest(conn), ledger.shown(store)
+    add(conn, 1, 5)
+    syncer.tick(minute(1))
+    assert (newest(conn), ledger.shown(store)) == (second, shown)
 
 
 def test_a_boundary_in_the_databases_future_is_refused_and_counted(
@@ -90,37 +83,30 @@ def test_a_tick_that_also_changed_the_users_tables_is_refused(
 
 
 def test_a_tick_of_another_syncer_makes_us_forget_what_we_remember(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+    syncer: Syncer, other: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    url = keydb_server.url()
-    with ledger.syncing(dsn, url) as sleeper, ledger.syncing(dsn, url) as other:
-        sleeper.tick(minute(1))
-        add(conn, visa, 5)
-        assert sleeper.fold().rows == 1
-        other.tick(minute(2))
-        add(conn, visa, 7)
-        sleeper.tick(minute(3))  # without a fold between, which would have noticed first
-        assert newest(conn)[1:] == (1, 7)
+    add(conn, 1, 5)
+    assert syncer.fold().rows == 1
+    add(conn, 1, 7)
+    other.tick(minute(2))
+    add(conn, 1, 11)
+    syncer.tick(minute(3))  # without a fold between, which would have noticed first
+    assert newest(conn)[1:] == (1, 11)
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)
 
 
 def test_a_fold_notices_that_another_syncer_is_at_work(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+    syncer: Syncer, other: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    url = keydb_server.url()
-    with ledger.syncing(dsn, url) as standby, ledger.syncing(dsn, url) as other:
-        standby.tick(minute(1))
-        add(conn, visa, 5)
-        standby.fold()
-        other.tick(minute(2))
-        assert standby.fold().overtaken
-        add(conn, visa, 7)
-        folded = standby.fold()
-        assert (folded.rows, folded.overtaken) == (1, False)
-        standby.tick(minute(3))
+    add(conn, 1, 5)
+    syncer.fold()
+    other.tick(minute(2))
+    assert syncer.fold().overtaken
+    add(conn, 1, 7)
+    folded = syncer.fold()
+    assert (folded.rows, folded.overtaken) == (1, False)
+    syncer.tick(minute(3))
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)
 
@@ -160,15 +146,11 @@ def use(syncer: Syncer, after: str) -> None:
 
 
 def test_the_lock_is_taken_before_the_reads_see_anything(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+    dsn: str, syncer: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
-    visa = ledger.add_provider(conn, "Visa", 1000)
-    url = keydb_server.url()
-    with ledger.syncing(dsn, url) as one, ledger.syncing(dsn, url) as other:
-        one.tick(minute(1))
-        with ledger.waiting_for_the_tick_lock(dsn, lambda: other.tick(minute(3))) as locked:
-            add(conn, visa, 5)
-            ledger.tick_within(locked, minute(2))
+    with ledger.waiting_for_the_tick_lock(dsn, lambda: syncer.tick(minute(3))) as locked:
+        add(conn, 1, 5)
+        ledger.tick_within(locked, minute(2))
     assert newest(conn)[1:] == (0, 0)
     ledger.assert_counted_once(conn)
     ledger.assert_right(conn, store)
