@@ -136,8 +136,9 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
 
-settings: venv ## Write docs/settings.md and .env.example from the settings classes
+settings: venv ## Write docs/settings.md, docs/cli.md and .env.example from the code
 	@$(PY) -m tools.settings
+	@$(PY) -m tools.cli
 
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

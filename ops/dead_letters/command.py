@@ -50,7 +50,9 @@ def dead_letters() -> None:
 
 @dead_letters.command("list", short_help="List letters, oldest first.")
 @choosing
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Letters shown at most."
+)
 @answering
 def list_(*, choice: Choice, limit: int) -> Answer:
     """List letters, oldest first, and how many there are by reason."""
@@ -143,7 +145,10 @@ def replay_(
 
 @dead_letters.command(short_help="Write letters as JSON lines.")
 @choosing
-@click.option("--output", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, allow_dash=True), default="-", metavar="FILE",
+    help="Where the lines go; - is standard output, which is the default.",
+)  # fmt: skip
 @answering
 def export(*, choice: Choice, output: str) -> Answer:
     """Write letters as JSON lines, bodies in base64; `ops send` takes such lines.
