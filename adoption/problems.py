@@ -17,7 +17,8 @@ WITH theirs AS (
       FROM pg_class
      WHERE oid IN (to_regclass('outbox'), to_regclass('outbox_dropped'), to_regclass('balance'),
                    to_regclass('tick'), to_regclass('dead_letter'), to_regclass('stream_offset'),
-                   to_regclass('operator_action'), to_regclass('received_message'))
+                   to_regclass('operator_action'), to_regclass('received_message'),
+                   to_regclass('disk_usage'))
         OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('outbox'))
 ), every AS (
     SELECT * FROM theirs UNION ALL SELECT * FROM ours

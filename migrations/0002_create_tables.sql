@@ -38,6 +38,14 @@ CREATE TABLE outbox_dropped (
 
 CREATE INDEX outbox_dropped_last_xid_idx ON outbox_dropped (system_identifier, last_xid);
 
+-- How large the database was, noted by the syncer every ten minutes and kept for some hours: how
+-- fast it grows follows from it.
+CREATE TABLE disk_usage (
+    measured_at    timestamptz NOT NULL DEFAULT now(),
+    database_bytes bigint      NOT NULL,
+    CONSTRAINT disk_usage_pkey PRIMARY KEY (measured_at)
+);
+
 -- One row for each tick, numbered by `epoch`; `token` is random, so that the two name one tick of
 -- one database. `snapshot` says what is counted; it means something in the cluster
 -- `system_identifier` only. `rows` and `amount` are what was counted since the tick before.

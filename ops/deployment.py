@@ -80,6 +80,7 @@ class DeploymentSettings(
     PlaceSettings,
     QueueSettings,
     settings.PostgresSettings,
+    settings.DiskSettings,
     settings.KeydbSettings,
     settings.TickSettings,
 ):

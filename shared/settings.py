@@ -77,6 +77,23 @@ class PostgresSettings(Settings):
     )
 
 
+class DiskSettings(Settings):
+    """How large Postgres may become."""
+
+    postgres_disk_gb: float = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="10^9 bytes of Postgres's disk that the database may take: the disk's size less"
+        " the WAL (max_wal_size) and what else is on it; 0: not known, nobody says when it is full",
+    )
+
+    @property
+    def postgres_disk_bytes(self) -> float | None:
+        """The same in bytes; None where it is not known."""
+        return self.postgres_disk_gb * 1e9 or None
+
+
 class RabbitmqSettings(Settings):
     """Where messages and ticks come from."""
 

@@ -108,6 +108,12 @@ def on_server(snapshot: Snapshot, server: str, command: str) -> str:
     return f"{command}   (on the machine of {server})"
 
 
+def before_full(snapshot: Snapshot) -> str:
+    """Return what to do before Postgres's disk is full."""
+    look = on_server(snapshot, "postgres", "df -h")
+    return f"{look}; a larger disk, or a lower OUTBOX_RETENTION_GB (docs/runbook.md, Disk full)"
+
+
 def migrate(snapshot: Snapshot) -> str:
     """Return how the schema is brought to this release's."""
     return "docker compose run --rm migrate" if snapshot.composed else "python -m migrations"

@@ -17,6 +17,8 @@ LATENESS_MAX_S = 1.0
 MISSED_TICKS_MAX = 2
 BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
+FULL_WRONG_S, FULL_NOTE_S = 6 * 3600, 72 * 3600
+"""The disk is said to be full so soon: as the alerts MinutebookDiskFull and …Filling."""
 AGAIN = "ops status   (again after the next boundary)"
 
 
@@ -83,6 +85,10 @@ def _postgres(snapshot: Snapshot) -> Iterator[Finding]:
         rows = count(ledger.default_partition_rows, "outbox row is", "outbox rows are")
         says = f"{rows} in the default partition: counted, but in the way of new partitions"
         yield wrong("outbox", says, "ops outbox repair")
+    if ledger.disk and (in_s := ledger.disk.full_in_s) is not None and in_s < FULL_NOTE_S:
+        says = f"the disk is full in {age(in_s)} at the rate of the last hours"
+        level = wrong if in_s < FULL_WRONG_S else note
+        yield level("disk", says if in_s else "the disk is full", advice.before_full(snapshot))
     yield from _dead_letters(ledger)
 
 

@@ -82,7 +82,7 @@ def _postgres(
     chosen: DeploymentSettings, shown: Callable[[], Shown | Down]
 ) -> tuple[Ledger, bool | None]:
     with postgres.connection(chosen, application="ops", options=OPTIONS) as conn:
-        ledger, in_keydb = store.read(conn), shown()
+        ledger, in_keydb = store.read(conn, chosen.postgres_disk_bytes), shown()
         if ledger.tick is None or isinstance(in_keydb, Down):
             return ledger, None
         mark = parse_watermark(in_keydb.epoch, in_keydb.token, "").watermark

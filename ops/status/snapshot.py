@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from shared.amqp.connection import QueueState
 from shared.errors import Busy, Denied
+from shared.ledger.disk_usage import DiskUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Ledger:
     blocked: list[Blocked] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     missing: str = ""
+    disk: DiskUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)

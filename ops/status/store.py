@@ -6,6 +6,7 @@ import psycopg
 
 from ops.status.snapshot import Blocked, Dead, LastTick, Ledger
 from shared import postgres
+from shared.ledger import disk_usage
 
 SELECT_SERVER: LiteralString = """
 SELECT split_part(current_setting('server_version'), ' ', 1), clock_timestamp(),
@@ -62,8 +63,11 @@ SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
 """
 
 
-def read(conn: psycopg.Connection) -> Ledger:
-    """Return what Postgres knows; little of it where our schema is missing."""
+def read(conn: psycopg.Connection, disk_bytes: float | None = None) -> Ledger:
+    """Return what Postgres knows; little of it where our schema is missing.
+
+    `disk_bytes` is the size of its disk, None if that is not known.
+    """
     row = conn.execute(SELECT_SERVER).fetchone()
     if row is None:
         raise LookupError(SELECT_SERVER)
@@ -91,6 +95,7 @@ def read(conn: psycopg.Connection) -> Ledger:
         providers=rest[1],
         blocked=[Blocked(*one) for one in conn.execute(SELECT_BLOCKED)],
         dead=[Dead(*one) for one in conn.execute(COUNT_DEAD)],
+        disk=disk_usage.read(conn, disk_bytes),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from ops.status.snapshot import (
 )
 from ops.wording import age, count, moment, visible
 from shared.amqp.connection import QueueState
+from shared.ledger.disk_usage import DiskUsage
 
 STYLES = {"wrong": "bold red", "note": "yellow"}
 
@@ -77,6 +79,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, str | Text]]:
         yield "unfolded", _unfolded(snapshot.postgres)
     if isinstance(snapshot.keydb, Shown):
         yield "watermark", _shown(snapshot.keydb)
+    if isinstance(snapshot.postgres, Ledger) and snapshot.postgres.disk is not None:
+        yield "disk", _disk(snapshot.postgres.disk)
     if isinstance(snapshot.postgres, Ledger):
         yield "dead letters", _dead(snapshot.postgres)
     if snapshot.services:
@@ -127,6 +131,17 @@ def _shown(shown: Shown) -> str:
     if not shown.token:
         return "none"
     return f"{moment(shown.boundary)}, {age(shown.age_s)} ago, epoch {visible(shown.epoch)}"
+
+
+def _disk(disk: DiskUsage) -> str:
+    of = f" of {decimal(int(disk.disk_bytes))}" if disk.disk_bytes else ""
+    says = f"database {decimal(disk.database_bytes)}{of}, outbox {decimal(disk.outbox_bytes)}; "
+    if disk.full_in_s is not None:
+        says += f"full in {age(disk.full_in_s)}, "
+    growth = disk.growth_bytes_per_h
+    if growth is None:
+        return f"{says}growth not known yet"
+    return f"{says}{'shrinks' if growth < 0 else 'grows'} by {decimal(int(abs(growth)))} an hour"
 
 
 def _services(services: Sequence[Service]) -> str:

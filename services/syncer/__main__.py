@@ -16,6 +16,7 @@ from adoption import checks
 from reconciliation.reconciler import Reconciler
 from services.syncer import metrics, publish_store, tick_store
 from services.syncer.loop import Loop
+from services.syncer.partitions import Kept
 from services.syncer.projection import Projection
 from services.syncer.retention import Retention
 from services.syncer.service import Syncer
@@ -35,6 +36,7 @@ Connected = tuple[psycopg.Connection, Loop]
 
 class SyncerSettings(
     settings.PostgresSettings,
+    settings.DiskSettings,
     settings.RabbitmqSettings,
     settings.KeydbSettings,
     settings.ServiceSettings,
@@ -48,6 +50,13 @@ class SyncerSettings(
     outbox_retention_hours: int = Field(
         default=24, ge=1, le=8760, description="hours for which counted outbox rows are kept"
     )
+    outbox_retention_gb: float = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="10^9 bytes of outbox, with indexes, above which the oldest partitions go"
+        " before their hours are over, once all in them is counted; the last hour stays; 0: none",
+    )
     history_retention_days: int = Field(
         default=30, ge=1, le=3650, description="days for which ticks and past balances are kept"
     )
@@ -58,6 +67,12 @@ class SyncerSettings(
         description="ticks from one reconciliation (which reads the whole history) to the next;"
         " 0: never",
     )
+
+    @property
+    def kept(self) -> Kept:
+        """What retention leaves."""
+        outbox_bytes = self.outbox_retention_gb * 1e9 or math.inf
+        return Kept(self.outbox_retention_hours, self.history_retention_days, outbox_bytes)
 
 
 @contextlib.contextmanager
@@ -90,9 +105,7 @@ def run(
         chosen.reconcile_every_ticks,
         stop,
     )
-    retention = Retention(
-        outbox_h=chosen.outbox_retention_hours, history_d=chosen.history_retention_days
-    )
+    retention = Retention(chosen.kept, disk_bytes=chosen.postgres_disk_bytes)
     connect = partial(_connected, chosen, connectors, Timeline(), health)
     with worker.running("reconciler", reconciler.live, stop, health):
         retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, retention))

@@ -88,6 +88,16 @@ RETENTION_OVERDUE = Gauge(
     ["task"],
 )
 
+DATABASE_BYTES = Gauge(
+    "minutebook_postgres_database_bytes", "Size of the database, without the WAL."
+)
+OUTBOX_BYTES = Gauge("minutebook_outbox_bytes", "Size of the outbox with its indexes, all of it.")
+DISK_FULL_S = Gauge(
+    "minutebook_postgres_disk_full_seconds",
+    "Until the database is as large as POSTGRES_DISK_GB at the rate of the last hours; NaN where"
+    " that is not set, the rate is not known yet, or nothing grows.",
+)
+
 
 def folded(rows: int, age_s: float, duration_s: float) -> None:
     """Note one read of the outbox; `age_s` is that of the oldest of its rows."""
@@ -111,7 +121,8 @@ def shown(boundary: str, lateness_s: float) -> bool:
 
 def standing_by() -> None:
     """Note that another syncer is at work: what it finds out is not known here."""
-    DEFAULT_PARTITION_ROWS.set(math.nan)
+    for gauge in (DEFAULT_PARTITION_ROWS, DATABASE_BYTES, OUTBOX_BYTES, DISK_FULL_S):
+        gauge.set(math.nan)
     for task in REMOVING:
         RETENTION_OVERDUE.labels(task).set(math.nan)
 

@@ -10,7 +10,7 @@ from typing import cast
 import psycopg
 
 from services.syncer import __main__ as syncer
-from services.syncer import publish_store, retention, tick_store
+from services.syncer import partitions, publish_store, tick_store
 from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp import ticks
@@ -31,7 +31,7 @@ NAMES = {
         "tick", kind=lambda params: "interim " if params["interim"] else ""
     ),
     publish_store.UPDATE_PUBLISHED: Statement("published_at"),
-    retention.DROP_PARTITION: Statement("drop"),
+    partitions.DROP_PARTITION: Statement("drop"),
 }
 OURS = "syncer"
 """The reconciler only reads; it is left alone."""

@@ -32,7 +32,7 @@ SERVICES = by("ingest", "syncer", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
 
 OURS = ["outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset"]
-OURS += ["operator_action", "schema_migration"]
+OURS += ["operator_action", "schema_migration", "disk_usage"]
 EMPTYING = {f"empty {table}": Act(f"TRUNCATE {table}", NOBODY) for table in OURS}
 
 ACTS = EMPTYING | {
@@ -102,6 +102,12 @@ ACTS = EMPTYING | {
     "change a balance": Act("UPDATE balance SET balance = 5", NOBODY),
     "prune balances": Act("DELETE FROM balance", by("syncer")),
     "take a baseline": Act("SELECT minutebook_take_baseline(9, 'x', NULL)", by("syncer")),
+    "note the size": Act("INSERT INTO disk_usage (database_bytes) VALUES (5)", by("syncer")),
+    "note it of another time": Act(
+        "INSERT INTO disk_usage (measured_at, database_bytes) VALUES ('2020-01-01', 5)", NOBODY
+    ),
+    "read the sizes": Act("SELECT database_bytes FROM disk_usage", LOOKING),
+    "forget sizes": Act("DELETE FROM disk_usage", by("syncer")),
     # Dead letters, streams, what operators did.
     "count dead letters": Act(
         "SELECT state, reason, count(*), min(received_at) FROM dead_letter GROUP BY 1, 2",

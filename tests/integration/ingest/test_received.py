@@ -9,6 +9,7 @@ import pytest
 from services.ingest import core, parked, service
 from services.ingest.body import Reason
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from tests.support import messages, refusing_trigger
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
 
@@ -176,5 +177,5 @@ def test_what_was_received_is_forgotten_with_the_outbox_rows_of_its_change(
     ours.execute(
         "UPDATE received_message SET noted_at = now() - interval '25 hours' WHERE value = 5"
     )
-    assert retention.run_once(ours, outbox_h=24, history_d=1).pruned == 1
+    assert retention.run_once(ours, Kept(24, 1)).pruned == 1
     assert ours.execute("SELECT message_id FROM received_message").fetchall() == [("m1",)]

@@ -9,6 +9,7 @@ import redis
 
 from ops.repair import audit, corrections
 from services.syncer import retention, tick_store
+from services.syncer.partitions import Kept
 from services.syncer.service import Syncer
 from shared.errors import Unanswerable
 from tests.support import ledger, servers
@@ -115,7 +116,7 @@ def test_a_tick_whose_rows_retention_dropped_cannot_be_audited_and_the_next_one_
     syncer.tick(minute(1))
     add(conn, visa, 5)
     syncer.tick(minute(2))
-    assert retention.run_once(conn, outbox_h=1, history_d=30).dropped == 1
+    assert retention.run_once(conn, Kept(1, 30)).dropped == 1
     with pytest.raises(Unanswerable, match="OUTBOX_RETENTION_HOURS"):
         audit.audit(conn, epoch=1)
     assert audit.audit(conn, epoch=2).clean

@@ -8,6 +8,7 @@ import redis
 
 from ops.repair import audit, partitions
 from services.syncer import retention, tick_store
+from services.syncer.partitions import Kept
 from shared.errors import Unavailable
 from tests.support import ledger, servers
 from tests.support.ledger import add, minute
@@ -70,7 +71,7 @@ def test_afterwards_upkeep_makes_and_drops_partitions_as_ever(
     with conn.transaction():
         tick_store.lock_ticks(conn)
         ledger.tick_within(conn, minute(1))
-    done = retention.run_once(ours, outbox_h=24, history_d=30)
+    done = retention.run_once(ours, Kept(24, 30))
     assert done.dropped == 1
     assert done.made in {1, 2}, "the rest of these four hours, if there is any, and the next ones"
     assert len(conn.execute(ATTACHED).fetchall()) == len(made) + done.made - 1

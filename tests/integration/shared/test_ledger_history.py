@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from services.syncer import retention, tick_store
+from services.syncer.partitions import Kept
 from shared.errors import Unanswerable
 from shared.ledger import history
 from tests.support import ledger
@@ -109,7 +110,7 @@ def test_after_pruning_the_rest_is_as_noted_and_before_it_an_error_names_the_old
     query = "UPDATE tick SET folded_at = now() - interval '31 days' WHERE boundary < %s"
     conn.execute(query, [minute(gone)])
     conn.execute("UPDATE tick SET folded_at = now() - interval '31 days' WHERE boundary IS NULL")
-    assert retention.run_once(conn, outbox_h=24, history_d=30).pruned >= gone // 2
+    assert retention.run_once(conn, Kept(24, 30)).pruned >= gone // 2
     assert_as_noted(conn, noted, oldest=gone)
     for ask in (lambda at: history.balances_at(conn, at), lambda at: past_of(conn, at)):
         with pytest.raises(Unanswerable, match="2020-01-01T00:40:00Z"):

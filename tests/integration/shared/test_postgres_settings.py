@@ -13,6 +13,7 @@ from pydantic import Secret
 
 from ops.doctor import postgres_checks
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from services.syncer.tick_store import OPTIONS
 from shared import postgres
 from shared.session_settings import PINNED, REFUSED
@@ -135,7 +136,7 @@ def kept_up(dsn: str, conn: psycopg.Connection) -> None:
     conn.execute(f"DROP TABLE {partitions.made(conn)[-1]}")  # of later hours, hence empty
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
     with postgres.connection(settings, application="test", options=OPTIONS) as ours:
-        assert retention.run_once(ours, outbox_h=24, history_d=30).made
+        assert retention.run_once(ours, Kept(24, 30)).made
     with psycopg.connect(dsn, autocommit=True, options="-c statement_timeout=0") as user:
         user.execute("SELECT minutebook_make_partition(now() + interval '9 hours')")
         user.execute("SET default_transaction_isolation = 'read committed'")  # else it refuses

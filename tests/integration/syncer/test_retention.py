@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from services.syncer.retention import Done
 from tests.support import ledger, servers
 from tests.support.eventually import eventually
@@ -24,7 +25,7 @@ DROP: LiteralString = "SELECT minutebook_drop_partition(%s)"
 
 
 def run(conn: psycopg.Connection) -> Done:
-    return retention.run_once(conn, outbox_h=24, history_d=30)
+    return retention.run_once(conn, Kept(24, 30))
 
 
 def add_long_ago(conn: psycopg.Connection) -> None:

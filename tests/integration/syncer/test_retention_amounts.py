@@ -6,6 +6,7 @@ import psycopg
 from prometheus_client import REGISTRY
 
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from services.syncer.retention import Done
 
 MESSAGES, TICKS = 20_000, 250
@@ -22,7 +23,7 @@ CREATE TRIGGER note AFTER DELETE ON tick
 
 
 def run(conn: psycopg.Connection, interval_s: float = 60.0) -> Done:
-    return retention.run_once(conn, outbox_h=24, history_d=30, interval_s=interval_s)
+    return retention.run_once(conn, Kept(24, 30), interval_s=interval_s)
 
 
 def expire(conn: psycopg.Connection) -> None:

@@ -6,6 +6,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from services.syncer.retention import Done
 from shared.errors import Unavailable
 from tests.support.ledger import count_all, minute
@@ -21,7 +22,7 @@ SATURDAY = "MB001: not on a Saturday"
 
 
 def run(conn: psycopg.Connection) -> Done:
-    return retention.run_once(conn, outbox_h=24, history_d=30)
+    return retention.run_once(conn, Kept(24, 30))
 
 
 def failures() -> dict[str, float]:

@@ -4,13 +4,14 @@ import psycopg
 import redis
 
 from services.syncer import retention
+from services.syncer.partitions import Kept
 from services.syncer.retention import Done
 from tests.support import ledger, servers
 from tests.support.ledger import add, count_all, minute
 
 
 def run(conn: psycopg.Connection) -> Done:
-    return retention.run_once(conn, outbox_h=24, history_d=30)
+    return retention.run_once(conn, Kept(24, 30))
 
 
 def age(conn: psycopg.Connection, *, up_to: int) -> None:

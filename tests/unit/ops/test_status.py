@@ -16,6 +16,7 @@ from ops.status.snapshot import (
 )
 from shared.amqp.connection import QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
+from shared.ledger.disk_usage import DiskUsage
 from tests.support.status_probes import (
     ALL_HEALTHY,
     BOUNDARY,
@@ -34,6 +35,28 @@ from tests.support.status_probes import (
 
 def test_nothing_is_said_when_all_is_healthy() -> None:
     assert assess(ALL_HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("full_in_s", "level", "says"),
+    [
+        (0.0, "wrong", "the disk is full"),
+        (5 * 3600, "wrong", "the disk is full in 5 h at the rate of the last hours"),
+        (50 * 3600, "note", "the disk is full in 2 d 2 h at the rate of the last hours"),
+    ],
+)
+def test_a_disk_that_will_be_full_is_said_in_time(full_in_s: float, level: str, says: str) -> None:
+    found = only(with_ledger(disk=DiskUsage(10**9, 10**8, 2e9, 10**7, full_in_s)))
+
+    assert (found.level, found.about, found.says) == (level, "disk", says)
+    assert "docker compose exec postgres df -h" in found.do
+
+
+@pytest.mark.parametrize("full_in_s", [None, 100 * 3600])
+def test_a_disk_that_has_room_or_whose_size_nobody_said_is_no_finding(
+    full_in_s: float | None,
+) -> None:
+    assert assess(with_ledger(disk=DiskUsage(10**9, 10**8, None, 10**7, full_in_s))) == []
 
 
 def test_a_message_that_ingest_does_not_acknowledge_is_wrong_and_one_that_passes_is_not() -> None:

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from ops.status.core import assess
 from ops.status.snapshot import SILENT, Down, Service
 from ops.status.view import watched
+from shared.ledger.disk_usage import DiskUsage
 from shared.postgres import SCHEMA_NEEDED
 from tests.support.status_probes import (
     ALL_ASKED,
@@ -17,6 +20,7 @@ from tests.support.status_probes import (
     with_ledger,
 )
 
+KNOWN = "database 1.9 GB of 50.0 GB, outbox 700.0 MB"
 ONE_KEY = replace(SHOWN, keys=1)
 
 
@@ -43,6 +47,25 @@ def test_one_of_a_kind_is_not_said_to_be_several() -> None:
     assert "1 key of ours\n" in said
     assert "0 ready, 1 consumer\n" in said
     assert "1 row since that tick" in said
+
+
+@pytest.mark.parametrize(
+    ("growth_bytes_per_h", "disk_bytes", "full_in_s", "says"),
+    [
+        (None, None, None, "database 1.9 GB, outbox 700.0 MB; growth not known yet"),
+        (1.2e8, None, None, "database 1.9 GB, outbox 700.0 MB; grows by 120.0 MB an hour"),
+        (-1.2e8, None, None, "database 1.9 GB, outbox 700.0 MB; shrinks by 120.0 MB an hour"),
+        (2e8, 5e10, 1.5e6, f"{KNOWN}; full in 17 d 8 h, grows by 200.0 MB an hour"),
+    ],
+)
+def test_how_full_the_disk_is_is_said_as_far_as_it_is_known(
+    growth_bytes_per_h: float | None, disk_bytes: float | None, full_in_s: float | None, says: str
+) -> None:
+    used = (1_900_000_000, 700_000_000)
+    disk = DiskUsage(*used, disk_bytes, growth_bytes_per_h, full_in_s)
+
+    lines = shown_to_people(with_ledger(disk=disk)).splitlines()
+    assert [one.split(maxsplit=1)[1] for one in lines if one.startswith("disk ")] == [says]
 
 
 def test_a_live_view_says_when_it_looked_and_what_is_wrong_before_a_terminal_cuts_it_off() -> None:
