@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import (
     against,
+    ingest_growth,
     ingest_latency,
     ingest_memory,
     ingest_outage,
@@ -26,6 +27,7 @@ from bench import (
     tick_growth,
     tick_lateness,
     tick_soak,
+    tick_vacuum,
     tick_volume,
     ticker_lateness,
     versions,
@@ -47,10 +49,12 @@ QUESTIONS: dict[str, Question] = {
     "ingest_unfit": ingest_unfit.measure,
     "ingest_waiting": ingest_waiting.measure,
     "ingest_outage": ingest_outage.measure,
+    "ingest_growth": ingest_growth.measure,
     "tick_lateness": tick_lateness.measure,
     "tick_volume": tick_volume.measure,
     "tick_growth_kept": tick_growth.kept,
     "tick_growth_repeated": tick_growth.repeated,
+    "tick_vacuum": tick_vacuum.measure,
     "tick_soak": tick_soak.measure,
     "ticker_lateness": ticker_lateness.measure,
 }
@@ -120,6 +124,13 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--retained", type=POSITIVE, default=10_000_000, show_default=True, help="Rows kept.")
 @click.option(
+    "--postgres", metavar="OPTIONS",
+    help="Of Postgres's command line, instead of compose's, e.g. '-c shared_buffers=2GB'.",
+)  # fmt: skip
+@click.option(
+    "--memory", metavar="SIZE", help="Of Postgres's container, instead of compose's, e.g. 8g."
+)
+@click.option(
     "--against", type=click.Path(path_type=Path), metavar="CHECKOUT",
     help="Ask only how this checkout compares with another one, say of the commit before.",
 )  # fmt: skip
@@ -139,7 +150,7 @@ def command(*, only: str, path: Path, **given: Any) -> int:  # noqa: ANN401 - wh
         console.width = PLAIN_WIDTH
     screen = Screen(console)
     try:
-        with site() as servers:
+        with site(plan.postgres, plan.memory) as servers:
             results = [_ask(servers, name, questions[name], plan, screen) for name in names]
             used = versions.of(servers)
     except DockerException as error:

@@ -26,7 +26,8 @@ TIMEOUT_S = 900.0
 # seen are all counted. With one writer that is once.
 NEWEST = "SELECT coalesce(max(id), 0) FROM historical_transactions"
 TOTAL = """
-SELECT (SELECT count(*) FROM historical_transactions) + (SELECT count(*) FROM dead_letter)
+SELECT (SELECT count(*) FROM historical_transactions WHERE id > {kept})
+     + (SELECT count(*) FROM dead_letter)
 """
 DEAD = "SELECT coalesce(max(id), 0) FROM dead_letter"
 
@@ -56,15 +57,17 @@ class Drain:
 class Stored:
     """Whether all messages are rows or dead letters, asked cheaply."""
 
-    def __init__(self, conn: psycopg.Connection, messages: int) -> None:
-        """`conn` is the observer's own, in autocommit mode."""
+    def __init__(self, conn: psycopg.Connection, messages: int, kept: int = 0) -> None:
+        """`conn` is the observer's own, in autocommit mode; rows up to the id `kept` were there."""
         self._conn = conn
         self._messages = messages
+        self._kept = kept
 
     def __call__(self) -> bool:
         """Ask."""
-        seen = self._number(NEWEST) + self._number(DEAD)
-        return seen >= self._messages and self._number(TOTAL) == self._messages
+        seen = self._number(NEWEST) - self._kept + self._number(DEAD)
+        total = TOTAL.format(kept=self._kept)
+        return seen >= self._messages and self._number(total) == self._messages
 
     def _number(self, query: str) -> int:
         row = self._conn.execute(query.encode()).fetchone()
@@ -114,15 +117,15 @@ def drained(
     return Drain(messages, ended - started, cpu_s, others_s)
 
 
-def drain_with(contender: Contender, ground: Ground, messages: int) -> Drain:
-    """Start one program on a filled queue and watch it to the end."""
+def drain_with(contender: Contender, ground: Ground, messages: int, kept: int = 0) -> Drain:
+    """Start one program on a filled queue and watch it to the end; `kept`: see `Stored`."""
     with (
         contender.running(ground, BENCH_MESSAGES=str(messages)) as program,
         observer(ground) as conn,
     ):
         if contender.name.startswith("null"):
             return drained(ground, messages, [program], lambda: SETTLED in program.log())
-        return drained(ground, messages, [program], Stored(conn, messages))
+        return drained(ground, messages, [program], Stored(conn, messages, kept))
 
 
 @contextlib.contextmanager

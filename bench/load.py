@@ -52,6 +52,7 @@ def publishing(
                 "BENCH_MESSAGES": str(count),
                 "BENCH_PER_S": str(pace),
                 "BENCH_PROVIDERS": str(providers),
+                "BENCH_IDENTITIES": fresh.identities,
                 "BENCH_PUBLISHED": record.name,
             },
         )

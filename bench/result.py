@@ -48,6 +48,9 @@ class Plan:
     retained: int = 10_000_000
     against: Path | None = None
     """Another checkout to measure beside this one."""
+    postgres: str | None = None
+    memory: str | None = None
+    """Of Postgres: options of its command line, and its container's limit; None: compose's."""
 
 
 class Progress:

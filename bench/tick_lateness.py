@@ -68,12 +68,17 @@ def rows(ticks: Seconds, nulls: Seconds) -> list[Row]:
     return [tick | targets, null]
 
 
-def watched(site: Site, fresh: Ground, pace: float, count: int) -> tuple[Seconds, Seconds, str]:
-    """Return how late `count` ticks and null probes were beside `pace` messages/s, and a note."""
+def watched(
+    site: Site, fresh: Ground, pace: float, count: int, **syncers: str
+) -> tuple[Seconds, Seconds, str]:
+    """Return how late `count` ticks and null probes were beside `pace` messages/s, and a note.
+
+    `syncers` are settings of the syncer.
+    """
     messages = int(pace * (count + 30))
     with (
         load.ingesting(fresh, **EVERY_SECOND),
-        programs.service("syncer").running(fresh) as syncer,
+        programs.service("syncer", **syncers).running(fresh) as syncer,
         programs.service("ticker", **EVERY_SECOND).running(fresh) as ticker,
         programs.python_peer("null tick", "null_tick").running(fresh),
         load.publishing(fresh, messages, pace, PROVIDERS),

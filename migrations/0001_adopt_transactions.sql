@@ -62,6 +62,25 @@ $$;
 ALTER TABLE historical_transactions ADD COLUMN IF NOT EXISTS created_at timestamptz;
 ALTER TABLE historical_transactions ALTER COLUMN created_at SET DEFAULT now();
 
+-- Rows come, stay, and seldom change. By its defaults Postgres vacuums them each time the table has
+-- grown by a fifth and freezes only the oldest, so that at last all of them are frozen in one go.
+-- Here each million is, soon after it came. What was set before us stays.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+          FROM pg_class
+         WHERE oid = 'historical_transactions'::regclass
+           AND reloptions::text LIKE '%autovacuum%'
+    ) THEN
+        ALTER TABLE historical_transactions SET (
+            autovacuum_vacuum_insert_scale_factor = 0,
+            autovacuum_vacuum_insert_threshold = 1000000,
+            autovacuum_freeze_min_age = 0);
+    END IF;
+END
+$$;
+
 -- The sequence that a table's ids come from: that of its default (a serial, or a sequence that
 -- nobody owns), or of an identity column.
 CREATE FUNCTION minutebook_id_sequence(relation text) RETURNS regclass

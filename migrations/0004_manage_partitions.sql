@@ -21,7 +21,8 @@ $$;
 -- each: every read of what is fresh looks into the index of each partition, so its cost grows
 -- with their number. Beside partitions of another span (a repair's, or of another
 -- OUTBOX_RETENTION_HOURS) it takes the gap that they leave. LIKE and ATTACH instead of PARTITION
--- OF, which would lock out the writers of all other partitions.
+-- OF, which would lock out the writers of all other partitions. Inserts alone do not make Postgres
+-- vacuum it: it is dropped before its rows have to be frozen, or frozen by itself when they have.
 CREATE FUNCTION minutebook_make_partition(
     first timestamptz, span interval DEFAULT interval '4 hours') RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -52,7 +53,9 @@ BEGIN
         END IF;
     END LOOP;
     name := minutebook_partition_name(begins);
-    EXECUTE format('CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)', name);
+    EXECUTE format(
+        'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)
+           WITH (autovacuum_vacuum_insert_threshold = -1)', name);
     EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    name, begins, ends);
     RETURN true;
@@ -165,7 +168,8 @@ BEGIN
                 -- The check spares ATTACH from reading the rows again.
                 EXECUTE format(
                     'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY,
-                     CONSTRAINT outbox_hour_check CHECK (created_at >= %L AND created_at < %L))',
+                     CONSTRAINT outbox_hour_check CHECK (created_at >= %L AND created_at < %L))
+                       WITH (autovacuum_vacuum_insert_threshold = -1)',
                     name, hour, hour + interval '1 hour');
                 hours := hours || hour;
                 names := names || name;

@@ -70,7 +70,8 @@ class Publisher:
 def main() -> None:
     """Publish `BENCH_MESSAGES` at `BENCH_PER_S`; write the times to the file `BENCH_PUBLISHED`."""
     providers = int(os.environ.get("BENCH_PROVIDERS", PROVIDERS))
-    messages = ordinary(broker.MESSAGES, providers)
+    identities = os.environ.get("BENCH_IDENTITIES", "random")
+    messages = ordinary(broker.MESSAGES, providers, identities)
     publisher = Publisher(messages, float(os.environ["BENCH_PER_S"]))
     publisher.run()
     Path(os.environ["BENCH_PUBLISHED"]).write_text("\n".join(map(repr, publisher.published)))

@@ -9,6 +9,7 @@ from adoption.checks import TOPICS, Problem, problems
 from ops.doctor import (
     collation_checks,
     core,
+    growth_checks,
     identity_checks,
     postgres_store,
     rights_checks,
@@ -64,6 +65,7 @@ def inspect(conn: psycopg.Connection) -> Iterator[Check]:
     yield from room(postgres_store.load(conn), named)
     yield from tables(problems(conn))
     yield identity_checks.inspect(conn)
+    yield from growth_checks.inspect(conn)
     yield collation_checks.inspect(conn)
     yield from sequence_checks.inspect(conn)
     yield from rights_checks.inspect(conn)

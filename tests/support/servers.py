@@ -137,18 +137,21 @@ def postgres(
     direct: bool = False,
     in_memory: bool = False,
     options_more: str = "",
+    memory: str | None = None,
 ) -> Iterator[Postgres]:
     """Start Postgres and migrate the template that tests copy.
 
     `direct`: reached by its own address, as in compose, not through the engine's port proxy.
     `in_memory`: its data is gone with the container, and no test waits for a disk.
-    `options_more` are further options of the server's command line.
+    `options_more` are further options of the server's command line; `memory` is the container's
+    limit, as "2g".
     """
     options: dict[str, Any] = {
         "environment": {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD},
         "command": f"{POSTGRES_COMMAND} {options_more}".split(),
         "ports": {"5432/tcp": ("127.0.0.1", None)},
         "shm_size": "256m",
+        "mem_limit": memory,
     }
     if in_memory:
         options["tmpfs"] = {"/var/lib/postgresql/data": ""}
