@@ -24,7 +24,6 @@ SET_VACUUM = "ALTER TABLE historical_transactions SET ({})"
 SELECT_GROWTH: LiteralString = """
 SELECT pg_size_bytes(current_setting('shared_buffers')),
        pg_size_bytes(current_setting('max_wal_size')),
-       current_setting('wal_compression'),
        current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean,
        coalesce((SELECT jsonb_object_agg(option_name, option_value)
                    FROM pg_class c, pg_options_to_table(c.reloptions)
@@ -38,7 +37,6 @@ class Growth:
 
     buffers_bytes: int
     wal_bytes_max: int
-    wal_compression: str
     autovacuum: bool
     parameters: Mapping[str, str]
 
@@ -67,13 +65,6 @@ def assess(growth: Growth) -> Iterator[Check]:
         warn=growth.wal_bytes_max < WAL_MIN,
         advice="ALTER SYSTEM SET max_wal_size = '4GB': after each checkpoint every page is logged"
         " whole once more, and a small log means many checkpoints",
-    )
-    yield say(
-        "wal_compression",
-        growth.wal_compression,
-        warn=growth.wal_compression == "off",
-        advice="ALTER SYSTEM SET wal_compression = 'lz4' (pglz if it was built without): with"
-        " random identities most of the log is whole pages of one index",
     )
     yield say(
         "autovacuum",

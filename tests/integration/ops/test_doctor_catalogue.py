@@ -33,7 +33,6 @@ def checks(conn: psycopg.Connection) -> dict[str, Check]:
 def unhealthy(conn: psycopg.Connection) -> set[tuple[str, str]]:
     """Return what does not pass, but for what depends on the server of the tests."""
     server = {"idle_in_transaction_session_timeout", "shared_buffers", "max_wal_size"}
-    server |= {"wal_compression"}
     return {
         (name, one.verdict)
         for name, one in checks(conn).items()

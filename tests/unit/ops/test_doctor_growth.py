@@ -7,7 +7,7 @@ import pytest
 
 from ops.doctor.growth_checks import VACUUM_WANTED, Growth, assess
 
-ROOMY = Growth(512 * 2**20, 4 * 2**30, "lz4", autovacuum=True, parameters=VACUUM_WANTED)
+ROOMY = Growth(512 * 2**20, 4 * 2**30, autovacuum=True, parameters=VACUUM_WANTED)
 VACUUM = "vacuum of historical_transactions"
 
 
@@ -26,7 +26,6 @@ def test_a_server_that_is_set_for_growth_gets_no_advice() -> None:
     [
         ({"buffers_bytes": 128 * 2**20}, "shared_buffers"),
         ({"wal_bytes_max": 2**30}, "max_wal_size"),
-        ({"wal_compression": "off"}, "wal_compression"),
         ({"autovacuum": False}, "autovacuum"),
         ({"parameters": {}}, VACUUM),
         ({"parameters": VACUUM_WANTED | {"autovacuum_enabled": "false"}}, VACUUM),
