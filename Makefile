@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo up down ps logs clean test check unit integration versions acceptance model \
-	fuzz faults soak settings format venv engine lock distclean bench
+	fuzz faults soak settings schemas format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
 # make lock LOCK_ARGS=--upgrade
@@ -139,6 +139,9 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 settings: venv ## Write docs/settings.md, docs/cli.md and .env.example from the code
 	@$(PY) -m tools.settings
 	@$(PY) -m tools.cli
+
+schemas: venv ## Write docs/schemas/ from the types of messages and documents
+	@$(PY) -m tools.schemas
 
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

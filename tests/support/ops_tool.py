@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support import fork_server
+from tests.support import fork_server, schemas
 from tests.support.containers import ROOT
 
 TIMEOUT_S = 60.0
@@ -27,11 +27,15 @@ class Done:
     code: int
     stdout: str
     stderr: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def document(self) -> Any:
-        """The JSON document on standard output."""
-        return json.loads(self.stdout)
+        """The JSON document on standard output, which is as docs/schemas/ says."""
+        found = json.loads(self.stdout)
+        if "--json" in self.arguments:
+            schemas.check(self.arguments, found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Tool:
         """Run a command to its end; `settings` take the place of the deployment's."""
         request = fork_server.Request("ops", [*arguments], self.environment(**settings))
         code, stdout, stderr = fork_server.run(request, stdin.encode(), TIMEOUT_S)
-        return Done(code, stdout.decode(), stderr.decode())
+        return Done(code, stdout.decode(), stderr.decode(), arguments)
 
     def shell(self, script: str, **settings: str) -> Done:
         """Run a script of bash in which `ops` is the tool; its code is that of its last `ops`."""

@@ -1,0 +1,19 @@
+// Read a balance and of which minute it is: node read.mjs 1_Visa
+import Redis from "ioredis";
+
+const URL = process.env.KEYDB_URL ?? "redis://127.0.0.1:6379/0";
+const key = process.argv[2];
+
+const store = new Redis(URL);
+// Both in one MULTI: never a balance of one tick with the time of another.
+const [[, balance], [, watermark]] = await store
+  .multi()
+  .get(key)
+  .hmget("minutebook:watermark", "boundary", "applied_at", "epoch", "token")
+  .exec();
+store.disconnect();
+const [boundary, , epoch, token] = watermark;
+if (balance === null || boundary === null) throw new Error(`${key}: nothing is shown yet`);
+if (token.startsWith("partial:")) throw new Error("balances are being changed: read again");
+// Minor units, as a decimal string: a BigInt holds all of it, a Number does not.
+console.log(`${key} ${BigInt(balance)} as of ${boundary} (tick ${epoch})`);

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Read a balance and of which minute it is, in one MULTI: read.sh 1_Visa
+# REDIS_CLI may be another client with its options: valkey-cli -h HOST, docker compose exec -T keydb keydb-cli
+set -eu
+
+# Several words are meant.
+# shellcheck disable=SC2086
+printf 'MULTI\nGET "%s"\nHMGET minutebook:watermark boundary applied_at epoch token\nEXEC\n' "$1" |
+  ${REDIS_CLI:-redis-cli -u "${KEYDB_URL:-redis://127.0.0.1:6379/0}"} --no-raw

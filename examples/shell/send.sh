@@ -1,0 +1,21 @@
+#!/bin/sh
+# Send one transaction by the broker's management page: send.sh PROVIDER_ID VALUE [MESSAGE_ID]
+# For a person or a job now and then; programs that send much want a client of AMQP.
+set -eu
+
+url=${RABBITMQ_MANAGEMENT_URL:-http://user:password@127.0.0.1:15672}
+# An id that grows with time and that nobody else makes.
+id=${3:-$(hostname)-$(date +%s)-$$}
+
+answer=$(curl -sS --fail-with-body -H 'content-type: application/json' \
+  "$url/api/exchanges/%2F/amq.default/publish" -d @- <<JSON
+{"routing_key": "incoming_transactions",
+ "properties": {"delivery_mode": 2, "message_id": "$id"},
+ "payload": "{\"id\": $1, \"value\": $2}", "payload_encoding": "string"}
+JSON
+)
+# The broker answers after its own confirm.
+case $answer in
+  *'"routed":true'*) echo "confirmed $id" ;;
+  *) echo "not sent: $answer" >&2 && exit 1 ;;
+esac

@@ -1,0 +1,93 @@
+"""docs/asyncapi.yaml names what the code names; the code takes its examples."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ruamel.yaml import YAML
+
+from services.ingest.body import Limits, decode
+from services.syncer import projection
+from shared import settings, tick
+from shared.amqp import ticks
+from shared.version import VERSION
+from tests.support.containers import ROOT
+from tests.support.schemas import assert_fits
+
+PATH = ROOT / "docs" / "asyncapi.yaml"
+CONTRACT: dict[str, Any] = YAML(typ="safe").load(PATH)
+
+
+def binding(of: dict[str, Any]) -> dict[str, Any]:
+    return dict(of["bindings"]["amqp"])
+
+
+def examples(message: str) -> list[Any]:
+    return [one["payload"] for one in CONTRACT["components"]["messages"][message]["examples"]]
+
+
+def references(inside: Any) -> list[str]:
+    if isinstance(inside, list):
+        return [found for one in inside for found in references(one)]
+    if isinstance(inside, dict):
+        own = [inside["$ref"]] if "$ref" in inside else []
+        return own + references(list(inside.values()))
+    return []
+
+
+def leads_somewhere(reference: str) -> bool:
+    file, _, path = reference.partition("#")
+    if file:
+        return (PATH.parent / file).is_file()
+    found: Any = CONTRACT
+    for part in Path(path).parts[1:]:
+        if part not in found:
+            return False
+        found = found[part]
+    return True
+
+
+def test_it_is_of_this_version_and_every_reference_leads_somewhere() -> None:
+    assert CONTRACT["info"]["version"] == VERSION
+    assert references(CONTRACT)
+    assert [one for one in references(CONTRACT) if not leads_somewhere(one)] == []
+
+
+def test_queues_and_the_exchange_are_those_of_the_code() -> None:
+    channels = CONTRACT["channels"]
+    transactions = binding(channels["transactions"])["queue"]
+    syncer = binding(channels["syncerTicks"])["queue"]
+    exchange = binding(channels["ticks"])["exchange"]
+
+    assert transactions["name"] == channels["transactions"]["address"]
+    assert transactions["name"] == settings.SourceSettings.model_fields["ingest_queue"].default
+    assert syncer["name"] == channels["syncerTicks"]["address"] == ticks.QUEUE
+    assert (exchange["name"], exchange["type"]) == (ticks.EXCHANGE, "fanout")
+    assert [one["durable"] for one in (transactions, syncer, exchange)] == [True] * 3
+
+
+def test_a_tick_lives_as_long_and_is_as_persistent_as_the_ticker_makes_it() -> None:
+    sent = binding(CONTRACT["operations"]["announceTick"])
+    interval_s = settings.TickSettings.model_fields["tick_interval_seconds"].default
+
+    assert sent["deliveryMode"] == ticks.TRANSIENT
+    assert sent["expiration"] == interval_s * 1000
+
+
+def test_the_code_takes_the_examples_and_sends_what_they_show() -> None:
+    for one in examples("transaction"):
+        decode(msgspec.json.encode(one), Limits(1000))
+    for one in examples("tick"):
+        assert_fits(one, "tick.json")
+        tick.decode(msgspec.json.encode(one))
+    (shown,) = examples("shown")
+    assert_fits(shown, "shown.json")
+    told = projection.HINT % (shown["tick"], shown["epoch"], shown["changed"])
+    assert json.loads(told) == shown
+
+
+def test_the_channel_is_the_one_that_readers_are_told_on() -> None:
+    script = (ROOT / "services" / "syncer" / "publish.lua").read_text(encoding="utf-8")
+
+    assert f"'{CONTRACT['channels']['shown']['address']}'" in script

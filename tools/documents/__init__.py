@@ -1,0 +1,40 @@
+"""What the commands of `ops` print with `--json`: a type for each, of which the schemas are made.
+
+Types of the code's own stand for themselves. A document that a command builds as a dictionary is
+described here; the tests hold every document that they see against its schema.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.dead_letters.replay import Replayed
+from ops.repair.rebuild import Rebuilt
+from tools.documents import acting, asking, sending
+
+DOCUMENTS: Mapping[str, Any] = {
+    "audit": asking.Audited,
+    "balances": asking.Balances | asking.BalancesAsOf,
+    "dead-letters export": acting.Exported,
+    "dead-letters list": acting.DeadLetters,
+    "dead-letters purge": acting.Purged,
+    "dead-letters replay": Replayed,
+    "dead-letters show": acting.DeadLetter,
+    "doctor": asking.Doctor,
+    "load": sending.Loaded,
+    "outbox partitions": asking.Partitions,
+    "outbox repair": acting.Moved,
+    "provider add": acting.ProviderDone,
+    "provider list": asking.Providers,
+    "provider remove": acting.ProviderDone,
+    "provider rename": acting.ProviderDone,
+    "provider set-initial": acting.ProviderDone,
+    "rebuild": Rebuilt,
+    "reconcile": acting.Reconciled,
+    "send": sending.Sent,
+    "status": asking.Status,
+}
+"""By command, without `ops`."""
+
+FAILED = asking.Failed
+LETTER = acting.DeadLetter
+"""A line of `dead-letters export`."""

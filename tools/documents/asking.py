@@ -1,0 +1,120 @@
+"""What the commands print that only ask."""
+
+from datetime import datetime
+
+from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
+
+from ops.doctor.core import Check
+from ops.repair.audit import Difference
+from ops.repair.partitions import Partition
+from ops.status.core import Finding
+from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
+
+
+class Error(TypedDict):
+    """Why a command could not do its work; `kind` is from a small set."""
+
+    kind: str
+    detail: str
+
+
+class Failed(TypedDict):
+    """What any command prints instead of its own document if it could not do its work."""
+
+    error: Error
+
+
+class Status(TypedDict):
+    """`ok` is what the exit code says."""
+
+    ok: bool
+    looked_at: datetime
+    findings: list[Finding]
+    not_asked: list[str]
+    interval_s: float
+    postgres: Ledger | Down
+    rabbitmq: Queues | Down
+    keydb: Shown | Down
+    services: list[Service]
+
+
+class Doctor(TypedDict):
+    """`ok` unless a check failed."""
+
+    ok: bool
+    checks: list[Check]
+
+
+class BalanceNow(TypedDict):
+    """A balance in minor units; `keydb` is what KeyDB shows, `uncounted` came after the tick."""
+
+    provider_id: int
+    key: str
+    balance: int
+    keydb: str | None
+    same: bool
+    uncounted: int
+
+
+class Balances(TypedDict):
+    """All balances, and the boundary that KeyDB shows."""
+
+    keydb_boundary: str | None
+    balances: list[BalanceNow]
+
+
+class BalanceThen(TypedDict):
+    """A balance in minor units."""
+
+    key: str
+    balance: int
+
+
+class BalancesAsOf(TypedDict):
+    """All balances of the last tick at or before `as_of`."""
+
+    as_of: datetime
+    boundary: datetime
+    epoch: int
+    balances: list[BalanceThen]
+
+
+class Rows(TypedDict):
+    """A number of outbox rows, and their sum in minor units."""
+
+    rows: int
+    amount: int
+
+
+class Audited(TypedDict):
+    """`clean` if the tick wrote what its rows add up to; not all `differences` are listed."""
+
+    clean: bool
+    epoch: int
+    boundary: datetime | None
+    written: Rows
+    recomputed: Rows
+    differing: int
+    differences: list[Difference]
+
+
+class Partitions(TypedDict):
+    """The outbox's partitions; `default_rows` should be none."""
+
+    default_rows: int
+    partitions: list[Partition]
+
+
+class ProviderListed(TypedDict):
+    """A provider and its key in KeyDB; `initial_value` in minor units."""
+
+    id: int
+    provider_name: str
+    initial_value: int
+    key: str
+
+
+class Providers(TypedDict):
+    """All of them."""
+
+    providers: list[ProviderListed]

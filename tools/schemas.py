@@ -1,0 +1,128 @@
+"""`python -m tools.schemas` (`make schemas`): writes docs/schemas/, the JSON Schemas of all we say.
+
+The messages (docs/asyncapi.yaml refers to them), and what each command of `ops` prints with --json.
+Whoever reads them should ignore keys that are not known: a later version may add some.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from services.ingest.body import INT64_MAX, INT64_MIN
+from shared.tick import Tick
+from tools.documents import DOCUMENTS, FAILED, LETTER
+
+FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT_OF_MESSAGES = "http://json-schema.org/draft-07/schema#"
+"""What AsyncAPI reads."""
+
+Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+
+
+class Transaction(msgspec.Struct):
+    """The body of a message to ingest, in UTF-8. Numbers are written as integers: not 600.0."""
+
+    id: Annotated[Int64, msgspec.Meta(description="the provider's id in initial_data")]
+    value: Annotated[Int64, msgspec.Meta(description="the amount in minor units")]
+
+
+class Shown(msgspec.Struct):
+    """What KeyDB's channel minutebook:ticks says of each tick that is shown."""
+
+    tick: Annotated[datetime, msgspec.Meta(tz=True)]
+    epoch: Annotated[int, msgspec.Meta(description="grows with each tick")]
+    changed: Annotated[int, msgspec.Meta(ge=0, description="keys that were set or removed")]
+
+
+class AsPrinted(GenerateJsonSchema):
+    """What is printed has every field of a dataclass, also those that have a default."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, FBT001 - theirs
+        """Say whether it is always there."""
+        if field["type"] == "typed-dict-field":
+            return super().field_is_required(field, total)
+        return True
+
+
+def all_schemas() -> Mapping[str, dict[str, Any]]:
+    """Return each schema by the name of its file."""
+    return {f"{name}.json": schema for name, schema in _named()}
+
+
+def of_command(command: str) -> dict[str, Any]:
+    """Return the schema of what `ops COMMAND --json` prints. Raises `KeyError`."""
+    return _of_type(DOCUMENTS[command], f"ops {command} --json")
+
+
+def strict(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
+    """Return a schema that takes no key it does not name: for tests of what we print."""
+    if isinstance(schema, list):
+        return [strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inside = {name: strict(one) for name, one in schema.items()}
+    return {"additionalProperties": False, **inside} if "properties" in inside else inside
+
+
+def main() -> None:
+    """Write all files, and remove those of commands that are gone."""
+    FOLDER.mkdir(exist_ok=True)
+    schemas = all_schemas()
+    for path in FOLDER.glob("*.json"):
+        if path.name not in schemas:
+            path.unlink()
+    for name, schema in schemas.items():
+        (FOLDER / name).write_text(as_text(schema), encoding="utf-8")
+
+
+def as_text(schema: Mapping[str, Any]) -> str:
+    """Return a schema as its file has it."""
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _named() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "transaction", _of_struct(Transaction, "transaction")
+    yield "tick", _of_struct(Tick, "tick")
+    yield "shown", _of_struct(Shown, "shown")
+    yield "dead-letter", _of_type(LETTER, "a line of ops dead-letters export")
+    yield "ops-failed", _of_type(FAILED, "ops … --json, where it could not do its work")
+    for command in DOCUMENTS:
+        yield f"ops-{command.replace(' ', '-')}", of_command(command)
+
+
+def _of_struct(struct: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    (_,), definitions = msgspec.json.schema_components([struct])
+    (schema,) = definitions.values()
+    return {"$schema": DIALECT_OF_MESSAGES, **schema, "title": title}
+
+
+def _of_type(given: Any, title: str) -> dict[str, Any]:  # noqa: ANN401 - a type form
+    schema = TypeAdapter(given).json_schema(mode="serialization", schema_generator=AsPrinted)
+    return {"$schema": DIALECT, **_plain(schema), "title": title}
+
+
+def _plain(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
+    """Return it without titles made of names and without defaults; descriptions as one line."""
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: _plain(one) for name, one in schema.items() if not _is_noise(name, one)}
+    if isinstance(said := kept.get("description"), str):
+        kept["description"] = " ".join(said.split())
+    return kept
+
+
+def _is_noise(name: str, given: object) -> bool:
+    return name == "default" or (name == "title" and isinstance(given, str))
+
+
+if __name__ == "__main__":
+    main()
