@@ -4,7 +4,9 @@ import Redis from "ioredis";
 const URL = process.env.KEYDB_URL ?? "redis://127.0.0.1:6379/0";
 const key = process.argv[2];
 
-const store = new Redis(URL);
+// A program that runs on keeps the default, which connects again and again.
+const store = new Redis(URL, { retryStrategy: () => null });
+store.on("error", (error) => console.error(error.message));
 // Both in one MULTI: never a balance of one tick with the time of another.
 const [[, balance], [, watermark]] = await store
   .multi()
