@@ -99,9 +99,9 @@ class KeydbCompared(TypedDict):
 
 
 class Reconciled(TypedDict):
-    """What differs, whether transactions were lost, and what was repaired."""
+    """How much differs, whether transactions were lost, and what was repaired."""
 
-    drifting: bool
+    drifting: int
     duration_s: float
     ledger: LedgerCompared
     keydb: KeydbCompared

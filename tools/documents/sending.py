@@ -4,7 +4,6 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
-from ops.sending.rows import Invalid
 from tools.documents.asking import Error
 
 
@@ -18,6 +17,14 @@ class SentToBroker(TypedDict):
     seconds: float
     per_second: float
     error: NotRequired[Error]
+
+
+class InvalidLine(TypedDict):
+    """What is not sent, and why; `line` counts from 1, `file` is empty for standard input."""
+
+    line: int
+    why: str
+    file: str
 
 
 class SentBatch(TypedDict):
@@ -49,7 +56,7 @@ class Sent(SentToBroker):
     advice: NotRequired[str]
     held_back: bool
     invalid: int
-    invalid_lines: list[Invalid]
+    invalid_lines: list[InvalidLine]
     made_up_ids: int
     batches: list[SentBatch]
     recorded: bool
