@@ -97,6 +97,8 @@ def _watch(site: Site, sides: dict[str, Side], pace: float, ticks: int, progress
     for run in range(2):
         for name, side in _in_turn(sides, run):
             progress.turn(f"{side.fresh.identities}: ticks beside {name}")
+            with site.keydb.client() as keydb:
+                keydb.flushall()  # the other database's ticks
             half = (ticks + 1) // 2
             found = watched(site, side.fresh, pace, half, RECONCILE_EVERY_TICKS="0")
             side.ticks += found[0]
