@@ -4,9 +4,9 @@
 
 -- What changed, and in which Postgres transaction (`xid`): who reads it asks for what became
 -- visible since an earlier snapshot, as the consumers of PgQ do. `amount` is what the change adds
--- to the provider's balance; numeric, because minus the least bigint is no bigint. A change of the provider itself (its initial value, its
--- name, added, removed) has no transaction_id. `reason` is why an operator corrected a balance.
--- `traceparent` is the W3C trace context of the transaction's message.
+-- to the provider's balance; numeric, because minus the least bigint is no bigint. A change of the
+-- provider itself (its initial value, its name, added, removed) has no transaction_id. `reason` is
+-- why an operator corrected a balance. `traceparent` is the W3C trace context of the message.
 CREATE TABLE outbox (
     id             bigint      GENERATED ALWAYS AS IDENTITY,
     xid            xid8        NOT NULL DEFAULT pg_current_xact_id(),
@@ -107,10 +107,10 @@ CREATE TABLE dead_letter (
 
 CREATE INDEX dead_letter_waiting_idx ON dead_letter (provider_id, id) WHERE state = 'waiting';
 
--- What a message said whose row says something else now, or is gone: changed or deleted by hand,
--- or stored otherwise by a trigger of the user's. By it a message that is delivered again is
--- known as a duplicate. Its rows are looked for only where an identity has a row of other
--- content, or where the broker says that it delivers again: ordinary messages cost nothing.
+-- What messages said whose row in historical_transactions was changed or deleted by hand since, or
+-- was made different from its message by a trigger of the user's. Without this note such a message,
+-- delivered again, would be taken for a new one or for a conflict. The table is read only for
+-- messages that were delivered again, or whose identity has a row of other content.
 CREATE TABLE received_message (
     message_id  text        NOT NULL,
     provider_id bigint      NOT NULL,
