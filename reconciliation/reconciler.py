@@ -47,7 +47,7 @@ class Reconciler:
         self._due = threading.Event()
 
     def ticked(self) -> None:
-        """Note that a tick was handled; who takes over from another syncer reconciles at once."""
+        """Note that a due tick was written; who takes over from another reconciles at once."""
         self._ticks += 1
         if self._every and (self._stood_by or self._ticks % self._every == 0):
             self._due.set()

@@ -27,6 +27,10 @@ log = structlog.get_logger()
 class Receiver:
     """One life of the broker connection."""
 
+    kind: str | None = None
+    begin_at: int | str | None = None
+    """Of a stream: the type of queue to make if there is none, and where deliveries begin."""
+
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
         self.backlog = Backlog(self._acknowledge)
@@ -38,9 +42,11 @@ class Receiver:
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
-        state = self.broker.declare(queue)
-        self.broker.consume(queue, prefetch=prefetch, on_message=self.on_message)
-        self.writer.serve(self.backlog)
+        state = self.broker.declare(queue, kind=self.kind)
+        self.broker.consume(
+            queue, prefetch=prefetch, on_message=self.on_message, stream_offset=self.begin_at
+        )
+        self.writer.backlog = self.backlog
         self.health.progress("receiver")
         log.info("consuming", queue=queue, messages=state.messages, consumers=state.consumers)
 

@@ -6,7 +6,8 @@ ingest dies. The place to go on from is always read from Postgres, never remembe
 
 Everything up to the position is settled. While a message is deferred the position stays before it,
 and a second one, `ahead`, says how far messages behind it were stored. After a restart those are
-read again, as redelivered messages: what is settled is known by its identity.
+read again, as redelivered messages: what is settled is known by its identity. A third one, `first`,
+is the first message that was ever received: by it the stream is known while nothing is settled.
 """
 
 import hashlib
@@ -63,8 +64,8 @@ class Gap(Exception):
 class Position:
     """How far a stream is settled; `generation` tells one life of the stream from the next.
 
-    `reached` is the offset of the last message settled, -1 before the first. Without a digest
-    nothing is settled yet: what follows `reached` is then the stream's first message.
+    `reached` is the offset of the last message settled, -1 before the first. Without its digest
+    nothing is settled yet.
     """
 
     stream: str
@@ -75,11 +76,6 @@ class Position:
     def identity(self, offset: int) -> str:
         """Return the identity of the message at `offset` if it carries none of its own."""
         return f"stream:{self.generation}:{offset}"
-
-    @property
-    def anchor(self) -> int:
-        """Return the offset of the message that shows that nothing was cut."""
-        return self.reached if self.body_sha256 else self.reached + 1
 
     def after(self, offset: int, body: bytes) -> "Position":
         """Return the position once the message at `offset` is stored."""
@@ -99,22 +95,26 @@ class Progress:
     settled: Position
     ahead: Position
     """Up to here messages were ever stored while one before them was deferred."""
+    first: Position
+    """The first message ever received."""
     end: Position
     """The last message that is stored or deferred."""
     before: Mapping[int, Position] = field(default_factory=dict)
     """By tag of a deferred message: the position while it is the first of them."""
 
     @property
-    def begun(self) -> bool:
-        """Whether any message was ever received: then the stream must still hold the next one."""
-        return bool(self.settled.body_sha256) or self.ahead.reached > NOTHING_YET
+    def anchor(self) -> Position | None:
+        """What the stream must still hold: the last message settled, or the first; None if new."""
+        if self.settled.body_sha256:
+            return self.settled
+        return self.first if self.first.body_sha256 else None
 
-    def starting_at(self, offset: int) -> "Progress":
-        """Return the progress once a stream's first message is known to be at `offset`."""
-        if self.begun:
+    def starting_with(self, first: Delivery, offset: int) -> "Progress":
+        """Return the progress once a stream's first message is known; it begins with `first`."""
+        if self.anchor:
             return self
         start = replace(self.settled, reached=offset - 1)
-        return replace(self, settled=start, end=start)
+        return replace(self, settled=start, end=start, first=self.first.after(offset, first.body))
 
     def stored(self, last: Delivery, offset: int, deferred: Collection[int] = ()) -> "Progress":
         """Return the progress once all up to `last` is stored, but for the `deferred` tags."""
@@ -145,9 +145,11 @@ def progress(conn: psycopg.Connection, stream: str) -> Progress:
     if settled is None:
         settled = Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
         _advance(conn, replace(settled, reached=NEVER_READ), settled)
-    name = f"{stream} ahead {settled.generation}"
-    nothing = Position(name, settled.generation, NOTHING_YET, b"")
-    return Progress(settled, _position(conn, name) or nothing, settled)
+    ahead, first = (
+        _position(conn, name) or Position(name, settled.generation, NOTHING_YET, b"")
+        for name in (f"{stream} {kind} {settled.generation}" for kind in ("ahead", "first"))
+    )
+    return Progress(settled, ahead, first, settled)
 
 
 def advance(conn: psycopg.Connection, before: Progress, after: Progress) -> None:
@@ -155,6 +157,7 @@ def advance(conn: psycopg.Connection, before: Progress, after: Progress) -> None
 
     Raises `Overtaken` if the stream is no longer stored as far as `before`.
     """
+    _advance(conn, before.first, after.first)
     _advance(conn, before.ahead, after.ahead)
     _advance(conn, before.settled, after.settled)
 
@@ -188,17 +191,18 @@ class Continuity:
     delivered again as expected.
     """
 
-    def __init__(self, start: Position, *, begun: bool) -> None:
-        """Begin at `start`, as read from Postgres; `begun` as `Progress` has it."""
+    def __init__(self, start: Progress) -> None:
+        """Begin at `start`, as read from Postgres."""
         self._start = start
-        self._last = start.reached
-        self.anchored = not begun
+        self._last = start.settled.reached
+        self.anchored = start.anchor is None
         """Whether the message that must be there was delivered again."""
         self._contiguous = 0
 
     def ask_for(self) -> int | str:
         """Return the offset to start reading from, as the broker takes it."""
-        return "first" if self.anchored else self._start.anchor
+        anchor = self._start.anchor
+        return anchor.reached if anchor else "first"
 
     def accept(self, offset: int, body: bytes) -> bool:
         """Say whether the message is to be stored; false for the last one settled.
@@ -208,7 +212,7 @@ class Continuity:
         if not self.anchored:
             self._check_anchor(offset, body)
             self.anchored = True
-            if self._start.body_sha256:
+            if offset == self._start.settled.reached:
                 return False
         if offset != self._last + 1 and self._contiguous:
             raise Gap(f"offset {offset} after {self._last}")
@@ -217,22 +221,23 @@ class Continuity:
         return True
 
     def _check_anchor(self, offset: int, body: bytes) -> None:
-        start = self._start
-        if offset != start.anchor:
+        settled, anchor = self._start.settled, self._start.anchor
+        if anchor is None or anchor.reached != offset:
             raise Refusal(
-                f"stream {start.stream} begins at offset {offset}, but only what came up to"
-                f" {start.reached} is settled: its retention cut messages that were not stored"
+                f"stream {settled.stream} begins at offset {offset}, but only what came up to"
+                f" {settled.reached} is settled: its retention cut messages that were not stored"
                 " (or it was made anew)"
             )
-        if start.body_sha256 not in (b"", hashlib.sha256(body).digest()):
-            raise made_anew(start)
+        if anchor.body_sha256 != hashlib.sha256(body).digest():
+            raise made_anew(self._start)
 
 
-def made_anew(start: Position) -> Refusal:
+def made_anew(start: Progress) -> Refusal:
     """Return what to say when the message to read on from is not in the stream."""
-    what = "stored last" if start.body_sha256 else "received first, and is deferred"
+    what = "stored last" if start.settled.body_sha256 else "received first, and is deferred"
+    offset = start.anchor.reached if start.anchor else 0
     return Refusal(
-        f"stream {start.stream} does not hold the message at offset {start.anchor} that was"
+        f"stream {start.settled.stream} does not hold the message at offset {offset} that was"
         f" {what}: it was deleted and made anew. If that was meant, delete its rows from"
         " stream_offset, and it is read from its first message"
     )

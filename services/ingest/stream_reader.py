@@ -91,7 +91,7 @@ class StreamWriter(Writer):
     def _after(self, messages: Sequence[Validated], outcome: service.Outcome) -> Progress:
         first, last = messages[0].delivery, messages[-1].delivery
         deferred = [letter.delivery.tag for letter, _ in outcome.deferred]
-        progress = self.progress.starting_at(offset_of(first.properties))
+        progress = self.progress.starting_with(first, offset_of(first.properties))
         return progress.stored(last, offset_of(last.properties), deferred)
 
     def _follow(self, conn: psycopg.Connection, deferred: Sequence[Validated]) -> None:
@@ -100,7 +100,8 @@ class StreamWriter(Writer):
         for delivery in (one.delivery for one in deferred):
             if delivery.tag not in progress.before:  # deferred in place of being stored
                 offset = offset_of(delivery.properties)
-                progress = progress.starting_at(offset).stored(delivery, offset, [delivery.tag])
+                progress = progress.starting_with(delivery, offset)
+                progress = progress.stored(delivery, offset, [delivery.tag])
         progress = progress.still_deferred(one.delivery.tag for one in deferred)
         if progress != self.progress:
             with conn.transaction():  # both positions, or neither
@@ -111,28 +112,22 @@ class StreamWriter(Writer):
 class StreamReceiver(Receiver):
     """Reads a stream from where Postgres stands, and watches that nothing is missing."""
 
+    kind = "stream"
+
     def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
         """`writer` has begun: its position is where reading starts."""
         super().__init__(broker, writer)
-        self._start = writer.progress.settled
-        self._ahead = writer.progress.ahead.reached
-        self._continuity = Continuity(self._start, begun=writer.progress.begun)
+        self._start = writer.progress
+        self._continuity = Continuity(self._start)
+        self.begin_at = self._continuity.ask_for()
         self._gap = ""
         self._started_at = 0.0
 
     def start(self, queue: str, prefetch: int) -> None:
-        """Find or make the stream and start deliveries from the last message stored."""
-        state = self.broker.declare(queue, kind="stream")
-        self.broker.consume(
-            queue,
-            prefetch=prefetch,
-            on_message=self.on_message,
-            stream_offset=self._continuity.ask_for(),
-        )
-        self.writer.serve(self.backlog)
+        """Find or make the stream and start deliveries."""
+        super().start(queue, prefetch)
         self._started_at = time.monotonic()
-        self.health.progress("receiver")
-        log.info("reading_stream", stream=queue, messages=state.messages)
+        log.info("reading_stream", stream=queue)
 
     def check(self) -> None:
         """Raise `Refusal` if it is another stream, `Unavailable` if it is to be read anew."""
@@ -156,8 +151,8 @@ class StreamReceiver(Receiver):
         offset = offset_of(properties)
         try:
             if self._continuity.accept(offset, body):
-                identity = self._start.identity(offset)
-                again = redelivered or offset <= self._ahead
+                identity = self._start.settled.identity(offset)
+                again = redelivered or offset <= self._start.ahead.reached
                 self.take(Delivery(tag, again, properties, body, identity))
             else:
                 self.broker.ack(tag)  # the last one stored: its credit is needed

@@ -74,6 +74,7 @@ class Writer:
         self.health = health
         self.stopping = stop
         self.backlog: Backlog | None = None
+        """The newest receiver's; messages of an older one are the broker's again."""
         self._pacing = pacing
         self._batch_size = AdaptiveBatchSize(intake.batch_max)
         self._retrier = Retrier(intake, health)
@@ -88,10 +89,6 @@ class Writer:
         self.health.expect(PART, within_s=STUCK_S)
         with worker.running(PART, self.live, self.stopping, self.health) as self.ended:
             yield
-
-    def serve(self, backlog: Backlog) -> None:
-        """From now on messages come from `backlog`; an older one's are the broker's again."""
-        self.backlog = backlog
 
     def live(self) -> None:
         """Commit over one connection until it is lost or all is to stop."""

@@ -143,8 +143,9 @@ def _live(
                 if turn == "stood by":
                     reconciler.stood_by()
                 if turn == "tick":
-                    ticked = True
                     reconciler.ticked()
+                if turn in ("tick", "no tick"):
+                    ticked = True
                     retention.after_tick(conn, loop.interval_s)
     except Unavailable as error:
         metrics.OLDEST_UNFOLDED.began = math.nan  # what had been read is forgotten

@@ -32,8 +32,9 @@ boundary is, but once between two ticks: a tick that nobody prepared would take 
 DENIED_PAUSE_S = 2.0
 """Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
 
-Turn = Literal["tick", "stood by", "fold"]
-"""What one turn of the loop did; *stood by*: it found that another syncer has written a tick."""
+Turn = Literal["tick", "no tick", "stood by", "fold"]
+"""What one turn of the loop did. *No tick*: a tick's message led to none, as a second ticker's does;
+*stood by*: it found that another syncer has written a tick."""
 
 log = structlog.get_logger()
 
@@ -88,9 +89,9 @@ class Loop:
         pause_s = max(0.0, min(self._fold_interval_s, self._preparation_in_s()))
         if received := self._broker.next_tick(pause_s):
             tag, body = received
-            self._handle(body)
+            turn = self._handle(body)
             self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
-            return "tick"
+            return turn
         overtaken = self._syncer.fold().overtaken
         if overtaken:
             self._stand_by()
@@ -99,12 +100,12 @@ class Loop:
             self._syncer.prepare()
         return "stood by" if overtaken else "fold"
 
-    def _handle(self, body: bytes) -> None:
+    def _handle(self, body: bytes) -> Turn:
         try:
             received = tick.decode(body)
         except tick.MalformedTick as error:
             log.error("malformed_tick", error=str(error))
-            return
+            return "no tick"
         self._active, self._awaiting = True, False
         self.interval_s = received.interval_s
         self._expect_ticks(received.interval_s)
@@ -116,10 +117,11 @@ class Loop:
             log.warning("tick_failed", boundary=boundary, detail=str(error))
             self._health.problem("tick", str(error))  # until a tick is written
             raise
-        if published.is_newest:
+        if published.verdict in ("new", "written"):
             self._expect_boundary_after(received.boundary)
             self._health.progress("tick")
         self._report(published)
+        return "tick" if published.verdict == "new" else "no tick"
 
     def _expect_boundary_after(self, boundary: datetime) -> None:
         """Note when the next boundary is, by the wall clock: they are multiples of the interval.

@@ -3,6 +3,7 @@
 Nothing here decides about money, so all of it can be repeated.
 """
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,14 +25,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """How a publication ended; `behind`: KeyDB does not show the newest due tick yet.
-
-    `is_newest` is false after a tick's message whose boundary is not that of the newest due tick.
-    """
+    """How a publication ended; `behind`: KeyDB does not show the newest due tick yet."""
 
     state: str
     behind: bool
-    is_newest: bool = True
+    verdict: core.Verdict | None = None
+    """On the boundary whose message led to it, if one did."""
 
 
 class Publisher:
@@ -55,10 +54,11 @@ class Publisher:
         """
         try:
             for _ in range(ATTEMPTS_MAX):
-                if published := self._attempt(observed or self._projection.read(), written):
+                with contextlib.suppress(WatermarkChanged):
+                    published = self._attempt(observed or self._projection.read(), written)
                     self.trouble = None
                     return published
-                observed = written = None  # KeyDB changed meanwhile: all is read anew
+                observed = written = None  # of a KeyDB that changed meanwhile: all is read anew
         except Unavailable as error:
             if error.server != "keydb":
                 raise
@@ -87,51 +87,46 @@ class Publisher:
         RECONNECTS.labels(error.server).inc()
         log.warning("keydb_not_reached", detail=error.detail)
 
-    def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> Published | None:
-        """Return how it ended; None if KeyDB does not show `observed` any more."""
-        with postgres.translating():
-            try:
-                plan = self._plan(observed, written)
-            except WatermarkChanged:
-                return None
-        if isinstance(plan, Published):
-            if not plan.behind:
-                _note_shown(observed)
-            return plan  # nothing to send
-        with tracing.span("publish", {"keys": len(plan.values)}):
-            answer = self._projection.apply(plan)
-        if answer.verdict == "fenced":
-            metrics.FENCED.inc()
-            log.warning("fenced", epoch=plan.target.epoch, expected=plan.observed.raw_epoch)
-            return None
-        self._note_published(plan, answer)
-        return Published(answer.verdict, behind=False)
-
-    def _plan(
-        self, observed: ObservedWatermark, written: DueTick | None
-    ) -> Publication | Published:
-        """Return what takes KeyDB to the newest due tick; or how it ends if nothing is to be sent.
+    def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> Published:
+        """Return how it ended. Raises `WatermarkChanged` if KeyDB shows `observed` no more.
 
         Mostly KeyDB shows the due tick before the one just written: it is sent what that changed.
         """
         shown = observed.watermark
         if shown and written and (shown.epoch, shown.token) == written.previous:
-            return Publication(observed, written.watermark, written.values, (), "next")
-        newest = tick_store.newest_tick(self._conn)
-        if newest.boundary is None:
-            return Published("baseline", behind=False)  # the first boundary shows it
-        target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
-        ours = shown is not None and publish_store.is_ours(self._conn, shown)
-        if shown and ours:
-            self._note_found(shown, observed.applied_at_s)
-        way = core.classify_watermark(shown, target, ours=ours)
-        if way == "done":
-            return Published("done", behind=False)
-        if way == "wait":
-            return Published("waiting_for_next_tick", behind=True)
-        if shown and way == "changes":
-            return self._changes(observed, shown.epoch, target)
-        return self._everything(observed, target)
+            return self._send(Publication(observed, written.watermark, written.values, (), "next"))
+        with postgres.translating():
+            newest = tick_store.newest_tick(self._conn)
+            if newest.boundary is None:
+                _note_shown(observed)
+                return Published("baseline", behind=False)  # the first boundary shows it
+            target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
+            ours = shown is not None and publish_store.is_ours(self._conn, shown)
+            if shown and ours:
+                self._note_found(shown, observed.applied_at_s)
+            way = core.classify_watermark(shown, target, ours=ours)
+            if way == "done":
+                _note_shown(observed)
+                return Published("done", behind=False)
+            if way == "wait":
+                return Published("waiting_for_next_tick", behind=True)
+            if shown and way == "changes":
+                publication = self._changes(observed, shown.epoch, target)
+            else:
+                publication = self._everything(observed, target)
+        return self._send(publication)
+
+    def _send(self, publication: Publication) -> Published:
+        """Send it. Raises `WatermarkChanged` if KeyDB shows no more what it builds on."""
+        with tracing.span("publish", {"keys": len(publication.values)}):
+            answer = self._projection.apply(publication)
+        if answer.verdict == "fenced":
+            metrics.FENCED.inc()
+            epoch, expected = publication.target.epoch, publication.observed.raw_epoch
+            log.warning("fenced", epoch=epoch, expected=expected)
+            raise WatermarkChanged
+        self._note_published(publication, answer)
+        return Published(answer.verdict, behind=False)
 
     def _note_found(self, shown: Watermark, applied_at_s: float | None) -> None:
         """Note when KeyDB applied a tick of ours, unless its sender did: it may have died."""

@@ -102,10 +102,9 @@ class Syncer:
                 published = Published("unreachable", behind=True)
             else:
                 published = self.publisher.publish(observed, written)
-            is_newest = verdict in ("new", "written")
-            if is_newest and tracing.on():
+            if verdict in ("new", "written") and tracing.on():
                 tracing.link(span, trace_links.traceparents(self._conn, boundary))
-        return replace(published, is_newest=is_newest)
+        return replace(published, verdict=verdict)
 
     def interval_s(self) -> float | None:
         """Return what lies between the last two boundaries; None without two of them."""

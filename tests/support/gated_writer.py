@@ -67,7 +67,7 @@ def at_work(dsn: str, conn: psycopg.Connection) -> Iterator[GatedWriter]:
     conn.execute(GATE)
     gated = GatedWriter(dsn, conn)
     with gated.writer.running():
-        gated.writer.serve(gated.channel.backlog)
+        gated.writer.backlog = gated.channel.backlog
         yield gated
 
 

@@ -112,7 +112,7 @@ def idle_writer(
     pacing = CommitPacing(60, clock)
     unused = partial(pytest.fail, "the test brings its own connection")
     writer = Writer(unused, intake(conn), pacing, Health(), stop or threading.Event())
-    writer.serve(channel.backlog)
+    writer.backlog = channel.backlog
     return writer
 
 

@@ -175,7 +175,7 @@ def test_a_writer_that_ends_by_a_bug_is_unhealthy_at_once_and_holds_up_no_stop(
 
     def run() -> None:
         with faulty.running():
-            faulty.serve(channel.backlog)
+            faulty.backlog = channel.backlog
             assert faulty.ended.wait(10), "for which the receiver waits at the end"
             assert health.problems()["thread writer"] == "ended: ZeroDivisionError"
 

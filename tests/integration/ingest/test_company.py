@@ -49,7 +49,7 @@ def test_when_the_channel_is_lost_before_the_commit_the_batch_is_left_to_the_bro
         messages.lock_awaited(conn)
         gated.channel.backlog.close()
     again = messages.FakeChannel()
-    gated.writer.serve(again.backlog)
+    gated.writer.backlog = again.backlog
     again.receive(messages.validated(messages.body(1, 5), "m5", tag=1))
     eventually(lambda: again.acknowledged == [1])
     assert (rows(conn), gated.channel.acknowledged) == ([(1, 5)], [])

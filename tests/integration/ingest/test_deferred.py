@@ -208,7 +208,7 @@ def test_a_kept_message_of_a_channel_that_is_gone_is_the_brokers_again(
     eventually(at.channel.backlog.deferred.due)
     at.writer.run_once(ours)
     assert (dead_letters(conn), at.acknowledged()) == ([], set())
-    at.writer.serve(FakeChannel().backlog)
+    at.writer.backlog = FakeChannel().backlog
     at.writer.run_once(ours)
     assert at.writer.health.problems() == {}
 

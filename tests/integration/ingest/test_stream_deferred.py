@@ -146,6 +146,26 @@ def test_retention_that_cuts_the_first_message_while_it_is_deferred_stops_ingest
     assert (values(conn), dead_letters(conn)) == ([0, 1], [])
 
 
+def test_a_stream_made_anew_while_its_first_message_is_deferred_stops_ingest(
+    amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
+) -> None:
+    conn.execute(REFUSED)
+    publish(amqp_url, UNFIT, body(1, 0), body(1, 1))
+    with programs.running("services.ingest", **settings) as ingest:
+        stores(conn, range(2))
+        eventually(partial(unhealthy_because, ingest, "theirs"))
+        ingest.kill()
+    with messages.channel(amqp_url) as channel:
+        channel.queue_delete(STREAM)
+        channel.queue_declare(STREAM, durable=True, arguments={"x-queue-type": "stream"})
+    publish(amqp_url, body(1, 7), body(1, 0), body(1, 1))  # the last two would pass for duplicates
+    with programs.running("services.ingest", **settings) as ingest:
+        assert eventually(lambda: ingest.process.poll() is not None, 30)
+        assert ingest.process.returncode == 1
+        assert "received first, and is deferred: it was deleted and made anew" in ingest.logs()
+    assert values(conn) == [0, 1]
+
+
 def test_a_message_that_is_never_ready_in_time_is_kept_and_those_behind_it_are_stored(
     dsn: str, amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
 ) -> None:

@@ -163,7 +163,7 @@ def test_a_batch_is_a_span_that_links_to_its_messages(
         for tag, headers in enumerate([{"traceparent": traceparent(7)}, None], start=1):
             message = received(body(1, tag), tag=tag, headers=headers)
             channel.receive(core.validate(message, Limits(1000), "property"))
-        writer.serve(channel.backlog)
+        writer.backlog = channel.backlog
         writer.run_once(ours)
     (span,) = spans.get_finished_spans()
     assert (span.name, span.attributes, linked(span)) == ("store batch", {"messages": 2}, [7])

@@ -92,8 +92,19 @@ def test_a_first_tick_that_is_malformed_says_nothing_of_how_long_upkeep_may_take
         loop = Loop(syncer, broker, Health(), 0.05)
         loop.start()
         ticker.basic_publish(EXCHANGE, "", b"no tick")
-        assert turns(loop).count("tick") == 1
+        assert turns(loop).count("no tick") == 1
         assert loop.interval_s == INTERVAL_UNTIL_TOLD_S
+
+
+def test_the_message_of_a_second_ticker_and_one_that_comes_again_are_no_further_tick(
+    active: Loop, ticker: BlockingChannel
+) -> None:
+    send(ticker, 3, "one")
+    assert turns(active).count("tick") == 1
+    for name in ("other", "one"):
+        send(ticker, 3, name)
+        came = turns(active)
+        assert (came.count("tick"), came.count("no tick")) == (0, 1)
 
 
 def interims_at(loop: Loop, conn: psycopg.Connection, clock: Clock, before_s: float) -> int:
