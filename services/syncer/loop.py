@@ -33,7 +33,7 @@ DENIED_PAUSE_S = 2.0
 """Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
 
 Turn = Literal["tick", "no tick", "stood by", "fold"]
-"""What one turn of the loop did. *No tick*: a tick's message led to none, as a second ticker's does;
+"""What one turn of the loop did. *No tick*: a message of a tick wrote none, say a second ticker's;
 *stood by*: it found that another syncer has written a tick."""
 
 log = structlog.get_logger()
