@@ -1,7 +1,6 @@
 """A dead letter that cannot be written holds up no good row; it is kept, and not acknowledged."""
 
 import contextlib
-from collections.abc import Iterator
 from functools import partial
 
 import psycopg
@@ -59,12 +58,6 @@ class At:
         return set(range(1, max(self.channel.acknowledged, default=0) + 1)) | set(
             self.channel.alone
         )
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        yield conn
 
 
 @pytest.fixture

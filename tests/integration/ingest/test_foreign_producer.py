@@ -7,15 +7,12 @@ from tests.support import messages, servers
 from tests.support.eventually import eventually
 from tests.support.messages import QUEUE, body, counted, rows, truth
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 GIVEN = """
 INSERT INTO historical_transactions (id, provider_id, transaction_value)
 VALUES (1, 1, 100), (2, 1, 200), (3, 2, -200)
 """
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 def publish_plainly(amqp_url: str) -> None:

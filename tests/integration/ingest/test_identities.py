@@ -1,7 +1,5 @@
 """The same identity twice is one row; with other content it is one row and one conflict."""
 
-from collections.abc import Iterator
-
 import pika
 import psycopg
 import pytest
@@ -21,12 +19,7 @@ from tests.support.messages import (
     truth,
 )
 
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        messages.add_providers(conn)
-        yield conn
+pytestmark = pytest.mark.usefixtures("providers")
 
 
 def test_same_content_in_one_batch_is_one_row(ours: psycopg.Connection) -> None:
@@ -119,7 +112,6 @@ def test_equal_messages_without_identity_are_as_many_rows(ours: psycopg.Connecti
 def test_two_that_store_the_same_identities_at_once_make_one_row_of_each(dsn: str) -> None:
     batch = [received(body(1, n), f"m{n}", tag=n + 1) for n in range(50)]
     with messages.ingest_connection(dsn) as one, messages.ingest_connection(dsn) as two:
-        messages.add_providers(one)
         outcomes = at_once(lambda: store_batch(one, batch), lambda: store_batch(two, batch[::-1]))
         assert [one.messages() for one in outcomes] == [50, 50]
         assert sum(one.inserted for one in outcomes) == 50
@@ -156,7 +148,6 @@ def test_the_identity_is_found_where_the_setting_says(
 def test_identities_that_are_made_up_grow_with_time_over_connections(
     dsn: str, amqp_url: str, conn: psycopg.Connection
 ) -> None:
-    messages.add_providers(conn)
     for _ in range(2):
         messages.publish(amqp_url, *[body()] * 12)
         with messages.ingest(dsn, amqp_url) as program:

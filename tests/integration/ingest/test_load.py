@@ -23,6 +23,8 @@ from tests.support.messages import (
     truth,
 )
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 RUN = int(os.environ.get("LOAD_RUN_MESSAGES", "20000"))
 WAITING = int(os.environ.get("LOAD_WAITING_MESSAGES", "20000"))
 HUGE = int(os.environ.get("LOAD_HUGE_BODIES", "60"))
@@ -35,11 +37,6 @@ DELAY_MAX_S = 1.0
 KILLS = 4
 SHARED = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "200"}
 COUNT = "SELECT count(*) FROM historical_transactions"
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 @pytest.fixture(params=["quorum", "classic"])

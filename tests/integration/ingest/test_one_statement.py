@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from tests.support.messages import (
     validated,
 )
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 SWALLOWS = """
 CREATE FUNCTION their_filter() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN IF NEW.transaction_value = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$;
@@ -38,17 +40,6 @@ REFUSES = SWALLOWS.replace("RETURN NULL", "RAISE 'no'")
 REFUSES_AT_COMMIT = REFUSES.replace(
     "TRIGGER their_filter BEFORE", "CONSTRAINT TRIGGER t AFTER"
 ).replace("    FOR", "    DEFERRABLE INITIALLY DEFERRED FOR")
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        yield conn
 
 
 @pytest.fixture

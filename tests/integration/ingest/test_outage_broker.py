@@ -12,6 +12,8 @@ from tests.support.outages import reconnects
 from tests.support.own_broker import OwnBroker
 from tests.support.tcp_proxy import proxying
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 SIZE = 3000
 SMALL = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "500"}
 HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
@@ -29,11 +31,6 @@ def amqp_url(own: OwnBroker) -> Iterator[str]:
     """A virtual host of the test's own, on that broker."""
     with own.server.vhost() as url:
         yield url
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 def publish(amqp_url: str, size: int, *, identities: bool = True) -> None:

@@ -8,6 +8,8 @@ from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.tcp_proxy import proxying
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 SIZE = 50
 # As psycopg sends it; BEGIN has READ COMMITTED in it.
 COMMIT = b"COMMIT\x00"
@@ -19,11 +21,6 @@ SELECT pg_terminate_backend(pid)
  WHERE datname = current_database() AND application_name = 'minutebook-ingest'
    AND wait_event_type = 'Lock'
 """
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 def identities(*, given: bool, size: int = SIZE) -> list[str]:

@@ -11,17 +11,14 @@ from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 PATIENCE_S = 30.0
 """Backing off adds up: the pauses between attempts grow to 5 s, at random."""
 INSERT = """
 INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
 VALUES (1, 0, %s)
 """
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What others do to the tables under load: providers that go and come, ids that are taken."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -12,6 +11,8 @@ from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, reasons, received, rows, truth
 from tests.support.outages import flowing
+
+pytestmark = pytest.mark.usefixtures("providers")
 
 PER_S = 1000
 NO_KEY = """
@@ -34,17 +35,6 @@ END $$;
 CREATE TRIGGER their_wait BEFORE INSERT ON historical_transactions
     FOR EACH ROW EXECUTE FUNCTION their_wait()
 """
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        yield conn
 
 
 def remove_visa(conn: psycopg.Connection) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -27,19 +26,14 @@ from tests.support.messages import (
     truth,
 )
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
 AGE = """
 UPDATE dead_letter
    SET received_at = now() - make_interval(secs => %s)
  WHERE message_id = %s
 """
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        messages.add_providers(conn)
-        yield conn
 
 
 def wait_for_99(conn: psycopg.Connection, *identities: str | None) -> None:

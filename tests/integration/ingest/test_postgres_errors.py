@@ -1,7 +1,5 @@
 """A row the database will not take is its message's fault only if others go through."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -19,17 +17,12 @@ from tests.support.messages import (
     truth,
 )
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 EXPLICIT = """
 INSERT INTO historical_transactions (id, provider_id, transaction_value)
 SELECT n, 2, 0 FROM generate_series(1, 30) n
 """
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        messages.add_providers(conn)
-        yield conn
 
 
 def batch_of(size: int) -> list[core.Delivery]:

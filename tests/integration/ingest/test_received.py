@@ -1,6 +1,5 @@
 """A message that comes again is a duplicate, whatever a hand or a trigger made of its row."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -12,6 +11,8 @@ from services.syncer import retention
 from services.syncer.partitions import Kept
 from tests.support import messages, refusing_trigger
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
+
+pytestmark = pytest.mark.usefixtures("providers")
 
 REWRITE = """
 CREATE FUNCTION their_fee() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -47,13 +48,6 @@ BY_HAND = {
         UPDATE historical_transactions SET transaction_value = 800""", [(1, 800)],
     ),
 }  # fmt: skip
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        messages.add_providers(conn)
-        yield conn
 
 
 def once(value: int = 600, identity: str = "m1") -> core.Delivery:
@@ -157,7 +151,6 @@ def test_a_deletion_that_is_committed_while_the_message_is_stored_again_stands(
 def test_rows_without_an_identity_of_a_message_leave_no_note_and_any_can_be_deleted(
     conn: psycopg.Connection,
 ) -> None:
-    messages.add_providers(conn)
     conn.execute(
         "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
         " SELECT 1, 1, CASE n WHEN 1 THEN NULL ELSE repeat(md5('x'), 80) END"

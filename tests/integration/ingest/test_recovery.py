@@ -18,17 +18,14 @@ from tests.support.messages import (
     waiting_in_queue,
 )
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 SMALL_BATCHES = {"INGEST_BATCH_MAX": "20", "INGEST_PREFETCH": "100"}
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid))
   FROM pg_stat_activity
  WHERE datname = current_database() AND application_name = 'minutebook-ingest'
 """
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 def some_of(size: int) -> tuple[list[bytes], list[str]]:

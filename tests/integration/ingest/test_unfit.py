@@ -11,6 +11,8 @@ from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import QUEUE, UNFIT_BODIES, body, counted, dead_letters, rows, truth
 
+pytestmark = pytest.mark.usefixtures("providers")
+
 HEADERS = {
     "bytes": b"\xff\x00",
     "decimal": Decimal("-1.25"),
@@ -48,11 +50,6 @@ EVERYTHING = {
     "app_id": "a",
     "cluster_id": "k",
 }
-
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
 
 
 def properties(message_id: str | None = None) -> pika.BasicProperties:

@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -23,16 +22,7 @@ from tests.support.messages import (
     validated,
 )
 
-
-@pytest.fixture(autouse=True)
-def providers(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-
-
-@pytest.fixture
-def ours(dsn: str) -> Iterator[psycopg.Connection]:
-    with messages.ingest_connection(dsn) as conn:
-        yield conn
+pytestmark = pytest.mark.usefixtures("providers")
 
 
 class Waits(threading.Event):

@@ -61,6 +61,16 @@ def change_all(conn: psycopg.Connection) -> None:
     conn.execute("DELETE FROM initial_data WHERE id > %s", [PROVIDERS - 3])
 
 
+def crash_in_tick(dsn: str, url: str, *, before: int) -> None:
+    """Have a syncer of its own begin the next tick, and die before the chunk of that number."""
+    with (
+        ledger.keydb_client(url) as client,
+        ledger.syncer_of(dsn, Crashing(client, before=before)) as doomed,
+        pytest.raises(Crash),
+    ):
+        doomed.tick(minute(2))
+
+
 def test_many_keys_in_chunks_are_right_at_the_end(
     syncer: Syncer, conn: psycopg.Connection, store: "redis.Redis"
 ) -> None:
@@ -84,12 +94,7 @@ def test_a_crash_between_chunks_leaves_a_partial_watermark_and_then_all_is_sent(
     syncer.tick(minute(1))
     shown = ledger.watermark(store)
     change_all(conn)
-    with (
-        ledger.keydb_client(keydb_server.url()) as client,
-        ledger.syncer_of(dsn, Crashing(client, before=before)) as doomed,
-        pytest.raises(Crash),
-    ):
-        doomed.tick(minute(2))
+    crash_in_tick(dsn, keydb_server.url(), before=before)
     epoch, token = ledger.watermark(store)
     assert epoch == shown[0]
     assert token.startswith(PARTIAL_PREFIX)
@@ -108,12 +113,7 @@ def test_a_crash_before_the_first_chunk_leaves_the_store_as_it_was(
     syncer.tick(minute(1))
     before = (ledger.shown(store), ledger.watermark(store))
     change_all(conn)
-    with (
-        ledger.keydb_client(keydb_server.url()) as client,
-        ledger.syncer_of(dsn, Crashing(client, before=1)) as doomed,
-        pytest.raises(Crash),
-    ):
-        doomed.tick(minute(2))
+    crash_in_tick(dsn, keydb_server.url(), before=1)
     assert (ledger.shown(store), ledger.watermark(store)) == before
     assert syncer.publisher.publish().state == "applied"
     ledger.assert_right(conn, store)
