@@ -7,6 +7,7 @@ they would take for something else, or ignore, is refused here. No message quote
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -15,6 +16,8 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 PORT_MAX = 65535
+SENTINEL_PORT = 26379
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 AMQP_NAME_BYTES_MAX = 255
 NAME = re.compile(r"^(?!-)[A-Za-z0-9_.-]{1,253}$")
 UNVERIFIED_MODES = ("require", "verify-ca")
@@ -50,21 +53,65 @@ def check_url(url: str, *schemes: str) -> SplitResult:
     return parts
 
 
+def each_host(url: str) -> list[str]:
+    """Return, for each of the hosts of `url`, separated by commas, the URL that names it alone."""
+    scheme, mark, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, hosts = authority.rpartition("@")
+    tail = rest[len(authority) :]
+    return [f"{scheme}{mark}{login}{at}{host}{tail}" for host in hosts.split(",")]
+
+
 def check_amqp_url(url: str) -> None:
-    """Raise `ValueError` unless pika takes `url` for what it says."""
-    parts = check_url(url, "amqp", "amqps")
-    _check_options(parts, (), "timeouts and heartbeats are Minutebook's own")
-    if "/" in parts.path[1:]:
-        raise ValueError("has a / in its virtual host: write %2F there")
+    """Raise `ValueError` unless pika takes `url`, one host at a time, for what it says."""
+    for one in each_host(url):
+        parts = check_url(one, "amqp", "amqps")
+        _check_options(parts, (), "timeouts and heartbeats are Minutebook's own")
+        if "/" in parts.path[1:]:
+            raise ValueError("has a / in its virtual host: write %2F there")
 
 
 def check_redis_url(url: str) -> None:
     """Raise `ValueError` unless redis-py takes `url` for what it says."""
+    if url.partition("://")[0] in SENTINEL_SCHEMES:
+        sentinels(url)
+        return
     parts = check_url(url, "redis", "rediss")
     given = _check_options(parts, ("db",), "timeouts and the like are Minutebook's own")
     for database in (given.get("db", "0"), unquote(parts.path)[1:] or "0"):
         if not (database.isascii() and database.isdigit()):
             raise ValueError("its database is no number: redis://host:6379/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Who knows where the primary of `service` is; the login is the primary's own."""
+
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    database: int
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+    encrypted: bool
+
+
+def sentinels(url: str) -> Sentinels:
+    """Return what `redis+sentinel://user:password@host:26379,host:26379/SERVICE/0` says.
+
+    Raises `ValueError`.
+    """
+    several = [check_url(one, *SENTINEL_SCHEMES) for one in each_host(url)]
+    parts = several[0]
+    _check_options(parts, (), "timeouts and the like are Minutebook's own")
+    service, _, database = unquote(parts.path)[1:].partition("/")
+    database = database or "0"
+    if not service or not (database.isascii() and database.isdigit()):
+        raise ValueError("does not end with /SERVICE/0, a name that Sentinel knows and a database")
+    login = (unquote(given) if given else None for given in (parts.username, parts.password))
+    username, password = login
+    hosts = tuple((one.hostname or "", one.port or SENTINEL_PORT) for one in several)
+    encrypted = parts.scheme.startswith("rediss")
+    return Sentinels(hosts, service, int(database), username, password, encrypted)
 
 
 def check_dsn(dsn: str) -> None:

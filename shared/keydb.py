@@ -14,8 +14,9 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from shared import network_errors
+from shared import addresses, network_errors
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import KeydbSettings
 
@@ -23,6 +24,13 @@ VERSION_MIN = (6, 2)
 NEEDED = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
 TIMEOUT_S = 1.0
 RETRIES = 1
+LIMITS: dict[str, Any] = {
+    "protocol": 2,
+    "driver_info": None,  # CLIENT SETINFO is newer than KeyDB
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+}
+NO_PRIMARY = "no Sentinel that answers knows a primary that is up"
 CLOSED = "Connection closed by server"
 REPLICA_ROLES = ("slave", "replica")
 REPLICA = "is a replica, which takes no writes: KEYDB_URL is to lead to the primary"
@@ -79,27 +87,42 @@ def translating(client: Client | None = None) -> Iterator[None]:
 @contextlib.contextmanager
 def client(settings: KeydbSettings, *, name: str) -> Iterator[Client]:
     """Yield a client of its own for KeyDB; it connects at first use. Closed at the end."""
-    made = redis.Redis.from_url(
-        settings.keydb_url.get_secret_value(),
-        client_name=f"minutebook-{name}",
-        decode_responses=True,
-        encoding_errors="surrogateescape",
-        protocol=2,
-        driver_info=None,  # CLIENT SETINFO is newer than KeyDB
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), RETRIES),
-        max_connections=1,
+    url = settings.keydb_url.get_secret_value()
+    options: dict[str, Any] = {
+        **LIMITS,
+        "client_name": f"minutebook-{name}",
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",
+        "retry": Retry(NoBackoff(), RETRIES),
+        "max_connections": 1,
         **_encryption(settings),
-    )
+    }
+    if url.startswith(("redis:", "rediss:")):
+        made = redis.Redis.from_url(url, **options)
+    else:
+        made = _behind_sentinels(addresses.sentinels(url), settings, options)
     try:
         yield made
     finally:
         made.close()
 
 
+def _behind_sentinels(
+    found: addresses.Sentinels, settings: KeydbSettings, options: Mapping[str, Any]
+) -> Client:
+    """Return a client that asks the Sentinels for the primary at each new connection."""
+    encryption = _encryption(settings) | {"ssl": found.encrypted}
+    theirs = {**LIMITS, **encryption, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
+    if password := settings.keydb_sentinel_password.get_secret_value():
+        theirs["password"] = password
+    asked: Any = Sentinel([*found.hosts], sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
+    login = {"username": found.username, "password": found.password, "db": found.database}
+    made: Client = asked.master_for(found.service, **options, **login, ssl=found.encrypted)
+    return made
+
+
 def _encryption(settings: KeydbSettings) -> dict[str, Any]:
-    if not settings.keydb_url.get_secret_value().startswith("rediss:"):
+    if not settings.keydb_url.get_secret_value().startswith("rediss"):
         return {}
     # Spelled out: what older versions of redis-py do not check by default is checked here.
     return {
@@ -127,7 +150,7 @@ def check_server(keydb: Client) -> None:
     if info.get("cluster_enabled"):
         raise Refusal(f"KeyDB {CLUSTER}")
     if info.get("redis_mode") == "sentinel":
-        raise Refusal("KEYDB_URL leads to a sentinel: it is to lead to the primary itself")
+        raise Refusal("KEYDB_URL leads to a Sentinel: write redis+sentinel://host:26379/SERVICE/0")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise Refusal(f"KeyDB evicts keys (maxmemory-policy {policy}): set it to noeviction")
@@ -189,14 +212,19 @@ def _refusal(error: Exception) -> str | None:
 
 def _called(client: Client) -> str:
     """Return where a client's server is and who we are there."""
-    given = client.connection_pool.connection_kwargs
-    host = str(given.get("host"))
-    place = f"[{host}]" if ":" in host else host
+    pool = client.connection_pool
+    given = pool.connection_kwargs
+    host, port = given.get("host"), given.get("port")
+    if isinstance(pool, SentinelConnectionPool):
+        host, port = pool.master_address or (pool.service_name, "?")
+    place = f"[{host}]" if ":" in str(host) else host
     user = given.get("username") or "default"
-    return f"{place}:{given.get('port')} (user {user}, database {given.get('db') or 0})"
+    return f"{place}:{port} (user {user}, database {given.get('db') or 0})"
 
 
 def _detail(error: Exception) -> str:
+    if isinstance(error, MasterNotFoundError):
+        return f"{type(error).__name__} ({NO_PRIMARY})"
     if objection := network_errors.tls_objection(error):
         return objection
     if getattr(error, "status_code", None):  # the server's own words: too many clients, say

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, Secret, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,7 +36,7 @@ def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
 
     def check(path: str, info: ValidationInfo) -> str:
         secret = info.data.get(url)
-        if path and secret and urlsplit(secret.get_secret_value()).scheme not in schemes:
+        if path and secret and secret.get_secret_value().partition(":")[0] not in schemes:
             raise ValueError(f"is set, but {url.upper()} is not of the form {schemes[0]}://")
         return path
 
@@ -50,7 +49,7 @@ RabbitmqUrl = Annotated[Secret[str], _checked(addresses.check_amqp_url)]
 KeydbUrl = Annotated[Secret[str], _checked(addresses.check_redis_url)]
 QueueName = Annotated[str, _checked(addresses.check_amqp_name)]
 RabbitmqFile = Annotated[str, READABLE, _only_with("rabbitmq_url", ("amqps",))]
-KeydbFile = Annotated[str, READABLE, _only_with("keydb_url", ("rediss",))]
+KeydbFile = Annotated[str, READABLE, _only_with("keydb_url", ("rediss", "rediss+sentinel"))]
 MetricsHost = Annotated[str, _checked(addresses.check_host)]
 MetricsPort = Annotated[
     int, Field(ge=0, le=65535, description="port of /metrics and /healthz; 0: any free one")
@@ -98,7 +97,8 @@ class RabbitmqSettings(Settings):
     """Where messages and ticks come from."""
 
     rabbitmq_url: RabbitmqUrl = Field(
-        description="AMQP URL; the virtual host comes last, %2F is the one named /",
+        description="AMQP URL; the virtual host comes last, %2F is the one named /; several hosts,"
+        " separated by commas, are tried in random order",
         examples=["amqp://user:password@rabbitmq:5672/%2F"],
     )
     rabbitmq_ca_file: RabbitmqFile = Field(default="", description=CA_FILE.format("amqps://"))
@@ -156,7 +156,15 @@ class TickSettings(Settings):
 class KeydbSettings(Settings):
     """Where balances are shown."""
 
-    keydb_url: KeydbUrl = Field(description="Redis URL of KeyDB", examples=["redis://keydb:6379/0"])
+    keydb_url: KeydbUrl = Field(
+        description="Redis URL of KeyDB; or of Sentinels that know its primary:"
+        " redis+sentinel://user:password@host:26379,host:26379/SERVICE/0",
+        examples=["redis://keydb:6379/0"],
+    )
+    keydb_sentinel_password: Secret[str] = Field(
+        default=Secret(""),
+        description="what the Sentinels themselves want; the URL's login is that of KeyDB",
+    )
     keydb_ca_file: KeydbFile = Field(default="", description=CA_FILE.format("rediss://"))
     keydb_cert_file: KeydbFile = Field(default="", description=CERT_FILE.format("KeyDB"))
     keydb_key_file: KeydbFile = Field(default="", description=KEY_FILE)

@@ -11,7 +11,14 @@ from shared.errors import Unavailable
 
 SERVER = "keydb"
 USED_WARN, USED_FAIL = 0.75, 0.95
-CONFIGURED = ("maxmemory-policy", "maxmemory", "appendonly", "appendfsync", "active-replica")
+CONFIGURED = (
+    "maxmemory-policy",
+    "maxmemory",
+    "appendonly",
+    "appendfsync",
+    "active-replica",
+    "min-replicas-to-write",
+)
 
 
 def inspect(client: keydb.Client) -> Iterator[Check]:
@@ -35,8 +42,8 @@ def assess(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator
         "mode",
         mode,
         fail=mode != "standalone",
-        advice="point KEYDB_URL at a single server, not at a cluster or a sentinel: a tick is one"
-        " script; the syncer refuses to start",
+        advice="point KEYDB_URL at a single server, not at a cluster (a tick is one script), and"
+        " name Sentinels by redis+sentinel://host:26379/SERVICE/0; the syncer refuses to start",
     )
     if named is None:
         yield core.skipped(SERVER, "CONFIG GET", "not permitted here: assessed by INFO alone")
@@ -85,6 +92,14 @@ def assess(named: Mapping[str, str] | None, info: Mapping[str, Any]) -> Iterator
         role,
         fail=role in ("slave", "replica"),
         advice="point KEYDB_URL at the primary: a replica takes no writes",
+    )
+    replicas, needed = int(info.get("connected_slaves", 0)), named.get("min-replicas-to-write")
+    yield say(
+        "min-replicas-to-write",
+        f"{needed or 'unknown'}, {replicas} connected",
+        warn=replicas > 0 and needed == "0",
+        advice="CONFIG SET min-replicas-to-write 1 on each server: a primary that is cut off from"
+        " its replicas otherwise takes writes that a failover loses",
     )
     bad = [
         name

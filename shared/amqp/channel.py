@@ -5,7 +5,7 @@ A broken connection is thrown away, never repaired.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -48,15 +48,35 @@ class Channel:
     @classmethod
     @contextlib.contextmanager
     def connected(cls, settings: RabbitmqSettings, *, name: str) -> Iterator[Self]:
-        """Open a connection with a channel; close both at the end. Raises `Unavailable`."""
-        to = parameters(settings, name)
+        """Open a connection with a channel to one of the hosts; close both at the end.
+
+        Raises `Unavailable`, of the last host tried.
+        """
+        made = cls._reaching(parameters(settings, name))
+        try:
+            yield made
+        finally:
+            made.close()
+
+    @classmethod
+    def _reaching(cls, hosts: Sequence[pika.URLParameters]) -> Self:
+        """Return a connection to the first of `hosts` that takes one."""
+        *others, last = hosts
+        for to in others:
+            with contextlib.suppress(Unavailable):
+                return cls._opened(to)
+        return cls._opened(last)
+
+    @classmethod
+    def _opened(cls, to: pika.URLParameters) -> Self:
         made = cls(to)
         try:
             with translating(to):
                 made.open()
-            yield made
-        finally:
+        except BaseException:
             made.close()
+            raise
+        return made
 
     def open(self) -> None:
         """Connect and open the channel. Raises pika's errors, and `Unavailable` for no answer."""

@@ -1,6 +1,7 @@
 """What every connection to RabbitMQ shares: parameters, and errors translated at one seam."""
 
 import contextlib
+import random
 import re
 import ssl
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from pika.exceptions import (
     StreamLostError,
 )
 
-from shared import network_errors
+from shared import addresses, network_errors
 from shared.errors import Denied, Refusal, Unavailable
 from shared.settings import RabbitmqSettings
 
@@ -54,9 +55,17 @@ class QueueState:
     consumers: int
 
 
-def parameters(settings: RabbitmqSettings, name: str) -> pika.URLParameters:
-    """Return how to connect; `name` is shown on the broker's management page."""
-    made = pika.URLParameters(settings.rabbitmq_url.get_secret_value())
+def parameters(settings: RabbitmqSettings, name: str) -> list[pika.URLParameters]:
+    """Return how to connect to each host, in random order; the broker's page shows `name`.
+
+    The order spreads connections over a cluster, and over what is left of it.
+    """
+    hosts = addresses.each_host(settings.rabbitmq_url.get_secret_value())
+    return [_of_host(url, settings, name) for url in random.sample(hosts, len(hosts))]
+
+
+def _of_host(url: str, settings: RabbitmqSettings, name: str) -> pika.URLParameters:
+    made = pika.URLParameters(url)
     if made.ssl_options is not None:  # amqps
         made.ssl_options = pika.SSLOptions(_context(settings), made.host)
     made.heartbeat = HEARTBEAT_S

@@ -113,6 +113,15 @@ def test_a_full_or_dependent_keydb_is_found() -> None:
     assert unhealthy(keydb_checks.assess(CONFIG, STORE | {"role": "slave"})) == [("role", "fail")]
 
 
+def test_a_primary_that_takes_writes_when_it_is_cut_off_from_its_replicas_is_found() -> None:
+    needs = CONFIG | {"min-replicas-to-write": "0"}
+    assert unhealthy(keydb_checks.assess(needs, STORE)) == []
+    with_one = STORE | {"connected_slaves": 1}
+    assert unhealthy(keydb_checks.assess(needs, with_one)) == [("min-replicas-to-write", "warn")]
+    needs["min-replicas-to-write"] = "1"
+    assert unhealthy(keydb_checks.assess(needs, with_one)) == []
+
+
 @pytest.mark.parametrize(
     ("version", "verdicts"),
     [("6.0.16", [("version", "fail")]), ("6.2.0", []), ("6.3.4", []), ("10.0.1", [])],

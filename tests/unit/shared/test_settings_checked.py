@@ -5,7 +5,7 @@ import pytest
 from ops.deployment import DeploymentSettings
 from services.ingest.__main__ import IngestSettings
 from services.syncer.__main__ import SyncerSettings
-from shared import settings
+from shared import addresses, settings
 
 SECRET = "hunter2"
 GOOD = {
@@ -51,6 +51,12 @@ WRONG_WHEN_USED = [
     ("RABBITMQ_URL", "amqp://u:p@host/one/two", "%2F"),
     ("RABBITMQ_URL", "amqp://u:p@host:99999/%2F", "not a URL"),
     ("RABBITMQ_URL", "amqp://u:p@ho st/%2F", "not a URL"),
+    ("RABBITMQ_URL", "amqp://u:p@one:5672,two:99999/%2F", "not a URL"),
+    ("RABBITMQ_URL", "amqp://u:p@one:5672,/%2F", "not a URL"),
+    ("KEYDB_URL", "redis+sentinel://one:26379,two:26379", "/SERVICE/0"),
+    ("KEYDB_URL", "redis+sentinel://one:26379/service/zero", "/SERVICE/0"),
+    ("KEYDB_URL", "redis+sentinel://one:26379,t wo/service/0", "not a URL"),
+    ("KEYDB_URL", "redis://one:6379,two:6379/0", "not a URL"),
     ("KEYDB_URL", "redis://host/0?socket_timeout=abc", "socket_timeout"),
     ("KEYDB_URL", "redis://host/0?client_name=x&unknown=1", "client_name, unknown"),
     ("KEYDB_URL", "redis://host/zero", "database"),
@@ -120,3 +126,24 @@ def test_a_database_is_named_by_its_place_or_by_its_option(monkeypatch: pytest.M
     for url in ("redis://host", "redis://host/", "redis://host/15", "redis://host?db=3"):
         monkeypatch.setenv("KEYDB_URL", url)
         settings.load(SyncerSettings)
+
+
+def test_each_of_several_brokers_has_the_login_and_the_virtual_host_of_all() -> None:
+    url = "amqps://u:a%2Cb@one:5671,[::1]:5671,three/%2F"
+    assert addresses.each_host(url) == [
+        "amqps://u:a%2Cb@one:5671/%2F",
+        "amqps://u:a%2Cb@[::1]:5671/%2F",
+        "amqps://u:a%2Cb@three/%2F",
+    ]
+    addresses.check_amqp_url(url)
+    assert addresses.each_host("amqp://one") == ["amqp://one"]
+
+
+def test_sentinels_are_told_from_the_login_and_the_database_of_the_server() -> None:
+    found = addresses.sentinels("rediss+sentinel://u:p%40ss@one:1,two/balances/3")
+    assert found.hosts == (("one", 1), ("two", 26379))
+    assert (found.service, found.database, found.encrypted) == ("balances", 3, True)
+    assert (found.username, found.password) == ("u", "p@ss")
+    assert "p@ss" not in repr(found)
+    plain = addresses.sentinels("redis+sentinel://one/balances")
+    assert (plain.database, plain.username, plain.encrypted) == (0, None, False)
