@@ -9,6 +9,12 @@ from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import PROGRAMS, Stack, publish
 
 OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"
+ASK_EXPORTER = """
+import urllib.request
+for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", timeout=5):
+    if line.startswith(b"pg_up "):
+        print(line.decode().strip())
+"""
 LOGINS = {"migrate": "user", "ingest": "ingest", "syncer": "syncer", "ops": "ops"}
 
 
@@ -42,6 +48,9 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
         count = "SELECT count(*) FROM historical_transactions"
         eventually(lambda: conn.execute(count).fetchone() == (1,), 15)
     assert at_next_boundary(fresh, "81_Filed") == {"81_Filed": "1600"}
-    for service in ("migrate", "rabbitmq", *PROGRAMS):
+    fresh.up("postgres-exporter")
+    exported = ["python", "-c", ASK_EXPORTER]
+    eventually(lambda: fresh.container("ingest").exec_run(exported).output == b"pg_up 1\n", 30)
+    for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS):
         inspected = json.dumps(fresh.container(service).attrs)
         assert not [name for name, secret in fresh.secrets.items() if secret in inspected]
