@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "ops.status.command:status",
     "balances": "ops.balances.command:balances",
     "provider": "ops.providers.command:provider",
+    "transaction": "ops.transactions.command:transaction",
     "send": "ops.sending.command:send",
     "load": "ops.sending.load:load",
     "dead-letters": "ops.dead_letters.command:dead_letters",

@@ -27,6 +27,12 @@ def note(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> None:
         raise Refusal("nothing was done: a rule or trigger on operator_action keeps no record")
 
 
+def asked(chosen: dict[str, str], why: str) -> dict[str, Any]:
+    """Return for a `detail` by which filter something was chosen, and why it was done."""
+    given: dict[str, Any] = {"chosen": chosen, "note": why}
+    return {name: one for name, one in given.items() if one}
+
+
 def _insert(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> int:
     with conn.cursor() as cursor:
         cursor.executemany(INSERT_ACTION, actions)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+REASON_LENGTH_MAX = 1000
 AGO = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)( ago)?$")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -44,3 +45,16 @@ class Words(click.ParamType[str]):
             return os.fsencode(str(value)).decode()
         except UnicodeError:
             self.fail("not UTF-8", param, ctx)
+
+
+class Reason(Words):
+    """Why an operator did something: what is kept for whoever asks later."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text; ends with a usage error if it says nothing or is too long."""
+        text = super().convert(value, param, ctx)
+        if not text.strip() or len(text) > REASON_LENGTH_MAX or "\0" in text:
+            self.fail(f"1 to {REASON_LENGTH_MAX} characters", param, ctx)
+        return text

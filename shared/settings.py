@@ -106,7 +106,7 @@ class RabbitmqSettings(Settings):
     rabbitmq_key_file: RabbitmqFile = Field(default="", description=KEY_FILE)
 
 
-class SourceSettings(RabbitmqSettings):
+class SourceNames(Settings):
     """What ingest reads, and by what it knows a message."""
 
     ingest_queue: QueueName = Field(
@@ -129,6 +129,10 @@ class SourceSettings(RabbitmqSettings):
     def source(self) -> str:
         """The queue or stream that ingest reads."""
         return self.ingest_stream or self.ingest_queue
+
+
+class SourceSettings(SourceNames, RabbitmqSettings):
+    """The same, and the broker that has it."""
 
 
 class BodySettings(Settings):

@@ -17,6 +17,7 @@ from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
 from shared import program
 from tests.faults.__main__ import command as faults
+from tools.schemas import command as schemas
 from tools.settings import command as settings
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "cli.md"
@@ -61,6 +62,7 @@ PROGRAMS: dict[str, dict[str, click.Command]] = {
         "python -m fuzz": fuzz,
         "python -m tests.faults": faults,
         "python -m tools.settings": settings,
+        "python -m tools.schemas": schemas,
         "python -m tools.cli": command,
     },
 }

@@ -5,6 +5,7 @@ Whoever reads them should ignore keys that are not known: a later version may ad
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from services.ingest.body import INT64_MAX, INT64_MIN
+from shared import program
 from shared.tick import Tick
 from tools.documents import DOCUMENTS, FAILED, LETTER
 
@@ -71,8 +73,12 @@ def strict(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
     return {"additionalProperties": False, **inside} if "properties" in inside else inside
 
 
-def main() -> None:
-    """Write all files, and remove those of commands that are gone."""
+ABOUT = "Writes docs/schemas/, the JSON Schemas of messages and of what ops prints with --json."
+
+
+@program.command(ABOUT)
+def command() -> int:
+    """Write all files, and remove those of commands that are gone; return the exit code."""
     FOLDER.mkdir(exist_ok=True)
     schemas = all_schemas()
     for path in FOLDER.glob("*.json"):
@@ -80,6 +86,7 @@ def main() -> None:
             path.unlink()
     for name, schema in schemas.items():
         (FOLDER / name).write_text(as_text(schema), encoding="utf-8")
+    return 0
 
 
 def as_text(schema: Mapping[str, Any]) -> str:
@@ -125,4 +132,4 @@ def _is_noise(name: str, given: object) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(program.execute(command, "tools.schemas"))

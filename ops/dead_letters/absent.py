@@ -11,7 +11,7 @@ from ops.dead_letters.core import Choice
 from ops.wording import moment, visible
 
 SELECT_FATES: LiteralString = """
-SELECT asked.id, d.id IS NOT NULL, a.action, a.created_at, a.operator
+SELECT asked.id, d.queue, a.action, a.created_at, a.operator
   FROM unnest(%(ids)s::bigint[]) AS asked (id)
   LEFT JOIN dead_letter d ON d.id = asked.id
   LEFT JOIN LATERAL (
@@ -45,14 +45,22 @@ def absent(conn: psycopg.Connection, choice: Choice, found: Collection[int]) -> 
     if not ids:
         return []
     fates = {row[0]: row[1:] for row in conn.execute(SELECT_FATES, {"ids": ids})}
-    return [_absent(one, *fates[one]) for one in ids]
+    return [
+        _unfit(choice, one, fates[one][0])
+        if fates[one][0] is not None
+        else _gone(one, *fates[one][1:])
+        for one in ids
+    ]
 
 
-def _absent(
-    letter: int, there: object, action: str | None, at: datetime | None, operator: str | None
-) -> Absent:
-    if there:
-        return Absent(letter, f"dead letter {letter} is not of the kind that was asked for")
+def _unfit(choice: Choice, letter: int, queue: str) -> Absent:
+    if choice.queue not in (None, queue):
+        came = f"came from {visible(queue)}, not from {visible(choice.queue)}"
+        return Absent(letter, f"dead letter {letter} {came}")
+    return Absent(letter, f"dead letter {letter} is not of the kind that was asked for")
+
+
+def _gone(letter: int, action: str | None, at: datetime | None, operator: str | None) -> Absent:
     if action is None:
         return Absent(letter, f"there is no dead letter {letter}")
     by = f"{DONE[action]} at {moment(at)} by {visible(operator)}"

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from ops.dead_letters.core import Choice
-from ops.params import Moment
+from ops.params import Moment, Words
 from services.ingest.body import Reason
 
 R = TypeVar("R")
@@ -22,6 +22,7 @@ def choosing(command: Callable[..., R]) -> Callable[..., R]:
     @click.option("--provider", type=int, help="Only of this provider, where the body says one.")
     @click.option("--since", type=Moment(), help="Received then or later: a time (UTC), or 2h ago.")
     @click.option("--until", type=Moment(), help="Received before then.")
+    @click.option("--queue", type=Words(), help="Only those that came from this queue or stream.")
     @functools.wraps(command)
     def run(**given: Any) -> R:  # noqa: ANN401 - what click collected
         choice = Choice(*(given.pop(name) for name in Choice.__slots__))

@@ -1,9 +1,7 @@
 """`ops dead-letters list|show|replay|export|purge`."""
 
 from collections import Counter
-from collections.abc import Sequence, Sized
 from itertools import chain, islice
-from typing import Any
 
 import click
 import msgspec
@@ -11,32 +9,17 @@ import psycopg
 from rich.console import Group
 from rich.text import Text
 
-from adoption import checks
-from ops import action, deployment, files, tables
+from ops import deployment, files, tables
 from ops.answer import Answer, answering, as_json
-from ops.dead_letters import store
+from ops.dead_letters import acts, store
 from ops.dead_letters.absent import Absent, absent
-from ops.dead_letters.choosing import choosing, need_choice
-from ops.dead_letters.core import Choice, StoredDeadLetter, preview
-from ops.dead_letters.replay import Edit, Order, replay
-from ops.params import Words
-from ops.progress import bar
+from ops.dead_letters.choosing import choosing
+from ops.dead_letters.core import Choice, preview
 from ops.wording import count, moment, visible
-from services.ingest.store import OPTIONS
-from shared import program, settings, tracing
+from shared import settings
 from shared.errors import Refusal
 
 PREVIEW_BYTES = 60
-PURGED = "dead_letter_purged"
-
-
-class LetterSettings(
-    settings.PostgresSettings,
-    settings.TracingSettings,
-    settings.BodySettings,
-    deployment.OperatorSettings,
-):
-    """Where the dead letters are, and who the operator is."""
 
 
 class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
@@ -77,8 +60,8 @@ def list_(*, choice: Choice, limit: int) -> Answer:
         "absent": missing,
     }
     said = ", ".join(f"{state} {reason} {number:,}" for state, reason, number in counts)
-    view = Group(table, Text(said or "none"), *_absences(missing))
-    return Answer(document, view, _code(missing))
+    view = Group(table, Text(said or "none"), *acts.absences(missing))
+    return Answer(document, view, acts.code(missing))
 
 
 @dead_letters.command(short_help="Show all of one letter.")
@@ -101,46 +84,6 @@ def show(*, letter_id: int) -> Answer:
     for name, value in shown.items():
         table.add_row(name, visible(None if value is None else str(value)))
     return Answer(line, table)
-
-
-@dead_letters.command("replay", short_help="Deliver letters again, perhaps corrected.")
-@choosing
-@click.option("--all", "everything", is_flag=True, help="Whatever there is.")
-@click.option(
-    "--body", type=Words(), help="What to send instead (one ID only); what came is kept on record."
-)
-@click.option(
-    "--message-id", type=Words(), help="The identity to send it under instead (one ID only)."
-)
-@answering
-def replay_(
-    *, choice: Choice, everything: bool, body: str | None, message_id: str | None
-) -> Answer:
-    """Deliver letters again, in one transaction: each becomes a row or stays a letter.
-
-    Exit 1 if any is a letter still, or an ID is neither there nor replayed already. Harmless twice.
-    Who replayed what is kept in the table operator_action.
-    """
-    need_choice(choice, everything=everything)
-    edit = Edit(None if body is None else body.encode(), message_id)
-    if edit != Edit() and len(choice.ids) != 1:
-        raise click.UsageError("--body and --message-id are for exactly one ID")
-    chosen = settings.load(LetterSettings)
-    tracing.configure(on=chosen.tracing == "on")
-    with deployment.ledger(chosen, options=OPTIONS) as conn:
-        checks.refuse(conn)
-        total = sum(number for _, _, number in store.count(conn, choice))
-        with bar("replaying", total) as progress:
-            done = replay(
-                conn,
-                Order(choice, edit, chosen.operator, chosen.ingest_body_max_bytes, progress),
-            )
-        done.absent = absent(conn, choice, done.ids)
-    says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
-    for reason, number in done.dead.items():
-        says += f", {number:,} still {reason}"
-    missing = [one for one in done.absent if one.record != "replayed"]
-    return Answer(done, Group(Text(says), *_absences(done.absent)), _code(done.dead, missing))
 
 
 @dead_letters.command(short_help="Write letters as JSON lines.")
@@ -170,29 +113,13 @@ def export(*, choice: Choice, output: str) -> Answer:
         missing = absent(conn, choice, found)
     document = {"letters": len(found), "output": click.format_filename(output), "absent": missing}
     says = [] if output == "-" else [Text(f"{count(len(found), 'letter')} written to {output}")]
-    view = Group(*says, *_absences(missing))
+    view = Group(*says, *acts.absences(missing))
     # Standard output is for the letters.
-    return Answer(document, view, _code(missing), failed=output == "-")
+    return Answer(document, view, acts.code(missing), failed=output == "-")
 
 
-@dead_letters.command(short_help="Delete letters for good.")
-@choosing
-@click.option("--all", "everything", is_flag=True, help="Whatever there is.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@answering
-def purge(*, choice: Choice, everything: bool, yes: bool) -> Answer:
-    """Delete letters for good: their money never counts. Export them first."""
-    need_choice(choice, everything=everything)
-    chosen = settings.load(LetterSettings)
-    with deployment.ledger(chosen) as conn:
-        ids = [one.id for page in store.pages(conn, choice) for one in page]
-        if ids and not yes:
-            click.confirm(f"Delete {count(len(ids), 'letter')} for good?", abort=True, err=True)
-        missing = absent(conn, choice, ids)
-        letters = _purge(conn, Choice(tuple(ids)), chosen.operator) if ids else 0
-    view = Group(Text(f"{count(letters, 'letter')} deleted"), *_absences(missing))
-    unknown = [one for one in missing if one.record != "purged"]
-    return Answer({"purged": letters, "absent": missing}, view, _code(unknown))
+dead_letters.add_command(acts.replay_)
+dead_letters.add_command(acts.purge_)
 
 
 def _counts(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
@@ -204,31 +131,3 @@ def _counts(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, in
     found = Counter((one.state, one.reason) for page in pages for one in page)
     ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
     return [(state, reason, number) for (state, reason), number in ordered]
-
-
-def _code(*undone: Sized) -> int:
-    return program.EXIT_FINDING if any(undone) else 0
-
-
-def _absences(missing: Sequence[Absent]) -> list[Text]:
-    return [Text(one.says) for one in missing]
-
-
-def _purge(conn: psycopg.Connection, choice: Choice, operator: str) -> int:
-    purged = 0
-    with conn.transaction():
-        for page in store.pages(conn, choice, locked=True):
-            store.delete(conn, [one.id for one in page])
-            action.note(conn, [_purged(one, operator) for one in page])
-            purged += len(page)
-    return purged
-
-
-def _purged(letter: StoredDeadLetter, operator: str) -> dict[str, Any]:
-    return {
-        "action": PURGED,
-        "subject": str(letter.id),
-        "outcome": "deleted",
-        "operator": operator,
-        "detail": {"message_id": letter.message_id, "reason": letter.reason},
-    }

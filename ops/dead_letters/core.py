@@ -19,11 +19,17 @@ class Choice:
     provider: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    queue: str | None = None
 
     @property
     def everything(self) -> bool:
         """Whether nothing narrows it."""
         return self == Choice()
+
+    def as_detail(self) -> dict[str, str]:
+        """Return, for the record, what was asked for besides ids."""
+        given = {name: one for name, one in asdict(self).items() if name != "ids"}
+        return {name: str(one) for name, one in given.items() if one is not None}
 
     def parameters(self) -> dict[str, Any]:
         """Return what the SQL of `store` takes."""

@@ -49,14 +49,17 @@ class Properties:
 class Replayed:
     """How many became rows, were rows already, or are dead still (by reason), and each letter.
 
-    `absent` are those that were asked for by an id and not there.
+    `absent` are those that were asked for by an id and not there; `elsewhere` is how many came from
+    other queues, and are left. After a dry run it says what each would become.
     """
 
+    dry_run: bool = False
     rows: int = 0
     duplicates: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     letters: list[dict[str, Any]] = field(default_factory=list)
     absent: list[Absent] = field(default_factory=list)
+    elsewhere: int = 0
 
     @property
     def ids(self) -> set[int]:
@@ -72,19 +75,21 @@ class Order:
     edit: Edit
     operator: str
     body_bytes_max: int
+    note: str = ""
+    dry_run: bool = False
     progress: Callable[[int], object] = lambda _: None
 
 
 def replay(conn: psycopg.Connection, order: Order) -> Replayed:
-    """Replay in one transaction; say what became of each letter.
+    """Replay in one transaction, which a dry run rolls back; say what became of each letter.
 
     `conn` is ingest's kind: it writes its outbox rows itself. Raises `Unavailable`, after which
     nothing or all was done and may be repeated, and `Refusal`.
     """
     limits = column_limits(conn, order.body_bytes_max)
     intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
-    result = Replayed()
-    with postgres.translating(), conn.transaction():
+    result = Replayed(order.dry_run)
+    with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
         postgres_errors.check_at_once(conn)
         store.lock_waiting(conn, order.choice)
         for page in store.pages(conn, order.choice, locked=True):
@@ -153,9 +158,12 @@ class _Page:
 
     def _action(self, letter: StoredDeadLetter, outcome: str) -> dict[str, Any]:
         edit = self._order.edit
-        detail = {"message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue}
+        detail: dict[str, Any] = {
+            "message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue,
+        }  # fmt: skip
         if edit.message_id is not None:
             detail["new_message_id"] = edit.message_id
+        detail |= action.asked(self._order.choice.as_detail(), self._order.note)
         return {
             "action": ACTION,
             "subject": str(letter.id),

@@ -20,6 +20,7 @@ CHOSEN: LiteralString = """
    AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
    AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s::timestamptz)
    AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s::timestamptz)
+   AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
 """
 SELECT_PAGE: LiteralString = f"""
 SELECT id, message_id, reason, error, state, queue, received_at, provider_id, value, properties,
@@ -39,6 +40,12 @@ SELECT id, message_id, reason, error, state, queue, received_at, provider_id, va
  ORDER BY id
 """  # noqa: S608 - constants of ours only
 SELECT_PAGE_LOCKED: LiteralString = SELECT_PAGE + "FOR UPDATE"
+SELECT_IDS: LiteralString = f"""
+SELECT id
+  FROM dead_letter
+ WHERE {CHOSEN}
+ ORDER BY id
+"""  # noqa: S608 - constants of ours only
 COUNT: LiteralString = f"""
 SELECT state, reason, count(*)
   FROM dead_letter
@@ -106,6 +113,14 @@ def pages(
 def count(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
     """Return state, reason and number of the chosen letters, of whatever provider."""
     return conn.execute(COUNT, choice.parameters()).fetchall()
+
+
+def ids(conn: psycopg.Connection, choice: Choice) -> list[int]:
+    """Return the ids of the chosen letters, oldest first."""
+    if choice.provider is None:
+        return [one for (one,) in conn.execute(SELECT_IDS, choice.parameters())]
+    # Whose an unfit message is stands in its body only: each has to be read.
+    return [one.id for page in pages(conn, choice) for one in page]
 
 
 def lock_waiting(conn: psycopg.Connection, choice: Choice) -> None:

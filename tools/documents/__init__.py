@@ -16,7 +16,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "balances": asking.Balances | asking.BalancesAsOf,
     "dead-letters export": acting.Exported,
     "dead-letters list": acting.DeadLetters,
-    "dead-letters purge": acting.Purged,
+    "dead-letters purge": acting.Purged | acting.PurgeTried,
     "dead-letters replay": Replayed,
     "dead-letters show": acting.DeadLetter,
     "doctor": asking.Doctor,
@@ -32,6 +32,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "reconcile": acting.Reconciled,
     "send": sending.Sent,
     "status": asking.Status,
+    "transaction reverse": acting.TransactionReversed,
 }
 """By command, without `ops`."""
 

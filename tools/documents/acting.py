@@ -1,7 +1,7 @@
 """What the commands print that change something, or compare in order to repair."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
@@ -64,6 +64,35 @@ class Purged(TypedDict):
 
     purged: int
     absent: list[Absent]
+
+
+class WouldGo(TypedDict):
+    """A letter that a purge would delete, and why it is one."""
+
+    id: int
+    outcome: Literal["deleted"]
+    reason: str
+
+
+class PurgeTried(TypedDict):
+    """A dry run: nothing was deleted, `letters` would be."""
+
+    purged: int
+    absent: list[Absent]
+    dry_run: bool
+    letters: list[WouldGo]
+
+
+class TransactionReversed(TypedDict):
+    """The row of `message_id`, and the row that takes it back; a dry run made none."""
+
+    message_id: str
+    row: int
+    reversal: str
+    reversal_row: int | None
+    provider_id: int
+    value: int
+    dry_run: bool
 
 
 class LedgerDrifted(TypedDict):

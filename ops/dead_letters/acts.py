@@ -1,0 +1,156 @@
+"""`ops dead-letters replay|purge`: what changes letters, many at a time."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import replace
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from adoption import checks
+from ops import deployment, tables
+from ops.answer import Answer, answering
+from ops.dead_letters import purge, store
+from ops.dead_letters.absent import Absent, absent
+from ops.dead_letters.choosing import choosing, need_choice
+from ops.dead_letters.core import Choice
+from ops.dead_letters.replay import Edit, Order, Replayed, replay
+from ops.params import Reason, Words
+from ops.progress import bar
+from ops.wording import count
+from services.ingest.store import OPTIONS
+from shared import program, settings, tracing
+
+SHOWN_MAX = 50
+"""Letters of which a dry run shows a person each; `--json` has all."""
+NOTE = "Why you do it (--reason is the letters'); kept in operator_action, as is what was chosen."
+DRY_RUN = "Only say what each letter would become; change nothing."
+
+
+class LetterSettings(
+    settings.PostgresSettings,
+    settings.SourceNames,
+    settings.TracingSettings,
+    settings.BodySettings,
+    deployment.OperatorSettings,
+):
+    """Where the dead letters are and came from, and who the operator is."""
+
+
+@click.command("replay", short_help="Deliver letters again, perhaps corrected.")
+@choosing
+@click.option("--all", "everything", is_flag=True, help="Whatever there is.")
+@click.option(
+    "--body", type=Words(), help="What to send instead (one ID only); what came is kept on record."
+)
+@click.option(
+    "--message-id", type=Words(), help="The identity to send it under instead (one ID only)."
+)
+@click.option("--note", type=Reason(), help=NOTE)
+@click.option("--dry-run", is_flag=True, help=DRY_RUN)
+@answering
+def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noqa: ANN401 - click's
+    """Deliver letters again, in one transaction: each becomes a row or stays a letter.
+
+    Only those go that came from the queue that ingest reads (INGEST_QUEUE or INGEST_STREAM): what
+    comes from others is not money. Exit 1 if any is a letter still, or an ID is neither there nor
+    replayed already. Harmless twice. Who replayed what is kept in the table operator_action.
+    """
+    need_choice(choice, everything=everything)
+    body: str | None = given["body"]
+    edit = Edit(None if body is None else body.encode(), given["message_id"])
+    if edit != Edit() and len(choice.ids) != 1:
+        raise click.UsageError("--body and --message-id are for exactly one ID")
+    chosen = settings.load(LetterSettings)
+    if choice.queue not in (None, chosen.source):
+        raise click.UsageError(
+            f"letters are replayed to the queue they came from: ingest reads {chosen.source}"
+        )
+    ours = replace(choice, queue=chosen.source)
+    tracing.configure(on=chosen.tracing == "on")
+    with deployment.ledger(chosen, options=OPTIONS) as conn:
+        checks.refuse(conn)
+        total = len(store.ids(conn, ours))
+        elsewhere = 0 if choice.ids else len(store.ids(conn, choice)) - total
+        with bar("replaying", total) as progress:
+            limit, note = chosen.ingest_body_max_bytes, given["note"] or ""
+            order = Order(ours, edit, chosen.operator, limit, note, given["dry_run"], progress)
+            done = replay(conn, order)
+        done.elsewhere = elsewhere
+        done.absent = absent(conn, ours, done.ids)
+    missing = [one for one in done.absent if one.record != "replayed"]
+    return Answer(done, _view(done, chosen.source), code(done.dead, missing))
+
+
+def _view(done: Replayed, source: str) -> Group:
+    says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
+    for reason, number in done.dead.items():
+        says += f", {number:,} still {reason}"
+    parts: list[RenderableType] = []
+    if done.dry_run:
+        parts += _fates((str(one["id"]), one["outcome"]) for one in done.letters)
+        says = f"nothing was changed; it would be {says}"
+    parts.append(Text(says))
+    if done.elsewhere:
+        left = f"{count(done.elsewhere, 'letter')} left: from another queue than {source}"
+        parts.append(Text(left))
+    return Group(*parts, *absences(done.absent))
+
+
+@click.command("purge", short_help="Delete letters for good.")
+@choosing
+@click.option("--all", "everything", is_flag=True, help="Whatever there is.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--note", type=Reason(), help=NOTE)
+@click.option("--dry-run", is_flag=True, help=DRY_RUN)
+@answering
+def purge_(
+    *, choice: Choice, everything: bool, yes: bool, note: str | None, dry_run: bool
+) -> Answer:
+    """Delete letters for good: their money never counts. Export them first.
+
+    Those go that you were asked about, if they still are what you chose; what comes meanwhile does
+    not. Who purged what is kept in the table operator_action.
+    """
+    need_choice(choice, everything=everything)
+    chosen = settings.load(LetterSettings)
+    with deployment.ledger(chosen) as conn:
+        ids = store.ids(conn, choice)
+        if ids and not (yes or dry_run):
+            click.confirm(f"Delete {count(len(ids), 'letter')} for good?", abort=True, err=True)
+        gone = purge.purge(conn, purge.Order(choice, ids, chosen.operator, note or "", dry_run))
+        asked = replace(choice, ids=choice.ids or tuple(ids))
+        missing = absent(conn, asked, {one.id for one in gone})
+    parts: list[RenderableType] = []
+    if dry_run:
+        parts += _fates((str(one.id), f"deleted ({one.reason})") for one in gone)
+    says = f"{count(len(gone), 'letter')} {'would be ' if dry_run else ''}deleted"
+    document: dict[str, Any] = {"purged": 0 if dry_run else len(gone), "absent": missing}
+    if dry_run:
+        fates = [{"id": one.id, "outcome": "deleted", "reason": one.reason} for one in gone]
+        document |= {"dry_run": True, "letters": fates}
+    unknown = [one for one in missing if one.record != "purged"]
+    return Answer(document, Group(*parts, Text(says), *absences(missing)), code(unknown))
+
+
+def _fates(fates: Iterable[tuple[str, str]]) -> list[RenderableType]:
+    """Return a table of what letters would become, the first ones each, and how many more."""
+    every = list(fates)
+    table = tables.table("letter", "would become", numbers=("letter",))
+    for fate in every[:SHOWN_MAX]:
+        table.add_row(*fate)
+    rest = Counter(outcome for _, outcome in every[SHOWN_MAX:])
+    more = [Text(f"and {number:,} more {outcome}") for outcome, number in rest.most_common()]
+    return [table, *more]
+
+
+def code(*undone: Sized) -> int:
+    """Return the exit code: a finding if anything is undone."""
+    return program.EXIT_FINDING if any(undone) else 0
+
+
+def absences(missing: Sequence[Absent]) -> list[Text]:
+    """Return what is said of each that was asked for and is not there."""
+    return [Text(one.says) for one in missing]
