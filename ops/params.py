@@ -8,6 +8,8 @@ import click
 
 REASON_LENGTH_MAX = 1000
 AGO = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)( ago)?$")
+SPAN = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)$")
+PROVIDER = re.compile(r"^(-?[0-9]{1,19})(_.*)?$", re.DOTALL)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -30,6 +32,38 @@ class Moment(click.ParamType[datetime]):
             return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
             self.fail(f"{text!r} is no time: 2026-11-20T23:42 (UTC), or 2h ago", param, ctx)
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: `60s`, `15m`, `1h`, `1d`."""
+
+    name = "span"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return it; ends with a usage error if it is none, or zero."""
+        found = SPAN.match(str(value))
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is no span: 60s, 15m, 1h, 1d", param, ctx)
+        return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+class ProviderId(click.ParamType[int]):
+    """The id of a provider, or the key that KeyDB shows it under: `1`, or `1_Visa`."""
+
+    name = "provider"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the id; ends with a usage error otherwise."""
+        found = PROVIDER.match(str(value))
+        if found is None or not -(2**63) <= int(found[1]) < 2**63:
+            self.fail(
+                f"{value!r} is neither a provider's id nor its key (1, or 1_Visa)", param, ctx
+            )
+        return int(found[1])
 
 
 class Words(click.ParamType[str]):

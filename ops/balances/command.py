@@ -12,8 +12,9 @@ from rich.text import Text
 from ops import deployment, tables
 from ops.answer import Answer, answering
 from ops.balances import store
+from ops.balances.over_time import over_time
 from ops.balances.store import Balance
-from ops.params import Moment
+from ops.params import Moment, ProviderId, Span
 from ops.wording import moment, visible
 from services.syncer.projection import WATERMARK_KEY
 from services.syncer.tick_store import OPTIONS
@@ -34,20 +35,44 @@ class BalanceSettings(settings.PostgresSettings, settings.KeydbSettings):
 @click.option(
     "--as-of", type=Moment(), help="As they were then: 2026-11-20T23:42 (UTC), or 2h ago."
 )
+@click.option("--series", "as_series", is_flag=True, help="One provider's, time by time.")
+@click.option(
+    "--from", "first", type=Moment(), help="With --series: since when; 24h ago if not given."
+)
+@click.option("--to", "last", type=Moment(), help="With --series: until when; now if not given.")
+@click.option(
+    "--step", type=Span(), help="With --series: 60s, 15m, 1h; a tick's interval if not given."
+)
+@click.argument("provider_id", metavar="[PROVIDER]", type=ProviderId(), required=False)
 @answering
-def balances(*, as_of: datetime | None) -> Answer:
-    """Show every balance at the last tick, beside KeyDB's, and what is committed since.
+def balances(  # noqa: PLR0913 - one for each option
+    *,
+    provider_id: int | None,
+    as_of: datetime | None,
+    as_series: bool,
+    first: datetime | None,
+    last: datetime | None,
+    step: timedelta | None,
+) -> Answer:
+    """Show every balance at the last tick, or that of PROVIDER (1, or 1_Visa), beside KeyDB's.
 
-    With --as-of, what KeyDB had to show at a past time, as far as HISTORY_RETENTION_DAYS goes.
+    What is committed since is shown, too. With --as-of, what KeyDB had to show at a past time, as
+    far as HISTORY_RETENTION_DAYS goes. With --series, PROVIDER's balance in the ticks of a time.
     """
-    return _now() if as_of is None else _past(as_of)
+    if as_series:
+        if provider_id is None or as_of is not None:
+            raise click.UsageError("--series is of one PROVIDER, --from and --to a time")
+        return over_time(provider_id, first, last, step)
+    if first or last or step:
+        raise click.UsageError("--from, --to and --step belong to --series")
+    return _now(provider_id) if as_of is None else _past(provider_id, as_of)
 
 
-def _past(as_of: datetime) -> Answer:
+def _past(provider_id: int | None, as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
     with deployment.ledger(chosen, options=OPTIONS) as conn:
         _refuse_future(conn, as_of)
-        found = history.balances_at(conn, as_of)
+        found = _balances_at(conn, provider_id, as_of)
     table = tables.table("key", "balance", numbers=("balance",))
     for key, balance in found.balances.items():
         table.add_row(visible(key), str(balance))
@@ -60,6 +85,17 @@ def _past(as_of: datetime) -> Answer:
     return Answer(document, Group(table, Text(f"as of the tick of {moment(found.boundary)}")))
 
 
+def _balances_at(
+    conn: psycopg.Connection, provider_id: int | None, as_of: datetime
+) -> history.PastBalances:
+    if provider_id is None:
+        return history.balances_at(conn, as_of)
+    one = history.balance_at(conn, provider_id, as_of)
+    if one.key is None or one.balance is None:
+        raise Refusal(f"there was no provider {provider_id} at {moment(one.boundary)}")
+    return history.PastBalances(one.epoch, one.boundary, {one.key: one.balance})
+
+
 def _refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
     now = store.now(conn)
     if as_of > now + CLOCK_DIFFERENCE_MAX:
@@ -67,13 +103,15 @@ def _refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
         raise Refusal(f"{says}; times are UTC unless they say otherwise")
 
 
-def _now() -> Answer:
+def _now(provider_id: int | None) -> Answer:
     chosen = settings.load(BalanceSettings)
     with (
         deployment.ledger(chosen, options=OPTIONS) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
-        found = store.newest(conn)
+        found = [one for one in store.newest(conn) if provider_id in (None, one.provider_id)]
+        if provider_id is not None and not found:
+            raise Refusal(f"there is no provider {provider_id}")
         shown, boundary = _shown(client, [one.shown_as for one in found if one.shown_as])
     document = {
         "keydb_boundary": boundary,

@@ -1,0 +1,1 @@
+"""The statement of a provider: what moved its balance between two times."""
