@@ -19,7 +19,7 @@ whether or not the answer could be shown.
 COMMANDS = {
     "status": "ops.status.command:status",
     "balances": "ops.balances.command:balances",
-    "statement": "ops.statement.command:statement",
+    "statement": "ops.statement.command:statement_",
     "provider": "ops.providers.command:provider",
     "transaction": "ops.transactions.command:transaction",
     "send": "ops.sending.command:send",

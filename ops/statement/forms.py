@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from ops.wording import count, moment, visible
 from shared.ledger.statement import NOT_ITEMISED, End, Movement, Statement
 
-COLUMNS = Movement.__struct_fields__
+COLUMNS = [one.name for one in fields(Movement)]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula, at the beginning of a text."""
 
@@ -87,5 +88,5 @@ def as_json(found: Statement) -> Iterator[str]:
     yield f'],"closing":{_json(found.closing)},"not_itemised":"{rest}"}}\n'
 
 
-def _json(one: msgspec.Struct) -> str:
+def _json(one: End | Movement) -> str:
     return msgspec.json.encode(one).decode()

@@ -1,9 +1,9 @@
 """The balances of one provider at regular times, from the ticks of those times."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
-import msgspec
 import psycopg
 
 from shared import postgres
@@ -28,7 +28,8 @@ SELECT asked.at, t.epoch, CASE WHEN b.key IS NOT NULL THEN b.balance::text END
 """
 
 
-class Point(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Point:
     """The balance (minor units) in the tick of the boundary `at`.
 
     Without an `epoch` there was no such tick: a gap. Without a `balance` alone the provider did not
@@ -40,7 +41,8 @@ class Point(msgspec.Struct, frozen=True):
     balance: str | None
 
 
-class Series(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Series:
     """Points in order; `kept_since` is the oldest time to ask for, if the question began before."""
 
     provider_id: int

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import LiteralString, NamedTuple
 
-import msgspec
 import psycopg
 
 from shared import postgres
@@ -105,7 +104,8 @@ SELECT created_at, 'added', transaction_value::text, id, message_id, NULL
 """
 
 
-class Movement(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Movement:
     """One line of a statement; amounts are minor units, as decimal strings.
 
     `operation` is that of the outbox row (added, modified, removed, repaired), or `not_itemised`.
@@ -125,7 +125,8 @@ class Movement(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class End(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class End:
     """How a statement begins or ends: a tick, and the provider's balance in it."""
 
     epoch: int

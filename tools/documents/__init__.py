@@ -9,11 +9,12 @@ from typing import Any
 
 from ops.dead_letters.replay import Replayed
 from ops.repair.rebuild import Rebuilt
+from shared.ledger.series import Series
 from tools.documents import acting, asking, sending
 
 DOCUMENTS: Mapping[str, Any] = {
     "audit": asking.Audited,
-    "balances": asking.Balances | asking.BalancesAsOf,
+    "balances": asking.Balances | asking.BalancesAsOf | Series,
     "dead-letters export": acting.Exported,
     "dead-letters list": acting.DeadLetters,
     "dead-letters purge": acting.Purged | acting.PurgeTried,
@@ -31,6 +32,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "rebuild": Rebuilt,
     "reconcile": acting.Reconciled,
     "send": sending.Sent,
+    "statement": asking.Stated,
     "status": asking.Status,
     "transaction reverse": acting.TransactionReversed,
 }

@@ -9,6 +9,7 @@ from ops.repair.audit import Difference
 from ops.repair.partitions import Partition
 from ops.status.core import Finding
 from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
+from shared.ledger.statement import End, Movement
 
 
 class Error(TypedDict):
@@ -77,6 +78,19 @@ class BalancesAsOf(TypedDict):
     boundary: datetime
     epoch: int
     balances: list[BalanceThen]
+
+
+class Stated(TypedDict):
+    """A statement: what the ticks after `opening`, up to `closing`, counted.
+
+    `not_itemised` is the sum of the movements called so, in minor units.
+    """
+
+    provider_id: int
+    opening: End
+    movements: list[Movement]
+    closing: End
+    not_itemised: str
 
 
 class Rows(TypedDict):

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 import redis
 
-from services.syncer import retention
 from services.syncer.service import Syncer
 from shared.errors import Refusal, Unanswerable
 from shared.ledger import statement as ledger_statement
@@ -226,15 +225,3 @@ def test_a_statement_reads_its_ticks_and_nothing_else(
     times = {"provider_id": 1, "after": minute(2), "until": minute(3)}
     plan = query_plans.explain(conn, ledger_statement.SELECT_OLD_MOVEMENTS, times)
     assert "historical_transactions_created_at_idx" in query_plans.indexes(plan)
-
-
-def test_what_retention_has_pruned_is_no_longer_asked_for(
-    conn: psycopg.Connection, syncer: Syncer
-) -> None:
-    syncer.tick(minute(2))
-    syncer.tick(minute(3))
-    conn.execute("UPDATE tick SET folded_at = now() - interval '31 days' WHERE epoch < 2")
-    retention.run_once(conn, outbox_h=24, history_d=30)
-    with pytest.raises(Unanswerable, match="2020-01-01T00:02:00Z"):
-        lines(conn, minute(1), minute(3))
-    assert lines(conn, minute(2), minute(3)) == []
