@@ -12,7 +12,7 @@ that is touched, the worst part of its cycle. How many messages that is depends 
 Not measured: reconciliation, which reads all of history once in RECONCILE_EVERY_TICKS ticks.
 """
 
-from statistics import median
+from statistics import fmean, median
 from typing import LiteralString
 
 import psycopg
@@ -125,7 +125,7 @@ def _rows(kind: str, sides: dict[str, Side]) -> list[Row]:
                     mine / other for mine, other in zip(side.per_s, empty.per_s, strict=True)
                 ),
                 "target": None if side is empty else TARGETS[kind],
-                "WAL B": median(side.wal_bytes),
+                "WAL B": fmean(side.wal_bytes),
                 "table MB": table_mb,
                 "index MB": index_mb,
                 "tick ms": late["median ms"],
