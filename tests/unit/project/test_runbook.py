@@ -67,7 +67,7 @@ def resolve(arguments: list[str]) -> None:
     command: click.Command = main
     parent = None
     while isinstance(command, click.Group):
-        parent = click.Context(command, parent=parent)
+        parent = click.Context(command, parent=parent, **command.context_settings)
         _, found, arguments = command.resolve_command(parent, arguments)
         assert found is not None
         command = found
