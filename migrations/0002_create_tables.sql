@@ -23,6 +23,9 @@ CREATE TABLE outbox (
 ) PARTITION BY RANGE (created_at);
 
 CREATE INDEX outbox_xid_idx ON outbox (xid);
+-- Leads from a transaction to its changes by hand, which are few. Its first row is found by its
+-- xid: an index of all transaction_ids, or one of times, would cost ingest too much.
+CREATE INDEX outbox_changed_idx ON outbox (transaction_id) WHERE operation <> 'added';
 
 -- Takes the rows that no partition was made for in time; they are counted like all others.
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
@@ -154,5 +157,6 @@ CREATE TABLE operator_action (
 );
 
 CREATE INDEX operator_action_subject_idx ON operator_action (action, subject);
-CREATE INDEX operator_action_edited_idx ON operator_action ((detail ->> 'message_id'))
-    WHERE body IS NOT NULL;
+CREATE INDEX operator_action_message_id_idx ON operator_action ((detail ->> 'message_id'));
+CREATE INDEX operator_action_new_message_id_idx ON operator_action ((detail ->> 'new_message_id'))
+    WHERE detail ->> 'new_message_id' IS NOT NULL;

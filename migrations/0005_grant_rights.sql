@@ -100,9 +100,11 @@ BEGIN
 
             ('reader', 'SELECT (id, provider_name, initial_value)', 'TABLE', 'initial_data', ''),
             ('reader', 'SELECT (%s)', 'TABLE', 'dead_letter', 'body,properties,error,value'),
+            ('reader', 'SELECT', 'TABLE', 'received_message', ''),
 
-            ('ops,reader', 'SELECT (id, provider_id, transaction_value, message_id, created_at)',
-             'TABLE', 'historical_transactions', ''),
+            ('ops,reader',
+             'SELECT (id, provider_id, transaction_value, message_id, created_at, xmin)', 'TABLE',
+             'historical_transactions', ''),
             ('ops,reader', 'SELECT', 'TABLE', 'outbox, outbox_default, outbox_dropped, tick,
              balance, stream_offset, disk_usage', ''),
             ('ops,reader', 'SELECT', 'SEQUENCE',

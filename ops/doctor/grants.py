@@ -58,7 +58,7 @@ RIGHTS: Rights = {
     | {
         "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "historical_transactions": {
-            f"SELECT (created_at, id, {TRANSACTION})",
+            f"SELECT (created_at, id, {TRANSACTION}, xmin)",
             f"INSERT ({TRANSACTION})",
         },
         "historical_transactions_id_seq": {"SELECT", "USAGE"},
@@ -91,7 +91,7 @@ RIGHTS: Rights = {
     "minutebook_reader": EVERYWHERE
     | {
         "initial_data": {"SELECT (id, initial_value, provider_name)"},
-        "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION})"},
+        "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION}, xmin)"},
         "historical_transactions_id_seq": {"SELECT"},
         "initial_data_id_seq": {"SELECT"},
         "outbox": {"SELECT"},
@@ -102,6 +102,7 @@ RIGHTS: Rights = {
         "balance": {"SELECT"},
         "dead_letter": {f"SELECT (body_sha256, id, message_id, {STATE}, received_at, state)"},
         "dead_letter_id_seq": {"SELECT"},
+        "received_message": {"SELECT"},
         "stream_offset": {"SELECT"},
         "disk_usage": {"SELECT"},
         "minutebook_id_sequence(text)": {"EXECUTE"},

@@ -9,6 +9,7 @@ from typing import Any
 
 from ops.dead_letters.replay import Replayed
 from ops.repair.rebuild import Rebuilt
+from shared.ledger.life import Life
 from shared.ledger.series import Series
 from tools.documents import acting, asking, sending
 
@@ -21,6 +22,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "dead-letters replay": Replayed,
     "dead-letters show": acting.DeadLetter,
     "doctor": asking.Doctor,
+    "find": Life,
     "load": sending.Loaded,
     "outbox partitions": asking.Partitions,
     "outbox repair": acting.Moved,

@@ -1,0 +1,1 @@
+"""One transaction looked for: its life, or where else to look."""

@@ -1,0 +1,381 @@
+"""`ops find`: what became of one transaction, whatever happened to it meanwhile."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from services.ingest import parked
+from services.syncer import retention
+from services.syncer.partitions import Kept
+from services.syncer.service import Syncer
+from shared.ledger import life, life_store
+from tests.support import ledger, manual_changes, messages, ops_tool, postgres_logins, servers
+from tests.support.ledger import minute
+from tests.support.messages import body
+from tests.support.ops_tool import Tool
+from tests.support.query_plans import explain, indexes, scans, visited
+from tests.support.stored_dead_letters import letters, store
+
+ONE = "payment-1"
+DELETE = "DELETE FROM historical_transactions"
+
+
+@pytest.fixture
+def syncer(
+    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
+) -> Iterator[Syncer]:
+    """A syncer over two providers, before its first tick."""
+    messages.add_providers(conn)
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        yield syncer
+
+
+@pytest.fixture
+def ops(dsn: str, amqp_url: str, syncer: Syncer) -> Tool:
+    """The tool beside Postgres and a broker."""
+    return ops_tool.deployment(dsn, amqp_url)
+
+
+def found(ops: Tool, *arguments: str, code: int = 0) -> Any:
+    """Return the document; fails unless the same is shown to people."""
+    assert ops("find", *(arguments or (ONE,))).code == code
+    return ops.json("find", *(arguments or (ONE,)), code=code)
+
+
+def summary(document: Any) -> tuple[Any, ...]:
+    return document["state"], document["counted_by"], document["epoch"], document["boundary"]
+
+
+def epoch(conn: psycopg.Connection, number: int) -> int:
+    row = conn.execute("SELECT epoch FROM tick WHERE boundary = %s", [minute(number)]).fetchone()
+    assert row
+    return int(row[0])
+
+
+def rfc3339(number: int) -> str:
+    return minute(number).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_counted_row_names_its_tick_and_when_keydb_showed_it(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    syncer.tick(minute(1))
+    store(ops, (body(), ONE))
+    syncer.tick(minute(2))
+    syncer.tick(minute(3))
+
+    document = found(ops)
+
+    assert document["message_id"] == ONE
+    assert summary(document) == ("shown", "tick", epoch(conn, 2), rfc3339(2))
+    assert document["row"]["amount"] == "600"
+    assert document["shown_at"] is not None
+    assert found(ops, "--row", str(document["row"]["id"])) == document
+    assert "counted by the tick 2020-01-01T00:02:00Z" in ops("find", ONE).stdout
+
+
+def test_the_next_tick_will_count_what_none_has_counted(ops: Tool, syncer: Syncer) -> None:
+    syncer.tick(minute(1))
+    store(ops, (body(), ONE))
+
+    document = found(ops)
+
+    assert summary(document) == ("stored", None, None, None)
+    assert document["changes"][0]["tick"] is None
+    assert document["next"] == []
+    assert "the next tick will count it" in ops("find", ONE).stdout
+
+
+def test_a_row_of_an_interim_tick_is_counted_by_the_tick_that_shows_it(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    syncer.tick(minute(1))
+    store(ops, (body(), ONE))
+    syncer.fold()
+    syncer.prepare()
+    assert conn.execute("SELECT count(*) FROM tick WHERE interim").fetchone() == (1,)
+    assert summary(found(ops)) == ("stored", None, None, None)
+
+    syncer.tick(minute(2))
+
+    assert summary(found(ops)) == ("shown", "tick", epoch(conn, 2), rfc3339(2))
+
+
+def test_a_transaction_that_was_open_at_a_snapshot_is_counted_by_the_tick_after_its_commit(
+    ops: Tool, dsn: str, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    with psycopg.connect(dsn) as late:
+        late.execute(
+            "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
+            " VALUES (1, 5, %s)",
+            [ONE],
+        )
+        ledger.add(conn, 2, 1)  # ends first, so that the snapshot lists the other as in progress
+        syncer.tick(minute(1))
+        late.commit()
+    assert summary(found(ops)) == ("stored", None, None, None)
+
+    syncer.tick(minute(2))
+
+    assert summary(found(ops)) == ("shown", "tick", epoch(conn, 2), rfc3339(2))
+
+
+def test_a_tick_that_keydb_never_showed_is_shown_by_the_next_one(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    ledger.count_all(conn)
+    assert found(ops)["state"] == "counted"
+
+    syncer.tick(minute(5))
+
+    assert (found(ops)["state"], found(ops)["epoch"]) == ("shown", 1)
+
+
+def test_of_a_row_older_than_the_outbox_the_tick_is_not_known_any_more(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    syncer.tick(minute(1))
+    conn.execute("UPDATE tick SET folded_at = '2020-01-01Z' WHERE epoch = 0")
+    conn.execute("UPDATE historical_transactions SET created_at = '2020-01-01 05:30Z'")
+    conn.execute("SELECT minutebook_make_partition('2020-01-01 05:00Z')")
+    conn.execute("UPDATE outbox SET created_at = '2020-01-01 05:30Z'")
+    assert found(ops)["counted_by"] == "tick"
+    assert retention.run_once(conn, Kept(1, 30)).dropped == 1
+
+    assert summary(found(ops)) == ("shown", "older tick", None, None)
+
+
+def test_a_row_from_before_us_is_counted_by_the_baseline(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    manual_changes.behind_the_triggers(
+        conn,
+        "INSERT INTO historical_transactions (provider_id, transaction_value, message_id,"
+        " created_at) VALUES (1, 5, 'payment-1', NULL)",
+    )
+
+    assert summary(found(ops))[1:] == ("baseline", 0, None)
+
+
+def test_after_a_failover_to_another_cluster_the_new_baseline_has_counted_it(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    syncer.tick(minute(1))
+    conn.execute("UPDATE tick SET system_identifier = 1")  # all of them are another cluster's
+    store(ops, (body(2, 7), "payment-2"))
+    syncer.tick(minute(2))
+    store(ops, (body(2, 8), "payment-3"))
+    syncer.tick(minute(3))
+
+    for name in (ONE, "payment-2"):
+        assert summary(found(ops, name)) == ("shown", "baseline", epoch(conn, 2), rfc3339(2))
+    assert summary(found(ops, "payment-3")) == ("shown", "tick", epoch(conn, 3), rfc3339(3))
+
+
+def test_a_duplicate_leaves_one_life_and_a_conflict_a_letter_beside_it(
+    ops: Tool, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    store(ops, (body(), ONE))
+    store(ops, (body(2, 9), ONE))
+    syncer.tick(minute(1))
+
+    document = found(ops)
+
+    assert [one["amount"] for one in document["changes"]] == ["600"]
+    assert [one["reason"] for one in document["dead_letters"]] == ["id_conflict"]
+    assert document["state"] == "shown"
+
+
+def test_a_waiting_message_says_so_and_is_a_row_when_its_provider_came(
+    ops: Tool, dsn: str, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(9), ONE))
+    waiting = found(ops)
+    assert (waiting["state"], waiting["dead_letters"][0]["reason"]) == (
+        "waiting",
+        "unknown_provider",
+    )
+
+    conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
+    with messages.ingest_connection(dsn) as writer:
+        parked.release_parked(writer)
+    syncer.tick(minute(1))
+
+    assert summary(found(ops)) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
+    assert found(ops)["dead_letters"] == []
+
+
+def test_a_replay_with_another_body_and_identity_is_found_under_both(
+    ops: Tool, syncer: Syncer
+) -> None:
+    store(ops, (b'{"id": 1, "value": "600"}', ONE))
+    assert found(ops)["state"] == "open"
+    (number,) = letters(ops).values()
+    ops.json(
+        "dead-letters", "replay", str(number), "--body", body().decode(), "--message-id", "other"
+    )
+    syncer.tick(minute(1))
+
+    before, after = found(ops, ONE, code=0), found(ops, "other")
+
+    assert after["state"] == "shown"
+    assert before["state"] == "replayed"
+    for document in (before, after):
+        (act,) = document["acts"]
+        assert (act["action"], act["outcome"], act["edited"]) == (
+            "dead_letter_replayed", "row", True,
+        )  # fmt: skip
+        assert (act["message_id"], act["new_message_id"]) == (ONE, "other")
+
+
+def test_a_purged_letter_is_remembered(ops: Tool) -> None:
+    store(ops, (b"no", ONE))
+    ops.json("dead-letters", "purge", "--all", "--yes")
+
+    assert found(ops)["state"] == "purged"
+
+
+def test_changes_by_hand_are_told_each_with_its_tick(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    syncer.tick(minute(1))
+    conn.execute("UPDATE historical_transactions SET transaction_value = 700")
+    syncer.tick(minute(2))
+
+    document = found(ops)
+
+    told = [(one["operation"], one["amount"], one["tick"]["epoch"]) for one in document["changes"]]
+    assert told == [
+        ("added", "600", epoch(conn, 1)),
+        ("modified", "-600", epoch(conn, 2)),
+        ("modified", "700", epoch(conn, 2)),
+    ]
+    assert summary(document) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
+
+
+def test_a_deleted_row_is_found_by_its_identity_and_by_its_id(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE), (body(1, 601), "payment-2"))
+    number = str(found(ops)["row"]["id"])
+    syncer.tick(minute(1))
+    conn.execute(DELETE)
+    syncer.tick(minute(2))
+
+    for document in (found(ops), found(ops, "--row", number)):
+        assert (document["state"], document["row"]) == ("removed", None)
+        assert [(one["amount"], one["tick"]["epoch"]) for one in document["changes"]] == [
+            ("600", epoch(conn, 1)),
+            ("-600", epoch(conn, 2)),
+        ]
+
+
+def test_a_row_and_the_one_that_takes_it_back_name_each_other(ops: Tool) -> None:
+    store(ops, (body(), ONE), (body(1, -600), f"reversal-of:{ONE}"))
+
+    assert found(ops)["reversed_by"] == f"reversal-of:{ONE}"
+    assert f"takes back {ONE}" in ops("find", f"reversal-of:{ONE}").stdout
+
+
+def test_a_row_that_no_outbox_row_names_will_not_be_counted_and_says_what_to_do(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    manual_changes.behind_the_triggers(
+        conn,
+        "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
+        " VALUES (1, 5, 'payment-1')",
+    )
+
+    document = found(ops)
+
+    assert summary(document) == ("stored", None, None, None)
+    assert "ops reconcile" in document["next"][0]
+
+
+def test_a_row_whose_time_somebody_changed_keeps_its_tick(
+    ops: Tool, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    syncer.tick(minute(1))
+    conn.execute("UPDATE historical_transactions SET created_at = now() + interval '1 hour'")
+
+    assert summary(found(ops)) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
+
+
+def test_what_was_never_seen_is_exit_1_and_says_where_to_look(ops: Tool, amqp_url: str) -> None:
+    store(ops, (body(), "payment-4711"), (b"no", "another"))
+    messages.publish(amqp_url, body(), identities=["payment-4712"])
+
+    document = found(ops, "payment-4712", code=1)
+
+    assert summary(document) == ("unknown", None, None, None)
+    queue, dead, spelling = document["next"]
+    assert queue == "queue incoming_transactions: 1 message ready to be stored"
+    assert "not_json (another)" in dead
+    assert spelling == "spelling: the nearest are payment-4711"
+    assert found(ops, "--row", "99", code=1)["state"] == "unknown"
+
+
+def test_with_the_broker_away_what_was_never_seen_is_said_all_the_same(
+    dsn: str, syncer: Syncer
+) -> None:
+    done = ops_tool.deployment(dsn)("find", "nobody")
+
+    assert done.code == 1
+    assert "rabbitmq cannot be reached" in done.stdout
+    assert ops_tool.deployment(dsn)("find").code == 2
+    assert ops_tool.deployment(dsn)("find", "x", "--row", "1").code == 2
+
+
+@pytest.mark.parametrize("login", ["ops", postgres_logins.READER])
+def test_who_only_reads_may_find(conn: psycopg.Connection, ops: Tool, dsn: str, login: str) -> None:
+    store(ops, (body(), ONE))
+    conn.execute(DELETE)
+    postgres_logins.make_logins(conn)
+    try:
+        own = ops_tool.deployment(postgres_logins.dsn_of(login, dsn))
+        document = found(own)
+        assert document["state"] == "removed"
+        assert (document["acts"] is None) == (login != "ops")
+        assert found(own, "nobody", code=1)["next"]
+    finally:
+        for name in postgres_logins.LOGINS:
+            conn.execute(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"'.encode())
+
+
+FILL = """
+INSERT INTO historical_transactions (provider_id, transaction_value, message_id)
+SELECT 1, 1, 'm' || n
+  FROM generate_series(1, 200) n
+"""
+
+
+def test_find_reads_a_few_of_many_rows(conn: psycopg.Connection, syncer: Syncer) -> None:
+    conn.execute("INSERT INTO outbox (transaction_id, provider_id, amount, operation, created_at)"
+                 " SELECT n, 1, 1, 'added', now() + n * interval '10 ms'"
+                 " FROM generate_series(100000, 200000) n")  # fmt: skip
+    conn.execute(FILL)
+    syncer.tick(minute(1))
+    conn.execute("ANALYZE")
+    with life_store.reading(conn):
+        row = life_store.row(conn, message_id="m100")
+    assert row
+
+    conn.execute("SET enable_seqscan = off")
+    plan = explain(conn, life_store.SELECT_CHANGES, {"row_id": row[0], "xmin": row[5]})
+    assert not [one for one in scans(plan, "outbox") if one["Node Type"] == "Seq Scan"]
+    assert sum(visited(one) for one in scans(plan, "outbox")) <= 200
+    assert any("xid_idx" in one for one in indexes(plan))
+    for query in (life_store.SELECT_ROW_OF_MESSAGE, life_store.SELECT_NEAREST):
+        plan = explain(conn, query, {"message_id": "m100"})
+        assert scans(plan, "historical_transactions")
+        assert sum(visited(one) for one in scans(plan, "historical_transactions")) <= 2
+    assert life.by_identity(conn, "m100").state == "shown"
