@@ -19,6 +19,7 @@ from reconciliation import metrics, reconcile
 from reconciliation.drift import Report
 from services.syncer.projection import Projection
 from shared.errors import Refusal, Unavailable
+from shared.health import Turn, unwatched
 
 POLL_S = 0.2
 LINES_MAX = 20
@@ -36,8 +37,10 @@ class Reconciler:
         connect_keydb: Callable[[], AbstractContextManager[Projection]],
         every: int,
         stop: threading.Event,
+        turn: Turn = unwatched,
     ) -> None:
         """Both connect for one reconciliation; `every` is in ticks, 0 for never."""
+        self._turn = turn
         self._connect = connect
         self._connect_keydb = connect_keydb
         self._every = every
@@ -61,6 +64,7 @@ class Reconciler:
     def live(self) -> None:
         """Reconcile whenever it is due until all is to stop."""
         while not self._stop.wait(POLL_S):
+            self._turn(0.0)
             if self._due.is_set():
                 self._due.clear()
                 self.run_once()

@@ -1,7 +1,8 @@
-"""Health bound to progress, served with the metrics on one port.
+"""Health bound to progress, and whether the threads turn, served with the metrics on one port.
 
 A part of a service is healthy while it reports progress often enough, not because the process is
-alive. `python -m shared.probe` asks the service beside it (for health checks).
+alive. `python -m shared.probe` asks the service beside it (for health checks). A process is alive
+while each thread's loop turns, whatever the servers do: only a restart helps against the contrary.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -23,16 +25,29 @@ STOP_POLL_S = 0.05
 HEALTHY = Gauge("minutebook_healthy", "1 while /healthz answers 200, 0 while it answers 503.")
 START = "start"
 """The part that is unhealthy until the service has said what it lacks, its first words."""
+MAIN = "main"
+"""What liveness calls the main thread."""
+STUCK_S = 120.0
 
 Problems = dict[str, str]
+Turn = Callable[[float], object]
+"""Told that a thread's loop turns, and how long (seconds) it is going to wait now at most."""
+
+
+def unwatched(_wait_s: float) -> None:
+    """Be told of a turn, and do nothing: for programs whose liveness nobody asks for."""
 
 
 class Health:
     """What each part of a service last said of itself. Safe to use from several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns seconds and never goes back."""
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, stuck_s: float = STUCK_S
+    ) -> None:
+        """`clock` returns seconds and never goes back; `stuck_s` is for `stuck`."""
         self._clock = clock
+        self._stuck_s = stuck_s
+        self._turns: dict[str, float] = {}
         self._lock = threading.Lock()
         self._problems: Problems = {}
         self._limits_s: dict[str, float] = {}
@@ -87,6 +102,28 @@ class Health:
             }
             return late | self._problems
 
+    def turn(self, thread: str, wait_s: float = 0.0) -> None:
+        """Say that the loop of `thread` turns; it waits now for `wait_s` at most, until it is late.
+
+        A thread that has turned once is expected to go on.
+        """
+        with self._lock:
+            self._turns[thread] = self._clock() + wait_s
+
+    def turning(self, thread: str) -> Turn:
+        """Return what says, for one thread, that its loop turns."""
+        return partial(self.turn, thread)
+
+    def stuck(self) -> Problems:
+        """Return which threads no longer turn; empty while the process is alive."""
+        with self._lock:
+            now = self._clock()
+            return {
+                thread: f"has not turned for {now - turned:.1f} s (limit {self._stuck_s:g} s)"
+                for thread, turned in self._turns.items()
+                if now - turned > self._stuck_s
+            }
+
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -108,7 +145,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def serving(health: Health, host: str, port: int) -> Iterator[int]:
-    """Serve `/metrics` and `/healthz` (200 or 503, JSON) while inside; yields the port in use.
+    """Serve `/metrics`, `/healthz` and `/livez` (200 or 503, JSON) while inside; yields the port.
 
     Raises `Refusal` when the port is taken, or the address is none of this machine's.
     """
@@ -136,16 +173,17 @@ def _listening(health: Health, host: str, port: int) -> WSGIServer:
 
 def _app(health: Health) -> WSGIApplication:
     metrics: WSGIApplication = make_wsgi_app()
+    asked = {"/healthz": health.problems, "/livez": health.stuck}
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
             return metrics(environ, start_response)
-        if environ["PATH_INFO"] == "/healthz":
-            problems = health.problems()
+        if look := asked.get(environ["PATH_INFO"]):
+            problems = look()
             status = "503 Service Unavailable" if problems else "200 OK"
             body = {"ok": not problems, "problems": problems}
         else:
-            status, body = "404 Not Found", {"paths": ["/metrics", "/healthz"]}
+            status, body = "404 Not Found", {"paths": ["/metrics", *asked]}
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(body).encode()]
 

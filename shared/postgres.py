@@ -14,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from shared import session_settings
 from shared.errors import Busy, Denied, Refusal, StatementFailed, TooMuch, TooSlow, Unavailable
+from shared.health import Turn
+from shared.limited_connection import LimitedConnection
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
@@ -105,19 +107,23 @@ def detail(error: psycopg.Error) -> str:
 
 @contextlib.contextmanager
 def connection(
-    settings: PostgresSettings, *, application: str, options: str = ""
+    settings: PostgresSettings, *, application: str, options: str = "", turn: Turn | None = None
 ) -> Iterator[psycopg.Connection]:
     """Open a connection in autocommit mode and close it at the end; never repaired, never shared.
 
-    `options` are further `-c name=value` settings. Raises `Unavailable`, also from inside, and
-    `Refusal` for a server that is too old.
+    `options` are further `-c name=value` settings. With `turn`, which is told of each wait, every
+    wait has a limit on our side. Raises `Unavailable`, also from inside, and `Refusal` for a server
+    that is too old.
     """
+    conninfo = _conninfo(settings, application, options)
+    if turn:
+        turn(_connecting_s(conninfo))
     with (
         translating(),
-        psycopg.connect(
-            _conninfo(settings, application, options), autocommit=True, prepare_threshold=2
-        ) as conn,
+        LimitedConnection.connect(conninfo, autocommit=True, prepare_threshold=2) as conn,
     ):
+        if turn:
+            conn.watch(turn)
         check_version(conn.info.server_version)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         session_settings.prepare(conn)
@@ -167,6 +173,13 @@ def scalar(conn: psycopg.Connection, query: LiteralString) -> str:
     if row is None:
         raise LookupError(query)
     return str(row[0])
+
+
+def _connecting_s(conninfo: str) -> float:
+    """Return how long it may take to connect: each host has its time."""
+    given = conninfo_to_dict(conninfo)
+    hosts = str(given.get("hostaddr") or given.get("host") or "").count(",") + 1
+    return hosts * float(given["connect_timeout"] or CONNECT_TIMEOUT_S)
 
 
 def _conninfo(settings: PostgresSettings, application: str, options: str) -> str:

@@ -62,7 +62,8 @@ class Program(Generic[S]):
 
     def _serve(self, chosen: S) -> int:
         stop = stop_on_signals()
-        state = health.Health()
+        state = health.Health(stuck_s=chosen.livez_stuck_seconds)
+        state.turn(health.MAIN)
         state.problem(health.START, "not begun yet")  # else /healthz would say 200 now
         with health.serving(state, chosen.metrics_host, chosen.metrics_port) as port:
             log.info("started", port=port)

@@ -4,6 +4,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import structlog
@@ -11,6 +12,7 @@ import tenacity
 from prometheus_client import Counter
 
 from shared.errors import Denied, Server, StatementFailed, Unavailable
+from shared.health import Turn, unwatched
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -26,7 +28,9 @@ for _server in get_args(
 log = structlog.get_logger()
 
 
-def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> tenacity.Retrying:
+def connecting(
+    stop: threading.Event, turn: Turn = unwatched, *, give_up_after_s: float = math.inf
+) -> tenacity.Retrying:
     """Return the policy for (re)connecting: jittered, at most 5 s apart, until `stop`.
 
     Where the server refuses us (`Denied`), up to 30 s apart: each try may be one of few.
@@ -43,7 +47,7 @@ def connecting(stop: threading.Event, *, give_up_after_s: float = math.inf) -> t
         & tenacity.retry_if_not_exception_type(hopeless),
         wait=_pause_s,
         stop=tenacity.stop_when_event_set(stop) | tenacity.stop_after_delay(give_up_after_s),
-        sleep=tenacity.sleep_using_event(stop),
+        sleep=partial(_pause, stop, turn),
         before_sleep=_report,
         reraise=True,
     )
@@ -59,7 +63,9 @@ def _pause_s(state: tenacity.RetryCallState) -> float:
     return _backoff(state)
 
 
-def run_with_reconnect(stop: threading.Event, live: Callable[[], None]) -> None:
+def run_with_reconnect(
+    stop: threading.Event, live: Callable[[], None], turn: Turn = unwatched
+) -> None:
     """Call `live` again and again until `stop`: each call is one life of a set of connections.
 
     `live` raises `Unavailable` while it is being set up, and that is retried with growing pauses;
@@ -67,10 +73,17 @@ def run_with_reconnect(stop: threading.Event, live: Callable[[], None]) -> None:
     afresh. What was in hand is redelivered or read again by the next life.
     """
     while not stop.is_set():
-        for attempt in connecting(stop):
+        for attempt in connecting(stop, turn):
             with attempt:
+                turn(0.0)
                 live()
-        stop.wait(random.uniform(BACKOFF_FIRST_S, PAUSE_MAX_S))  # noqa: S311 - jitter, no secret
+        pause_s = random.uniform(BACKOFF_FIRST_S, PAUSE_MAX_S)  # noqa: S311 - jitter, no secret
+        _pause(stop, turn, pause_s)
+
+
+def _pause(stop: threading.Event, turn: Turn, pause_s: float) -> None:
+    turn(pause_s)
+    stop.wait(pause_s)
 
 
 def report_lost(error: Unavailable, *, attempt: int = 0) -> None:

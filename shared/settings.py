@@ -52,7 +52,7 @@ RabbitmqFile = Annotated[str, READABLE, _only_with("rabbitmq_url", ("amqps",))]
 KeydbFile = Annotated[str, READABLE, _only_with("keydb_url", ("rediss", "rediss+sentinel"))]
 MetricsHost = Annotated[str, _checked(addresses.check_host)]
 MetricsPort = Annotated[
-    int, Field(ge=0, le=65535, description="port of /metrics and /healthz; 0: any free one")
+    int, Field(ge=0, le=65535, description="port of /metrics, /healthz and /livez; 0: any free one")
 ]
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - in a container the published port decides who reaches it
 CA_FILE = "PEM file of the authorities to trust for {}, instead of the system's"
@@ -200,9 +200,16 @@ class ServiceSettings(LogSettings, TracingSettings):
 
     metrics_host: MetricsHost = Field(
         default=ANY_ADDRESS,
-        description="address of /metrics and /healthz: IPv4, IPv6 (:: is all of both) or a name",
+        description="address of /metrics, /healthz and /livez: IPv4, IPv6 (:: is both) or a name",
     )
     metrics_port: MetricsPort
+    livez_stuck_seconds: float = Field(
+        default=120,
+        ge=5,
+        le=86_400,
+        description="seconds after which /livez answers 503 if a thread's loop has not turned; a"
+        " wait for a server counts only from its own limit on",
+    )
 
 
 def load(cls: type[S]) -> S:

@@ -19,6 +19,8 @@ def running(
 ) -> Iterator[threading.Event]:
     """Run `live`, life after life, in a thread until `stop`; yields an event set at its end.
 
+    `live` says in each turn of its loop that it turns.
+
     A failure sets `stop`, too, makes the service unhealthy, and is raised on the way out.
     """
     failures: list[BaseException] = []
@@ -26,7 +28,7 @@ def running(
 
     def work() -> None:
         try:
-            retry.run_with_reconnect(stop, live)
+            retry.run_with_reconnect(stop, live, health.turning(name))
         except Unavailable as error:
             log.info("worker_stopped", worker=name, server=error.server)
         except BaseException as failure:  # noqa: BLE001 - raised again by the one who started it

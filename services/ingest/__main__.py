@@ -22,7 +22,7 @@ from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
 from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
-from shared.health import Health
+from shared.health import MAIN, Health
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
 BROKER_SILENT_S = 10.0
@@ -83,13 +83,15 @@ def run(
     )
     connect = partial(connectors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
-    writer = kind(connect, intake, CommitPacing(chosen.tick_interval_seconds), health, stop)
-    releaser = Releaser(connect, health, stop)
+    pacing = CommitPacing(chosen.tick_interval_seconds)
+    writer = kind(partial(connect, turn=health.turning("writer")), intake, pacing, health, stop)
+    releaser = Releaser(partial(connect, turn=health.turning("releaser")), health, stop)
     with contextlib.ExitStack() as threads:
         threads.enter_context(worker.running("releaser", releaser.live, stop, health))
         threads.enter_context(writer.running())
-        connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest")
-        retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer))
+        turn = health.turning(MAIN)
+        connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest", turn=turn)
+        retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer), turn)
 
 
 def _live(
@@ -99,6 +101,7 @@ def _live(
 ) -> None:
     health, stop = writer.health, writer.stopping
     while not writer.ready.wait(0.2):  # messages are taken only while they can be stored
+        health.turn(MAIN)
         if stop.is_set():
             return
     with health.reporting("receiver"), connect() as broker:

@@ -56,6 +56,7 @@ class Releaser:
             checks.check(conn, STATEMENTS, stores=True)
             try:
                 while not self._stop.is_set():
+                    self._health.turn("releaser")
                     self.run_once(conn)
                     self._stop.wait(EVERY_S)
             except Unavailable as error:

@@ -97,6 +97,7 @@ class Writer:
             self.ready.set()
             try:
                 while not self.stopping.is_set():
+                    self.health.turn(PART)
                     self.run_once(conn)
             except Unavailable as error:
                 self.ready.clear()

@@ -24,11 +24,11 @@ from services.syncer.timeline import Timeline
 from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
-from shared.health import Health
+from shared.health import MAIN, Health
 
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 # Hardly slower, and leaves the processors to the ticks.
-ALONE = "-c max_parallel_workers_per_gather=0"
+ALONE = "-c max_parallel_workers_per_gather=0 -c statement_timeout=15min"
 
 Connected = tuple[psycopg.Connection, Loop]
 """What works in one life, and its connection to Postgres."""
@@ -99,26 +99,31 @@ def run(
 ) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
     health.problem("syncer", "not connected yet")
+    turn = health.turning("reconciler")
     reconciler = Reconciler(
-        partial(connectors.to_postgres, chosen, application="reconciler", options=ALONE),
+        partial(connectors.to_postgres, chosen, application="reconciler", options=ALONE, turn=turn),
         partial(connectors.to_keydb, chosen, name="reconciler"),
         chosen.reconcile_every_ticks,
         stop,
+        turn,
     )
     retention = Retention(chosen.kept, disk_bytes=chosen.postgres_disk_bytes)
     connect = partial(_connected, chosen, connectors, Timeline(), health)
+    live = partial(_live, connect, health, stop, reconciler, retention)
     with worker.running("reconciler", reconciler.live, stop, health):
-        retry.run_with_reconnect(stop, partial(_live, connect, health, stop, reconciler, retention))
+        retry.run_with_reconnect(stop, live, health.turning(MAIN))
 
 
 @contextlib.contextmanager
 def _connected(
     chosen: SyncerSettings, connectors: Connectors, timeline: Timeline, health: Health
 ) -> Iterator[Connected]:
+    turn = health.turning(MAIN)
+    to_postgres = partial(connectors.to_postgres, chosen, application="syncer", turn=turn)
     with (
-        connectors.to_postgres(chosen, application="syncer", options=tick_store.OPTIONS) as conn,
+        to_postgres(options=tick_store.OPTIONS) as conn,
         connectors.to_keydb(chosen, name="syncer") as shown,
-        connectors.to_rabbitmq(chosen, name="syncer") as broker,
+        connectors.to_rabbitmq(chosen, name="syncer", turn=turn) as broker,
     ):
         postgres.check_schema(conn)
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)

@@ -15,6 +15,7 @@ import psycopg
 
 from services.syncer.core import Accumulator, NewestTick, Values, Watermark
 from shared.errors import Unavailable
+from shared.limited_connection import without_timeout
 
 OPTIONS = (
     # Plans do not depend on how the tables looked earlier (those of a tick: see LOCK).
@@ -111,7 +112,6 @@ RETURNING rows, snapshot::text,
           ARRAY(SELECT balance::text FROM written)
 """
 
-NO_TIMEOUT: LiteralString = "SET LOCAL statement_timeout = 0"
 TAKE_BASELINE: LiteralString = """
 SELECT minutebook_take_baseline(%(epoch)s, %(token)s, %(boundary)s)
 """
@@ -235,9 +235,9 @@ def written_tick(cursor: psycopg.Cursor) -> WrittenTick:
 
 def take_baseline(conn: psycopg.Connection, watermark: Watermark, boundary: datetime) -> None:
     """Count all anew from the user's tables and empty the outbox. The caller holds the lock."""
-    conn.execute(NO_TIMEOUT)  # it reads the whole history
     values = {"epoch": watermark.epoch, "token": watermark.token, "boundary": boundary}
-    conn.execute(TAKE_BASELINE, values)
+    with without_timeout(conn):  # it reads the whole history
+        conn.execute(TAKE_BASELINE, values)
 
 
 def take_boundaries_back(conn: psycopg.Connection, boundary: datetime) -> int:

@@ -19,7 +19,7 @@ from services.ticker.core import Boundaries
 from shared import program, retry, settings, tick
 from shared.amqp import ticks
 from shared.errors import Unavailable
-from shared.health import Health
+from shared.health import MAIN, Health
 
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
 POLL_MAX_S = 0.5
@@ -146,7 +146,9 @@ def run(
     health.problem("ticker", "not connected yet")
     health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
-    retry.run_with_reconnect(stop, partial(ticker.live, chosen, connect))
+    turn = health.turning(MAIN)
+    live = partial(ticker.live, chosen, partial(connect, turn=turn))
+    retry.run_with_reconnect(stop, live, turn)
 
 
 PROGRAM = program.Program("ticker", ABOUT, TickerSettings, run)

@@ -19,6 +19,7 @@ from shared.amqp.protocol_hook import HookedServices
 from shared.amqp.protocol_tap import ProtocolTap
 from shared.amqp.write_coalescing import coalesce
 from shared.errors import Unavailable
+from shared.health import Turn, unwatched
 from shared.settings import RabbitmqSettings
 
 ANSWER_TIMEOUT_S = 10.0
@@ -31,8 +32,9 @@ OnConfirm = Callable[[int, bool, bool], None]
 class Channel:
     """For one thread; only `from_thread` may be called by others."""
 
-    def __init__(self, to: pika.URLParameters) -> None:
-        """Nothing is connected before `open`."""
+    def __init__(self, to: pika.URLParameters, turn: Turn = unwatched) -> None:
+        """Nothing is connected before `open`; `turn` is told of each wait."""
+        self._told = turn
         self._loop = IOLoop()
         self._on_piece: Callable[[], bool] | None = None
         self._tap: ProtocolTap | None = None
@@ -47,29 +49,31 @@ class Channel:
 
     @classmethod
     @contextlib.contextmanager
-    def connected(cls, settings: RabbitmqSettings, *, name: str) -> Iterator[Self]:
+    def connected(
+        cls, settings: RabbitmqSettings, *, name: str, turn: Turn = unwatched
+    ) -> Iterator[Self]:
         """Open a connection with a channel to one of the hosts; close both at the end.
 
         Raises `Unavailable`, of the last host tried.
         """
-        made = cls._reaching(parameters(settings, name))
+        made = cls._reaching(parameters(settings, name), turn)
         try:
             yield made
         finally:
             made.close()
 
     @classmethod
-    def _reaching(cls, hosts: Sequence[pika.URLParameters]) -> Self:
+    def _reaching(cls, hosts: Sequence[pika.URLParameters], turn: Turn) -> Self:
         """Return a connection to the first of `hosts` that takes one."""
         *others, last = hosts
         for to in others:
             with contextlib.suppress(Unavailable):
-                return cls._opened(to)
-        return cls._opened(last)
+                return cls._opened(to, turn)
+        return cls._opened(last, turn)
 
     @classmethod
-    def _opened(cls, to: pika.URLParameters) -> Self:
-        made = cls(to)
+    def _opened(cls, to: pika.URLParameters, turn: Turn) -> Self:
+        made = cls(to, turn)
         try:
             with translating(to):
                 made.open()
@@ -232,6 +236,7 @@ class Channel:
             self._turn(0.1)
 
     def _turn(self, timeout_s: float) -> None:
+        self._told(timeout_s)
         end = self._loop.call_later(timeout_s, self._loop.stop)
         try:
             self._loop.start()

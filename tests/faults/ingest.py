@@ -13,6 +13,7 @@ from services.ingest import __main__ as ingest
 from services.ingest import parked
 from shared import postgres, transactions
 from shared.amqp.consumer import Consumer
+from shared.health import Turn
 from shared.settings import PostgresSettings, RabbitmqSettings
 from tests.faults import kill_orders
 from tests.faults.kill_points import KillableConnection, KillableConsumer, Statement
@@ -29,17 +30,17 @@ NAMES = {
 
 @contextlib.contextmanager
 def to_postgres(
-    chosen: PostgresSettings, *, application: str, options: str
+    chosen: PostgresSettings, *, application: str, options: str, turn: Turn
 ) -> Iterator[psycopg.Connection]:
     """Open a connection for one of the threads."""
-    with postgres.connection(chosen, application=application, options=options) as conn:
+    with postgres.connection(chosen, application=application, options=options, turn=turn) as conn:
         yield KillableConnection(conn, ORDERS, NAMES).as_connection()
 
 
 @contextlib.contextmanager
-def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[Consumer]:
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str, turn: Turn) -> Iterator[Consumer]:
     """Open a connection for one life of the receiver."""
-    with Consumer.connected(chosen, name=name) as broker:
+    with Consumer.connected(chosen, name=name, turn=turn) as broker:
         yield cast("Consumer", KillableConsumer(broker, ORDERS))
 
 

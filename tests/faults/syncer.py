@@ -14,6 +14,7 @@ from services.syncer import partitions, publish_store, tick_store
 from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp import ticks
+from shared.health import Turn
 from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
 from tests.faults import kill_orders
 from tests.faults.kill_points import (
@@ -39,10 +40,10 @@ OURS = "syncer"
 
 @contextlib.contextmanager
 def to_postgres(
-    chosen: PostgresSettings, *, application: str, options: str
+    chosen: PostgresSettings, *, application: str, options: str, turn: Turn
 ) -> Iterator[psycopg.Connection]:
     """Open a connection for one life of the syncer, or for a reconciliation."""
-    with postgres.connection(chosen, application=application, options=options) as conn:
+    with postgres.connection(chosen, application=application, options=options, turn=turn) as conn:
         names = NAMES if application == OURS else {}
         yield KillableConnection(conn, ORDERS, names).as_connection()
 
@@ -55,9 +56,9 @@ def to_keydb(chosen: KeydbSettings, *, name: str) -> Iterator[Projection]:
 
 
 @contextlib.contextmanager
-def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str, turn: Turn) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the syncer."""
-    with ticks.Broker.connected(chosen, name=name) as broker:
+    with ticks.Broker.connected(chosen, name=name, turn=turn) as broker:
         yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 

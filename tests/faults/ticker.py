@@ -9,6 +9,7 @@ from typing import cast
 
 from services.ticker import __main__ as ticker
 from shared.amqp import ticks
+from shared.health import Turn
 from shared.settings import RabbitmqSettings
 from tests.faults import kill_orders
 from tests.faults.kill_points import KillableBroker
@@ -17,9 +18,9 @@ ORDERS = kill_orders.by_settings()
 
 
 @contextlib.contextmanager
-def to_rabbitmq(chosen: RabbitmqSettings, *, name: str) -> Iterator[ticks.Broker]:
+def to_rabbitmq(chosen: RabbitmqSettings, *, name: str, turn: Turn) -> Iterator[ticks.Broker]:
     """Open a connection for one life of the ticker."""
-    with ticks.Broker.connected(chosen, name=name) as broker:
+    with ticks.Broker.connected(chosen, name=name, turn=turn) as broker:
         yield cast("ticks.Broker", KillableBroker(broker, ORDERS))
 
 

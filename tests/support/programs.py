@@ -48,7 +48,11 @@ class Program:
 
     def health(self) -> tuple[int, str]:
         """Return status and body of its /healthz."""
-        url = f"http://127.0.0.1:{self.port()}/healthz"
+        return self.asked("/healthz")
+
+    def asked(self, path: str) -> tuple[int, str]:
+        """Return status and body of what it serves at `path`."""
+        url = f"http://127.0.0.1:{self.port()}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return answer.status, answer.read().decode()

@@ -40,6 +40,8 @@ class TcpProxy(Disturbances):
         self._listener.settimeout(POLL_S)
         self._stop = threading.Event()
         self._is_down = threading.Event()
+        self._thawed = threading.Event()
+        self._thawed.set()
         self._connected = threading.Lock()
         self._connections: set[_Connection] = set()
         self.port: int = self._listener.getsockname()[1]
@@ -57,6 +59,19 @@ class TcpProxy(Disturbances):
             yield
         finally:
             self._is_down.clear()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Accept everyone and forward nothing while inside: so a server is that was stopped."""
+        self._thawed.clear()
+        try:
+            yield
+        finally:
+            self._thawed.set()
+
+    def is_frozen(self) -> bool:
+        """Say whether nothing is to be forwarded now."""
+        return not self._thawed.is_set()
 
     def serve(self) -> None:
         """Accept clients until told to stop."""
@@ -131,6 +146,9 @@ class _Connection:
             with selectors.DefaultSelector() as ready:
                 ready.register(source, selectors.EVENT_READ)
                 while not self._ended.is_set():
+                    if self._proxy.is_frozen():
+                        self._ended.wait(POLL_S)
+                        continue
                     if not ready.select(POLL_S):
                         continue
                     data = source.recv(CHUNK)

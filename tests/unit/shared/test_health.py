@@ -122,6 +122,46 @@ def test_healthz_answers_200_when_healthy_and_503_with_the_reason_when_not(clock
         assert get(port, "/")[0] == 404
 
 
+def test_a_thread_is_stuck_once_it_has_not_turned_for_longer_than_the_limit(clock: Clock) -> None:
+    state = Health(clock, stuck_s=120)
+    state.turn("main")
+    state.turn("writer")
+    clock.now += 100
+    state.turn("main")
+    clock.now += 20
+    assert state.stuck() == {}
+    clock.now += 1
+    assert state.stuck() == {"writer": "has not turned for 121.0 s (limit 120 s)"}
+    state.turn("writer")
+    assert state.stuck() == {}
+
+
+def test_a_wait_counts_as_turning_until_its_own_limit_and_no_longer(clock: Clock) -> None:
+    state = Health(clock, stuck_s=120)
+    state.turn("main", 900)
+    clock.now += 900 + 120
+    assert state.stuck() == {}
+    clock.now += 1
+    assert list(state.stuck()) == ["main"]
+    state.turn("main", 900)
+    state.turn("main")  # the answer came
+    clock.now += 121
+    assert list(state.stuck()) == ["main"]
+
+
+def test_livez_says_whether_threads_turn_and_nothing_of_servers(clock: Clock) -> None:
+    state = Health(clock, stuck_s=120)
+    state.turn("main")
+    state.problem("writer", "postgres: gone")
+    with health.serving(state, HOST, 0) as port:
+        assert get(port, "/healthz")[0] == 503
+        assert get(port, "/livez") == (200, '{"ok": true, "problems": {}}')
+        clock.now += 121
+        status, text = get(port, "/livez")
+        assert (status, json.loads(text)["ok"]) == (503, False)
+        assert list(json.loads(text)["problems"]) == ["main"]
+
+
 def test_health_is_a_metric_too(clock: Clock) -> None:
     state = Health(clock)
     with health.serving(state, HOST, 0) as port:

@@ -1,0 +1,70 @@
+"""Connections to Postgres whose waits have a limit on our side.
+
+A server that is frozen still acknowledges packets, and does not look at its `statement_timeout`:
+neither that nor keepalives would end a wait for it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.errors import _WaitTimeout
+
+from shared.health import Turn, unwatched
+
+SPARE_S = 15.0
+"""We wait so much longer than the server lets a statement run: its own word is the better one."""
+WAIT_MAX_S = 86_400.0
+"""The limit where the server has none."""
+
+SELECT_TIMEOUT_MS: LiteralString = """
+SELECT setting
+  FROM pg_settings
+ WHERE name = 'statement_timeout'
+"""
+NO_TIMEOUT: LiteralString = "SET LOCAL statement_timeout = 0"
+
+
+class LimitedConnection(psycopg.Connection):
+    """Is closed, and raises `psycopg.OperationalError`, when an answer does not come in time."""
+
+    answer_within_s: float | None = None
+    """The limit of one wait; None: for ever, as in tools that a person can interrupt."""
+    turn: Turn = staticmethod(unwatched)
+    """Told of each wait."""
+
+    def watch(self, turn: Turn) -> None:
+        """From now on limit each wait, a little above the session's timeout, and tell `turn`."""
+        self.turn, self.answer_within_s = turn, SPARE_S
+        (timeout_ms,) = self.execute(SELECT_TIMEOUT_MS).fetchone() or (0,)
+        self.answer_within_s = int(timeout_ms) / 1000 + SPARE_S if int(timeout_ms) else WAIT_MAX_S
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for what `gen` waits for, as psycopg does, and no longer than the limit."""
+        limit_s = timeout or self.answer_within_s
+        if limit_s is None:
+            return super().wait(gen, interval)
+        self.turn(limit_s)
+        try:
+            return super().wait(gen, interval, limit_s)
+        except _WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError(f"no answer in {limit_s:g} s") from None
+        finally:
+            self.turn(0.0)
+
+
+@contextlib.contextmanager
+def without_timeout(conn: psycopg.Connection) -> Iterator[None]:
+    """Let statements of this transaction take as long as they need, a day at most."""
+    conn.execute(NO_TIMEOUT)
+    if not isinstance(conn, LimitedConnection):
+        yield
+        return
+    usual, conn.answer_within_s = conn.answer_within_s, WAIT_MAX_S
+    try:
+        yield
+    finally:
+        conn.answer_within_s = usual
