@@ -10,7 +10,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg.abc import RV, PQGen
-from psycopg.errors import _WaitTimeout
+from psycopg.pq import TransactionStatus
 
 from shared.health import Turn, unwatched
 
@@ -49,7 +49,9 @@ class LimitedConnection(psycopg.Connection):
         self.turn(limit_s)
         try:
             return super().wait(gen, interval, limit_s)
-        except _WaitTimeout:
+        except psycopg.OperationalError as error:
+            if error.sqlstate or self.info.transaction_status != TransactionStatus.ACTIVE:
+                raise  # the server's word, or the connection is lost
             self.close()
             raise psycopg.OperationalError(f"no answer in {limit_s:g} s") from None
         finally:

@@ -28,7 +28,8 @@ FIELDS = ["epoch", "token", "boundary", "applied_at_s"]
 KEYS_PER_READ_MAX = 1000
 """How many values are read at once: KeyDB answers nobody else meanwhile."""
 SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
-HINT = '{"tick":"%s","epoch":%d,"changed":%d}'  # subscribers find the data in the keys
+HINT = '{"tick":"%s","epoch":%d,"changed":%d}'
+"""What subscribers are told. It is not the data: that is in the keys."""
 
 Change = tuple[str, str | None]
 """A key, and its value; None: the key is removed."""
