@@ -17,7 +17,7 @@ from shared.health import Turn, unwatched
 SPARE_S = 15.0
 """We wait so much longer than the server lets a statement run: its own word is the better one."""
 WAIT_MAX_S = 86_400.0
-"""The limit where the server has none."""
+"""The limit where the server has none: long work must not be ended because it is long."""
 
 SELECT_TIMEOUT_MS: LiteralString = """
 SELECT setting

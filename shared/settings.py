@@ -205,7 +205,7 @@ class ServiceSettings(LogSettings, TracingSettings):
     metrics_port: MetricsPort
     livez_stuck_seconds: float = Field(
         default=120,
-        ge=5,
+        ge=3,
         le=86_400,
         description="seconds after which /livez answers 503 if a thread's loop has not turned; a"
         " wait for a server counts only from its own limit on",

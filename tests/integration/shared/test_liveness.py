@@ -21,9 +21,9 @@ from tests.support.eventually import eventually
 from tests.support.programs import Program
 from tests.support.tcp_proxy import TcpProxy, proxying
 
-STUCK_S = 5
-OUTAGE_S = STUCK_S + 2.0
-"""Longer than a loop may stand still. Tried by hand with the defaults, a minute each."""
+STUCK_S = 3
+OUTAGE_S = STUCK_S + 1.0
+"""Longer than a loop may stand still."""
 URLS = ("POSTGRES_DSN", "RABBITMQ_URL", "KEYDB_URL")
 
 
