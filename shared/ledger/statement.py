@@ -5,7 +5,8 @@ The ticks' own balances are exact. Movements are itemised from two places:
 - As long as the outbox has its rows, each tick's are those that its snapshot sees and that of the
   tick before does not (PgQ's technique): exactly what it counted.
 - Before that, they are the rows of `historical_transactions` that came in that time, as they are
-  now. What was changed or deleted since, and changes of the provider itself, are not among them.
+  now, but for those that the outbox has for a later tick: their transactions committed late. What
+  was changed or deleted since, and changes of the provider itself, are not among them.
 
 Where the movements do not add up to the ticks' balances, a movement `not_itemised` is the rest.
 """
@@ -22,6 +23,8 @@ from shared.errors import Refusal, Unanswerable
 
 AT_ONCE = 2000
 """Rows read at once: so much memory a statement needs, however long it is."""
+LATE_TICKS = 10
+"""A row that came before a tick and committed after it is looked for in so many ticks after it."""
 NOT_ITEMISED = "not_itemised"
 
 # The last due tick at or before a time, and the provider's balance then. `retained` is where the
@@ -100,7 +103,26 @@ SELECT created_at, 'added', transaction_value::text, id, message_id, NULL
  WHERE created_at > %(after)s
    AND created_at <= %(until)s
    AND provider_id = %(provider_id)s
+   AND id <> ALL (%(late)s::bigint[])
  ORDER BY created_at, id
+"""
+# What came until a tick and is counted by a later one: it is a line of that tick, and no other.
+SELECT_LATE: LiteralString = """
+SELECT transaction_id
+  FROM outbox
+ WHERE (xid >= pg_snapshot_xmax(%(snapshot)s::pg_snapshot)
+        OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(snapshot)s::pg_snapshot))))
+   AND xid < coalesce((SELECT pg_snapshot_xmax(snapshot)
+                         FROM tick
+                        WHERE epoch > %(epoch)s
+                        ORDER BY epoch
+                       OFFSET %(ticks)s - 1
+                        LIMIT 1),
+                      pg_snapshot_xmax(pg_current_snapshot()))
+   AND created_at <= %(until)s
+   AND provider_id = %(provider_id)s
+   AND operation = 'added'
+   AND transaction_id IS NOT NULL
 """
 
 
@@ -224,14 +246,21 @@ def _parts(
     changes = [Change(*row) for row in conn.execute(SELECT_CHANGES, asked)]
     old = [one for one in changes if one.before is None]  # all of them before the others
     if old:
-        times = {"after": opening.folded_at, "until": old[-1].folded_at}
-        rows = _read(conn, SELECT_OLD_MOVEMENTS, {"provider_id": provider_id, **times})
-        yield rows, None, old[-1]
+        yield _old_rows(conn, provider_id, opening.folded_at, old[-1]), None, old[-1]
     for change in changes[len(old) :]:
         rows = _read(
             conn, SELECT_MOVEMENTS, {"provider_id": provider_id, **what_it_counted(change)}
         )
         yield rows, (change.due_epoch, change.boundary), change
+
+
+def _old_rows(
+    conn: psycopg.Connection, provider_id: int, after: datetime, last: Change
+) -> Iterator[_Row]:
+    asked = {"provider_id": provider_id, "after": after, "until": last.folded_at}
+    tick = {"snapshot": last.snapshot, "epoch": last.epoch, "ticks": LATE_TICKS}
+    late = [one for (one,) in conn.execute(SELECT_LATE, asked | tick)]
+    return _read(conn, SELECT_OLD_MOVEMENTS, asked | {"late": late})
 
 
 def _read(

@@ -76,7 +76,7 @@ def lose_outbox(conn: psycopg.Connection) -> None:
         " SELECT 'outbox_x', (SELECT system_identifier FROM pg_control_system()), max(xid)"
         " FROM outbox"
     )
-    conn.execute("TRUNCATE outbox")
+    conn.execute("DELETE FROM outbox")
 
 
 def test_each_movement_is_in_its_tick_with_its_identity_and_what_the_balance_came_to(
@@ -172,6 +172,21 @@ def test_past_the_outboxs_retention_rows_are_as_they_are_now_and_the_rest_is_sai
     assert sorted(names) == ["changed", "kept", "new"]
 
 
+def test_where_the_outbox_begins_a_row_that_the_next_tick_counts_is_one_line_not_two(
+    conn: psycopg.Connection, dsn: str, syncer: Syncer
+) -> None:
+    named(conn, "early", 30)
+    with psycopg.connect(dsn) as late:
+        named(late, "late", 600)
+        syncer.tick(minute(2))
+        lose_outbox(conn)
+        late.commit()
+    syncer.tick(minute(3))
+
+    assert said(lines(conn, minute(1), minute(3))) == [("added", "30", None), ("added", "600", 3)]
+    assert said(lines(conn, minute(1), minute(2))) == [("added", "30", None)]
+
+
 def test_after_a_move_to_another_cluster_what_its_baseline_counts_is_itemised_by_its_rows(
     conn: psycopg.Connection, dsn: str, syncer: Syncer, keydb_server: servers.Keydb
 ) -> None:
@@ -222,6 +237,6 @@ def test_a_statement_reads_its_ticks_and_nothing_else(
     plan = query_plans.explain(conn, ledger_statement.SELECT_MOVEMENTS, {"provider_id": 1, **fresh})
 
     assert sum(query_plans.visited(one) for one in query_plans.scans(plan, "outbox")) <= 20
-    times = {"provider_id": 1, "after": minute(2), "until": minute(3)}
+    times = {"provider_id": 1, "after": minute(2), "until": minute(3), "late": [0]}
     plan = query_plans.explain(conn, ledger_statement.SELECT_OLD_MOVEMENTS, times)
     assert "historical_transactions_created_at_idx" in query_plans.indexes(plan)
