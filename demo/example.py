@@ -37,6 +37,10 @@ VALUES (1, 1, 100),
        (2, 1, 200),
        (3, 2, -200)
 """
+ADVANCE_SEQUENCES: LiteralString = """
+SELECT minutebook_advance_sequence(relation)
+  FROM unnest(ARRAY['initial_data', 'historical_transactions']) AS relation
+"""
 SELECT_TRUTH: LiteralString = """
 SELECT p.id, p.provider_name, coalesce(p.initial_value, 0) + coalesce(sum(h.transaction_value), 0)
   FROM (SELECT id, provider_name, initial_value
@@ -103,6 +107,8 @@ def load(conn: psycopg.Connection) -> bool:
     with conn.transaction():
         conn.execute(INSERT_PROVIDERS)
         conn.execute(INSERT_TRANSACTIONS)
+        # Else the next row without an id would collide with one of these.
+        conn.execute(ADVANCE_SEQUENCES)
     return True
 
 

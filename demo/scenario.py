@@ -146,6 +146,7 @@ def places(containers: list[stack.Container]) -> Iterator[tuple[str, str]]:
                 if one.service == service and own in one.ports:
                     where = f"http://{ports.HOST}:{one.ports[own]}"
                     yield f"metrics of {one.name}", f"{where}/metrics and /healthz"
+    yield "how all is", "docker compose run --rm ops status"
     yield "what the services say", "make logs"
     yield "stop it; data stay", "make down"
     yield "stop it; data go", "make clean"

@@ -114,8 +114,10 @@ class Screen:
 
     def places(self, places: Iterable[tuple[str, str]]) -> None:
         """Show where to look next."""
-        for what, where in places:
-            self._console.print(f"    {what:26} {where}", markup=False)
+        found = list(places)
+        width = max(len(what) for what, _ in found)
+        for what, where in found:
+            self._console.print(f"    {what:{width}}  {where}", markup=False)
 
     def verdict(self, text: str) -> None:
         """Say that all is right."""

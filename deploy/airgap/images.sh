@@ -193,6 +193,9 @@ write_result() {
 warn_of_standins() {
   [ $# -gt 0 ] || return 0
   say "no registry: $* run on stand-ins made from Debian 13 packages"
+  local both=.airgap.env
+  [ ! -f "$ROOT/.env" ] || both=.env,.airgap.env
+  say "for docker compose by hand: export COMPOSE_ENV_FILES=$both"
   case " $* " in
     *" KEYDB "*) say "KeyDB is a stand-in here: it is Valkey 8.1 from Debian 13, not KeyDB" ;;
   esac

@@ -3,6 +3,10 @@ import Redis from "ioredis";
 
 const URL = process.env.KEYDB_URL ?? "redis://127.0.0.1:6379/0";
 const key = process.argv[2];
+if (key === undefined) {
+  console.error("usage: node read.mjs KEY, for example 1_Visa");
+  process.exit(1);
+}
 
 // A program that runs on keeps the default, which connects again and again.
 const store = new Redis(URL, { retryStrategy: () => null });

@@ -6,6 +6,10 @@ const URL = process.env.RABBITMQ_URL ?? "amqp://user:password@127.0.0.1:5672/%2F
 const QUEUE = "incoming_transactions";
 
 const [providerId, value, messageId = timeOrderedId()] = process.argv.slice(2);
+if (value === undefined) {
+  console.error("usage: node send.mjs PROVIDER_ID VALUE [MESSAGE_ID]");
+  process.exit(1);
+}
 // As text: numbers of JavaScript lose digits above 2^53.
 const body = `{"id": ${BigInt(providerId)}, "value": ${BigInt(value)}}`;
 

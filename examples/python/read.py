@@ -10,6 +10,8 @@ URL = os.environ.get("KEYDB_URL", "redis://127.0.0.1:6379/0")
 
 def main() -> None:
     """Take both in one MULTI: never a balance of one tick with the time of another."""
+    if not sys.argv[1:]:
+        sys.exit("usage: python read.py KEY, for example 1_Visa")
     key = sys.argv[1]
     with redis.Redis.from_url(URL, decode_responses=True) as store:
         pipeline = store.pipeline(transaction=True)

@@ -24,6 +24,8 @@ def time_ordered_id() -> str:
 
 def main() -> None:
     """Publish and wait for the confirm; raises unless the message is in the queue for good."""
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python send.py PROVIDER_ID VALUE [MESSAGE_ID]")
     provider_id, value, *given = sys.argv[1:]
     message_id = given[0] if given else time_ordered_id()
     body = json.dumps({"id": int(provider_id), "value": int(value)}).encode()

@@ -3,6 +3,7 @@
 # REDIS_CLI may be another client with its options: valkey-cli -h HOST, docker compose exec -T keydb keydb-cli
 set -eu
 
+[ $# = 1 ] || { echo "usage: read.sh KEY, for example 1_Visa" >&2 && exit 1; }
 # Several words are meant.
 # shellcheck disable=SC2086
 printf 'MULTI\nGET "%s"\nHMGET minutebook:watermark boundary applied_at epoch token\nEXEC\n' "$1" |

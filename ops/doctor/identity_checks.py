@@ -74,4 +74,4 @@ def assess(index: Index | None) -> Check:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
+    return f"{size / 2**20:,.0f} MB"

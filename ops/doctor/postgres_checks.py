@@ -77,7 +77,7 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
     version, encoding = named["server_version_num"], named["server_encoding"]
     yield say(
         "version",
-        version,
+        f"{int(version) // 10_000}.{int(version) % 10_000}",
         fail=int(version) < SERVER_VERSION_MIN,
         advice="upgrade to Postgres 15 or newer",
     )

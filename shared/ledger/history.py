@@ -81,7 +81,7 @@ def balance_at(conn: psycopg.Connection, provider_id: int, at: datetime) -> Past
         rows = conn.execute(SELECT_BALANCE, {"provider_id": provider_id, "at": _aware(at)})
         oldest, epoch, boundary, key, balance = rows.fetchall()[0]
     if epoch is None:
-        raise _before(at, oldest)
+        raise unanswerable(at, oldest)
     return PastBalance(epoch, boundary, key, int(balance) if key is not None else None)
 
 
@@ -91,7 +91,7 @@ def balances_at(conn: psycopg.Connection, at: datetime) -> PastBalances:
         rows = conn.execute(SELECT_BALANCES, {"at": _aware(at)}).fetchall()
     oldest, epoch, boundary, _, _ = rows[0]
     if epoch is None:
-        raise _before(at, oldest)
+        raise unanswerable(at, oldest)
     return PastBalances(
         epoch, boundary, {key: int(balance) for *_, key, balance in rows if key is not None}
     )
@@ -103,10 +103,12 @@ def _aware(at: datetime) -> datetime:
     return at
 
 
-def _before(at: datetime, oldest: datetime | None) -> Unanswerable:
+def unanswerable(at: datetime, oldest: datetime | None) -> Unanswerable:
+    """Return what to raise for a time before the `oldest` tick; None where there is no tick."""
     if oldest is None:
         return Unanswerable("no tick was written yet")
     since = f"{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return Unanswerable(
-        f"nothing is kept of {at.isoformat()}; the oldest time to ask for is {since}"
+        f"nothing is kept of {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ};"
+        f" the oldest time to ask for is {since}"
     )

@@ -13,13 +13,14 @@ Where the movements do not add up to the ticks' balances, a movement `not_itemis
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import LiteralString, NamedTuple
 
 import psycopg
 
 from shared import postgres
-from shared.errors import Refusal, Unanswerable
+from shared.errors import Refusal
+from shared.ledger import history
 
 AT_ONCE = 2000
 """Rows read at once: so much memory a statement needs, however long it is."""
@@ -211,13 +212,8 @@ def statement(
 def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
     row = conn.execute(SELECT_AT, {"provider_id": provider_id, "at": at}).fetchone()
     oldest, epoch, boundary, folded_at, key, balance = row or (None,) * 6
-    if oldest is None:
-        raise Unanswerable("no tick was written yet")
     if epoch is None:
-        since = f"{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        raise Unanswerable(
-            f"nothing is kept of {at.isoformat()}; the oldest time to ask for is {since}"
-        )
+        raise history.unanswerable(at, oldest)
     return _At(End(epoch, boundary, balance, key), folded_at)
 
 

@@ -51,6 +51,8 @@ def test_the_demo_shows_600_more_every_time_it_is_run(fresh: Stack) -> None:
     assert again.returncode == 0, again.stdout
     assert re.search(r"1_Visa\W+1900\W+2500\W+2500", again.stdout)
     assert re.search(r"2_Mastercard\W+1800\W+1800\W+1800", again.stdout)
+    with fresh.postgres() as conn:  # an id given by the table follows those of the example
+        conn.execute("INSERT INTO initial_data (provider_name, initial_value) VALUES ('Amex', 0)")
     assert "\x1b" not in first.stdout  # no terminal, hence plain lines
     assert not any(
         secret in first.stdout for secret in (fresh.postgres_password, fresh.rabbitmq_password)

@@ -92,3 +92,17 @@ def test_an_example_that_cannot_send_says_so_by_its_exit_code(
 
     assert done.returncode != 0
     assert b"confirmed" not in done.stdout
+
+
+@pytest.mark.parametrize("language", ["python", "node", "shell"])
+def test_an_example_without_arguments_says_how_it_is_called(language: str) -> None:
+    folder, *programs = commands(language)
+
+    for program in programs:
+        done = subprocess.run(
+            program, cwd=folder, capture_output=True, check=False, timeout=RUN_TIMEOUT_S
+        )
+
+        assert done.returncode != 0
+        assert done.stderr.startswith(b"usage: "), done
+        assert not done.stdout

@@ -95,7 +95,11 @@ def test_a_long_statement_comes_piece_by_piece(ops: Tool, conn: psycopg.Connecti
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("statement", "1", "--from", "2020-01-01"), 1, "oldest time to ask for"),
+        (
+            ("statement", "1", "--from", "2020-01-01"),
+            1,
+            "nothing is kept of 2020-01-01T00:00:00Z; the oldest",
+        ),
         (("statement", "9", *FROM, *TO), 1, "no provider 9"),
         (("statement", "Visa", *FROM, *TO), 2, "1_Visa"),
         (("statement", "1", "--from", "1h", "--to", "2h"), 2, "is after"),

@@ -40,6 +40,12 @@ def unhealthy(checks: object) -> list[tuple[str, str]]:
     return [(one.name, one.verdict) for one in found if one.verdict != "ok"]
 
 
+def test_a_version_is_said_as_people_write_it() -> None:
+    found = {one.name: one.found for one in postgres_checks.durable(DURABLE)}
+
+    assert found["version"] == "17.2"
+
+
 def test_a_server_as_it_should_be_passes_everywhere() -> None:
     assert unhealthy(postgres_checks.durable(DURABLE)) == []
     assert unhealthy(postgres_checks.room(CALM, DURABLE)) == []

@@ -15,7 +15,7 @@ def test_an_index_larger_than_the_buffers_that_is_read_often_is_said() -> None:
     found = assess(OUTGROWN)
 
     assert found.verdict == "warn"
-    assert found.found == "733 MB, shared_buffers 268 MB, 90.0% of its pages found there"
+    assert found.found == "699 MB, shared_buffers 256 MB, 90.0% of its pages found there"
     assert "time-ordered" in found.advice
 
 
