@@ -24,6 +24,24 @@ def test_a_service_that_is_refused_makes_long_pauses_from_the_first_try_on() -> 
     assert pause_s(Unavailable("postgres", "away"), 1) <= 0.2
 
 
+def test_each_life_and_each_pause_between_two_counts_as_turning_with_its_length() -> None:
+    stop, turns = threading.Event(), list[float]()
+
+    def turn(wait_s: float) -> None:
+        turns.append(wait_s)
+        if len(turns) == 2:
+            stop.set()  # no waiting in a test
+
+    def live() -> None:
+        raise Denied("postgres", "login")
+
+    with pytest.raises(Denied):
+        retry.run_with_reconnect(stop, live, turn)
+    life, pause = turns[:2]
+    assert life == 0
+    assert 5 <= pause <= 30
+
+
 @pytest.mark.parametrize("error", [Denied("rabbitmq", "login"), StatementFailed("postgres", "x")])
 def test_a_tool_that_is_refused_tries_once(error: Unavailable) -> None:
     tries: list[int] = []
