@@ -61,10 +61,6 @@ $$;
 -- Without a default at first: when older rows arrived is not known.
 ALTER TABLE historical_transactions ADD COLUMN IF NOT EXISTS created_at timestamptz;
 ALTER TABLE historical_transactions ALTER COLUMN created_at SET DEFAULT now();
--- For statements of the past, when the outbox's rows are gone. A summary of each megabyte: small,
--- made by one look at the table, and hardly any work for ingest.
-CREATE INDEX IF NOT EXISTS historical_transactions_created_at_idx
-    ON historical_transactions USING brin (created_at) WITH (autosummarize = on);
 
 -- Rows come, stay, and seldom change. By its defaults Postgres vacuums them each time the table has
 -- grown by a fifth and freezes only the oldest, so that at last all of them are frozen in one go.

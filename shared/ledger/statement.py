@@ -20,111 +20,11 @@ import psycopg
 
 from shared import postgres
 from shared.errors import Refusal
-from shared.ledger import history
+from shared.ledger import arrival, history, statement_store
 
 AT_ONCE = 2000
 """Rows read at once: so much memory a statement needs, however long it is."""
-LATE_TICKS = 10
-"""A row that came before a tick and committed after it is looked for in so many ticks after it."""
 NOT_ITEMISED = "not_itemised"
-
-# The last due tick at or before a time, and the provider's balance then. `retained` is where the
-# outbox begins: all rows of transactions above it are there.
-SELECT_AT: LiteralString = """
-SELECT oldest.boundary, t.epoch, t.boundary, t.folded_at, b.key, coalesce(b.balance, 0)::text
-  FROM (SELECT min(boundary) AS boundary FROM tick) AS oldest
-  LEFT JOIN LATERAL (
-       SELECT epoch, boundary, folded_at
-         FROM tick
-        WHERE boundary <= %(at)s
-        ORDER BY boundary DESC
-        LIMIT 1
-       ) AS t ON true
-  LEFT JOIN LATERAL (
-       SELECT key, balance
-         FROM balance
-        WHERE provider_id = %(provider_id)s
-          AND epoch <= t.epoch
-        ORDER BY epoch DESC
-        LIMIT 1
-       ) AS b ON true
-"""
-SELECT_KNOWN: LiteralString = """
-SELECT EXISTS (SELECT FROM initial_data WHERE id = %(provider_id)s)
-    OR EXISTS (SELECT FROM balance WHERE provider_id = %(provider_id)s)
-"""
-# Ticks that changed the balance, each with the snapshot of the tick before it. Without one, and if
-# not all of its rows are in the outbox any more, `before` is NULL.
-SELECT_CHANGES: LiteralString = """
-SELECT t.epoch, due.epoch, due.boundary, t.folded_at, b.balance::text, t.snapshot::text,
-       CASE
-       WHEN before.system_identifier = t.system_identifier
-        AND t.system_identifier = (SELECT system_identifier FROM pg_control_system())
-        AND pg_snapshot_xmin(before.snapshot) > ALL (
-            SELECT last_xid
-              FROM outbox_dropped
-             WHERE system_identifier = t.system_identifier)
-       THEN before.snapshot::text END
-  FROM balance b
-  JOIN tick t ON t.epoch = b.epoch
-  LEFT JOIN LATERAL (
-       SELECT snapshot, system_identifier
-         FROM tick
-        WHERE epoch < t.epoch
-        ORDER BY epoch DESC
-        LIMIT 1
-       ) AS before ON true
-  LEFT JOIN LATERAL (
-       SELECT epoch, boundary
-         FROM tick
-        WHERE epoch >= t.epoch
-          AND NOT interim
-        ORDER BY epoch
-        LIMIT 1
-       ) AS due ON true
- WHERE b.provider_id = %(provider_id)s
-   AND b.epoch > %(after)s
-   AND b.epoch <= %(until)s
- ORDER BY b.epoch
-"""
-SELECT_MOVEMENTS: LiteralString = """
-SELECT o.created_at, o.operation, o.amount::text, o.transaction_id, h.message_id, o.reason
-  FROM outbox o
-  LEFT JOIN historical_transactions h ON h.id = o.transaction_id
-                                     AND o.operation = 'added'
- WHERE (o.xid >= %(xmax_before)s::xid8 AND o.xid < %(xmax)s::xid8
-        OR o.xid = ANY (%(xip_before)s::xid8[]))
-   AND pg_visible_in_snapshot(o.xid, %(snapshot)s::pg_snapshot)
-   AND o.provider_id = %(provider_id)s
- ORDER BY o.id
-"""
-SELECT_OLD_MOVEMENTS: LiteralString = """
-SELECT created_at, 'added', transaction_value::text, id, message_id, NULL
-  FROM historical_transactions
- WHERE created_at > %(after)s
-   AND created_at <= %(until)s
-   AND provider_id = %(provider_id)s
-   AND id <> ALL (%(late)s::bigint[])
- ORDER BY created_at, id
-"""
-# What came until a tick and is counted by a later one: it is a line of that tick, and no other.
-SELECT_LATE: LiteralString = """
-SELECT transaction_id
-  FROM outbox
- WHERE (xid >= pg_snapshot_xmax(%(snapshot)s::pg_snapshot)
-        OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(snapshot)s::pg_snapshot))))
-   AND xid < coalesce((SELECT pg_snapshot_xmax(snapshot)
-                         FROM tick
-                        WHERE epoch > %(epoch)s
-                        ORDER BY epoch
-                       OFFSET %(ticks)s - 1
-                        LIMIT 1),
-                      pg_snapshot_xmax(pg_current_snapshot()))
-   AND created_at <= %(until)s
-   AND provider_id = %(provider_id)s
-   AND operation = 'added'
-   AND transaction_id IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +59,7 @@ class End:
 
 
 class Change(NamedTuple):
-    """A row of `SELECT_CHANGES`."""
+    """A row of `SELECT_CHANGES`: a tick that changed the balance."""
 
     epoch: int
     due_epoch: int | None
@@ -200,17 +100,22 @@ def statement(
     """
     with postgres.translating():
         conn.execute("SET LOCAL enable_seqscan = off")
-        ((known,),) = conn.execute(SELECT_KNOWN, {"provider_id": provider_id}).fetchall()
+        ((known,),) = conn.execute(
+            statement_store.SELECT_KNOWN, {"provider_id": provider_id}
+        ).fetchall()
         if not known:
             raise Refusal(f"there is no provider {provider_id}, and there never was one")
         opening = _at(conn, provider_id, after)
         closing = _at(conn, provider_id, until)
-    movements = _movements(conn, provider_id, opening, closing)
+        ticks = {"after": opening.end.epoch, "until": closing.end.epoch}
+        asked = {"provider_id": provider_id, **ticks}
+        changes = [Change(*row) for row in conn.execute(statement_store.SELECT_CHANGES, asked)]
+    movements = _movements(conn, provider_id, opening, changes)
     return Statement(provider_id, opening.end, closing.end, movements)
 
 
 def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
-    row = conn.execute(SELECT_AT, {"provider_id": provider_id, "at": at}).fetchone()
+    row = conn.execute(statement_store.SELECT_AT, {"provider_id": provider_id, "at": at}).fetchone()
     oldest, epoch, boundary, folded_at, key, balance = row or (None,) * 6
     if epoch is None:
         raise history.unanswerable(at, oldest)
@@ -218,11 +123,11 @@ def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
 
 
 def _movements(
-    conn: psycopg.Connection, provider_id: int, opening: _At, closing: _At
+    conn: psycopg.Connection, provider_id: int, opening: _At, changes: list[Change]
 ) -> Iterator[Movement]:
     with postgres.translating():
         balance = int(opening.end.balance)
-        for rows, counted_by, last in _parts(conn, provider_id, opening, closing):
+        for rows, counted_by, last in _parts(conn, provider_id, opening, changes):
             epoch, boundary = counted_by or (None, None)
             for at, operation, amount, transaction, message_id, reason in rows:
                 balance += int(amount)
@@ -235,17 +140,17 @@ def _movements(
 
 
 def _parts(
-    conn: psycopg.Connection, provider_id: int, opening: _At, closing: _At
+    conn: psycopg.Connection, provider_id: int, opening: _At, changes: list[Change]
 ) -> Iterator[_Part]:
     """Yield rows of movements, the tick that counted them if that is known, and the last tick."""
-    asked = {"provider_id": provider_id, "after": opening.end.epoch, "until": closing.end.epoch}
-    changes = [Change(*row) for row in conn.execute(SELECT_CHANGES, asked)]
     old = [one for one in changes if one.before is None]  # all of them before the others
     if old:
         yield _old_rows(conn, provider_id, opening.folded_at, old[-1]), None, old[-1]
     for change in changes[len(old) :]:
         rows = _read(
-            conn, SELECT_MOVEMENTS, {"provider_id": provider_id, **what_it_counted(change)}
+            conn,
+            statement_store.SELECT_MOVEMENTS,
+            {"provider_id": provider_id, **what_it_counted(change)},
         )
         yield rows, (change.due_epoch, change.boundary), change
 
@@ -253,10 +158,10 @@ def _parts(
 def _old_rows(
     conn: psycopg.Connection, provider_id: int, after: datetime, last: Change
 ) -> Iterator[_Row]:
-    asked = {"provider_id": provider_id, "after": after, "until": last.folded_at}
-    tick = {"snapshot": last.snapshot, "epoch": last.epoch, "ticks": LATE_TICKS}
-    late = [one for (one,) in conn.execute(SELECT_LATE, asked | tick)]
-    return _read(conn, SELECT_OLD_MOVEMENTS, asked | {"late": late})
+    asked = {"provider_id": provider_id} | arrival.between(conn, after, last.folded_at)
+    tick = {"snapshot": last.snapshot, "epoch": last.epoch, "ticks": arrival.LATE_TICKS}
+    late = [one for (one,) in conn.execute(arrival.SELECT_LATE, asked | tick)]
+    return _read(conn, arrival.SELECT_ARRIVED, asked | {"late": late})
 
 
 def _read(

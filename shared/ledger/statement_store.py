@@ -1,0 +1,74 @@
+"""The SQL of statements: the ticks between two times, and what each of them counted."""
+
+from typing import LiteralString
+
+# The last due tick at or before a time, and the provider's balance then. `retained` is where the
+# outbox begins: all rows of transactions above it are there.
+SELECT_AT: LiteralString = """
+SELECT oldest.boundary, t.epoch, t.boundary, t.folded_at, b.key, coalesce(b.balance, 0)::text
+  FROM (SELECT min(boundary) AS boundary FROM tick) AS oldest
+  LEFT JOIN LATERAL (
+       SELECT epoch, boundary, folded_at
+         FROM tick
+        WHERE boundary <= %(at)s
+        ORDER BY boundary DESC
+        LIMIT 1
+       ) AS t ON true
+  LEFT JOIN LATERAL (
+       SELECT key, balance
+         FROM balance
+        WHERE provider_id = %(provider_id)s
+          AND epoch <= t.epoch
+        ORDER BY epoch DESC
+        LIMIT 1
+       ) AS b ON true
+"""
+SELECT_KNOWN: LiteralString = """
+SELECT EXISTS (SELECT FROM initial_data WHERE id = %(provider_id)s)
+    OR EXISTS (SELECT FROM balance WHERE provider_id = %(provider_id)s)
+"""
+# Ticks that changed the balance, each with the snapshot of the tick before it. Without one, and if
+# not all of its rows are in the outbox any more, `before` is NULL.
+SELECT_CHANGES: LiteralString = """
+SELECT t.epoch, due.epoch, due.boundary, t.folded_at, b.balance::text, t.snapshot::text,
+       CASE
+       WHEN before.system_identifier = t.system_identifier
+        AND t.system_identifier = (SELECT system_identifier FROM pg_control_system())
+        AND pg_snapshot_xmin(before.snapshot) > ALL (
+            SELECT last_xid
+              FROM outbox_dropped
+             WHERE system_identifier = t.system_identifier)
+       THEN before.snapshot::text END
+  FROM balance b
+  JOIN tick t ON t.epoch = b.epoch
+  LEFT JOIN LATERAL (
+       SELECT snapshot, system_identifier
+         FROM tick
+        WHERE epoch < t.epoch
+        ORDER BY epoch DESC
+        LIMIT 1
+       ) AS before ON true
+  LEFT JOIN LATERAL (
+       SELECT epoch, boundary
+         FROM tick
+        WHERE epoch >= t.epoch
+          AND NOT interim
+        ORDER BY epoch
+        LIMIT 1
+       ) AS due ON true
+ WHERE b.provider_id = %(provider_id)s
+   AND b.epoch > %(after)s
+   AND b.epoch <= %(until)s
+ ORDER BY b.epoch
+"""
+SELECT_MOVEMENTS: LiteralString = """
+SELECT o.created_at, o.operation, o.amount::text, o.transaction_id, h.message_id, o.reason
+  FROM outbox o
+  LEFT JOIN historical_transactions h ON h.id = o.transaction_id
+                                     AND o.operation = 'added'
+ WHERE (o.xid >= %(xmax_before)s::xid8 AND o.xid < %(xmax)s::xid8
+        OR o.xid = ANY (%(xip_before)s::xid8[]))
+   AND pg_visible_in_snapshot(o.xid, %(snapshot)s::pg_snapshot)
+   AND o.provider_id = %(provider_id)s
+ ORDER BY o.id
+"""
