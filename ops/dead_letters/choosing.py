@@ -10,13 +10,14 @@ from ops.dead_letters.core import Choice
 from ops.params import Moment, Words
 from services.ingest.body import Reason
 
+LETTER_ID = click.IntRange(1, 2**63 - 1)
 R = TypeVar("R")
 
 
 def choosing(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that choose letters, and hand them over as one `choice`."""
 
-    @click.argument("ids", type=int, nargs=-1)
+    @click.argument("ids", type=LETTER_ID, nargs=-1)
     @click.option("--state", type=click.Choice(["open", "waiting"]), help="Only these.")
     @click.option("--reason", type=click.Choice(get_args(Reason)), help="Only with this reason.")
     @click.option("--provider", type=int, help="Only of this provider, where the body says one.")

@@ -13,13 +13,14 @@ from ops import deployment, files, tables
 from ops.answer import Answer, answering, as_json
 from ops.dead_letters import acts, store
 from ops.dead_letters.absent import Absent, absent
-from ops.dead_letters.choosing import choosing
+from ops.dead_letters.choosing import LETTER_ID, choosing
 from ops.dead_letters.core import Choice, preview
 from ops.wording import count, moment, visible
 from shared import settings
 from shared.errors import Refusal
 
 PREVIEW_BYTES = 60
+LIMIT_MAX = 1_000_000
 
 
 class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
@@ -34,7 +35,11 @@ def dead_letters() -> None:
 @dead_letters.command("list", short_help="List letters, oldest first.")
 @choosing
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Letters shown at most."
+    "--limit",
+    type=click.IntRange(1, LIMIT_MAX),
+    default=50,
+    show_default=True,
+    help="Letters shown at most.",
 )
 @answering
 def list_(*, choice: Choice, limit: int) -> Answer:
@@ -65,7 +70,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
 
 
 @dead_letters.command(short_help="Show all of one letter.")
-@click.argument("letter_id", metavar="ID", type=int)
+@click.argument("letter_id", metavar="ID", type=LETTER_ID)
 @answering
 def show(*, letter_id: int) -> Answer:
     """Show all of one letter: why it is one, its properties, its body."""

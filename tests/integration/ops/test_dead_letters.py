@@ -172,3 +172,15 @@ def test_large_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> Non
     pages = [[one.message_id for one in page] for page in letter_pages(conn, Choice())]
 
     assert pages == [["large-1", "large-2"], ["large-3"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", str(2**63)), ("list", str(2**63)), ("list", "--limit", "9" * 20)],
+    ids=" ".join,
+)
+def test_numbers_that_no_letter_can_have_are_wrong_usage(
+    ops: Tool, arguments: tuple[str, ...]
+) -> None:
+    done = ops("dead-letters", *arguments)
+    assert (done.code, "is not in the range" in done.stderr) == (2, True), done
