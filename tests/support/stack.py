@@ -117,12 +117,12 @@ class Stack:
         return found
 
     def unhealthy(self) -> list[str]:
-        """Return the running containers' names that are not healthy."""
+        """Return the names of running containers that are not healthy, of those that say so."""
         found = {one.name: one.attrs["State"] for one in self.containers() if one.name}
         return [
             name
             for name, state in found.items()
-            if state["Running"] and state["Health"]["Status"] != "healthy"
+            if state["Running"] and state.get("Health", {}).get("Status", "healthy") != "healthy"
         ]
 
     def port(self, service: str, own: int) -> int:

@@ -220,5 +220,5 @@ def test_ingest_waits_with_the_reason_until_the_table_is_mended_and_then_stores(
         eventually(lambda: ingest.health()[1].count(says) == 2)  # the writer, the releaser
         assert (ingest.health()[0], rows(conn)) == (503, [])
         conn.execute("ALTER TABLE historical_transactions SET LOGGED")
-        eventually(lambda: sorted(rows(conn)) == [(1, 600), (77, 5)], 15)
+        eventually(lambda: sorted(rows(conn)) == [(1, 600), (77, 5)], 40)
         assert ingest.process.poll() is None
