@@ -241,9 +241,8 @@ SELECT 'triggers', false,
  WHERE oid IN (SELECT tgrelid FROM trigger WHERE tgisinternal AND NOT enabled)
  UNION ALL
 SELECT 'tables', false,
-       format('%s belongs to %s, for whom our functions may not act', c.relname,
-              c.relowner::regrole),
-       format('ALTER TABLE %I OWNER TO %s', c.relname, f.proowner::regrole)
+       format('%s belongs to %s, for whom our functions may not act', relname, relowner::regrole),
+       format('ALTER TABLE %I OWNER TO %s', relname, proowner::regrole)
   FROM every c
   JOIN pg_proc f ON f.proname = 'minutebook_take_baseline'
                 AND f.pronamespace = (SELECT min(relnamespace) FROM ours)

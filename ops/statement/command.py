@@ -16,13 +16,16 @@ from shared.ledger.statement import statement
 @click.command("statement", short_help="Show what moved a provider's balance between two times.")
 @click.argument("provider_id", metavar="PROVIDER", type=ProviderId())
 @click.option(
-    "--from", "after", type=Moment(), required=True, help="2026-11-20T23:42 (UTC), or 2h ago."
+    "--from",
+    "after",
+    type=Moment(),
+    help="2026-11-20T23:42 (UTC), or 2h ago; the oldest tick that is kept, if not given.",
 )
 @click.option("--to", "until", type=Moment(), help="Likewise; now, if not given.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV, a line for each movement.")
 @answering
 def statement_(
-    *, provider_id: int, after: datetime, until: datetime | None, as_csv: bool
+    *, provider_id: int, after: datetime | None, until: datetime | None, as_csv: bool
 ) -> Answer:
     """Show the opening balance of PROVIDER (1, or 1_Visa), each movement, the closing balance.
 
@@ -32,7 +35,7 @@ def statement_(
     if as_csv and as_json():
         raise click.UsageError("--csv or --json, not both")
     until = until or datetime.now(UTC)
-    if after > until:
+    if after and after > until:
         raise click.UsageError(f"--from {moment(after)} is after --to {moment(until)}")
     write = forms.as_csv if as_csv else forms.as_json if as_json() else forms.as_text
     with (

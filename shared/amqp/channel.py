@@ -5,7 +5,7 @@ A broken connection is thrown away, never repaired.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Self
 
@@ -56,29 +56,23 @@ class Channel:
 
         Raises `Unavailable`, of the last host tried.
         """
-        made = cls._reaching(parameters(settings, name), turn)
+        made = cls._reaching(*parameters(settings, name), turn=turn)
         try:
             yield made
         finally:
             made.close()
 
     @classmethod
-    def _reaching(cls, hosts: Sequence[pika.URLParameters], turn: Turn) -> Self:
-        """Return a connection to the first of `hosts` that takes one."""
-        *others, last = hosts
-        for to in others:
-            with contextlib.suppress(Unavailable):
-                return cls._opened(to, turn)
-        return cls._opened(last, turn)
-
-    @classmethod
-    def _opened(cls, to: pika.URLParameters, turn: Turn) -> Self:
+    def _reaching(cls, to: pika.URLParameters, *others: pika.URLParameters, turn: Turn) -> Self:
+        """Return a connection to the first of these hosts that takes one."""
         made = cls(to, turn)
         try:
             with translating(to):
                 made.open()
-        except BaseException:
+        except BaseException as error:
             made.close()
+            if others and isinstance(error, Unavailable):
+                return cls._reaching(*others, turn=turn)
             raise
         return made
 

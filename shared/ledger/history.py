@@ -15,10 +15,10 @@ from shared.ledger.balances import NEWEST_BALANCES
 
 # One statement, hence one snapshot: pruning beside it cannot take the answer away halfway.
 SELECT_BALANCE: LiteralString = """
-SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text
+SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text, asked.folded_at
   FROM (SELECT min(boundary) AS boundary FROM tick) AS oldest
   LEFT JOIN LATERAL (
-       SELECT epoch, boundary
+       SELECT epoch, boundary, folded_at
          FROM tick
         WHERE boundary <= %(at)s
         ORDER BY boundary DESC
@@ -53,6 +53,9 @@ SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text
 )
 
 
+SELECT_OLDEST: LiteralString = "SELECT min(boundary) FROM tick"
+
+
 @dataclass(frozen=True, slots=True)
 class PastBalance:
     """A provider at tick `epoch` of `boundary`; without key and balance it did not exist then."""
@@ -79,7 +82,7 @@ def balance_at(conn: psycopg.Connection, provider_id: int, at: datetime) -> Past
     """
     with postgres.translating():
         rows = conn.execute(SELECT_BALANCE, {"provider_id": provider_id, "at": _aware(at)})
-        oldest, epoch, boundary, key, balance = rows.fetchall()[0]
+        oldest, epoch, boundary, key, balance, _ = rows.fetchall()[0]
     if epoch is None:
         raise unanswerable(at, oldest)
     return PastBalance(epoch, boundary, key, int(balance) if key is not None else None)
@@ -95,6 +98,14 @@ def balances_at(conn: psycopg.Connection, at: datetime) -> PastBalances:
     return PastBalances(
         epoch, boundary, {key: int(balance) for *_, key, balance in rows if key is not None}
     )
+
+
+def oldest_boundary(conn: psycopg.Connection) -> datetime:
+    """Return the oldest boundary that is kept. Raises `Unanswerable` without one; psycopg's own."""
+    ((oldest,),) = conn.execute(SELECT_OLDEST).fetchall()
+    if oldest is None:
+        raise Unanswerable("no tick was written yet")
+    return oldest  # type: ignore[no-any-return]
 
 
 def _aware(at: datetime) -> datetime:

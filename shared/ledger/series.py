@@ -7,11 +7,11 @@ from typing import LiteralString
 import psycopg
 
 from shared import postgres
-from shared.errors import Refusal, Unanswerable
+from shared.errors import Refusal
+from shared.ledger import history
 
 POINTS_MAX = 100_000
 
-SELECT_OLDEST: LiteralString = "SELECT min(boundary) FROM tick"
 SELECT_SERIES: LiteralString = """
 SELECT asked.at, t.epoch, CASE WHEN b.key IS NOT NULL THEN b.balance::text END
   FROM unnest(%(times)s::timestamptz[]) AS asked (at)
@@ -60,12 +60,9 @@ def series(
     if all is, `Refusal` for too many points, and `Unavailable`.
     """
     with postgres.translating():
-        ((oldest,),) = conn.execute(SELECT_OLDEST).fetchall()
-        if oldest is None or last < oldest:
-            since = f"the oldest time to ask for is {oldest:%Y-%m-%dT%H:%M:%SZ}" if oldest else ""
-            raise Unanswerable(
-                f"nothing is kept of that time; {since or 'no tick was written yet'}"
-            )
+        oldest = history.oldest_boundary(conn)
+        if last < oldest:
+            raise history.unanswerable(last, oldest)
         times = _times(max(first, oldest), last, step)
         rows = conn.execute(SELECT_SERIES, {"times": times, "provider_id": provider_id})
         points = [Point(*row) for row in rows]

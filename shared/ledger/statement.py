@@ -90,9 +90,11 @@ class _At(NamedTuple):
 
 
 def statement(
-    conn: psycopg.Connection, provider_id: int, after: datetime, until: datetime
+    conn: psycopg.Connection, provider_id: int, after: datetime | None, until: datetime
 ) -> Statement:
     """Return the statement of the ticks in (after, until], times with a time zone.
+
+    Without `after` it begins with the oldest tick that is kept.
 
     The caller holds a transaction, REPEATABLE READ, in which the movements are read. Raises
     `Unanswerable` for a time before the oldest tick, `Refusal` for a provider that never was, and
@@ -105,7 +107,7 @@ def statement(
         ).fetchall()
         if not known:
             raise Refusal(f"there is no provider {provider_id}, and there never was one")
-        opening = _at(conn, provider_id, after)
+        opening = _at(conn, provider_id, after or history.oldest_boundary(conn))
         closing = _at(conn, provider_id, until)
         ticks = {"after": opening.end.epoch, "until": closing.end.epoch}
         asked = {"provider_id": provider_id, **ticks}
@@ -115,11 +117,13 @@ def statement(
 
 
 def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
-    row = conn.execute(statement_store.SELECT_AT, {"provider_id": provider_id, "at": at}).fetchone()
-    oldest, epoch, boundary, folded_at, key, balance = row or (None,) * 6
+    asked = {"provider_id": provider_id, "at": at}
+    ((oldest, epoch, boundary, key, balance, folded_at),) = conn.execute(
+        history.SELECT_BALANCE, asked
+    ).fetchall()
     if epoch is None:
         raise history.unanswerable(at, oldest)
-    return _At(End(epoch, boundary, balance, key), folded_at)
+    return _At(End(epoch, boundary, balance or "0", key), folded_at)
 
 
 def _movements(

@@ -2,27 +2,6 @@
 
 from typing import LiteralString
 
-# The last due tick at or before a time, and the provider's balance then. `retained` is where the
-# outbox begins: all rows of transactions above it are there.
-SELECT_AT: LiteralString = """
-SELECT oldest.boundary, t.epoch, t.boundary, t.folded_at, b.key, coalesce(b.balance, 0)::text
-  FROM (SELECT min(boundary) AS boundary FROM tick) AS oldest
-  LEFT JOIN LATERAL (
-       SELECT epoch, boundary, folded_at
-         FROM tick
-        WHERE boundary <= %(at)s
-        ORDER BY boundary DESC
-        LIMIT 1
-       ) AS t ON true
-  LEFT JOIN LATERAL (
-       SELECT key, balance
-         FROM balance
-        WHERE provider_id = %(provider_id)s
-          AND epoch <= t.epoch
-        ORDER BY epoch DESC
-        LIMIT 1
-       ) AS b ON true
-"""
 SELECT_KNOWN: LiteralString = """
 SELECT EXISTS (SELECT FROM initial_data WHERE id = %(provider_id)s)
     OR EXISTS (SELECT FROM balance WHERE provider_id = %(provider_id)s)

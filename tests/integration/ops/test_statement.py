@@ -49,6 +49,13 @@ def test_a_statement_for_people_begins_and_ends_with_the_ticks_balances(ops: Too
     assert said[3] == "1 movement, +600 in all"
 
 
+def test_without_a_time_a_statement_begins_with_the_oldest_tick(ops: Tool) -> None:
+    found = ops.json("statement", "1_Visa")
+
+    assert found["opening"]["boundary"] == "2020-01-01T00:01:00Z"
+    assert [one["message_id"] for one in found["movements"]] == ["payment-1", "=2+2"]
+
+
 def test_a_statement_as_csv_has_plain_digits_and_no_formulas(ops: Tool) -> None:
     done = ops("statement", "1", *FROM, "--to", "2020-01-01T00:05", "--csv")
 

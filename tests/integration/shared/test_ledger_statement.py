@@ -10,8 +10,8 @@ import redis
 
 from services.syncer.service import Syncer
 from shared.errors import Refusal, Unanswerable
-from shared.ledger import arrival, statement_store
 from shared.ledger import statement as ledger_statement
+from shared.ledger import statement_store
 from shared.ledger.statement import NOT_ITEMISED, Movement, Statement, statement
 from tests.support import ledger, messages, query_plans, servers
 from tests.support.ledger import add, minute
@@ -238,25 +238,3 @@ def test_a_statement_reads_its_ticks_and_nothing_else(
     plan = query_plans.explain(conn, statement_store.SELECT_MOVEMENTS, {"provider_id": 1, **fresh})
 
     assert sum(query_plans.visited(one) for one in query_plans.scans(plan, "outbox")) <= 20
-
-
-def test_rows_that_came_in_a_time_are_found_by_their_ids(conn: psycopg.Connection) -> None:
-    messages.add_providers(conn)
-    conn.execute(
-        "INSERT INTO historical_transactions (provider_id, transaction_value, created_at)"
-        " SELECT 1, n, %s::timestamptz + n * interval '1 minute' FROM generate_series(1, 5000) n",
-        [minute(0)],
-    )
-    conn.execute("UPDATE historical_transactions SET created_at = NULL WHERE id <= 10")
-    conn.execute("SET enable_seqscan = off")
-    came = {"provider_id": 1, **arrival.between(conn, minute(1000), minute(1010)), "late": []}
-
-    rows = conn.execute(arrival.SELECT_ARRIVED, came).fetchall()
-    plan = query_plans.explain(conn, arrival.SELECT_ARRIVED, came)
-
-    assert [int(row[2]) for row in rows] == list(range(1001, 1011))
-    scans = query_plans.scans(plan, "historical_transactions")
-    assert sum(query_plans.visited(one) for one in scans) <= 2 * 61 + 10
-    plan = query_plans.explain(conn, arrival.SELECT_FIRST_ID, {"at": minute(1000)})
-    scans = query_plans.scans(plan, "historical_transactions")
-    assert sum(query_plans.visited(one) for one in scans) <= 2 * 13 + 2

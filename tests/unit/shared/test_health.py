@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ops.status import replicas
-from shared import health, probe, retry
+from shared import health, retry
 from shared.errors import Refusal, Unavailable
 from shared.health import START, Health
 
@@ -188,54 +187,6 @@ def test_a_port_in_use_is_refused_by_name() -> None:
             pass
 
 
-def test_the_probe_exits_0_when_healthy_and_1_when_not_or_when_nobody_answers(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = Health()
-    with health.serving(state, HOST, 0) as port:
-        monkeypatch.setenv("METRICS_PORT", str(port))
-        assert probe.main() == 0
-        state.problem("writer", "postgres: gone")
-        assert probe.main() == 1
-        healthy, unhealthy = capsys.readouterr().out.splitlines()
-        assert "postgres: gone" not in healthy
-        assert "postgres: gone" in unhealthy
-    assert probe.main() == 1
-
-
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_the_probe_asks_directly_whatever_proxy_the_environment_names(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv(name, f"http://{HOST}:9")
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its making
-    with health.serving(Health(), HOST, 0) as port:
-        monkeypatch.setenv("METRICS_PORT", str(port))
-        assert probe.main() == 0
-        (asked,) = replicas.ask([(HOST, port)])
-        assert (asked.error, asked.problems) == ("", {})
-
-
-@pytest.mark.parametrize(
-    ("host", "asked"),
-    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1"), ("127.0.0.2", "127.0.0.2")],  # noqa: S104 - what is tested
-)
-def test_the_probe_asks_where_the_service_listens(
-    host: str, asked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = Health()
-    state.problem("writer", f"listens on {host}")
-    monkeypatch.setenv("METRICS_HOST", host)
-    with health.serving(state, host, 0) as port:
-        monkeypatch.setenv("METRICS_PORT", str(port))
-        assert probe.main() == 1
-        assert f"listens on {host}" in capsys.readouterr().out
-    assert probe.main() == 1
-    assert asked in capsys.readouterr().out
-
-
 def test_on_the_address_of_all_both_kinds_are_answered() -> None:
     with health.serving(Health(), "::", 0) as port:
         assert get(port, "/healthz")[0] == 200  # by IPv4
@@ -245,14 +196,6 @@ def test_on_the_address_of_all_both_kinds_are_answered() -> None:
 def test_an_address_of_another_machine_is_blamed_and_not_the_port(host: str) -> None:
     with pytest.raises(Refusal, match=f"METRICS_HOST {host}"), health.serving(Health(), host, 0):
         pass
-
-
-def test_the_probe_without_its_settings_says_which_one_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("METRICS_PORT", raising=False)
-    assert probe.main() == 2
-    assert capsys.readouterr().err.startswith("setting METRICS_PORT: ")
 
 
 def test_a_service_is_unhealthy_from_the_start_until_it_has_said_what_it_lacks() -> None:

@@ -1,62 +1,19 @@
-"""`ops find`: what became of one transaction, whatever happened to it meanwhile."""
-
-from collections.abc import Iterator
-from typing import Any
+"""`ops find`: a row, and the tick that counted it."""
 
 import psycopg
 import pytest
-import redis
 
-from services.ingest import parked
 from services.syncer import retention
 from services.syncer.partitions import Kept
 from services.syncer.service import Syncer
 from shared.ledger import life, life_store
-from tests.support import ledger, manual_changes, messages, ops_tool, postgres_logins, servers
+from tests.support import ledger, manual_changes, messages, ops_tool, postgres_logins
+from tests.support.finding import DELETE, ONE, epoch, found, rfc3339, summary
 from tests.support.ledger import minute
 from tests.support.messages import body
 from tests.support.ops_tool import Tool
 from tests.support.query_plans import explain, indexes, scans, visited
-from tests.support.stored_dead_letters import letters, store
-
-ONE = "payment-1"
-DELETE = "DELETE FROM historical_transactions"
-
-
-@pytest.fixture
-def syncer(
-    dsn: str, conn: psycopg.Connection, store: "redis.Redis", keydb_server: servers.Keydb
-) -> Iterator[Syncer]:
-    """A syncer over two providers, before its first tick."""
-    messages.add_providers(conn)
-    with ledger.syncing(dsn, keydb_server.url()) as syncer:
-        yield syncer
-
-
-@pytest.fixture
-def ops(dsn: str, amqp_url: str, syncer: Syncer) -> Tool:
-    """The tool beside Postgres and a broker."""
-    return ops_tool.deployment(dsn, amqp_url)
-
-
-def found(ops: Tool, *arguments: str, code: int = 0) -> Any:
-    """Return the document; fails unless the same is shown to people."""
-    assert ops("find", *(arguments or (ONE,))).code == code
-    return ops.json("find", *(arguments or (ONE,)), code=code)
-
-
-def summary(document: Any) -> tuple[Any, ...]:
-    return document["state"], document["counted_by"], document["epoch"], document["boundary"]
-
-
-def epoch(conn: psycopg.Connection, number: int) -> int:
-    row = conn.execute("SELECT epoch FROM tick WHERE boundary = %s", [minute(number)]).fetchone()
-    assert row
-    return int(row[0])
-
-
-def rfc3339(number: int) -> str:
-    return minute(number).strftime("%Y-%m-%dT%H:%M:%SZ")
+from tests.support.stored_dead_letters import store
 
 
 def test_a_counted_row_names_its_tick_and_when_keydb_showed_it(
@@ -176,113 +133,6 @@ def test_after_a_failover_to_another_cluster_the_new_baseline_has_counted_it(
     for name in (ONE, "payment-2"):
         assert summary(found(ops, name)) == ("shown", "baseline", epoch(conn, 2), rfc3339(2))
     assert summary(found(ops, "payment-3")) == ("shown", "tick", epoch(conn, 3), rfc3339(3))
-
-
-def test_a_duplicate_leaves_one_life_and_a_conflict_a_letter_beside_it(
-    ops: Tool, syncer: Syncer
-) -> None:
-    store(ops, (body(), ONE))
-    store(ops, (body(), ONE))
-    store(ops, (body(2, 9), ONE))
-    syncer.tick(minute(1))
-
-    document = found(ops)
-
-    assert [one["amount"] for one in document["changes"]] == ["600"]
-    assert [one["reason"] for one in document["dead_letters"]] == ["id_conflict"]
-    assert document["state"] == "shown"
-
-
-def test_a_waiting_message_says_so_and_is_a_row_when_its_provider_came(
-    ops: Tool, dsn: str, conn: psycopg.Connection, syncer: Syncer
-) -> None:
-    store(ops, (body(9), ONE))
-    waiting = found(ops)
-    assert (waiting["state"], waiting["dead_letters"][0]["reason"]) == (
-        "waiting",
-        "unknown_provider",
-    )
-
-    conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
-    with messages.ingest_connection(dsn) as writer:
-        parked.release_parked(writer)
-    syncer.tick(minute(1))
-
-    assert summary(found(ops)) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
-    assert found(ops)["dead_letters"] == []
-
-
-def test_a_replay_with_another_body_and_identity_is_found_under_both(
-    ops: Tool, syncer: Syncer
-) -> None:
-    store(ops, (b'{"id": 1, "value": "600"}', ONE))
-    assert found(ops)["state"] == "open"
-    (number,) = letters(ops).values()
-    ops.json(
-        "dead-letters", "replay", str(number), "--body", body().decode(), "--message-id", "other"
-    )
-    syncer.tick(minute(1))
-
-    before, after = found(ops, ONE, code=0), found(ops, "other")
-
-    assert after["state"] == "shown"
-    assert before["state"] == "replayed"
-    for document in (before, after):
-        (act,) = document["acts"]
-        assert (act["action"], act["outcome"], act["edited"]) == (
-            "dead_letter_replayed", "row", True,
-        )  # fmt: skip
-        assert (act["message_id"], act["new_message_id"]) == (ONE, "other")
-
-
-def test_a_purged_letter_is_remembered(ops: Tool) -> None:
-    store(ops, (b"no", ONE))
-    ops.json("dead-letters", "purge", "--all", "--yes")
-
-    assert found(ops)["state"] == "purged"
-
-
-def test_changes_by_hand_are_told_each_with_its_tick(
-    ops: Tool, conn: psycopg.Connection, syncer: Syncer
-) -> None:
-    store(ops, (body(), ONE))
-    syncer.tick(minute(1))
-    conn.execute("UPDATE historical_transactions SET transaction_value = 700")
-    syncer.tick(minute(2))
-
-    document = found(ops)
-
-    told = [(one["operation"], one["amount"], one["tick"]["epoch"]) for one in document["changes"]]
-    assert told == [
-        ("added", "600", epoch(conn, 1)),
-        ("modified", "-600", epoch(conn, 2)),
-        ("modified", "700", epoch(conn, 2)),
-    ]
-    assert summary(document) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
-
-
-def test_a_deleted_row_is_found_by_its_identity_and_by_its_id(
-    ops: Tool, conn: psycopg.Connection, syncer: Syncer
-) -> None:
-    store(ops, (body(), ONE), (body(1, 601), "payment-2"))
-    number = str(found(ops)["row"]["id"])
-    syncer.tick(minute(1))
-    conn.execute(DELETE)
-    syncer.tick(minute(2))
-
-    for document in (found(ops), found(ops, "--row", number)):
-        assert (document["state"], document["row"]) == ("removed", None)
-        assert [(one["amount"], one["tick"]["epoch"]) for one in document["changes"]] == [
-            ("600", epoch(conn, 1)),
-            ("-600", epoch(conn, 2)),
-        ]
-
-
-def test_a_row_and_the_one_that_takes_it_back_name_each_other(ops: Tool) -> None:
-    store(ops, (body(), ONE), (body(1, -600), f"reversal-of:{ONE}"))
-
-    assert found(ops)["reversed_by"] == f"reversal-of:{ONE}"
-    assert f"takes back {ONE}" in ops("find", f"reversal-of:{ONE}").stdout
 
 
 def test_a_row_that_no_outbox_row_names_will_not_be_counted_and_says_what_to_do(
