@@ -68,21 +68,31 @@ SELECT created_at, operation, provider_id, amount::text, xid::text
  WHERE transaction_id = %(row_id)s
    AND operation = 'added'
 """
-# What a tick's snapshot sees every later one sees: the first to see it follows the last that does
-# not. A tick of another cluster says nothing about this one's transactions.
+# What a tick's snapshot sees every later one sees, so the first to see it is found by bisection,
+# however many came after it. A tick of another cluster sees nothing of this one's transactions.
 SELECT_COUNTED: LiteralString = """
+WITH RECURSIVE bisection AS (
+    SELECT min(epoch) AS low, max(epoch) + 1 AS high
+      FROM tick
+     UNION ALL
+    SELECT CASE WHEN t.sees THEN b.low ELSE t.epoch + 1 END,
+           CASE WHEN t.sees THEN (b.low + b.high) / 2 ELSE b.high END
+      FROM bisection b
+     CROSS JOIN LATERAL (
+           SELECT epoch, system_identifier = (SELECT system_identifier FROM pg_control_system())
+                         AND pg_visible_in_snapshot(%(xid)s::xid8, snapshot) AS sees
+             FROM tick
+            WHERE epoch >= (b.low + b.high) / 2
+            ORDER BY epoch
+            LIMIT 1) AS t
+     WHERE b.low < b.high
+)
 SELECT due.epoch, due.boundary, shown.published_at
-  FROM (SELECT t.epoch
-          FROM tick t
-         CROSS JOIN pg_control_system() c
-         WHERE NOT (t.system_identifier = c.system_identifier
-                    AND pg_visible_in_snapshot(%(xid)s::xid8, t.snapshot))
-         ORDER BY t.epoch DESC
-         LIMIT 1) AS unseen
+  FROM bisection b
  CROSS JOIN LATERAL (
        SELECT epoch, boundary
          FROM tick
-        WHERE epoch > unseen.epoch
+        WHERE epoch >= b.low
           AND boundary IS NOT NULL
         ORDER BY epoch
         LIMIT 1) AS due
@@ -93,6 +103,7 @@ SELECT due.epoch, due.boundary, shown.published_at
           AND published_at IS NOT NULL
         ORDER BY epoch
         LIMIT 1) AS shown ON true
+ WHERE b.low >= b.high
 """
 # The first tick of this cluster, if nothing of this cluster came before it.
 SELECT_BASELINE: LiteralString = """

@@ -229,3 +229,26 @@ def test_find_reads_a_few_of_many_rows(conn: psycopg.Connection, syncer: Syncer)
         assert scans(plan, "historical_transactions")
         assert sum(visited(one) for one in scans(plan, "historical_transactions")) <= 2
     assert life.by_identity(conn, "m100").state == "shown"
+
+
+LATER_TICKS = """
+INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
+SELECT 9 + 3 * n, n, now() + n * interval '1 min', pg_current_snapshot(), system_identifier, 0, 0
+  FROM generate_series(1, 5000) n, pg_control_system()
+"""
+
+
+def test_the_tick_is_found_by_a_few_looks_however_many_came_later(
+    conn: psycopg.Connection, ops: Tool, syncer: Syncer
+) -> None:
+    store(ops, (body(), ONE))
+    syncer.tick(minute(1))
+    counted = found(ops)
+    conn.execute(LATER_TICKS)
+    ((xid,),) = conn.execute("SELECT xid::text FROM outbox WHERE transaction_id = 1").fetchall()
+
+    conn.execute("SET enable_seqscan = off")
+    plan = explain(conn, life_store.SELECT_COUNTED, {"xid": xid})
+
+    assert sum(visited(one) for one in scans(plan, "tick")) <= 50
+    assert summary(found(ops)) == summary(counted)
