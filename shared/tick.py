@@ -20,7 +20,7 @@ class MalformedTick(ValueError):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """`boundary` in UTC, a multiple of `interval_s` since the epoch; `ticker` says who sent it."""
+    """`boundary` in UTC, a multiple of `interval_s` since 1970; `ticker` says who sent it."""
 
     boundary: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="tick")
     interval_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)]

@@ -106,7 +106,7 @@ def _unfit(delivery: Delivery, unfit: Unfit, identity_source: str) -> DeadLetter
 
 
 def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
-    """Say whether each message of a batch is fit, new to us and carries an identity of its own.
+    """Say whether each is fit, not redelivered, and carries an identity that no other one has.
 
     Whether each can become a row only Postgres knows.
     """
@@ -131,7 +131,7 @@ def partition(batch: Sequence[Validated]) -> PartitionedBatch:
         earlier = first.setdefault(validated.identity, validated)
         if earlier is validated:
             result.transactions.append(validated)
-        elif earlier[2:] == validated[2:]:
+        elif (earlier.provider_id, earlier.value) == (validated.provider_id, validated.value):
             result.repeated += 1
         else:
             result.conflicting.append(validated)

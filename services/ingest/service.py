@@ -184,8 +184,8 @@ def _settle_rest(
 ) -> Outcome:
     """Go through phases 4 to 7. Dead letters came from `queue`; without one they are deferred."""
     processed_messages.refuse_processed(conn, parts.redelivered(inserted))
-    duplicates, unfit = _classify(conn, parts, inserted | {one.identity for one in refused})
-    dead = [*parts.dead, *refused, *unfit]
+    duplicates, not_rows = _classify(conn, parts, inserted | {one.identity for one in refused})
+    dead = [*parts.dead, *refused, *not_rows]
     deferred = store_dead_letters(conn, dead, queue) if queue else [(one, "") for one in dead]
     reasons = Counter(one.reason for one in dead) - Counter(one.reason for one, _ in deferred)
     outcome = Outcome(len(inserted), parts.repeated + duplicates, reasons, deferred)
@@ -217,7 +217,7 @@ def _bisect(
         except psycopg.Error as error:
             postgres_errors.raise_unless_bisectable(conn, error)
             if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
-                return None  # it was not inserted: it is parked
+                return None  # not the row's fault: `_classify` parks it
             failures.append(error)
             return postgres.detail(error)
         return None
@@ -243,7 +243,7 @@ def _classify(
             continue
         if there.taken:
             dead.append(core.conflict(transaction))
-        elif n < len(missing):
+        elif n < len(missing):  # not a conflicting one
             dead.append(core.unknown_provider(transaction))
         else:
             dead.append(core.beside_waiting(transaction))

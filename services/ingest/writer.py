@@ -32,10 +32,10 @@ STUCK_S = 15.0
 """A batch in hand for longer than this makes ingest unhealthy."""
 ALONE_MAX = 3
 """Failed attempts after which a message that was tried alone is deferred."""
-REST_FIRST_S, REST_MAX_S = 1.0, 300.0
+PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0
 """After the one statement failed for a batch, all are stored by a transaction for so long: twice as
 long each time, until it succeeds again. Postgres logs an error at each failure."""
-REST_PER_FAILURE = 100
+PAUSE_PER_FAILURE = 100
 """And for so many times as long as that failure took, at least: it costs 1 % at the most."""
 STATEMENTS: tuple[LiteralString, ...] = (
     INSERT_TRANSACTIONS,
@@ -81,7 +81,7 @@ class Writer:
         self._in_trouble = False
         self._alone = ("", 0)  # the identity of the message tried alone last, and how often
         self._one_statement_from = 0.0
-        self._rest_s = REST_FIRST_S
+        self._pause_s = PAUSE_FIRST_S
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -145,7 +145,7 @@ class Writer:
             backlog.acknowledge(batch.messages, kept=batch.messages, reason=error.detail)
             return
         ended_at = time.monotonic()
-        if self._in_trouble:  # no longer: perhaps Postgres takes what was deferred, too
+        if self._in_trouble:  # it is over: perhaps Postgres takes what was deferred, too
             self._in_trouble = False
             backlog.deferred.try_soon()
         kept = [letter for letter, _ in outcome.deferred]
@@ -166,13 +166,13 @@ class Writer:
             return outcome
         backlog.check_open()
 
-        def in_commit(outcome: service.Outcome) -> None:
+        def complete(outcome: service.Outcome) -> None:
             backlog.check_open()
             self.in_commit(conn, messages, outcome)
 
         # While some dead letters cannot be written, others are not even tried.
         defer = backlog.deferred.has_dead_letters()
-        return service.store_batch(conn, messages, self.intake, in_commit, defer_dead_letters=defer)
+        return service.store_batch(conn, messages, self.intake, complete, defer_dead_letters=defer)
 
     def _store_by_one_statement(
         self, conn: psycopg.Connection, messages: Sequence[Validated]
@@ -185,10 +185,10 @@ class Writer:
             outcome = service.store_ordinary_batch(conn, messages)
         except service.NotOrdinary:
             took_s = time.monotonic() - started_at
-            self._one_statement_from = started_at + max(self._rest_s, REST_PER_FAILURE * took_s)
-            self._rest_s = min(2 * self._rest_s, REST_MAX_S)
+            self._one_statement_from = started_at + max(self._pause_s, PAUSE_PER_FAILURE * took_s)
+            self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
             return None
-        self._rest_s = REST_FIRST_S
+        self._pause_s = PAUSE_FIRST_S
         return outcome
 
     def in_commit(

@@ -126,17 +126,17 @@ class Publication:
     cause: Cause
 
 
-Verdict = Literal["new", "written", "old", "ahead"]
+Verdict = Literal["new", "repeated", "old", "ahead"]
 
 
 def classify_boundary(boundary: datetime, newest: NewestTick) -> Verdict:
     """Say whether a boundary is new, already written, older than the newest one, or in the future.
 
-    A future boundary is refused: after it, those that come in time would all be old. If Postgres's
-    own clock was wrong, too, one was written. That is false now, and makes no other one old.
+    One `ahead` is refused: after it, those that come in time would all be old. If Postgres's own
+    clock was wrong, one was written: it makes no other one old, and the caller takes it back.
     """
     if boundary == newest.boundary:
-        return "written"
+        return "repeated"
     if newest.boundary and boundary < newest.boundary <= newest.read_at + FALSE_AHEAD:
         return "old"
     return "ahead" if boundary > newest.read_at + AHEAD_MAX else "new"

@@ -117,7 +117,7 @@ class Loop:
             log.warning("tick_failed", boundary=boundary, detail=str(error))
             self._health.problem("tick", str(error))  # until a tick is written
             raise
-        if published.verdict in ("new", "written"):
+        if published.verdict in ("new", "repeated"):
             self._expect_boundary_after(received.boundary)
             self._health.progress("tick")
         self._report(published)
@@ -126,8 +126,7 @@ class Loop:
     def _expect_boundary_after(self, boundary: datetime) -> None:
         """Note when the next boundary is, by the wall clock: they are multiples of the interval.
 
-        If that clock is wrong, preparing does not help, and harms nothing. If no tick comes then,
-        nothing more is prepared.
+        If that clock is wrong, preparing does not help, and harms nothing.
         """
         since_s = max(self._clock(), boundary.timestamp())
         self._next_boundary_s = (since_s // self.interval_s + 1) * self.interval_s

@@ -71,13 +71,13 @@ end
 drop_unless('hash', KEYS[1])
 drop_unless('set', KEYS[2])
 
-local sets = tonumber(ARGV[7])
-set_values(sets)
-change_set_of_keys('SADD', 3, 2 + sets)
-for i = 3 + sets, #KEYS do
+local to_set = tonumber(ARGV[7])
+set_values(to_set)
+change_set_of_keys('SADD', 3, 2 + to_set)
+for i = 3 + to_set, #KEYS do
   redis.call('DEL', KEYS[i])
 end
-change_set_of_keys('SREM', 3 + sets, #KEYS)
+change_set_of_keys('SREM', 3 + to_set, #KEYS)
 
 local now = redis.call('TIME')
 applied_at_s = string.format('%d.%06d', now[1], now[2])

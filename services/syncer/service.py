@@ -91,7 +91,8 @@ class Syncer:
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. If KeyDB cannot
         be reached, the tick is written all the same, and shown later.
         """
-        observed, self._observed = self._observed or self.publisher.read(), None
+        observed = self._observed or self.publisher.read()  # of the preparation, or of now
+        self._observed = None
         with tracing.span("tick", {"boundary": core.rfc3339(boundary)}) as span:
             with postgres.translating():
                 verdict, written = self._write(boundary, observed)
@@ -102,7 +103,7 @@ class Syncer:
                 published = Published("unreachable", behind=True)
             else:
                 published = self.publisher.publish(observed, written)
-            if verdict in ("new", "written") and tracing.on():
+            if verdict in ("new", "repeated") and tracing.on():
                 tracing.link(span, trace_links.traceparents(self._conn, boundary))
         return replace(published, verdict=verdict)
 
@@ -133,7 +134,7 @@ class Syncer:
     ) -> tuple[core.Verdict, DueTick | None]:
         """Write a tick in one transaction, if the boundary is new.
 
-        Returns the tick as well, unless KeyDB needs more than what it changes.
+        Returns the tick as well; None if nothing was written, or KeyDB needs more than its values.
         """
         cursor: psycopg.Cursor | None = None
         # No pipeline: Postgres takes nobody for idle while it reads one, so a syncer that froze
@@ -180,6 +181,6 @@ class Syncer:
         log.error("boundaries_taken_back", ticks=ticks, newest=core.rfc3339(newest))
 
     def _start_from(self, accumulator: Accumulator | None) -> None:
-        """Go on from a tick, of which None is known yet: it counts all that was added up before."""
+        """Build on this from now on; None: on the newest tick at the next fold or tick."""
         self._accumulator = accumulator
         metrics.OLDEST_UNFOLDED.began = None

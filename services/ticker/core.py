@@ -13,7 +13,7 @@ class Due:
 
 
 class Boundaries:
-    """The multiples of the interval since the epoch, each handed out once unless time repeats."""
+    """The multiples of the interval since 1970, each handed out once unless time repeats."""
 
     def __init__(self, interval_s: int, now: float) -> None:
         """Begin at `now`: the first boundary is the next one."""

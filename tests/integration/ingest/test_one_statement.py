@@ -191,7 +191,7 @@ def test_after_a_repetition_all_take_the_way_of_a_transaction_for_a_while(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writer, "REST_PER_FAILURE", 1_000_000)
+    monkeypatch.setattr(writer, "PAUSE_PER_FAILURE", 1_000_000)
 
     def trips(*values: int) -> int:
         channel.receive(*named(*values))

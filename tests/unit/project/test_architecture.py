@@ -63,7 +63,7 @@ def lines(files: list[str]) -> int:
     return sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in files)
 
 
-def test_the_core_path_can_be_read_in_an_afternoon_and_its_heart_in_an_hour() -> None:
+def test_the_core_path_and_its_heart_stay_short() -> None:
     heart = [file for kind, file in core_path() if kind == "heart"]
     path = [file for _, file in core_path()]
 

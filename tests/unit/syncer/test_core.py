@@ -50,7 +50,7 @@ def test_a_boundary_after_the_newest_is_new() -> None:
 
 
 def test_the_newest_boundary_again_is_already_written() -> None:
-    assert judged(NOON, NOON) == "written"
+    assert judged(NOON, NOON) == "repeated"
 
 
 def test_a_boundary_before_the_newest_is_old() -> None:
@@ -66,13 +66,13 @@ def test_a_boundary_in_the_future_beyond_the_tolerance_is_refused(
 
 
 def test_a_boundary_that_is_written_stays_written_when_the_clock_went_back() -> None:
-    assert judged(NOON, NOON, now=NOON - MINUTE) == "written"
+    assert judged(NOON, NOON, now=NOON - MINUTE) == "repeated"
 
 
 def test_a_newest_boundary_that_is_false_makes_no_other_one_old() -> None:
     assert judged(NOON, NOON + core.FALSE_AHEAD) == "old"
     assert judged(NOON, NOON + core.FALSE_AHEAD + MINUTE) == "new"
-    assert judged(NOON, NOON, now=NOON - core.FALSE_AHEAD - MINUTE) == "written"
+    assert judged(NOON, NOON, now=NOON - core.FALSE_AHEAD - MINUTE) == "repeated"
     far = NOON - core.FALSE_AHEAD - 2 * MINUTE
     assert judged(NOON - MINUTE, NOON, now=far) == "ahead"
 
