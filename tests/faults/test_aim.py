@@ -146,8 +146,9 @@ def test_an_aimed_fault_shows_where_it_struck_and_loses_and_doubles_nothing(
     run: Stack, traffic: Traffic, name: str
 ) -> None:
     fault, where = AIMED[name], SHOWS[name]
-    before = 0.0 if "killed" in name else metric(run, fault.part, where)
     with batches(run, ordinary=name in ORDINARY_ONLY):
+        # Not before that: it may start the service again, which then counts from 0.
+        before = 0.0 if "killed" in name else metric(run, fault.part, where)
         assert fault.strike(run).in_flight
     eventually(lambda: metric(run, fault.part, where) > before, RIGHT_WITHIN_S)
     with traffic.held() as sent:
@@ -167,6 +168,7 @@ def batches(run: Stack, *, ordinary: bool) -> Iterator[None]:
         conn.execute(HAVE_NO_TRIGGER if ordinary else HAVE_TRIGGER)
         if ordinary:  # ingest remembers for a while that it met others
             run.container("ingest").restart()
+            eventually(lambda: metric(run, "ingest", STARTED) > 0, RIGHT_WITHIN_S)
         yield
         conn.execute(HAVE_TRIGGER)
 
