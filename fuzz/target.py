@@ -6,8 +6,8 @@ import atheris
 
 # What is fuzzed, and the JSON reader it stands on; not what it is compared with.
 INSTRUMENTED = [
-    "json.decoder", "services.ingest.body", "services.ingest.amqp_json", "shared.amqp.properties",
-    "shared.amqp.delivery_parser",
+    "json.decoder", "services.ingest.body", "shared.json_object", "shared.amqp.amqp_json",
+    "shared.amqp.properties", "shared.amqp.delivery_parser",
 ]  # fmt: skip
 
 with atheris.instrument_imports(include=INSTRUMENTED):

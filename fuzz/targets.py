@@ -12,8 +12,8 @@ from typing import Any
 
 import pika
 
-from services.ingest import amqp_json
 from services.ingest.body import Limits, Unfit, decode
+from shared.amqp import amqp_json
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
 from shared.errors import Unavailable

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from services.ingest.body import Unfit, a_kind, read_object
+from services.ingest.body import Unfit, read_object
+from shared.json_object import a_kind
 
 Format = Literal["auto", "jsonl", "csv"]
 

@@ -10,9 +10,10 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors
 
-from services.ingest import amqp_json, core, postgres_errors, store
+from services.ingest import core, postgres_errors, store
 from services.ingest.core import DeadLetter
 from shared import postgres
+from shared.amqp import amqp_json
 
 # One that an operator replayed is settled: it must not come back when the broker delivers the
 # original again.

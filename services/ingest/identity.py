@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from services.ingest.body import Unfit, a_kind, read_object
+from services.ingest.body import Unfit, read_object
 from shared.amqp.properties import MalformedProperties
+from shared.json_object import a_kind
 
 IDENTITY_BYTES_MAX = 255
 AMQP_1_0_ID = "x-message-id"

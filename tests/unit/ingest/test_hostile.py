@@ -9,10 +9,10 @@ from typing import Any, get_args
 import pytest
 from pika import frame, spec
 
-from services.ingest import amqp_json
 from services.ingest import body as bodies
 from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Delivery, Validated, validate
+from shared.amqp import amqp_json
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
 from tests.support import hostile_messages, oracle, raw_properties

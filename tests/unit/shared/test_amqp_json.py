@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.amqp_json import encode
+from shared.amqp.amqp_json import encode
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.binary(), st.decimals(),
