@@ -10,12 +10,14 @@ from typing import Literal
 Property = Literal[
     "no_loss", "no_double_count", "no_write_back_in_time", "no_mixed_ticks", "eventually_truth",
 ]  # fmt: skip
-Part = Literal["ingest", "fold", "publish"]
+Part = Literal["ingest", "fold", "publish", "feed", "notifier"]
 
 PROPERTIES: Mapping[Part, tuple[Property, ...]] = {
     "ingest": ("no_loss", "no_double_count"),
     "fold": ("no_loss", "no_double_count"),
     "publish": ("no_write_back_in_time", "no_mixed_ticks", "eventually_truth"),
+    "feed": ("no_loss", "no_mixed_ticks", "eventually_truth"),
+    "notifier": ("no_loss", "no_double_count"),
 }
 
 
@@ -64,6 +66,8 @@ INTACT = (
     Check("ingest", "ingest", "2 crashes or lost connections"),
     Check("publish_late_twice", "publish", "2 faults, 2 ticks; such late scripts", {"TICKS": 1}),
     Check("publish_for_ever", "publish", "1 fault, 2 ticks; runs without end, too", LIVE),
+    Check("feed", "feed", "2 crashes, failovers or feeds that froze; 4 ticks"),
+    Check("notifier", "notifier", "2 crashes, lost connections or failovers; 4 ticks"),
 )  # fmt: skip
 
 Guards = Mapping[str, tuple[Property, str]]
@@ -99,6 +103,23 @@ PUBLISH: Guards = {
 PUBLISH_FOR_EVER: Guards = {
     "tick_first": ("eventually_truth", "tries KeyDB again before it looks for a tick, for ever"),
 }
+FEED: Guards = {
+    "move_after_confirm": ("no_loss", "moves its position before anything is confirmed"),
+    "closed_after_confirm": ("no_loss", "sends tick.closed before the events are confirmed"),
+    "move_compared": ("eventually_truth", "moves its position wherever that is meanwhile"),
+    "follower_token": ("eventually_truth", "knows a tick that it published by its epoch alone"),
+    "lost_remembered": (
+        "eventually_truth",
+        "forgets that it published a lost tick before all is told anew",
+    ),
+    "previous_compared": ("no_mixed_ticks", "(a consumer) does not look at previous_id"),
+    "events_by_tick": ("no_mixed_ticks", "(a consumer) counts events before their tick is closed"),
+}
+NOTIFIER: Guards = {
+    "position_with_work": ("no_loss", "commits its position apart from the notifications"),
+    "position_compared": ("no_double_count", "moves its position wherever that is meanwhile"),
+    "note_after_confirm": ("no_loss", "notes as sent what is not confirmed"),
+}
 
 
 def _mutants(part: Part, guards: Guards, bounds: Mapping[str, int | None]) -> list[Check]:
@@ -112,4 +133,6 @@ MUTANTS = (
     *_mutants("fold", FOLD_ELSEWHERE, ELSEWHERE),
     *_mutants("publish", PUBLISH, ON_TIME),
     *_mutants("publish", PUBLISH_FOR_EVER, LIVE),
+    *_mutants("feed", FEED, {}),
+    *_mutants("notifier", NOTIFIER, {}),
 )

@@ -17,6 +17,9 @@ NAMED_BY_THE_PROMISE = {
     "memory_checked",
     "memory_forgotten",
     "values_at_epoch",
+    "move_after_confirm",
+    "follower_token",
+    "position_with_work",
 }
 
 
