@@ -21,6 +21,8 @@ SERVICE_PORTS = {
     ("ingest", 9101): "INGEST_METRICS_PORTS",
     ("ticker", 9102): "TICKER_METRICS_PORT",
     ("syncer", 9103): "SYNCER_METRICS_PORT",
+    ("feed", 9106): "FEED_METRICS_PORT",
+    ("notifier", 9107): "NOTIFIER_METRICS_PORT",
     ("prometheus", 9090): "PROMETHEUS_PORT",
     ("alertmanager", 9093): "ALERTMANAGER_PORT",
     ("grafana", 3000): "GRAFANA_PORT",

@@ -1,6 +1,7 @@
 -- Each service may do what it is there for, and nothing else: ingest stores transactions and can
 -- change no balance; the syncer writes ticks and balances and can add no transaction; operators
--- correct what their tool corrects; readers read. Rights go to group roles without a login, to
+-- correct what their tool corrects; followers read ticks and write where they stand; readers read.
+-- Rights go to group roles without a login, to
 -- which the services' logins are added. The ticker needs no database. Only the owner, who
 -- migrates, may change tables; one user who owns everything needs nothing of this.
 --
@@ -17,7 +18,8 @@ DECLARE
     lacking text[] := '{}';
 BEGIN
     FOREACH role IN ARRAY
-        ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_ops', 'minutebook_reader']
+        ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
+              'minutebook_ops', 'minutebook_reader']
     LOOP
         BEGIN
             IF to_regrole(role) IS NULL THEN
@@ -41,7 +43,7 @@ $$;
 
 -- Grants what is missing; returns what minutebook_make_roles() does. A role gets the columns that
 -- it uses of the user's tables. It may fill all columns of ours (%s) but those that say who, when
--- or in which transaction.
+-- or in which transaction. A table that a later migration makes is left out until then.
 CREATE FUNCTION minutebook_grant_rights() RETURNS text[]
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -58,8 +60,9 @@ BEGIN
             pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
     FOR line IN
         WITH one (roles, may, kind, object, but) AS (VALUES
-            ('ingest,syncer,ops,reader', 'USAGE', 'SCHEMA', quote_ident(current_schema()), ''),
-            ('ingest,syncer,ops,reader', 'SELECT', 'TABLE', 'schema_migration', ''),
+            ('ingest,syncer,feed,notifier,ops,reader', 'USAGE', 'SCHEMA',
+             quote_ident(current_schema()), ''),
+            ('ingest,syncer,feed,notifier,ops,reader', 'SELECT', 'TABLE', 'schema_migration', ''),
 
             ('ingest', 'SELECT (id)', 'TABLE', 'initial_data', ''),
             ('ingest', 'SELECT (id, provider_id, transaction_value, message_id)', 'TABLE',
@@ -89,6 +92,28 @@ BEGIN
              minutebook_drop_partition(text),
              minutebook_take_baseline(bigint, text, timestamptz)', ''),
 
+            ('feed', 'SELECT (id, message_id)', 'TABLE', 'historical_transactions', ''),
+            ('feed', 'SELECT', 'TABLE', 'outbox', ''),
+            ('feed,notifier', 'SELECT', 'TABLE', 'tick, balance', ''),
+            ('feed,notifier', 'SELECT', 'TABLE', 'follower', ''),
+            ('feed,notifier', 'INSERT (%s)', 'TABLE', 'follower', ''),
+            ('feed,notifier', 'UPDATE (%s)', 'TABLE', 'follower', ''),
+            ('notifier', 'SELECT, DELETE', 'TABLE', 'alert', ''),
+            ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,created_at'),
+            ('notifier,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),
+            ('notifier', 'SELECT, DELETE', 'TABLE', 'notification', ''),
+            ('notifier', 'INSERT (%s)', 'TABLE', 'notification', 'created_at'),
+            ('notifier', 'UPDATE (sent_at, delivered_at, error)', 'TABLE', 'notification', ''),
+            ('notifier', 'SELECT (message_id, body_sha256)', 'TABLE', 'dead_letter', ''),
+            ('notifier', 'INSERT (%s)', 'TABLE', 'dead_letter', 'id,body_sha256,received_at'),
+
+            ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'follower', ''),
+            ('ops', 'SELECT, DELETE', 'TABLE', 'alert', ''),
+            ('ops', 'SELECT', 'TABLE', 'notification', ''),
+            ('reader', 'SELECT', 'TABLE', 'follower', ''),
+            ('reader', 'SELECT', 'TABLE', 'alert', ''),
+            ('reader', 'SELECT', 'TABLE', 'notification', ''),
+
             ('ops', 'SELECT, INSERT, UPDATE, DELETE', 'TABLE', 'initial_data', ''),
             ('ops', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,created_at'),
             ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'dead_letter', ''),
@@ -117,6 +142,7 @@ BEGIN
          CROSS JOIN unnest(string_to_array(roles, ',')) AS role
          WHERE to_regrole('minutebook_' || role) IS NOT NULL
            AND object <> '' -- ids may have no sequence, now or later
+           AND (kind <> 'TABLE' OR to_regclass(split_part(object, ',', 1)) IS NOT NULL)
     LOOP
         columns := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
                       FROM pg_attribute

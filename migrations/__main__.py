@@ -36,6 +36,8 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     )
     postgres_ingest_password: Secret[str] = _password("ingest")
     postgres_syncer_password: Secret[str] = _password("syncer")
+    postgres_feed_password: Secret[str] = _password("feed")
+    postgres_notifier_password: Secret[str] = _password("notifier")
     postgres_ops_password: Secret[str] = _password("ops")
     postgres_exporter_password: Secret[str] = _password("exporter")
     migration_lock_wait_seconds: int = Field(
@@ -52,6 +54,8 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
         given = {
             "ingest": self.postgres_ingest_password,
             "syncer": self.postgres_syncer_password,
+            "feed": self.postgres_feed_password,
+            "notifier": self.postgres_notifier_password,
             "ops": self.postgres_ops_password,
             "exporter": self.postgres_exporter_password,
         }

@@ -25,7 +25,7 @@ from shared.postgres import SCHEMA_NEEDED
 FOLDER = Path(__file__).parent
 OURS = (
     "outbox", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset",
-    "operator_action", "received_message", "disk_usage",
+    "operator_action", "received_message", "disk_usage", "follower", "alert", "notification",
 )  # fmt: skip
 FIRST_VERSION = 1
 

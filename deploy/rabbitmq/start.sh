@@ -7,7 +7,11 @@
 #   RABBITMQ_INGEST_PASSWORD          of user ingest, who reads INGEST_QUEUE and publishes nothing
 #   RABBITMQ_TICKER_PASSWORD          of user ticker, who publishes to exchange ticks only
 #   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks
+#   RABBITMQ_FEED_PASSWORD            of user feed, who publishes to exchange changes only
+#   RABBITMQ_NOTIFIER_PASSWORD        of user notifier, who publishes to exchange notifications only,
+#                                     and reads queues alerts and notifications.delivered
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
+#   RABBITMQ_QUEUE_MAX_BYTES          what each queue around the core may hold (default 1 GiB)
 #   INGEST_QUEUE, INGEST_STREAM       the queue of transactions; a stream of them
 #
 # A user whose password is not given is not made. NAME_FILE instead of NAME names a file with it.
@@ -15,14 +19,18 @@ set -euo pipefail
 
 DEFINITIONS=/dev/shm/minutebook-definitions.json
 FILES_MAX=65536
+QUEUE_MAX_BYTES=${RABBITMQ_QUEUE_MAX_BYTES:-1073741824}
 users='' permissions=''
 
 main() {
   : "${RABBITMQ_USER:?must be set}" "${INGEST_QUEUE:?must be set}"
   case $RABBITMQ_USER,$INGEST_QUEUE,${INGEST_STREAM:-} in
     *[[:cntrl:]\\]*) refuse "a name holds a backslash or a control character" ;;
-    ingest,* | ticker,* | syncer,* | ops,*) refuse "RABBITMQ_USER is the name of a service's user" ;;
+    ingest,* | ticker,* | syncer,* | feed,* | notifier,* | ops,*)
+      refuse "RABBITMQ_USER is the name of a service's user"
+      ;;
   esac
+  [[ $QUEUE_MAX_BYTES =~ ^[1-9][0-9]{0,14}$ ]] || refuse "RABBITMQ_QUEUE_MAX_BYTES must be a number"
   # Names as regular expressions, which is how RabbitMQ knows rights; \Q...\E is a name as it is. A
   # declare configures, a publish writes to its exchange, a bind writes to the queue and reads the
   # exchange. amq.default is the exchange by which queues are reached by name.
@@ -32,12 +40,17 @@ main() {
   user ingest '' RABBITMQ_INGEST_PASSWORD "$sources" '' "$sources"
   user ticker '' RABBITMQ_TICKER_PASSWORD '^ticks$' '^ticks$' ''
   user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queue" "$ticks"
+  local records='^(alerts|notifications[.]delivered)$'
+  local notifier='^(notifications|alerts|notifications[.]delivered)$'
+  user feed '' RABBITMQ_FEED_PASSWORD '^changes$' '^changes$' ''
+  user notifier '' RABBITMQ_NOTIFIER_PASSWORD "$notifier" '^notifications$' "$records"
   user ops monitoring RABBITMQ_OPS_PASSWORD '' '^amq[.]default$' ''
 
   rm -f "$DEFINITIONS"
   (umask 077 && definitions >"$DEFINITIONS")
   [ "$(id -u)" != 0 ] || chown rabbitmq: "$DEFINITIONS"
-  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,OPS}_PASSWORD} INGEST_QUEUE INGEST_STREAM
+  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,OPS}_PASSWORD}
+  unset RABBITMQ_QUEUE_MAX_BYTES INGEST_QUEUE INGEST_STREAM
   # Erlang reserves memory for every file that it might open, and some engines allow a billion. Not
   # left to compose: that fails where the machine's own limit is lower.
   local limit
@@ -65,6 +78,11 @@ user() {
   permissions+="${permissions:+, }$permission"
 }
 
+# Queues around the core hold so much and no more: one whose consumer died would otherwise raise the
+# broker's alarm, which stops the ticker. Of events the oldest go, since they can be asked for again
+# (ops feed replay); all else is refused to who publishes it. A queue has one policy, of the
+# highest priority: that of transactions is never bounded, whatever its name.
+#
 # delivery-limit -1: quorum queues of RabbitMQ 4 otherwise drop a message after 20 redeliveries, that
 # is, after 20 crashes of a good consumer. The queue type is said twice, since versions differ.
 definitions() {
@@ -77,9 +95,20 @@ definitions() {
   "permissions": [$permissions],
   "policies": [
     {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)\$"),
-     "apply-to": "queues", "priority": 0, "definition": {"delivery-limit": -1}}
+     "apply-to": "queues", "priority": 1, "definition": {"delivery-limit": -1}},
+$(bounded minutebook-changes '^changes[.]' drop-head),
+$(bounded minutebook-bounded '^(alerts|notifications[.].+|replies[.].+|requests|sightings.*)$' \
+    reject-publish)
   ]
 }
+JSON
+}
+
+# bounded NAME PATTERN OVERFLOW: the policy of queues that hold only so much.
+bounded() {
+  cat <<JSON
+    {"name": "$1", "vhost": "/", "pattern": $(json "$2"), "apply-to": "queues", "priority": 0,
+     "definition": {"delivery-limit": -1, "max-length-bytes": $QUEUE_MAX_BYTES, "overflow": "$3"}}
 JSON
 }
 

@@ -16,6 +16,16 @@ EVERYWHERE = {"schema": {"USAGE"}, "schema_migration": {"SELECT"}}
 TRANSACTION = "message_id, provider_id, transaction_value"
 STATE = "provider_id, queue, reason"
 
+POSITION = "epoch, error, error_at, moved_at, name, token"
+FOLLOWER = EVERYWHERE | {
+    "tick": {"SELECT"},
+    "balance": {"SELECT"},
+    "follower": {"SELECT", f"INSERT ({POSITION})", f"UPDATE ({POSITION})"},
+}
+WATCHED = "active, condition, for_seconds, provider_id, since_epoch"
+ALERT = f"{WATCHED}, source, source_id, threshold, version"
+NOTIFIED = "balance, boundary, delivered_at, epoch, error, id, previous, provider_id, sent_at"
+
 RIGHTS: Rights = {
     # As Postgres has it of itself; none of our functions is for everybody.
     "everybody": {"database": {"CONNECT", "TEMPORARY"}, "schema": {"USAGE"}},
@@ -54,6 +64,25 @@ RIGHTS: Rights = {
         "minutebook_drop_partition(text)": {"EXECUTE"},
         "minutebook_take_baseline(bigint,text,timestamp with time zone)": {"EXECUTE"},
     },
+    "minutebook_feed": FOLLOWER
+    | {
+        "historical_transactions": {"SELECT (id, message_id)"},
+        "outbox": {"SELECT"},
+    },
+    "minutebook_notifier": FOLLOWER
+    | {
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})", "DELETE"},
+        "notification": {
+            "SELECT",
+            f"INSERT (alert_id, {NOTIFIED})",
+            "UPDATE (delivered_at, error, sent_at)",
+            "DELETE",
+        },
+        "dead_letter": {
+            "SELECT (body_sha256, message_id)",
+            f"INSERT (body, error, message_id, properties, {STATE}, state, value)",
+        },
+    },
     "minutebook_ops": EVERYWHERE
     | {
         "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -82,6 +111,9 @@ RIGHTS: Rights = {
         },
         "stream_offset": {"SELECT"},
         "disk_usage": {"SELECT"},
+        "follower": {"SELECT", "UPDATE", "DELETE"},
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})", "DELETE"},
+        "notification": {"SELECT"},
         "minutebook_advance_sequence(text)": {"EXECUTE"},
         "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
@@ -105,6 +137,9 @@ RIGHTS: Rights = {
         "received_message": {"SELECT"},
         "stream_offset": {"SELECT"},
         "disk_usage": {"SELECT"},
+        "follower": {"SELECT"},
+        "alert": {"SELECT"},
+        "notification": {"SELECT"},
         "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
         "role pg_read_all_stats": {"MEMBER"},

@@ -30,9 +30,10 @@ def by(*logins: str) -> frozenset[str]:
 NOBODY = by()
 SERVICES = by("ingest", "syncer", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
+FOLLOWERS = by("feed", "notifier")
 
 OURS = ["outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset"]
-OURS += ["operator_action", "schema_migration", "disk_usage"]
+OURS += ["operator_action", "schema_migration", "disk_usage", "follower", "alert", "notification"]
 EMPTYING = {f"empty {table}": Act(f"TRUNCATE {table}", NOBODY) for table in OURS}
 
 ACTS = EMPTYING | {
@@ -64,7 +65,7 @@ ACTS = EMPTYING | {
     "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
     "advance the sequence": Act("SELECT minutebook_advance_sequence()", by("ingest", "ops")),
     # The outbox.
-    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING),
+    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed"}),
     "read the default partition": Act("SELECT count(*) FROM outbox_default", LOOKING),
     "note in the outbox": Act(
         "INSERT INTO outbox (transaction_id, provider_id, amount, operation)"
@@ -88,7 +89,7 @@ ACTS = EMPTYING | {
     "drop a partition": Act("SELECT minutebook_drop_partition('outbox_none')", by("syncer")),
     "repair the default partition": Act("SELECT minutebook_repair_default()", by("ops")),
     # Ticks and balances.
-    "read ticks": Act("SELECT FROM tick", LOOKING),
+    "read ticks": Act("SELECT FROM tick", LOOKING | FOLLOWERS),
     "write a tick": Act(
         "INSERT INTO tick (epoch, token, snapshot, system_identifier, rows, amount)"
         " VALUES (9, 'x', pg_current_snapshot(), 1, 0, 0)",
@@ -97,7 +98,7 @@ ACTS = EMPTYING | {
     "note when a tick was shown": Act("UPDATE tick SET published_at = now()", by("syncer")),
     "change what a tick counted": Act("UPDATE tick SET snapshot = '1:1:'", NOBODY),
     "prune ticks": Act("DELETE FROM tick", by("syncer")),
-    "read balances": Act("SELECT FROM balance", LOOKING),
+    "read balances": Act("SELECT FROM balance", LOOKING | FOLLOWERS),
     "append a balance": Act("INSERT INTO balance VALUES (1, 9, '1_Visa', false, 5)", by("syncer")),
     "change a balance": Act("UPDATE balance SET balance = 5", NOBODY),
     "prune balances": Act("DELETE FROM balance", by("syncer")),
@@ -117,7 +118,7 @@ ACTS = EMPTYING | {
     "store a dead letter": Act(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
-        by("ingest"),
+        by("ingest", "notifier"),
     ),
     "change a dead letter's state": Act(
         "UPDATE dead_letter SET state = 'open'", by("ingest", "ops")
@@ -141,8 +142,34 @@ ACTS = EMPTYING | {
         NOBODY,
     ),
     "take back an operator's action": Act("DELETE FROM operator_action", NOBODY),
+    # Followers and alerts.
+    "read identities": Act(
+        "SELECT id, message_id FROM historical_transactions", by("ingest", "ops", "feed", READER)
+    ),
+    "see where followers are": Act("SELECT FROM follower", by("ops", READER) | FOLLOWERS),
+    "move a follower": Act("UPDATE follower SET epoch = 9", by("ops") | FOLLOWERS),
+    "begin to follow": Act(
+        "INSERT INTO follower (name, epoch, token) VALUES ('x', 0, 'x')", FOLLOWERS
+    ),
+    "forget a follower": Act("DELETE FROM follower", by("ops")),
+    "read alerts": Act("SELECT FROM alert", by("notifier", "ops", READER)),
+    "add an alert": Act(
+        "INSERT INTO alert (condition, threshold, source, source_id, since_epoch)"
+        " VALUES ('below', 5, 's', 'i', 0)",
+        by("notifier", "ops"),
+    ),
+    "read notifications": Act("SELECT FROM notification", by("notifier", "ops", READER)),
+    "write a notification": Act(
+        "INSERT INTO notification (id, alert_id, provider_id, epoch, balance)"
+        " VALUES ('x', 1, 1, 0, 5)",
+        by("notifier"),
+    ),
+    "change what was told": Act("UPDATE notification SET balance = 9", NOBODY),
+    "forget notifications": Act("DELETE FROM notification", by("notifier")),
     # The schema and the server.
-    "read the schema's version": Act("SELECT max(version) FROM schema_migration", SERVICES),
+    "read the schema's version": Act(
+        "SELECT max(version) FROM schema_migration", SERVICES | FOLLOWERS
+    ),
     "pretend a migration": Act("INSERT INTO schema_migration VALUES (99, 'x', 'x')", NOBODY),
     "make a table": Act("CREATE TABLE theirs ()", NOBODY),
     "change a table": Act("ALTER TABLE balance ADD COLUMN theirs text", NOBODY),

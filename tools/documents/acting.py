@@ -19,6 +19,13 @@ class ProviderDone(TypedDict):
     as_asked: bool
 
 
+class FollowerDone(TypedDict):
+    """Which follower, and what was done."""
+
+    follower: str
+    done: Literal["anew", "forgotten"]
+
+
 class DeadLetter(TypedDict):
     """A dead letter; its body byte for byte in base64. `dead-letters export` writes one a line."""
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
 from ops.doctor.core import Check
+from ops.followers.store import Follower
 from ops.repair.audit import Difference
 from ops.repair.partitions import Partition
 from ops.status.core import Finding
@@ -117,6 +118,12 @@ class Partitions(TypedDict):
 
     default_rows: int
     partitions: list[Partition]
+
+
+class Followers(TypedDict):
+    """All of them."""
+
+    followers: list[Follower]
 
 
 class ProviderListed(TypedDict):

@@ -18,6 +18,14 @@ from tests.support.eventually import eventually
 
 ODD = "p\"a\\s$s' &%s[é]"
 QUEUE, STREAM = "orders.v1+(new)", "orders.stream"
+LIMITS = ("delivery-limit", "max-length-bytes", "overflow")
+MAX_BYTES = 2**30
+BOUNDED = {
+    "changes.billing": "drop-head", "notifications.mail": "reject-publish",
+    "notifications.delivered": "reject-publish", "alerts": "reject-publish",
+    "replies.them": "reject-publish", "requests": "reject-publish", "sightings": "reject-publish",
+}  # fmt: skip
+"""What happens to more than a queue of these names may hold."""
 
 
 def connect(container: Container, user: str, password: str) -> pika.BlockingConnection:
@@ -86,8 +94,12 @@ def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_nex
                 connection.channel().queue_declare(alike, durable=True)
     with connect(broker, servers.USER, servers.PASSWORD) as connection:
         connection.channel().queue_declare(ticks.QUEUE, durable=True)
-        connection.channel().queue_declare("others", durable=True)
-    assert limits(broker) == {QUEUE: -1, ticks.QUEUE: -1, STREAM: None, "others": None}
+        for name in ("others", *BOUNDED):
+            connection.channel().queue_declare(name, durable=True)
+    unbounded = {QUEUE: (-1, None, None), ticks.QUEUE: (-1, None, None)}
+    nobody_s = {STREAM: (None, None, None), "others": (None, None, None)}
+    bounded = {name: (-1, MAX_BYTES, overflow) for name, overflow in BOUNDED.items()}
+    assert limits(broker) == unbounded | nobody_s | bounded
 
     (secrets / "ingest").write_text("changed")
     broker.restart()
@@ -97,16 +109,16 @@ def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_nex
     assert not may_connect(broker, "ingest", ODD)
 
 
-def limits(broker: Container) -> dict[str, int | None]:
-    """Return each queue's delivery limit as its policy sets it, None without a policy."""
+def limits(broker: Container) -> dict[str, tuple[int | None, int | None, str | None]]:
+    """Return each queue's delivery limit, bytes and overflow as its policy sets them."""
     limit = {
-        policy: json.loads(definition)["delivery-limit"]
+        policy: tuple(map(json.loads(definition).get, LIMITS))
         for _vhost, policy, _pattern, _applies_to, definition, _priority in listed(
             broker, "list_policies"
         )
     }
     return {
-        queue: limit.get(policy)
+        queue: limit.get(policy, (None, None, None))
         for queue, policy in listed(broker, "list_queues", "name", "policy")
     }
 

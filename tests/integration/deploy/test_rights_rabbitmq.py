@@ -14,6 +14,8 @@ from tests.support import servers
 from tests.support.servers import BROKER_USERS
 
 QUEUE = "incoming_transactions"
+ALERTS, DELIVERED = "alerts", "notifications.delivered"
+TOPICS = ("changes", "notifications")
 EVERYBODY, NOBODY = set(BROKER_USERS), set[str]()
 REFUSED, UNAUTHORIZED = 403, 401
 
@@ -67,6 +69,24 @@ ACTS = {
     ),
     "bind the queue of ticks": Act(lambda c: c.queue_bind(ticks.QUEUE, "ticks"), {"syncer"}),
     "consume ticks": Act(lambda c: c.basic_consume(ticks.QUEUE, print), {"syncer"}),
+    "publish a change": Act(publish("changes", "tick.closed"), {"feed"}),
+    "publish a notification": Act(publish("notifications", "below.1"), {"notifier"}),
+    "declare the exchange of changes": Act(
+        lambda c: c.exchange_declare("changes", "topic", durable=True), {"feed"}
+    ),
+    "declare the exchange of notifications": Act(
+        lambda c: c.exchange_declare("notifications", "topic", durable=True), {"notifier"}
+    ),
+    "declare the queue of alerts": Act(
+        lambda c: c.queue_declare(ALERTS, durable=True), {"notifier"}
+    ),
+    "consume alerts": Act(lambda c: c.basic_consume(ALERTS, print), {"notifier"}),
+    "consume answers": Act(lambda c: c.basic_consume(DELIVERED, print), {"notifier"}),
+    "send an alert": Act(publish("", ALERTS), {"ops"}),
+    "listen to changes": Act(lambda c: c.queue_bind(QUEUE, "changes", "#"), NOBODY),
+    "lead changes to where alerts come from": Act(
+        lambda c: c.queue_bind(ALERTS, "changes", "#"), NOBODY
+    ),
     "listen to ticks elsewhere": Act(lambda c: c.queue_bind(QUEUE, "ticks"), NOBODY),
     "lead others' messages to ticks": Act(lambda c: c.exchange_bind("ticks", "amq.fanout"), NOBODY),
 }
@@ -86,10 +106,15 @@ def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
         channel.queue_declare(QUEUE, durable=True)
         channel.exchange_declare("ticks", "fanout", durable=True)
         channel.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS)
+        for queue in (ALERTS, DELIVERED):
+            channel.queue_declare(queue, durable=True)
+        for topic in TOPICS:
+            channel.exchange_declare(topic, "topic", durable=True)
         yield rabbitmq_server
-        for queue in (QUEUE, ticks.QUEUE):
+        for queue in (QUEUE, ticks.QUEUE, ALERTS, DELIVERED):
             channel.queue_delete(queue)
-        channel.exchange_delete("ticks")
+        for exchange in ("ticks", *TOPICS):
+            channel.exchange_delete(exchange)
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)

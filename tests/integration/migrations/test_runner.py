@@ -98,7 +98,8 @@ def test_a_database_of_other_files_under_the_same_numbers_is_refused_in_words_th
     conn.execute("UPDATE schema_migration SET checksum = repeat('0', 64)")
     conn.execute(
         "INSERT INTO schema_migration (version, name, checksum)"
-        " SELECT n, 'merged', repeat('0', 64) FROM generate_series(6, 11) n"
+        " SELECT n, 'merged', repeat('0', 64) FROM generate_series(%s, 11) n",
+        [SCHEMA_NEEDED + 1],
     )
     before = objects(conn)
     refused = run(dsn)

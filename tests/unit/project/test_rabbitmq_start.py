@@ -16,6 +16,8 @@ SETTINGS = {"RABBITMQ_USER": "user", "RABBITMQ_PASSWORD": "password", "INGEST_QU
         ({"RABBITMQ_PASSWORD": ""}, "RABBITMQ_PASSWORD must be set"),
         ({"INGEST_QUEUE": ""}, "INGEST_QUEUE: must be set"),
         ({"RABBITMQ_USER": "ops"}, "RABBITMQ_USER is the name of a service's user"),
+        ({"RABBITMQ_USER": "feed"}, "RABBITMQ_USER is the name of a service's user"),
+        ({"RABBITMQ_QUEUE_MAX_BYTES": "1G"}, "RABBITMQ_QUEUE_MAX_BYTES must be a number"),
         ({"INGEST_QUEUE": "a\\Eb"}, "a name holds a backslash"),
         ({"RABBITMQ_OPS_PASSWORD": "a\nb"}, "RABBITMQ_OPS_PASSWORD holds a control character"),
         ({"RABBITMQ_INGEST_PASSWORD_FILE": "/nowhere"}, "/nowhere"),

@@ -15,6 +15,7 @@ from services.ingest.body import Reason
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
 from shared.errors import Server
+from shared.follower_store import Reason as AnewReason
 from shared.tick import LATENESS_BUCKETS_S
 from tests.support.containers import ROOT
 
@@ -35,6 +36,7 @@ PROMISED = {
 LABELS = {
     "minutebook_dead_letters_total": set(get_args(Reason)),
     "minutebook_reconnects_total": set(get_args(Server)),
+    "minutebook_follower_anew_total": set(get_args(AnewReason)),
     "minutebook_republished_total": set(get_args(Cause)) - {"next"},
     "minutebook_reconciliations_total": {"clean", "drift", "failed"},
     "minutebook_retention_failures_total": set(get_args(Task)),
@@ -51,6 +53,7 @@ def metrics() -> dict[str, MetricWrapperBase]:
     """Return the metrics of all services by the names that Prometheus shows."""
     for service in ("ingest", "ticker", "syncer"):
         importlib.import_module(f"services.{service}.__main__")
+    importlib.import_module("shared.follower")
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them
     return {shown(one): one for one in found if family(one).name.startswith("minutebook_")}
 

@@ -1,0 +1,67 @@
+-- Tables of what follows the ticks: where each follower stands, and the alerts on balances.
+-- Nothing here is read or written by ingest, the ticker or the syncer.
+
+-- One row for each follower: the due tick that it has followed last. `error` is why it stands
+-- still, null while it does not. An operator who wants a follower to start anew takes its token
+-- away (`ops followers anew`): '' is the token of no tick.
+CREATE TABLE follower (
+    name     text        NOT NULL,
+    epoch    bigint      NOT NULL,
+    token    text        NOT NULL,
+    moved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    error    text,
+    error_at timestamptz,
+    CONSTRAINT follower_pkey PRIMARY KEY (name),
+    CONSTRAINT follower_error_check CHECK ((error IS NULL) = (error_at IS NULL))
+);
+
+-- What somebody wants to be told of. Without a provider_id it holds for each provider. `source` and
+-- `source_id` are its name where it comes from, `version` counts the changes there. It is judged
+-- from the first due tick after `since_epoch` on. One that was removed stays, no longer active, so
+-- that a late change of an older version does not bring it back; it may be all that is known of it.
+CREATE TABLE alert (
+    id          bigint      GENERATED ALWAYS AS IDENTITY,
+    provider_id bigint,
+    condition   text,
+    threshold   numeric,
+    for_seconds bigint,
+    source      text        NOT NULL,
+    source_id   text        NOT NULL,
+    version     bigint,
+    since_epoch bigint      NOT NULL,
+    active      boolean     NOT NULL DEFAULT true,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT alert_pkey PRIMARY KEY (id),
+    CONSTRAINT alert_source_key UNIQUE (source, source_id),
+    CONSTRAINT alert_condition_check CHECK (condition IN ('below', 'above', 'change', 'silent')),
+    CONSTRAINT alert_active_check CHECK (NOT active OR condition IS NOT NULL),
+    CONSTRAINT alert_threshold_check
+        CHECK (threshold IS NOT NULL OR condition IS NULL OR condition = 'silent'),
+    CONSTRAINT alert_for_seconds_check
+        CHECK (for_seconds > 0 OR condition IS NULL OR condition <> 'silent')
+);
+
+CREATE INDEX alert_provider_idx ON alert (provider_id) WHERE active;
+
+-- One row for each time that an alert's condition was met, written in the commit that moves the
+-- follower. `id` is made of the tick's token, so that the same one is never told under two ids.
+-- `sent_at` is when the broker had confirmed it, `delivered_at` when its consumer said so.
+CREATE TABLE notification (
+    id           text        NOT NULL,
+    alert_id     bigint      NOT NULL,
+    provider_id  bigint      NOT NULL,
+    epoch        bigint      NOT NULL,
+    boundary     timestamptz,
+    balance      numeric     NOT NULL,
+    previous     numeric,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sent_at      timestamptz,
+    delivered_at timestamptz,
+    error        text,
+    CONSTRAINT notification_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX notification_unsent_idx ON notification (created_at) WHERE sent_at IS NULL;
+CREATE INDEX notification_created_at_idx ON notification (created_at);
+
+SELECT minutebook_grant_rights();
