@@ -198,7 +198,7 @@ class Follower:
 
     def _measure(self, conn: psycopg.Connection, found: Look) -> None:
         if found.span is None and found.anew is None:
-            ticks, age_s = 0, 0.0
+            ticks, age_s, self._measure_at = 0, 0.0, 0.0
         elif time.monotonic() < self._measure_at:
             return
         else:
