@@ -14,7 +14,9 @@ from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
 
-OURS = frozenset({"ingest", "ticker", "syncer"})
+AROUND = frozenset({"feed", "notifier"})
+"""Services that the core does without: each has a compose profile of its name."""
+OURS = frozenset({"ingest", "ticker", "syncer"}) | AROUND
 
 
 def host_and_port(text: str) -> tuple[str, int]:

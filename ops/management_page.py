@@ -25,14 +25,24 @@ class Page:
         self._login = base64.b64encode(login.encode()).decode()
         self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         vhost = urlsplit(chosen.rabbitmq_url.get_secret_value()).path[1:]
-        self._vhost = unquote(vhost) or "/"
+        self._host = quote(unquote(vhost) or "/", safe="")
 
     def queue(self, name: str) -> Mapping[str, Any]:
         """Return what it knows of a queue."""
-        found: Mapping[str, Any] = self.get(
-            f"queues/{quote(self._vhost, safe='')}/{quote(name, safe='')}"
-        )
+        found: Mapping[str, Any] = self.get(f"queues/{self._host}/{quote(name, safe='')}")
         return found
+
+    def queues(self, columns: str) -> list[Mapping[str, Any]]:
+        """Return these columns of all queues of the virtual host."""
+        found: list[Mapping[str, Any]] = self.get(f"queues/{self._host}?columns={columns}")
+        return found
+
+    def bound(self, exchange: str) -> list[str]:
+        """Return the queues bound to an exchange. Raises `Unavailable` where there is none."""
+        path = f"exchanges/{self._host}/{quote(exchange, safe='')}"
+        self.get(path)
+        found = self.get(f"{path}/bindings/source")
+        return [one["destination"] for one in found if one["destination_type"] == "queue"]
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """Ask; raises `Unavailable` with what it answered instead."""

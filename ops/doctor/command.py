@@ -10,7 +10,7 @@ from rich.text import Text
 from ops import tables
 from ops.answer import Answer, answering
 from ops.deployment import DeploymentSettings
-from ops.doctor import clock_checks, keydb_checks, postgres_checks, rabbitmq_checks
+from ops.doctor import clock_checks, follower_checks, keydb_checks, postgres_checks, rabbitmq_checks
 from ops.doctor.core import Check, failed
 from ops.wording import visible
 from shared import keydb, postgres, program, settings
@@ -25,9 +25,11 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor() -> Answer:
     """Check every server setting that matters; say what to change and why. Exit 1 on a fail."""
     chosen = settings.load(DeploymentSettings)
+    postgres_says = list(_of("postgres", lambda: _postgres(chosen)))
+    followers = follower_checks.named(postgres_says)
     checks = [
-        *_of("postgres", lambda: _postgres(chosen)),
-        *_of("rabbitmq", lambda: rabbitmq_checks.inspect(chosen)),
+        *postgres_says,
+        *_of("rabbitmq", lambda: rabbitmq_checks.inspect(chosen, followers)),
         *_of("keydb", lambda: _keydb(chosen)),
     ]
     code = program.EXIT_FINDING if failed(checks) else 0

@@ -9,6 +9,7 @@ from adoption.checks import TOPICS, Problem, problems
 from ops.doctor import (
     collation_checks,
     core,
+    follower_checks,
     growth_checks,
     identity_checks,
     postgres_store,
@@ -69,6 +70,7 @@ def inspect(conn: psycopg.Connection) -> Iterator[Check]:
     yield collation_checks.inspect(conn)
     yield from sequence_checks.inspect(conn)
     yield from rights_checks.inspect(conn)
+    yield from follower_checks.positions(conn)
 
 
 def durable(named: Mapping[str, str]) -> Iterator[Check]:

@@ -1,12 +1,12 @@
 """RabbitMQ: that it drops nothing. Most of it only the management page knows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from ops import queue_stats
 from ops.deployment import DeploymentSettings
-from ops.doctor import core
+from ops.doctor import core, follower_checks
 from ops.doctor.core import Check
 from ops.management_page import Page
 from shared.amqp import ticks
@@ -20,8 +20,11 @@ CONSUMER_TIMEOUT_MIN_MS = 60_000
 UNLIMITED = -1
 
 
-def inspect(chosen: DeploymentSettings) -> Iterator[Check]:
-    """Yield all checks. Raises `Unavailable` when the broker itself gives no answer."""
+def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iterator[Check]:
+    """Yield all checks; `followers` are those that there are.
+
+    Raises `Unavailable` when the broker itself gives no answer.
+    """
     stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
     version = _numbers(stats.version)
     yield core.check(
@@ -52,6 +55,12 @@ def inspect(chosen: DeploymentSettings) -> Iterator[Check]:
             # Only a warning: if a tick is lost, the next one counts everything.
             found, check = page.queue(ticks.QUEUE), f"delivery limit of {ticks.QUEUE}"
             yield from delivery_limit(found, version, check, fails=False)
+        queues = page.queues(follower_checks.COLUMNS)
+        yield from follower_checks.broker(page, queues, followers)
+        for one in queues:
+            if one["name"] in follower_checks.OURS:
+                check = f"delivery limit of {one['name']}"
+                yield from delivery_limit(one, version, check, fails=False)
     except Unavailable as error:
         yield core.skipped(SERVER, "management page", error.detail)
 

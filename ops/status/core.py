@@ -6,8 +6,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Literal
 
+from ops.deployment import AROUND
 from ops.status import advice
-from ops.status.snapshot import Down, LastTick, Ledger, Snapshot, Unacknowledged
+from ops.status.snapshot import ABSENT, Down, LastTick, Ledger, Snapshot, Unacknowledged
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
 from shared.postgres import SCHEMA_NEEDED
@@ -57,6 +58,11 @@ def _services(snapshot: Snapshot) -> Iterator[Finding]:
     for one in snapshot.services:
         if one.healthy:
             continue
+        if one.name in AROUND and one.error == ABSENT:
+            yield note(
+                one.name, "is not started; the core does without", _start(snapshot, one.name)
+            )
+            continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unhealthy: {said}"
         do = advice.for_reason(snapshot, said) or advice.for_service(snapshot, one, said)
@@ -90,6 +96,30 @@ def _postgres(snapshot: Snapshot) -> Iterator[Finding]:
         level = wrong if in_s < FULL_WRONG_S else note
         yield level("disk", says if in_s else "the disk is full", advice.before_full(snapshot))
     yield from _dead_letters(ledger)
+    yield from _followers(snapshot, ledger)
+
+
+def _followers(snapshot: Snapshot, ledger: Ledger) -> Iterator[Finding]:
+    for one in ledger.followers:
+        behind = f"{count(one.lag_ticks, 'tick')} behind, for {age(one.lag_s)}"
+        since_s = (ledger.now - one.moved_at).total_seconds()
+        if one.error:
+            do = advice.for_reason(snapshot, one.error) or advice.first(snapshot)
+            yield wrong(one.name, f"stands still: {one.error}", do or _look(snapshot, one.name))
+        elif one.lag_s <= _overdue_after_s(snapshot):
+            continue
+        elif not one.running:
+            unwanted = f"ops followers forget {one.name}   (if it is not wanted any more)"
+            do = f"{_start(snapshot, one.name)}; {unwanted}"
+            yield wrong(one.name, f"does not run, and is {behind}", do)
+        elif since_s > _overdue_after_s(snapshot):
+            yield wrong(one.name, f"stands still, {behind}", _look(snapshot, one.name))
+        else:
+            yield note(one.name, f"catches up: {behind}", "ops status --watch")
+
+
+def _look(snapshot: Snapshot, name: str) -> str:
+    return f"{advice.logs(snapshot, name)}; ops doctor"
 
 
 def _tick(snapshot: Snapshot, ledger: Ledger, tick: LastTick) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from ops.followers.store import Follower
 from shared.amqp.connection import QueueState
 from shared.errors import Busy, Denied
 from shared.ledger.disk_usage import DiskUsage
@@ -83,6 +84,7 @@ class Ledger:
     blocked: list[Blocked] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     missing: str = ""
+    followers: list[Follower] = field(default_factory=list)
     disk: DiskUsage | None = None
 
 

@@ -4,9 +4,13 @@ from typing import LiteralString
 
 import psycopg
 
+from ops.followers import store as followers
 from ops.status.snapshot import Blocked, Dead, LastTick, Ledger
 from shared import postgres
 from shared.ledger import disk_usage
+
+FOLLOWERS_SINCE = 6
+"""The schema that has them first."""
 
 SELECT_SERVER: LiteralString = """
 SELECT split_part(current_setting('server_version'), ' ', 1), clock_timestamp(),
@@ -54,7 +58,8 @@ SELECT substr(application_name, 12), pg_blocking_pids(pid),
        extract(epoch FROM clock_timestamp() - query_start)::float8
   FROM pg_stat_activity
  WHERE datname = current_database()
-   AND application_name IN ('minutebook-ingest', 'minutebook-syncer')
+   AND application_name IN
+       ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier')
    AND wait_event_type = 'Lock'
  ORDER BY 3 DESC
 """
@@ -95,6 +100,7 @@ def read(conn: psycopg.Connection, disk_bytes: float | None = None) -> Ledger:
         providers=rest[1],
         blocked=[Blocked(*one) for one in conn.execute(SELECT_BLOCKED)],
         dead=[Dead(*one) for one in conn.execute(COUNT_DEAD)],
+        followers=followers.everyone(conn) if schema >= FOLLOWERS_SINCE else [],
         disk=disk_usage.read(conn, disk_bytes),
     )
 

@@ -8,8 +8,11 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from ops.deployment import AROUND
+from ops.followers.store import Follower
 from ops.status.core import Finding
 from ops.status.snapshot import (
+    ABSENT,
     Down,
     LastTick,
     Ledger,
@@ -82,6 +85,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, str | Text]]:
     if isinstance(snapshot.postgres, Ledger) and snapshot.postgres.disk is not None:
         yield "disk", _disk(snapshot.postgres.disk)
     if isinstance(snapshot.postgres, Ledger):
+        if snapshot.postgres.followers:
+            yield "followers", _followers(snapshot.postgres.followers)
         yield "dead letters", _dead(snapshot.postgres)
     if snapshot.services:
         yield "services", _services(snapshot.services)
@@ -144,6 +149,16 @@ def _disk(disk: DiskUsage) -> str:
     return f"{says}{'shrinks' if growth < 0 else 'grows'} by {decimal(int(abs(growth)))} an hour"
 
 
+def _followers(followers: Sequence[Follower]) -> str:
+    return ", ".join(f"{visible(one.name)} {_follower(one)}" for one in followers)
+
+
+def _follower(one: Follower) -> str:
+    if one.error:
+        return "stands still"
+    return f"{count(one.lag_ticks, 'tick')} behind" if one.lag_ticks else "up to date"
+
+
 def _services(services: Sequence[Service]) -> str:
     names = dict.fromkeys(one.name for one in services)
     return ", ".join(_service([one for one in services if one.name == name]) for name in names)
@@ -154,6 +169,8 @@ def _service(replicas: Sequence[Service]) -> str:
     number = f" {len(replicas)}" if len(replicas) > 1 else ""
     if healthy == len(replicas):
         return f"{replicas[0].name}{number} healthy"
+    if replicas[0].name in AROUND and replicas[0].error == ABSENT:
+        return f"{replicas[0].name} not started"
     if all(one.error for one in replicas):
         return f"{replicas[0].name} silent"
     return f"{replicas[0].name} {healthy} of {len(replicas)} healthy"
