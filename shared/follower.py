@@ -187,9 +187,15 @@ class Follower:
     ) -> bool:
         """Do what a tick needs and move the position to it; False if somebody else moved it."""
         if not self._writes:
-            self._published = tick.position  # from its first message on
+            # From its first message on. But a tick that was lost counts until all is told anew:
+            # who failed in the middle of that, and forgot, would never tell it.
+            if found.anew != "published_lost":
+                self._published = tick.position
             work()
-            return store.move(conn, self.name, found.position, tick)
+            moved = store.move(conn, self.name, found.position, tick)
+            if moved:
+                self._published = tick.position
+            return moved
         with conn.transaction():  # the move comes first: it locks the row
             if not store.move(conn, self.name, found.position, tick):
                 return False

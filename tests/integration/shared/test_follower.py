@@ -294,10 +294,16 @@ def test_one_whose_last_published_tick_a_failover_lost_starts_anew_though_its_po
     conn.execute("UPDATE tick SET token = 'other' WHERE epoch > %s", [old[0]])
     conn.execute("UPDATE follower SET epoch = %s, token = %s", old)
 
+    # Nor is it forgotten if that fails in the middle, or before its position has moved.
+    work.meddle = fail
+    with pytest.raises(Unavailable):
+        follower.run_once(own_conn, work)
+    work.meddle = lambda: None
     assert follower.run_once(own_conn, work) == "anew"
 
     assert [why for _, why in work.anew] == ["published_lost"]
     assert position(conn) == newest(conn)
+    assert follower.run_once(own_conn, work) == "idle"
 
 
 def test_a_writing_one_goes_on_from_the_position_that_a_failover_left_it(
