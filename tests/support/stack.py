@@ -30,6 +30,8 @@ INTERVAL_S = 2
 QUEUE = "incoming_transactions"
 USER = "user"
 PROGRAMS = ("ingest", "ticker", "syncer")
+AROUND = ("feed", "notifier")
+"""Services that the core does without: each has a profile of its name."""
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
 PASSWORDS = {name for name in SETTINGS if name.endswith("_PASSWORD")}
@@ -102,7 +104,7 @@ class Stack:
             if one.status == "running":
                 with contextlib.suppress(APIError):
                     one.kill()
-        self.compose("--profile=observe", "down", "--volumes", "--remove-orphans")
+        self.compose("--profile=observe", "--profile=all", "down", "--volumes", "--remove-orphans")
 
     def containers(self, service: str | None = None) -> list[Container]:
         """Return the containers of `service`, or all, running or not."""
