@@ -75,10 +75,13 @@ def logs(snapshot: Snapshot, *names: str) -> str:
 
 
 def start(snapshot: Snapshot, name: str) -> str:
-    """Return how a program is started that does not run."""
-    if name in snapshot.composed:
-        return f"docker compose up -d {name}; {logs(snapshot, name)}"
-    return f"start {name}; {logs(snapshot, name)}"
+    """Return how a program is started that does not run, and how to see that it does."""
+    return f"{how_to_start(snapshot, name)}; {logs(snapshot, name)}"
+
+
+def how_to_start(snapshot: Snapshot, name: str) -> str:
+    """Return how a program is started."""
+    return f"docker compose up -d {name}" if name in snapshot.composed else f"start {name}"
 
 
 def _revive(snapshot: Snapshot, one: Service) -> str:

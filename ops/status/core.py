@@ -59,9 +59,8 @@ def _services(snapshot: Snapshot) -> Iterator[Finding]:
         if one.healthy:
             continue
         if one.name in AROUND and one.error == ABSENT:
-            yield note(
-                one.name, "is not started; the core does without", _start(snapshot, one.name)
-            )
+            do = f"{advice.how_to_start(snapshot, one.name)}   (if it is wanted)"
+            yield note(one.name, "is not started; the core does without", do)
             continue
         said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
         says = f"{one.address} does not answer: {said}" if one.error else f"is unhealthy: {said}"

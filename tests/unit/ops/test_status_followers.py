@@ -59,7 +59,7 @@ def test_a_service_that_the_core_does_without_may_be_absent_but_not_silent() -> 
     absent = Service("feed", "feed:9106", {}, ABSENT)
 
     found = only(replace(ALL_HEALTHY, services=[absent]))
-    assert (found.level, found.do.split(";")[0]) == ("note", "docker compose up -d feed")
+    assert (found.level, found.do) == ("note", "docker compose up -d feed   (if it is wanted)")
     assert "feed not started\n" in shown_to_people(replace(ALL_HEALTHY, services=[absent]))
 
     silent = replace(absent, error=SILENT)
