@@ -21,6 +21,8 @@ COMMANDS = {
     "find": "ops.find.command:find",
     "balances": "ops.balances.command:balances",
     "statement": "ops.statement.command:statement_",
+    "alert": "ops.alerts.command:alert",
+    "notifications": "ops.notifications.command:notifications",
     "provider": "ops.providers.command:provider",
     "transaction": "ops.transactions.command:transaction",
     "send": "ops.sending.command:send",

@@ -10,6 +10,8 @@ REASON_LENGTH_MAX = 1000
 AGO = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)( ago)?$")
 SPAN = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)$")
 PROVIDER = re.compile(r"^(-?[0-9]{1,19})(_.*)?$", re.DOTALL)
+NEGATIVE = {"ignore_unknown_options": True}
+"""Settings of a command in which a negative amount is an argument, not an option."""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -15,24 +15,15 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program
 from shared.tick import Tick
+from tools import messages
 from tools.documents import DOCUMENTS, FAILED, LETTER
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DIALECT_OF_MESSAGES = "http://json-schema.org/draft-07/schema#"
 """What AsyncAPI reads."""
-
-Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
-
-
-class Transaction(msgspec.Struct):
-    """The body of a message to ingest, in UTF-8. Numbers are written as integers: not 600.0."""
-
-    id: Annotated[Int64, msgspec.Meta(description="the provider's id in initial_data")]
-    value: Annotated[Int64, msgspec.Meta(description="the amount in minor units")]
 
 
 class Shown(msgspec.Struct):
@@ -41,6 +32,16 @@ class Shown(msgspec.Struct):
     tick: Annotated[datetime, msgspec.Meta(tz=True)]
     epoch: Annotated[int, msgspec.Meta(description="grows with each tick")]
     changed: Annotated[int, msgspec.Meta(ge=0, description="keys that were set or removed")]
+
+
+MESSAGES: Mapping[str, type[msgspec.Struct]] = {
+    "transaction": messages.Transaction,
+    "tick": Tick,
+    "shown": Shown,
+    "alert-record": messages.AlertRecord,
+    "notification-delivered": messages.Answer,
+}
+"""The schema of each message's body, by the name of its file."""
 
 
 class AsPrinted(GenerateJsonSchema):
@@ -95,9 +96,8 @@ def as_text(schema: Mapping[str, Any]) -> str:
 
 
 def _named() -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "transaction", _of_struct(Transaction, "transaction")
-    yield "tick", _of_struct(Tick, "tick")
-    yield "shown", _of_struct(Shown, "shown")
+    for name, struct in MESSAGES.items():
+        yield name, _of_struct(struct, name)
     yield "dead-letter", _of_type(LETTER, "a line of ops dead-letters export")
     yield "ops-failed", _of_type(FAILED, "ops … --json, where it could not do its work")
     for command in DOCUMENTS:
@@ -105,9 +105,10 @@ def _named() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _of_struct(struct: type[msgspec.Struct], title: str) -> dict[str, Any]:
-    (_,), definitions = msgspec.json.schema_components([struct])
-    (schema,) = definitions.values()
-    return {"$schema": DIALECT_OF_MESSAGES, **schema, "title": title}
+    _, definitions = msgspec.json.schema_components([struct], ref_template="#/definitions/{name}")
+    schema = definitions.pop(struct.__name__)
+    within = {"definitions": definitions} if definitions else {}
+    return {"$schema": DIALECT_OF_MESSAGES, **schema, **within, "title": title}
 
 
 def _of_type(given: Any, title: str) -> dict[str, Any]:  # noqa: ANN401 - a type form

@@ -1,11 +1,12 @@
 """`ops dead-letters replay|purge`: what changes letters, many at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
 import click
+import psycopg
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -17,11 +18,15 @@ from ops.dead_letters.absent import Absent, absent
 from ops.dead_letters.choosing import choosing, need_choice
 from ops.dead_letters.core import Choice
 from ops.dead_letters.replay import Edit, Order, Replayed, replay
+from ops.dead_letters.replay_records import replay_records
 from ops.params import Reason, Words
 from ops.progress import bar
 from ops.wording import count
 from services.ingest.store import OPTIONS
-from shared import program, settings, tracing
+from services.notifier import intake
+from shared import postgres, program, settings, tracing
+from shared.alert import HistorySettings
+from shared.queue_worker import Handle
 
 SHOWN_MAX = 50
 """Letters of which a dry run shows a person each; `--json` has all."""
@@ -34,6 +39,7 @@ class LetterSettings(
     settings.SourceNames,
     settings.TracingSettings,
     settings.BodySettings,
+    HistorySettings,
     deployment.OperatorSettings,
 ):
     """Where the dead letters are and came from, and who the operator is."""
@@ -52,11 +58,12 @@ class LetterSettings(
 @click.option("--dry-run", is_flag=True, help=DRY_RUN)
 @answering
 def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noqa: ANN401 - click's
-    """Deliver letters again, in one transaction: each becomes a row or stays a letter.
+    """Deliver letters again, in one transaction: each is taken, or stays a letter.
 
-    Only those go that came from the queue that ingest reads (INGEST_QUEUE or INGEST_STREAM): what
-    comes from others is not money. Exit 1 if any is a letter still, or an ID is neither there nor
-    replayed already. Harmless twice. Who replayed what is kept in the table operator_action.
+    Each goes the way of the queue it came from: to a row if ingest reads it (INGEST_QUEUE or
+    INGEST_STREAM), to the notifier's tables from alerts and notifications.delivered; what came from
+    another is left. Exit 1 if any is a letter still, or an ID is neither there nor replayed
+    already. Harmless twice. Who replayed what is kept in the table operator_action.
     """
     need_choice(choice, everything=everything)
     body: str | None = given["body"]
@@ -64,28 +71,50 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
     chosen = settings.load(LetterSettings)
-    if choice.queue not in (None, chosen.source):
+    others = intake.handlers(chosen.history_s)
+    others.pop(chosen.source, None)
+    if choice.queue not in (None, chosen.source, *others):
         raise click.UsageError(
-            f"letters are replayed to the queue they came from: ingest reads {chosen.source}"
+            "letters are replayed to the queue they came from:"
+            f" {', '.join([chosen.source, *others])}"
         )
-    ours = replace(choice, queue=chosen.source)
     tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
         checks.refuse(conn)
-        total = len(store.ids(conn, ours))
-        elsewhere = 0 if choice.ids else len(store.ids(conn, choice)) - total
-        with bar("replaying", total) as progress:
+        with bar("replaying", len(store.ids(conn, choice))) as progress:
             limit, note = chosen.ingest_body_max_bytes, given["note"] or ""
-            order = Order(ours, edit, chosen.operator, limit, note, given["dry_run"], progress)
-            done = replay(conn, order)
-        done.elsewhere = elsewhere
-        done.absent = absent(conn, ours, done.ids)
+            order = Order(choice, edit, chosen.operator, limit, note, given["dry_run"], progress)
+            done = _replayed(conn, order, chosen.source, others)
+        asked = replace(choice, queue=choice.queue or chosen.source)
+        done.absent = absent(conn, asked, done.ids)
     missing = [one for one in done.absent if one.record != "replayed"]
-    return Answer(done, _view(done, chosen.source), code(done.dead, missing))
+    return Answer(done, _view(done, [chosen.source, *others]), code(done.dead, missing))
 
 
-def _view(done: Replayed, source: str) -> Group:
+def _replayed(
+    conn: psycopg.Connection, order: Order, source: str, others: Mapping[str, Handle]
+) -> Replayed:
+    """Replay each letter by what acts upon the queue it came from: all in one transaction.
+
+    Raises `Unavailable`, after which nothing or all was done and may be repeated, and `Refusal`.
+    """
+    done = Replayed(order.dry_run)
+    asked = order.choice
+    with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
+        found = len(store.ids(conn, asked))
+        if asked.queue in (None, source):
+            replay(conn, replace(order, choice=replace(asked, queue=source)), done)
+        for queue, handle in others.items():
+            if asked.queue in (None, queue):
+                replay_records(conn, order, queue, handle, done)
+        done.elsewhere = found - len(done.letters)
+    return done
+
+
+def _view(done: Replayed, queues: Sequence[str]) -> Group:
     says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
+    if done.applied or done.ignored:
+        says += f", {done.applied:,} applied, {done.ignored:,} ignored: known already"
     for reason, number in done.dead.items():
         says += f", {number:,} still {reason}"
     parts: list[RenderableType] = []
@@ -94,8 +123,8 @@ def _view(done: Replayed, source: str) -> Group:
         says = f"nothing was changed; it would be {says}"
     parts.append(Text(says))
     if done.elsewhere:
-        left = f"{count(done.elsewhere, 'letter')} left: from another queue than {source}"
-        parts.append(Text(left))
+        left = f"{count(done.elsewhere, 'letter')} left: from another queue than"
+        parts.append(Text(f"{left} {', '.join(queues)}"))
     return Group(*parts, *absences(done.absent))
 
 

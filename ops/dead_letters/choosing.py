@@ -9,7 +9,9 @@ import click
 from ops.dead_letters.core import Choice
 from ops.params import Moment, Words
 from services.ingest.body import Reason
+from shared import change_record
 
+REASONS = sorted({*get_args(Reason), *get_args(change_record.Reason)})
 LETTER_ID = click.IntRange(1, 2**63 - 1)
 R = TypeVar("R")
 
@@ -19,7 +21,7 @@ def choosing(command: Callable[..., R]) -> Callable[..., R]:
 
     @click.argument("ids", type=LETTER_ID, nargs=-1)
     @click.option("--state", type=click.Choice(["open", "waiting"]), help="Only these.")
-    @click.option("--reason", type=click.Choice(get_args(Reason)), help="Only with this reason.")
+    @click.option("--reason", type=click.Choice(REASONS), help="Only with this reason.")
     @click.option("--provider", type=int, help="Only of this provider, where the body says one.")
     @click.option("--since", type=Moment(), help="Received then or later: a time (UTC), or 2h ago.")
     @click.option("--until", type=Moment(), help="Received before then.")

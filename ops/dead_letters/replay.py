@@ -19,7 +19,6 @@ from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.identity import AMQP_1_0_ID
 from services.ingest.store import column_limits
-from shared import postgres
 from shared.errors import Refusal
 
 ACTION = "dead_letter_replayed"
@@ -49,13 +48,16 @@ class Properties:
 class Replayed:
     """How many became rows, were rows already, or are dead still (by reason), and each letter.
 
+    Those that are no transactions were `applied`, or `ignored` because what they say is known.
     `absent` are those that were asked for by an id and not there; `elsewhere` is how many came from
-    other queues, and are left. After a dry run it says what each would become.
+    queues that are not ours, and are left. After a dry run it says what each would become.
     """
 
     dry_run: bool = False
     rows: int = 0
     duplicates: int = 0
+    applied: int = 0
+    ignored: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     letters: list[dict[str, Any]] = field(default_factory=list)
     absent: list[Absent] = field(default_factory=list)
@@ -80,22 +82,18 @@ class Order:
     progress: Callable[[int], object] = lambda _: None
 
 
-def replay(conn: psycopg.Connection, order: Order) -> Replayed:
-    """Replay in one transaction, which a dry run rolls back; say what became of each letter.
+def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
+    """Replay letters of ingest's queue in the caller's transaction; say what became of each.
 
-    `conn` is ingest's kind: it writes its outbox rows itself. Raises `Unavailable`, after which
-    nothing or all was done and may be repeated, and `Refusal`.
+    `conn` is ingest's kind: it writes its outbox rows itself. Raises `Refusal`, psycopg's errors.
     """
     limits = column_limits(conn, order.body_bytes_max)
     intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
-    result = Replayed(order.dry_run)
-    with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
-        postgres_errors.check_at_once(conn)
-        store.lock_waiting(conn, order.choice)
-        for page in store.pages(conn, order.choice, locked=True):
-            _Page(conn, order, page).replay(intake, result)
-            order.progress(len(page))
-    return result
+    postgres_errors.check_at_once(conn)
+    store.lock_waiting(conn, order.choice)
+    for page in store.pages(conn, order.choice, locked=True):
+        _Page(conn, order, page).replay(intake, result)
+        order.progress(len(page))
 
 
 class _Page:
@@ -139,40 +137,18 @@ class _Page:
         )
 
     def _refuse_copies(self) -> None:
-        edit = self._order.edit
-        if edit == Edit():
+        if self._order.edit == Edit():
             return
         for letter in self._letters:
-            body = letter.body if edit.body is None else edit.body
-            twin = store.twin(self._conn, letter.id, self._identities[letter.id], body)
-            if twin is not None:
-                raise Refusal(f"dead letter {twin} is that message already: replay it instead")
+            refuse_copy(self._conn, letter, self._order.edit)
 
     def _settle(self, outcome: service.Outcome) -> None:
         self._dead = {one.delivery.tag: one for one, _ in outcome.deferred}
         store.keep(self._conn, list(self._dead.values()))
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
         outcomes = self._outcomes()
-        actions = [self._action(one, outcomes[one.id]) for one in self._letters]
+        actions = [replayed_action(one, outcomes[one.id], self._order) for one in self._letters]
         action.note(self._conn, actions)
-
-    def _action(self, letter: StoredDeadLetter, outcome: str) -> dict[str, Any]:
-        edit = self._order.edit
-        detail: dict[str, Any] = {
-            "message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue,
-        }  # fmt: skip
-        if edit.message_id is not None:
-            detail["new_message_id"] = edit.message_id
-        detail |= action.asked(self._order.choice.as_detail(), self._order.note)
-        return {
-            "action": ACTION,
-            "subject": str(letter.id),
-            "outcome": outcome,
-            "operator": self._order.operator,
-            "detail": detail,
-            # By it the original is known if the broker delivers it again.
-            "body": letter.body if edit != Edit() else None,
-        }
 
     def _outcomes(self) -> dict[int, str]:
         """Return what became of each letter: of two with one identity the first made the row."""
@@ -186,6 +162,34 @@ class _Page:
             outcomes[letter.id] = "duplicate" if identity in have_rows else "row"
             have_rows.add(identity)
         return outcomes
+
+
+def replayed_action(letter: StoredDeadLetter, outcome: str, order: Order) -> dict[str, Any]:
+    """Return what is kept on record of a letter that was replayed."""
+    edit = order.edit
+    detail: dict[str, Any] = {
+        "message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue,
+    }  # fmt: skip
+    if edit.message_id is not None:
+        detail["new_message_id"] = edit.message_id
+    detail |= action.asked(order.choice.as_detail(), order.note)
+    return {
+        "action": ACTION,
+        "subject": str(letter.id),
+        "outcome": outcome,
+        "operator": order.operator,
+        "detail": detail,
+        # By it the original is known if the broker delivers it again.
+        "body": letter.body if edit != Edit() else None,
+    }
+
+
+def refuse_copy(conn: psycopg.Connection, letter: StoredDeadLetter, edit: Edit) -> None:
+    """Raise `Refusal` if the letter, edited so, is another one already."""
+    body = letter.body if edit.body is None else edit.body
+    twin = store.twin(conn, letter.id, edit.message_id or letter.message_id, body)
+    if twin is not None:
+        raise Refusal(f"dead letter {twin} is that message already: replay it instead")
 
 
 def _headers(letter: StoredDeadLetter) -> dict[str, Any]:

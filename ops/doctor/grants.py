@@ -79,7 +79,7 @@ RIGHTS: Rights = {
             "DELETE",
         },
         "dead_letter": {
-            "SELECT (body_sha256, message_id)",
+            "SELECT (body_sha256, message_id, queue)",
             f"INSERT (body, error, message_id, properties, {STATE}, state, value)",
         },
     },
@@ -113,7 +113,7 @@ RIGHTS: Rights = {
         "disk_usage": {"SELECT"},
         "follower": {"SELECT", "UPDATE", "DELETE"},
         "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})", "DELETE"},
-        "notification": {"SELECT"},
+        "notification": {"SELECT", "UPDATE (delivered_at)"},
         "minutebook_advance_sequence(text)": {"EXECUTE"},
         "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},

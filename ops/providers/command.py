@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ops import deployment, tables
 from ops.answer import Answer, answering
-from ops.params import Words
+from ops.params import NEGATIVE, Words
 from ops.providers import store
 from ops.providers.store import Provider
 from ops.wording import count, visible
@@ -19,8 +19,6 @@ from shared import settings
 from shared.errors import Refusal
 
 NEXT_BOUNDARY = "KeyDB follows at the next boundary"
-# A negative amount is an argument here, not an option.
-NEGATIVE = {"ignore_unknown_options": True}
 
 
 class ProviderSettings(settings.PostgresSettings, deployment.OperatorSettings):

@@ -132,6 +132,7 @@ def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> l
         kind=given["kind"],
         ignored=_ignored(given["ignore_columns"]) | {*filter(None, [chosen.identity_field])},
         field=chosen.identity_field,
+        queue=chosen.source,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is sent yet: simply end
     if transactions:

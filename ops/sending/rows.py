@@ -44,6 +44,8 @@ class Draft(NamedTuple):
     line: int
     body: bytes
     message_id: str = ""
+    queue: str = ""
+    """Of an exported dead letter: where it came from."""
 
 
 class Unreadable(Exception):
@@ -179,16 +181,17 @@ def _line(line: int, body: bytes, known: Collection[str]) -> Draft | Invalid:
     if not isinstance(message_id, str):
         return Invalid(line, f"{IDENTITY} is {a_kind(message_id)}: put it in quotes")
     if "body_base64" in fields:
-        return _exported(line, fields["body_base64"], message_id)
+        return _exported(line, fields, message_id)
     for name in fields:
         if name not in known:
             return Invalid(line, _unknown("field", name))
     return Draft(line, body, message_id)
 
 
-def _exported(line: int, text: object, message_id: str) -> Draft | Invalid:
+def _exported(line: int, fields: Mapping[str, Any], message_id: str) -> Draft | Invalid:
     try:
-        return Draft(line, base64.b64decode(text, validate=True), message_id)  # type: ignore[arg-type]
+        body = base64.b64decode(fields["body_base64"], validate=True)
+        return Draft(line, body, message_id, str(fields.get("queue") or ""))
     except (TypeError, ValueError):
         return Invalid(line, "body_base64 is not base64")
 

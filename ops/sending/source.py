@@ -46,6 +46,9 @@ class Rules:
     ignored: Collection[str] = ()
     field: str = ""
     """Of the body, where ingest finds the identity; empty: it is the message's `message_id`."""
+    queue: str = ""
+    """Where it all goes. A dead letter goes back to the queue that it came from only: what others
+    hold is not money."""
 
 
 class Source:
@@ -106,6 +109,8 @@ class Source:
         if isinstance(draft, Invalid):
             return draft
         rules = self._rules
+        if draft.queue and draft.queue != rules.queue:
+            return Invalid(draft.line, f"a dead letter that came from {visible(draft.queue)}")
         return message(
             draft, self.batch.name, rules.limits, checked=rules.checked, field=rules.field
         )

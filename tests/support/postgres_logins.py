@@ -165,6 +165,9 @@ ACTS = EMPTYING | {
         by("notifier"),
     ),
     "change what was told": Act("UPDATE notification SET balance = 9", NOBODY),
+    "note that it was delivered": Act(
+        "UPDATE notification SET delivered_at = now()", by("notifier", "ops")
+    ),
     "forget notifications": Act("DELETE FROM notification", by("notifier")),
     # The schema and the server.
     "read the schema's version": Act(

@@ -14,6 +14,9 @@ from shared.ledger.series import Series
 from tools.documents import acting, asking, sending
 
 DOCUMENTS: Mapping[str, Any] = {
+    "alert add": acting.AlertAdded,
+    "alert list": asking.Alerts,
+    "alert remove": acting.AlertsRemoved,
     "audit": asking.Audited,
     "balances": asking.Balances | asking.BalancesAsOf | Series,
     "dead-letters export": acting.Exported,
@@ -27,6 +30,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "followers forget": acting.FollowerDone,
     "followers list": asking.Followers,
     "load": sending.Loaded,
+    "notifications list": asking.Notifications,
     "outbox partitions": asking.Partitions,
     "outbox repair": acting.Moved,
     "provider add": acting.ProviderDone,

@@ -10,6 +10,19 @@ from ops.providers.store import Provider
 from ops.reconcile.loss import Loss
 from ops.repair.corrections import Repaired
 from reconciliation.drift import KeydbDrift
+from shared.alert_store import StoredAlert
+
+
+class AlertAdded(TypedDict):
+    """The alert as it is now; it was there if it says the same under the same name."""
+
+    alert: StoredAlert
+
+
+class AlertsRemoved(TypedDict):
+    """The alerts as they were."""
+
+    removed: list[StoredAlert]
 
 
 class ProviderDone(TypedDict):

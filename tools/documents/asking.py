@@ -6,10 +6,12 @@ from typing_extensions import TypedDict  # typing's own lacks what pydantic read
 
 from ops.doctor.core import Check
 from ops.followers.store import Follower
+from ops.notifications.store import Notification, State
 from ops.repair.audit import Difference
 from ops.repair.partitions import Partition
 from ops.status.core import Finding
 from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
+from shared.alert_store import StoredAlert
 from shared.ledger.statement import End, Movement
 
 
@@ -24,6 +26,19 @@ class Failed(TypedDict):
     """What any command prints instead of its own document if it could not do its work."""
 
     error: Error
+
+
+class Alerts(TypedDict):
+    """Alerts, oldest first."""
+
+    alerts: list[StoredAlert]
+
+
+class Notifications(TypedDict):
+    """Counts are of all that were chosen, `notifications` up to --limit, newest first."""
+
+    counts: dict[State, int]
+    notifications: list[Notification]
 
 
 class Status(TypedDict):

@@ -35,6 +35,13 @@ PROMISED = {
 }  # fmt: skip
 LABELS = {
     "minutebook_dead_letters_total": set(get_args(Reason)),
+    "minutebook_queue_messages_total": {
+        "alerts",
+        "notifications.delivered",
+        "applied",
+        "ignored",
+        "unfit",
+    },
     "minutebook_reconnects_total": set(get_args(Server)),
     "minutebook_follower_anew_total": set(get_args(AnewReason)),
     "minutebook_republished_total": set(get_args(Cause)) - {"next"},
@@ -42,7 +49,7 @@ LABELS = {
     "minutebook_retention_failures_total": set(get_args(Task)),
     "minutebook_retention_overdue_seconds": set(REMOVING),
 }
-"""The values of the one label that each of these has; no other metric has any."""
+"""The values of the labels that each of these has; no other metric has any."""
 NOT_OURS = {"up", "process_start_time_seconds", "process_resident_memory_bytes", "ALERTS"}
 """Prometheus makes the first and the last, its client library the others, about any process."""
 NAME = re.compile(r"\b(?:minutebook|process)_\w+|\bup\b|\bALERTS\b")
@@ -54,6 +61,7 @@ def metrics() -> dict[str, MetricWrapperBase]:
     for service in ("ingest", "ticker", "syncer"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
+    importlib.import_module("services.notifier.intake")
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them
     return {shown(one): one for one in found if family(one).name.startswith("minutebook_")}
 

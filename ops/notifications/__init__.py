@@ -1,0 +1,1 @@
+"""Notifications: which alerts were met when, and whether they were sent and delivered."""

@@ -1,0 +1,1 @@
+"""Alerts on balances: change records in, notifications out."""

@@ -1,0 +1,52 @@
+"""The queues that the notifier reads, each by a thread with connections of its own.
+
+They do not wait for ticks: an alert is stored, and an answer noted, whatever the follower does.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+from services.notifier import answers, records
+from shared import postgres, settings
+from shared.alert import HistorySettings
+from shared.amqp.ordered import OrderedConsumer
+from shared.health import Health
+from shared.queue_worker import MESSAGES, Connectors, Handle, QueueWorker
+
+NAME = "notifier-queue"
+"""What servers see these connections by."""
+
+for _queue in (records.QUEUE, answers.QUEUE):
+    for _outcome in ("applied", "ignored", "unfit"):
+        MESSAGES.labels(_queue, _outcome)
+
+
+class IntakeSettings(settings.PostgresSettings, settings.RabbitmqSettings, HistorySettings):
+    """What reading them needs."""
+
+
+def handlers(history_s: int) -> dict[str, Handle]:
+    """Return what acts upon the messages of each queue: the service's way, and a replay's.
+
+    A dead letter is replayed only to the queue that it came from.
+    """
+    return {
+        records.QUEUE: partial(records.apply, history_s=history_s),
+        answers.QUEUE: answers.note,
+    }
+
+
+@contextlib.contextmanager
+def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> Iterator[None]:
+    """Read all of them while inside; on the way out each finishes what it has in hand."""
+    connectors = Connectors(
+        partial(postgres.connection, chosen, application=NAME),
+        partial(OrderedConsumer.connected, chosen, name=NAME),
+    )
+    with contextlib.ExitStack() as stack:
+        for queue, handle in handlers(chosen.history_s).items():
+            worker = QueueWorker(queue, handle, connectors, health, stop)
+            stack.enter_context(worker.running())
+        yield
