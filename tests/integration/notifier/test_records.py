@@ -1,13 +1,14 @@
 """Change records become alerts: in order, by version, however often they are delivered."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from shared.alert import EACH_PROVIDER_MAX
 from shared.change_record import Unfit
-from tests.support import alert_records
+from tests.support import alert_records, messages
 from tests.support.alert_records import (
     BELOW,
     EACH,
@@ -20,7 +21,6 @@ from tests.support.alert_records import (
     stored,
     working,
 )  # fmt: skip
-from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 
 ABOVE = BELOW | {"condition": "above", "threshold": 5}
@@ -178,22 +178,36 @@ def test_of_each_provider_there_are_a_hundred_at_most(conn: psycopg.Connection) 
 def test_two_who_add_the_last_one_at_the_same_time_do_not_exceed_the_limit(
     conn: psycopg.Connection, dsn: str
 ) -> None:
-    apply(
-        conn,
-        *(record(alert=EACH, source_id=str(number)) for number in range(EACH_PROVIDER_MAX - 1)),
-    )
+    names = [str(number) for number in range(EACH_PROVIDER_MAX - 1)]
+    apply(conn, *(record(alert=EACH, source_id=name) for name in names))
+    with psycopg.connect(dsn) as first, psycopg.connect(dsn, autocommit=True) as second:
+        apply(first, record(alert=EACH, source_id="x"))  # not committed yet
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(apply, second, record(alert=EACH, source_id="y"))
+            messages.lock_awaited(conn)
+            first.commit()
+            with pytest.raises(Unfit):
+                other.result()
 
-    def add(name: str) -> str:
-        with psycopg.connect(dsn, autocommit=True) as own:
-            try:
-                return apply(own, record(alert=EACH, source_id=name))[0]
-            except Unfit as unfit:
-                return unfit.reason
+    assert set(alerts(conn)) == {*names, "x"}
 
-    found = at_once(lambda: add("x"), lambda: add("y"))
 
-    assert sorted(found) == ["applied", "too_many"]
-    assert len(alerts(conn)) == EACH_PROVIDER_MAX
+def test_what_an_unfit_record_has_changed_by_then_is_taken_back(
+    conn: psycopg.Connection, dsn: str, amqp_url: str
+) -> None:
+    with working(dsn, amqp_url):
+        each = [record(alert=EACH, source_id=str(number)) for number in range(101)]
+        publish(amqp_url, *each, record(source_id="last"))
+        eventually(lambda: "last" in alerts(conn))
+
+    assert set(alerts(conn)) == {*map(str, range(100)), "last"}
+    assert letters(conn) == [("alerts", "too_many")]
+
+
+def test_the_queue_has_one_active_consumer(dsn: str, amqp_url: str) -> None:
+    with working(dsn, amqp_url), messages.channel(amqp_url) as other:
+        # Refused if it were made in another way.
+        other.queue_declare("alerts", durable=True, arguments={"x-single-active-consumer": True})
 
 
 def test_records_of_the_queue_are_acted_upon_in_order_and_acknowledged(
