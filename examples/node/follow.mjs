@@ -69,14 +69,13 @@ await channel.assertQueue(QUEUE, { durable: true });
 for (const key of KEYS) await channel.bindQueue(QUEUE, EXCHANGE, key);
 await channel.prefetch(0); // a whole tick is in hand before it is acknowledged
 let ticks = 0;
-const { consumerTag } = await channel.consume(QUEUE, async (message) => {
+await channel.consume(QUEUE, async (message) => {
   if (message === null) throw new Error(`queue ${QUEUE} was deleted`);
   if (most !== undefined && ticks >= Number(most)) return;
   const before = state.closed;
   if (!take(JSON.parse(message.content.toString()))) return;
   channel.ack(message, true);
   if (state.closed !== before && ++ticks === Number(most)) {
-    await channel.cancel(consumerTag);
     await channel.close();
     await connection.close();
   }

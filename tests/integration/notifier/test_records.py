@@ -180,14 +180,17 @@ def test_two_who_add_the_last_one_at_the_same_time_do_not_exceed_the_limit(
 ) -> None:
     names = [str(number) for number in range(EACH_PROVIDER_MAX - 1)]
     apply(conn, *(record(alert=EACH, source_id=name) for name in names))
-    with psycopg.connect(dsn) as first, psycopg.connect(dsn, autocommit=True) as second:
-        apply(first, record(alert=EACH, source_id="x"))  # not committed yet
-        with ThreadPoolExecutor(1) as pool:
+    with (
+        psycopg.connect(dsn, autocommit=True) as first,
+        psycopg.connect(dsn, autocommit=True) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with first.transaction():
+            apply(first, record(alert=EACH, source_id="x"))
             other = pool.submit(apply, second, record(alert=EACH, source_id="y"))
             messages.lock_awaited(conn)
-            first.commit()
-            with pytest.raises(Unfit):
-                other.result()
+        with pytest.raises(Unfit):
+            other.result()
 
     assert set(alerts(conn)) == {*names, "x"}
 

@@ -15,7 +15,7 @@ from tests.support.tcp_proxy import TcpProxy, proxying
 ACK = b"\x00\x3c\x00\x50"
 """The method basic.ack (AMQP 0-9-1: class 60, method 80)."""
 COMMIT = b"COMMIT\x00"
-RECORDS = 60
+RECORDS = 40
 RECOVERY_S = 30.0
 
 Cut = Callable[[TcpProxy, TcpProxy], Disturbance]
@@ -28,14 +28,17 @@ CUTS: dict[str, Cut] = {
 
 
 def publish_all(amqp_url: str) -> None:
-    """Publish records of two alerts, which end with known thresholds, and unfit ones between."""
+    """Publish records of one alert again and again, of others once, and an unfit one between."""
     bodies = [record("MODIFIED", BELOW | {"threshold": one}) for one in range(RECORDS)]
-    bodies.insert(RECORDS // 2, b"no")
+    others = [record(source_id=f"other {one}") for one in range(RECORDS)]
+    bodies = [body for pair in zip(bodies, others, strict=True) for body in pair]
+    bodies.insert(RECORDS, b"no")
     publish(amqp_url, *bodies, record(source_id="last"))
 
 
 def all_is_done(conn: psycopg.Connection) -> None:
-    eventually(lambda: alerts(conn) == {"A": RECORDS - 1, "last": 1000}, RECOVERY_S)
+    once = dict.fromkeys([f"other {one}" for one in range(RECORDS)] + ["last"], 1000)
+    eventually(lambda: alerts(conn) == {"A": RECORDS - 1} | once, RECOVERY_S)
     assert letters(conn) == [("alerts", "not_json")]
 
 
