@@ -23,6 +23,12 @@ from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 
 NAME = "follower under test"
+LOCKS = """
+SELECT count(*)
+  FROM pg_locks
+ WHERE locktype = 'advisory'
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 Position = tuple[int, str] | None
 
 
@@ -371,8 +377,7 @@ def test_of_two_one_is_active_and_the_other_waits_until_it_ends(
         with following().active(own_conn):
             waiting = pool.submit(wait)
             eventually(lambda: not health.problems())  # it waits, and is healthy
-            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-            assert own_conn.execute(query).fetchone() == (1,)
+            assert own_conn.execute(LOCKS).fetchone() == (1,)
             assert not active.is_set()
             own_conn.close()
         waiting.result(30)
