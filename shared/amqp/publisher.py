@@ -1,0 +1,142 @@
+"""Publishes many persistent messages at a time, each of them confirmed.
+
+Up to a window of messages are on their way at once. What was not confirmed when a connection was
+lost may have come all the same: whoever publishes again gives it the same `message_id`.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Protocol, TypeVar
+
+from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
+
+from shared.amqp import publish_frames
+from shared.amqp.channel import Channel
+from shared.amqp.connection import translating
+from shared.errors import Unavailable
+
+WINDOW_MAX = 4000
+"""Messages on their way at once, at most, and one call's more."""
+POLL_S = 0.5
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """We were asked to stop before all was published and confirmed."""
+
+
+class Message(Protocol):
+    """What is published: `name` is its `type`, `id` its `message_id`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+    @property
+    def traceparent(self) -> str | None: ...  # noqa: D102
+
+
+class Publisher(Channel):
+    """One connection, one channel. Begin with `confirm_all`."""
+
+    _transport: AbstractStreamTransport
+    _published = 0
+    _confirmed = 0
+    """All messages up to this number are confirmed."""
+    _ahead: set[int]
+    """Numbers above it that are, too."""
+    _refused = False
+    _stop: threading.Event
+
+    def declare_topic_exchange(self, exchange: str) -> None:
+        """Make a durable exchange unless it is there. Raises `Unavailable`."""
+        declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
+        with translating():
+            self._asked(partial(declare, durable=True))
+
+    def confirm_all(self, stop: threading.Event) -> None:
+        """Have the broker confirm what is published from now on. Raises `Unavailable`.
+
+        After `stop` nothing more is published or waited for, however long an alarm lasts.
+        """
+        self._stop, self._ahead = stop, set()
+        self.confirm(self._on_confirm, lambda _id: None)
+
+    def publish_all(
+        self, exchange: str, messages: Sequence[Message], to: str | None = None
+    ) -> None:
+        """Publish messages by their names as routing keys, or all of them by `to`.
+
+        Waits for room first; `flush` waits for the confirms. Raises `Unavailable`, also where the
+        broker refuses one; and `Stopped`.
+        """
+        self._wait_until(lambda: self._in_flight <= WINDOW_MAX)
+        number = self._open.channel_number
+        frames: list[bytes] = []
+        for one in messages:
+            frames.append(publish_frames.method(number, exchange, to or one.name))
+            frames.append(
+                publish_frames.content(number, one.name, one.id, one.body, one.traceparent)
+            )
+        self._published += len(messages)
+        self._transport.write(b"".join(frames))  # behind what pika wrote, by the same way
+        self.poll(0.0)
+
+    def flush(self) -> None:
+        """Wait until all that was published is confirmed, however long an alarm lasts.
+
+        Raises as `publish_all` does.
+        """
+        self._wait_until(lambda: not self._in_flight)
+
+    def beside(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns; a thread runs it, so that the connection stays alive."""
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(call)
+            future.add_done_callback(self._wake)
+            while not future.done():
+                self.poll(POLL_S)
+            return future.result()
+
+    @property
+    def _in_flight(self) -> int:
+        return self._published - self._confirmed - len(self._ahead)
+
+    def _wait_until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            if self._stop.is_set():
+                raise Stopped
+            self.poll(POLL_S)
+            if self._refused:
+                raise Unavailable("rabbitmq", "the broker refused a message (a queue is full?)")
+
+    def _wake(self, _future: Future[T]) -> None:
+        with contextlib.suppress(Unavailable):  # then `poll` says so
+            self.from_thread(self._loop.stop)
+
+    def _hook(self, protocol: AbstractStreamProtocol) -> None:
+        made = protocol.connection_made
+
+        def connected(transport: AbstractStreamTransport) -> None:
+            self._transport = transport
+            made(transport)
+
+        protocol.connection_made = connected  # type: ignore[method-assign]
+        super()._hook(protocol)
+
+    def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
+        self._refused = self._refused or not taken
+        if multiple:
+            self._confirmed = max(self._confirmed, tag)
+            self._ahead = {one for one in self._ahead if one > tag}
+        elif tag > self._confirmed:
+            self._ahead.add(tag)
+        while self._confirmed + 1 in self._ahead:
+            self._confirmed += 1
+            self._ahead.remove(self._confirmed)
