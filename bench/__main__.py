@@ -16,6 +16,8 @@ from rich.console import Console
 
 from bench import (
     against,
+    feed_lateness,
+    feed_speed,
     ingest_growth,
     ingest_latency,
     ingest_memory,
@@ -57,6 +59,8 @@ QUESTIONS: dict[str, Question] = {
     "tick_vacuum": tick_vacuum.measure,
     "tick_soak": tick_soak.measure,
     "ticker_lateness": ticker_lateness.measure,
+    "feed_speed": feed_speed.measure,
+    "feed_lateness": feed_lateness.measure,
 }
 AGAINST: dict[str, Question] = {
     "ingest_against": against.ingest,

@@ -3,14 +3,16 @@
 
 -- One row for each follower: the due tick that it has followed last. `error` is why it stands
 -- still, null while it does not. An operator who wants a follower to start anew takes its token
--- away (`ops followers anew`): '' is the token of no tick.
+-- away (`ops followers anew`): '' is the token of no tick. `closed_id` is under which id the feed
+-- closed the tick at which it started anew: the one after it names it.
 CREATE TABLE follower (
-    name     text        NOT NULL,
-    epoch    bigint      NOT NULL,
-    token    text        NOT NULL,
-    moved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    error    text,
-    error_at timestamptz,
+    name      text        NOT NULL,
+    epoch     bigint      NOT NULL,
+    token     text        NOT NULL,
+    moved_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    error     text,
+    error_at  timestamptz,
+    closed_id text,
     CONSTRAINT follower_pkey PRIMARY KEY (name),
     CONSTRAINT follower_error_check CHECK ((error IS NULL) = (error_at IS NULL))
 );

@@ -32,6 +32,7 @@ COMMANDS = {
     "rebuild": "ops.repair.command:rebuild_",
     "audit": "ops.repair.command:audit_",
     "outbox": "ops.repair.command:outbox_",
+    "feed": "ops.feed.command:feed",
     "followers": "ops.followers.command:followers",
     "doctor": "ops.doctor.command:doctor",
 }

@@ -12,6 +12,7 @@ from fuzz.__main__ import command as fuzz
 from migrations.__main__ import command as migrations
 from model.__main__ import command as model
 from ops.__main__ import main as ops
+from services.feed.__main__ import PROGRAM as FEED
 from services.ingest.__main__ import PROGRAM as INGEST
 from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
@@ -52,7 +53,7 @@ def command() -> int:
 PROGRAMS: dict[str, dict[str, click.Command]] = {
     "Services and migrations": {
         "python -m migrations": migrations,
-        **{f"python -m services.{one.name}": one.command for one in (INGEST, TICKER, SYNCER)},
+        **{f"python -m services.{one.name}": one.command for one in (INGEST, TICKER, SYNCER, FEED)},
     },
     "The operators' tool": {"ops": ops},
     "For developers": {

@@ -25,6 +25,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "dead-letters replay": Replayed,
     "dead-letters show": acting.DeadLetter,
     "doctor": asking.Doctor,
+    "feed replay": sending.EventsSent,
     "find": Life,
     "followers anew": acting.FollowerDone,
     "followers forget": acting.FollowerDone,

@@ -1,10 +1,20 @@
-"""What `ops send` and `ops load` print."""
+"""What `ops send`, `ops load` and `ops feed replay` print."""
 
 from typing import NotRequired
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
 from tools.documents.asking import Error
+
+
+class EventsSent(TypedDict):
+    """How many ticks, `of` those asked for, had their events sent to `queue`."""
+
+    queue: str
+    first_epoch: int
+    last_epoch: int
+    ticks: int
+    of: int
 
 
 class SentToBroker(TypedDict):

@@ -10,7 +10,9 @@ from migrations.rights import GROUPS
 from shared.settings import Settings
 from tests.support.containers import ROOT
 
-PROGRAMS = ("migrations", "services.ingest", "services.ticker", "services.syncer", "ops")
+PROGRAMS = (
+    "migrations", "services.ingest", "services.ticker", "services.syncer", "services.feed", "ops",
+)  # fmt: skip
 ELSEWHERE = {"SECRETS_DIR"}
 """Settings that no class has: where `shared.settings` looks for the others."""
 

@@ -44,6 +44,7 @@ LABELS = {
     },
     "minutebook_reconnects_total": set(get_args(Server)),
     "minutebook_follower_anew_total": set(get_args(AnewReason)),
+    "minutebook_feed_events_total": {"transaction", "provider", "balance"},
     "minutebook_republished_total": set(get_args(Cause)) - {"next"},
     "minutebook_reconciliations_total": {"clean", "drift", "failed"},
     "minutebook_retention_failures_total": set(get_args(Task)),
@@ -58,7 +59,7 @@ PARTS = re.compile(r"_(bucket|sum|count)$")
 
 def metrics() -> dict[str, MetricWrapperBase]:
     """Return the metrics of all services by the names that Prometheus shows."""
-    for service in ("ingest", "ticker", "syncer"):
+    for service in ("ingest", "ticker", "syncer", "feed"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
     importlib.import_module("services.notifier.intake")

@@ -1,0 +1,1 @@
+"""Ticks that the feed has told, told again to one queue."""

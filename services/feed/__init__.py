@@ -1,0 +1,1 @@
+"""Publishes what each due tick counted and changed as events."""

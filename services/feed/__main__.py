@@ -1,0 +1,79 @@
+"""`python -m services.feed`: settings, connections, and what is done between two looks."""
+
+import contextlib
+import sys
+import threading
+from functools import partial
+from typing import Literal
+
+import structlog
+from pydantic import Field
+
+from adoption import checks
+from services.feed import store
+from services.feed.service import EXCHANGE, Feed
+from shared import follower_store, postgres, program, retry, settings
+from shared.amqp.publisher import Publisher, Stopped
+from shared.follower import Follower
+from shared.health import MAIN, Health
+
+ABOUT = "Publishes what each due tick counted and changed as events to the exchange 'changes'."
+NAME = "feed"
+BROKER = "rabbitmq"
+"""The part of health that says whether the broker takes anything, whatever else goes on."""
+
+log = structlog.get_logger()
+
+
+class FeedSettings(settings.PostgresSettings, settings.RabbitmqSettings, settings.ServiceSettings):
+    """What the feed needs."""
+
+    metrics_port: settings.MetricsPort = 9106
+    feed_events: Literal["all", "balances"] = Field(
+        default="all",
+        description="all, or balances: events of balances only, without transactions and providers",
+    )
+
+
+def run(chosen: FeedSettings, health: Health, stop: threading.Event) -> None:
+    """Publish each due tick until `stop`; start a new life whenever a server was lost."""
+    health.problem(NAME, "not connected yet")
+    follower = Follower(NAME, health, stop)
+    with contextlib.suppress(Stopped):
+        live = partial(_live, chosen, follower, health, stop)
+        retry.run_with_reconnect(stop, live, health.turning(MAIN))
+
+
+def _live(chosen: FeedSettings, follower: Follower, health: Health, stop: threading.Event) -> None:
+    turn = health.turning(MAIN)
+    to_postgres = partial(postgres.connection, chosen, application=NAME, turn=turn)
+    options = f"{store.OPTIONS} {follower_store.OPTIONS}"
+    with health.reporting(NAME), to_postgres(options=options) as conn:
+        postgres.check_schema(conn)
+        checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
+        with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
+            publisher.declare_topic_exchange(EXCHANGE)
+            publisher.confirm_all(stop)
+            publisher.when_blocked(partial(_on_blocked, health))
+            health.progress(BROKER)
+            feed = Feed(conn, publisher, follower.progress, changes=chosen.feed_events == "all")
+
+            def pause(seconds: float) -> None:
+                feed.note_start()
+                publisher.poll(seconds)
+
+            follower.run(conn, feed, pause)
+
+
+def _on_blocked(health: Health, reason: str | None) -> None:
+    if reason is None:
+        health.progress(BROKER)
+        return
+    health.problem(BROKER, reason)
+    log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
+
+
+PROGRAM = program.Program(NAME, ABOUT, FeedSettings, run)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,84 @@
+"""The feed as a process: a standby, a broker with an alarm, its exchange deleted."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import psycopg
+import pytest
+
+from services.syncer.service import Syncer
+from tests.support import changes_consumer, programs
+from tests.support.changes_consumer import Queue
+from tests.support.eventually import eventually
+from tests.support.ledger import add, minute
+from tests.support.loss_scenario import said
+from tests.support.own_broker import OwnBroker
+from tests.support.programs import Program
+
+
+def feed(dsn: str, amqp_url: str) -> AbstractContextManager[Program]:
+    return programs.running("services.feed", POSTGRES_DSN=dsn, RABBITMQ_URL=amqp_url)
+
+
+def healthy(program: Program) -> bool:
+    return program.health()[0] == 200
+
+
+@pytest.fixture
+def own_url(own: OwnBroker) -> Iterator[str]:
+    """A virtual host of the test's own, on a broker that it may stop."""
+    with own.server.vhost() as url:
+        yield url
+
+
+def test_one_feed_is_at_work_and_another_takes_over_when_it_is_killed(
+    dsn: str, amqp_url: str, conn: psycopg.Connection, syncer: Syncer, queue: Queue
+) -> None:
+    with feed(dsn, amqp_url) as one, feed(dsn, amqp_url) as other:
+        eventually(lambda: queue.closed(1))
+        eventually(lambda: said(one, "follower_stands_by") or said(other, "follower_stands_by"))
+        first, second = (other, one) if said(one, "follower_stands_by") else (one, other)
+        eventually(lambda: healthy(first) and healthy(second))
+        first.kill()
+        add(conn, 1, 5)
+        syncer.tick(minute(2))
+        eventually(lambda: queue.closed(2), 20)
+        assert second.stop() == 0
+    assert [one["epoch"] for one in queue.consumer.closed] == [1, 2]
+    assert queue.consumer.repeated == 0
+    queue.consumer.assert_right(conn)
+
+
+def test_an_exchange_that_was_deleted_is_made_again_and_the_tick_told_again(
+    dsn: str, amqp_url: str, conn: psycopg.Connection, syncer: Syncer, queue: Queue
+) -> None:
+    with feed(dsn, amqp_url) as program:
+        eventually(lambda: queue.closed(1))
+        queue.delete_exchange()
+        add(conn, 1, 5)
+        syncer.tick(minute(2))
+        eventually(lambda: said(program, "events_published", epoch=2), 20)
+        queue.bind()
+        add(conn, 1, 6)
+        syncer.tick(minute(3))
+        eventually(lambda: said(program, "events_published", epoch=3), 20)
+        queue.drain()
+        assert queue.consumer.missed(), "nobody was bound when tick 2 was told again"
+        assert program.stop() == 0
+
+
+def test_while_the_broker_has_an_alarm_it_says_so_ends_when_told_and_goes_on_afterwards(
+    own: OwnBroker, own_url: str, dsn: str, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    with changes_consumer.bound(own_url) as queue:
+        with feed(dsn, own_url) as program:
+            eventually(lambda: queue.closed(1), 20)
+            with own.alarm():
+                add(conn, 1, 5)
+                syncer.tick(minute(2))
+                eventually(lambda: "takes nothing while its alarm lasts" in program.health()[1], 20)
+                assert program.health()[0] == 503
+                assert program.stop() == 0
+        with feed(dsn, own_url):
+            eventually(lambda: queue.closed(2), 20)
+        queue.consumer.assert_right(conn)
