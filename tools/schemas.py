@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from services.feed import core as feed
+from services.notifier import core as notifier
 from shared import program
 from shared.tick import Tick
 from tools import messages
@@ -38,7 +40,11 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "transaction": messages.Transaction,
     "tick": Tick,
     "shown": Shown,
+    "change": feed.Change,
+    "balance-change": feed.Balance,
+    "tick-closed": feed.Closed,
     "alert-record": messages.AlertRecord,
+    "notification": notifier.Notification,
     "notification-delivered": messages.Answer,
 }
 """The schema of each message's body, by the name of its file."""
@@ -107,6 +113,13 @@ def _named() -> Iterator[tuple[str, dict[str, Any]]]:
 def _of_struct(struct: type[msgspec.Struct], title: str) -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components([struct], ref_template="#/definitions/{name}")
     schema = definitions.pop(struct.__name__)
+    schema["description"] = " ".join(schema["description"].split())
+    may_lack = {
+        one.encode_name
+        for one in msgspec.structs.fields(struct)
+        if msgspec.UnsetType in get_args(one.type)
+    }
+    schema["required"] = [one for one in schema["required"] if one not in may_lack]
     within = {"definitions": definitions} if definitions else {}
     return {"$schema": DIALECT_OF_MESSAGES, **schema, **within, "title": title}
 

@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from ruamel.yaml import YAML
 
+from services.feed import service as feeding
 from services.ingest.body import Limits, decode
+from services.notifier import answers, records
+from services.notifier import service as notifying
 from services.syncer import projection
-from shared import settings, tick
+from shared import alert, change_record, settings, tick
 from shared.amqp import ticks
 from shared.version import VERSION
+from tests.support.alert_records import HISTORY_S
 from tests.support.containers import ROOT
 from tests.support.schemas import assert_fits
 
@@ -65,6 +70,44 @@ def test_queues_and_the_exchange_are_those_of_the_code() -> None:
     assert syncer["name"] == channels["syncerTicks"]["address"] == ticks.QUEUE
     assert (exchange["name"], exchange["type"]) == (ticks.EXCHANGE, "fanout")
     assert [one["durable"] for one in (transactions, syncer, exchange)] == [True] * 3
+
+
+def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> None:
+    channels = CONTRACT["channels"]
+    exchanges = {one: binding(channels[one])["exchange"] for one in ("changes", "notifications")}
+    queues = {one: binding(channels[one])["queue"] for one in ("alerts", "delivered")}
+
+    assert exchanges["changes"]["name"] == feeding.EXCHANGE
+    assert exchanges["notifications"]["name"] == notifying.EXCHANGE
+    assert {one["type"] for one in exchanges.values()} == {"topic"}
+    assert queues["alerts"]["name"] == channels["alerts"]["address"] == records.QUEUE
+    assert queues["delivered"]["name"] == channels["delivered"]["address"] == answers.QUEUE
+    assert all(one["durable"] for one in (*exchanges.values(), *queues.values()))
+
+
+@pytest.mark.parametrize(
+    ("message", "schema"),
+    [
+        ("change", "change.json"),
+        ("balanceChange", "balance-change.json"),
+        ("tickClosed", "tick-closed.json"),
+        ("notification", "notification.json"),
+    ],
+)
+def test_what_is_shown_of_events_is_what_the_code_sends(message: str, schema: str) -> None:
+    for one in examples(message):
+        assert_fits(one, schema)
+
+
+def test_the_notifier_takes_the_examples_of_records_and_answers() -> None:
+    for one in examples("alertRecord"):
+        assert_fits(one, "alert-record.json")
+        found = change_record.decode(msgspec.json.encode(one), records.KIND)
+        if found.operation != "REMOVED":
+            alert.read(found.content, HISTORY_S)
+    for one in examples("answer"):
+        assert_fits(one, "notification-delivered.json")
+        assert change_record.read_object(msgspec.json.encode(one)) == one
 
 
 def test_a_tick_lives_as_long_and_is_as_persistent_as_the_ticker_makes_it() -> None:
