@@ -1,5 +1,6 @@
-"""Messages that come in, as JSON Schemas describe them: the code reads them field by field."""
+"""Messages as JSON Schemas describe them, where the code has no type that says as much."""
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -48,6 +49,26 @@ class AlertRecord(msgspec.Struct):
     alert: Annotated[
         Alert | None, msgspec.Meta(description="not looked at where it was REMOVED")
     ] = None
+
+
+class Notification(msgspec.Struct):
+    """That an alert was met by a provider at a tick. Amounts are in minor units, as digits."""
+
+    id: Annotated[Name, msgspec.Meta(description="a repetition has the same one")]
+    alert_id: int
+    source: str | None
+    source_id: str | None
+    condition: Condition
+    threshold: Annotated[Digits | None, msgspec.Meta(description="null: of silent")]
+    provider_id: Int64
+    key: Annotated[str | None, msgspec.Meta(description="the provider's name in KeyDB")]
+    balance: str
+    previous: Annotated[str | None, msgspec.Meta(description="null: there was none")]
+    tick: Annotated[
+        datetime | None,
+        msgspec.Meta(description="the boundary; null: taken back, of a wrong clock"),
+    ]
+    epoch: int
 
 
 class Answer(msgspec.Struct):

@@ -16,7 +16,6 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from services.feed import core as feed
-from services.notifier import core as notifier
 from shared import program
 from shared.tick import Tick
 from tools import messages
@@ -44,7 +43,7 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "balance-change": feed.Balance,
     "tick-closed": feed.Closed,
     "alert-record": messages.AlertRecord,
-    "notification": notifier.Notification,
+    "notification": messages.Notification,
     "notification-delivered": messages.Answer,
 }
 """The schema of each message's body, by the name of its file."""

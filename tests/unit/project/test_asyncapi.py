@@ -11,7 +11,6 @@ from ruamel.yaml import YAML
 from services.feed import service as feeding
 from services.ingest.body import Limits, decode
 from services.notifier import answers, records
-from services.notifier import service as notifying
 from services.syncer import projection
 from shared import alert, change_record, settings, tick
 from shared.amqp import ticks
@@ -78,7 +77,7 @@ def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> Non
     queues = {one: binding(channels[one])["queue"] for one in ("alerts", "delivered")}
 
     assert exchanges["changes"]["name"] == feeding.EXCHANGE
-    assert exchanges["notifications"]["name"] == notifying.EXCHANGE
+    assert exchanges["notifications"]["name"] == "notifications"
     assert {one["type"] for one in exchanges.values()} == {"topic"}
     assert queues["alerts"]["name"] == channels["alerts"]["address"] == records.QUEUE
     assert queues["delivered"]["name"] == channels["delivered"]["address"] == answers.QUEUE
