@@ -3,9 +3,12 @@
 import contextlib
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal
 
+import psycopg
 import structlog
 from pydantic import Field
 
@@ -35,20 +38,21 @@ class FeedSettings(settings.PostgresSettings, settings.RabbitmqSettings, setting
     )
 
 
-def run(chosen: FeedSettings, health: Health, stop: threading.Event) -> None:
-    """Publish each due tick until `stop`; start a new life whenever a server was lost."""
-    health.problem(NAME, "not connected yet")
-    follower = Follower(NAME, health, stop)
-    with contextlib.suppress(Stopped):
-        live = partial(_live, chosen, follower, health, stop)
-        retry.run_with_reconnect(stop, live, health.turning(MAIN))
+Connected = tuple[psycopg.Connection, Publisher]
+"""What one life works with."""
+Connect = Callable[
+    [FeedSettings, Health, Follower, threading.Event], AbstractContextManager[Connected]
+]
 
 
-def _live(chosen: FeedSettings, follower: Follower, health: Health, stop: threading.Event) -> None:
+@contextlib.contextmanager
+def connected(
+    chosen: FeedSettings, health: Health, follower: Follower, stop: threading.Event
+) -> Iterator[Connected]:
+    """Open what one life works with, once this is the active feed. Raises `Unavailable`."""
     turn = health.turning(MAIN)
-    to_postgres = partial(postgres.connection, chosen, application=NAME, turn=turn)
     options = f"{store.OPTIONS} {follower_store.OPTIONS}"
-    with health.reporting(NAME), to_postgres(options=options) as conn:
+    with postgres.connection(chosen, application=NAME, options=options, turn=turn) as conn:
         postgres.check_schema(conn)
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
@@ -56,13 +60,33 @@ def _live(chosen: FeedSettings, follower: Follower, health: Health, stop: thread
             publisher.confirm_all(stop)
             publisher.when_blocked(partial(_on_blocked, health))
             health.progress(BROKER)
-            feed = Feed(conn, publisher, follower.progress, changes=chosen.feed_events == "all")
+            yield conn, publisher
+
+
+def run(
+    chosen: FeedSettings, health: Health, stop: threading.Event, connect: Connect = connected
+) -> None:
+    """Publish each due tick until `stop`; start a new life whenever a server was lost.
+
+    Who composes the service otherwise passes another `connect`.
+    """
+    health.problem(NAME, "not connected yet")
+    follower = Follower(NAME, health, stop)
+
+    def live() -> None:
+        opened = connect(chosen, health, follower, stop)
+        with health.reporting(NAME), opened as (conn, publisher):
+            everything = chosen.feed_events == "all"
+            feed = Feed(conn, publisher, follower.progress, changes=everything)
 
             def pause(seconds: float) -> None:
                 feed.note_start()
                 publisher.poll(seconds)
 
             follower.run(conn, feed, pause)
+
+    with contextlib.suppress(Stopped):
+        retry.run_with_reconnect(stop, live, health.turning(MAIN))
 
 
 def _on_blocked(health: Health, reason: str | None) -> None:

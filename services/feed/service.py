@@ -53,7 +53,7 @@ class Feed:
         self._progress = progress
         self._changes = changes
         self._exchange, self._key = to
-        self._unnoted: tuple[str, str] | None = None
+        self._unnoted: str | None = None
 
     def follow(self, span: Span) -> None:
         """Publish a due tick, and say so. Raises `RowsGone` and `Stopped`."""
@@ -82,14 +82,16 @@ class Feed:
         with self._holding(store.SELECT_ALL, {"epoch": tick.epoch}) as held:
             self._publish(held, lambda row: events.read(BalanceRow(*row)))
         self._close(events, None, lambda: store.confirm_session(self._conn))
-        self._unnoted = tick.token, events.closing_id
+        # Before the position moves: who died in between would name another id as previous.
+        if not store.note_closed_id(self._conn, events.closing_id):
+            self._unnoted = events.closing_id
         self._report(events, tick, began)
 
     def note_start(self) -> None:
-        """Once the position has moved: note a start's id, which the next tick names as previous."""
+        """Note the first start's id, which the next tick names as previous, now there is a row."""
         if self._unnoted:
             with postgres.translating():
-                store.note_closed_id(self._conn, *self._unnoted)
+                store.note_closed_id(self._conn, self._unnoted)
             self._unnoted = None
 
     @contextlib.contextmanager

@@ -100,7 +100,6 @@ NOTE_CLOSED_ID: LiteralString = """
 UPDATE follower
    SET closed_id = %(closed_id)s
  WHERE name = 'feed'
-   AND token = %(token)s
 """
 
 STATEMENTS = (
@@ -167,9 +166,9 @@ def closed_id(conn: psycopg.Connection, token: str) -> str:
     return str(found)
 
 
-def note_closed_id(conn: psycopg.Connection, token: str, closed_id: str) -> None:
-    """Note the id under which the tick at which the feed started anew was closed."""
-    conn.execute(NOTE_CLOSED_ID, {"token": token, "closed_id": closed_id})
+def note_closed_id(conn: psycopg.Connection, closed_id: str) -> bool:
+    """Note under which id a tick is closed at which the feed starts anew; False without a row."""
+    return conn.execute(NOTE_CLOSED_ID, {"closed_id": closed_id}).rowcount == 1
 
 
 def _parsed(which: str, snapshot: str) -> Given:

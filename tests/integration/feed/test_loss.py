@@ -161,6 +161,21 @@ def test_after_a_restart_the_tick_after_a_start_names_it_as_its_previous_one(
     assert queue.drain().closed[-1]["previous_id"] == closed["id"]
 
 
+def test_a_start_is_named_by_the_next_tick_also_if_the_feed_died_as_its_position_had_moved(
+    conn: psycopg.Connection, dsn: str, amqp_url: str, syncer: Syncer, queue: Queue
+) -> None:
+    with feeding(dsn, amqp_url) as feeder:
+        feeder.run()
+        conn.execute("UPDATE follower SET token = '' WHERE name = 'feed'")
+        assert feeder.follower.run_once(feeder.conn, feeder.feed) == "anew"
+    syncer.tick(minute(2))
+    with feeding(dsn, amqp_url) as other:
+        assert other.run() == ["followed"]
+    *_, started, closed = queue.drain().closed
+    assert started["anew"]
+    assert closed["previous_id"] == started["id"]
+
+
 def test_a_failover_that_lost_what_was_told_starts_anew(
     conn: psycopg.Connection, syncer: Syncer, feeder: Feeder, queue: Queue
 ) -> None:
