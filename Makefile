@@ -61,7 +61,7 @@ clean: ## Stop the stack and remove its volumes: all data is gone
 # --- Test -------------------------------------------------------------------------------------
 
 # Tests that run beside each other in `make test`, mostly waiting; each worker has servers of its
-# own. One runs all that needs the whole stack, one all faults upon it.
+# own. What takes longest comes first (tests/conftest.py).
 WORKERS = 4
 # Unit tests only compute.
 UNIT_WORKERS = -n logical --maxprocesses 4

@@ -11,8 +11,22 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parent
-STACKS = ("acceptance", "faults")
-FOLDERS = (*STACKS, "integration", "unit")
+SHARING = "acceptance"
+"""The folder, without those below it, whose tests share stacks: one worker has all of it."""
+LONGEST_FIRST = (
+    "faults/test_faults.py",
+    SHARING,
+    "integration/ingest/test_load.py",
+    "integration/syncer/test_model_based.py",
+    "faults/test_aim.py",
+    "faults",
+    "acceptance/fresh",
+    "integration/ingest/test_outage_broker.py",
+    "integration/syncer/test_loss_postgres.py",
+    "integration/ops/test_send_outage.py",
+)
+"""Files and folders that take a minute and more; so that no worker is left with one at the end."""
+FOLDERS = ("acceptance", "faults", "integration", "unit")
 
 # A machine that others share is slow now and then, which says nothing of the code.
 settings.register_profile("minutebook", deadline=None)
@@ -28,12 +42,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """A worker of pytest-xdist runs a whole file, or a whole folder whose tests share stacks."""
+    """A worker of pytest-xdist runs a whole file, or the whole folder whose tests share stacks."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        folder = file.split("/")[1]
-        return folder if folder in STACKS else file
+        folder = file.rpartition("/")[0]
+        return folder if folder == f"{TESTS.name}/{SHARING}" else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -44,12 +58,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark each test with its folder, and begin with the folders that take longest."""
+    """Mark each test with its folder, and begin with what takes longest."""
     for item in items:
         item.add_marker(_folder(item))
     yield
-    items.sort(key=lambda item: FOLDERS.index(_folder(item)))
+    items.sort(key=_turn)
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
+
+
+def _turn(item: pytest.Item) -> int:
+    path = item.path.relative_to(TESTS)
+    for place in (path.as_posix(), path.parent.as_posix()):
+        if place in LONGEST_FIRST:
+            return LONGEST_FIRST.index(place)
+    return len(LONGEST_FIRST) + FOLDERS.index(_folder(item))

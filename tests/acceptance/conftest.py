@@ -13,7 +13,10 @@ from tests.support.stack import Stack
 
 FOLDER = Path(__file__).parent
 shared = contextlib.ExitStack()
-"""The stacks that tests share; they go with the last test of this folder, not of all folders."""
+"""The stacks that tests share; they go with the last test of this folder, not of all folders.
+
+Tests below it (`fresh/`) have stacks of their own.
+"""
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +61,8 @@ def _up(engine: docker.DockerClient) -> Stack:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Have the shared stacks gone once no test of this folder comes."""
-    if nextitem is None or not nextitem.path.is_relative_to(FOLDER):
+    """Have the shared stacks gone once no test of those that share them comes."""
+    if nextitem is None or nextitem.path.parent != FOLDER:
         shared.close()
 
 

@@ -15,7 +15,7 @@ from tests.support.keydb_snapshot import at_next_boundary
 from tests.support.stack import USER, Stack
 
 EXAMPLES = ROOT / "examples"
-RUN_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 120.0
 SENT = "SELECT transaction_value FROM historical_transactions WHERE message_id = %s"
 
 

@@ -9,7 +9,8 @@ from tests.support.stack import INTERVAL_S, Stack, publish
 
 CHECKS_S = 3 * 5.0
 """Three checks in a row, 5 s apart, as compose.yaml has it."""
-SLACK_S = 15.0
+SLACK_S = 30.0
+"""For a machine that is busy with other tests."""
 
 
 def health(stack: Stack, service: str) -> str:
@@ -24,7 +25,7 @@ def test_a_syncer_whose_keydb_is_away_is_unhealthy_and_is_healthy_again_by_itsel
     with afterwards(keydb.start):
         unhealthy_within_s = 2 * INTERVAL_S + 1 + CHECKS_S + SLACK_S
         eventually(lambda: health(second, "syncer") == "unhealthy", unhealthy_within_s)
-        assert health(second, "ingest") == health(second, "ticker") == "healthy"
+        eventually(lambda: health(second, "ingest") == health(second, "ticker") == "healthy")
     eventually(lambda: health(second, "syncer") == "healthy", 60)
 
 
@@ -37,7 +38,7 @@ def test_an_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_is_healthy_aga
         publish(second, b'{"id": 1, "value": 1}')
         unhealthy_within_s = STUCK_S + CHECKS_S + SLACK_S
         eventually(lambda: health(second, "ingest") == "unhealthy", unhealthy_within_s)
-        assert health(second, "ticker") == "healthy"
+        eventually(lambda: health(second, "ticker") == "healthy")
     eventually(lambda: health(second, "ingest") == "healthy", 60)
     with second.postgres() as user:
         user.execute("DELETE FROM dead_letter")
@@ -50,6 +51,6 @@ def test_a_ticker_that_cannot_publish_is_unhealthy_and_is_healthy_again_by_itsel
     with own_broker.alarm(second.container("rabbitmq")):
         unhealthy_within_s = INTERVAL_S + BOUNDARY_GRACE_S + CHECKS_S + SLACK_S
         eventually(lambda: health(second, "ticker") == "unhealthy", unhealthy_within_s)
-        assert health(second, "ingest") == "healthy"
+        eventually(lambda: health(second, "ingest") == "healthy")
     eventually(lambda: health(second, "ticker") == "healthy", 60)
     eventually(lambda: health(second, "syncer") == "healthy", 60)

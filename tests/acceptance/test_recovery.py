@@ -30,13 +30,13 @@ def test_a_killed_service_comes_back_by_itself_and_the_next_balances_are_right(
     publish(running, *bodies[half:], message_ids=names[half:])
 
     assert answer.exit_code in (0, 137), answer.output
-    eventually(lambda: restarts(container) == restarts_before + 1, 15)
+    eventually(lambda: restarts(container) == restarts_before + 1)
     key, total = f"{provider}_Killed", str(1 + 3 * MESSAGES)
     with running.keydb() as keydb:
-        eventually(lambda: shown(keydb, key).values[key] == total, 20)
+        eventually(lambda: shown(keydb, key).values[key] == total)
     count = "SELECT count(*) FROM historical_transactions WHERE provider_id = %s"
     assert conn.execute(count, [provider]).fetchone() == (MESSAGES,)
-    eventually(lambda: not running.unhealthy(), 20)
+    eventually(lambda: not running.unhealthy(), 60)
 
 
 def restarts(container: Container) -> int:

@@ -37,7 +37,7 @@ def test_balances_and_waiting_messages_survive_their_containers(
     assert before.isdisjoint(one.id for service in SERVERS for one in second.containers(service))
     with second.keydb() as keydb:
         assert keydb.get(key) == "700"
-    assert second.messages_ready() == 5
+    eventually(lambda: second.messages_ready() == 5)
     second.up()
     rows = "SELECT count(*) FROM historical_transactions WHERE provider_id = %s"
     with second.postgres() as conn:

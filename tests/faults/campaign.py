@@ -165,7 +165,7 @@ class Campaign:
                 mark = store.hget("minutebook:watermark", "boundary")
                 return verdict.boundary_of(str(mark or "")) >= boundary
 
-            eventually(reached, 30)
+            eventually(reached, 60)
             seen = shown(store, *keys()).values
         values = {key: value for key, value in seen.items() if value is not None}
         return differences + list(verdict.of_balances(expected, values, "KeyDB"))

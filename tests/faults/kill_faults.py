@@ -27,7 +27,7 @@ TAKE_BACK = 'rm "$KILL_POINT_FILE"'
 ATTEMPTS, WITHIN_S = 15, 5.0
 """The step comes within these together, even if another part is away meanwhile. A partition is
 dropped only if its locks are had in 50 ms: under load that may take some lives of the syncer."""
-DIES_WITHIN_S = 5.0
+DIES_WITHIN_S = 30.0
 
 Provoke = Callable[[Stack], contextlib.AbstractContextManager[rare_work.Nudge]]
 

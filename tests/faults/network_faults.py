@@ -23,7 +23,7 @@ WITHIN_S = 30.0
 """A message of the kind aimed at comes within that, even if another part is away meanwhile."""
 SLOW_S = 5.0
 EACH_WAY_S = 0.2
-ANSWER_S = 5.0
+ANSWER_S = 30.0
 
 
 def _bytes(text: bytes) -> str:

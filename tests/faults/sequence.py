@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 
 EVERY_S = 3.0
 HEALTHY_WITHIN_S = 45.0
-ATTEMPTS_MAX = 3
+ATTEMPTS_MAX = 5
 """One whose moment never came, because others kept everybody idle, is tried again."""
 AT_ONCE_MAX = 4
 LOOK_S = 0.5

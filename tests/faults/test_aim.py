@@ -23,7 +23,7 @@ PROVIDERS = 4
 BURST = 10
 PAUSE_S = 0.1
 PER_TICK = 100
-RIGHT_WITHIN_S = 30.0
+RIGHT_WITHIN_S = 60.0
 METRICS_PORTS = {"ingest": 9101, "ticker": 9102, "syncer": 9103}
 DUPLICATES = "minutebook_ingest_duplicates_total"
 REDELIVERED = "minutebook_ingest_redelivered_total"
@@ -178,7 +178,7 @@ def metric(run: Stack, service: str, name: str) -> float:
     (port,) = addresses.ports(run, service, METRICS_PORTS[service]) or [0]
     with (
         contextlib.suppress(OSError, HTTPException),
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer,
     ):
         for line in answer.read().decode().splitlines():
             if line.startswith(f"{name} "):

@@ -13,7 +13,7 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:
-        start.wait(10)
+        start.wait(60)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:

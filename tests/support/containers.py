@@ -22,13 +22,15 @@ DEFAULT_IMAGES = {
     "REDIS_IMAGE": "redis:7",
 }
 LABEL = "org.minutebook.test"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
+ANSWER_TIMEOUT_S = 180
+"""So long an engine may take that starts many containers at once."""
 
 
 def engine() -> docker.DockerClient:
     """Return a client of the engine; skip without one on a laptop, fail where `CI` is set."""
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=ANSWER_TIMEOUT_S)
         client.ping()
     except DockerException as error:
         message = f"no Docker engine answers ({error}); 'make engine' starts one"

@@ -8,9 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PAUSE_S = 0.02
+TIMEOUT_S = 30.0
+"""Many times what anything takes on a quiet machine: only a failing test waits for so long."""
 
 
-def eventually(probe: Callable[[], T], timeout_s: float = 10.0) -> T:
+def eventually(probe: Callable[[], T], timeout_s: float = TIMEOUT_S) -> T:
     """Return the first truthy answer of `probe`; an AssertionError counts as "not yet".
 
     Fails with the last thing it saw.

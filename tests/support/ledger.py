@@ -211,7 +211,7 @@ def waiting_for_the_tick_lock(dsn: str, work: Callable[[], object]) -> Iterator[
         eventually(lambda: waits_for_advisory_lock(watch))
         yield holder
         holder.commit()
-        running.result(timeout=20)
+        running.result(timeout=60)
 
 
 def waits_for_advisory_lock(conn: psycopg.Connection) -> bool:

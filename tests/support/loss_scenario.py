@@ -12,6 +12,7 @@ from pydantic import Secret
 
 from shared import tick
 from shared.amqp import ticks
+from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 from tests.support import ledger, programs, servers
 from tests.support.eventually import eventually
@@ -47,27 +48,27 @@ class LossScenario:
         self._channel.basic_publish(ticks.EXCHANGE, "", body)
         return at
 
-    def written(self, conn: psycopg.Connection, timeout_s: float = 10.0) -> None:
+    def written(self, conn: psycopg.Connection) -> None:
         """Change balances, publish a boundary, and wait until its tick is written."""
         self.change(conn)
         at = self.tick()
         last = "SELECT boundary FROM tick ORDER BY epoch DESC LIMIT 1"
-        eventually(lambda: conn.execute(last).fetchone() == (at,), timeout_s)
+        eventually(lambda: conn.execute(last).fetchone() == (at,))
 
-    def right(self, conn: psycopg.Connection, timeout_s: float = 10.0) -> None:
+    def right(self, conn: psycopg.Connection) -> None:
         """Change balances, publish one boundary, and wait until KeyDB is right by it."""
         self.change(conn)
         self.tick()
-        self.becomes_right(conn, timeout_s)
+        self.becomes_right(conn)
 
-    def becomes_right(self, conn: psycopg.Connection, timeout_s: float = 10.0) -> None:
+    def becomes_right(self, conn: psycopg.Connection) -> None:
         """Wait, without any tick of ours, until KeyDB shows the newest tick and that is true."""
 
         def probe() -> bool:
             ledger.assert_right(conn, self.store)
             return True
 
-        eventually(probe, timeout_s)
+        eventually(probe)
         self.reader.learn(conn)
 
     def change(self, conn: psycopg.Connection) -> None:
@@ -88,9 +89,7 @@ def providers(conn: psycopg.Connection) -> None:
 @contextlib.contextmanager
 def scenario(amqp_url: str, keydb: servers.Keydb) -> Iterator[LossScenario]:
     """Watch the store and be the ticker; fails at the end if anything went back or was mixed."""
-    settings = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
-    with ticks.Broker.connected(settings, name="test") as broker:
-        broker.declare_queue()
+    eventually(lambda: _declared(amqp_url))
     with (
         contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection,
         keydb.client() as store,
@@ -98,6 +97,15 @@ def scenario(amqp_url: str, keydb: servers.Keydb) -> Iterator[LossScenario]:
         watching(watched, NAMES) as reader,
     ):
         yield LossScenario(store, connection.channel(), reader)
+
+
+def _declared(amqp_url: str) -> bool:
+    settings = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
+    with contextlib.suppress(Unavailable):  # on a busy machine the broker may take its time
+        with ticks.Broker.connected(settings, name="test") as broker:
+            broker.declare_queue()
+        return True
+    return False
 
 
 def syncer(
@@ -123,3 +131,8 @@ def said(program: programs.Program, event: str, **facts: object) -> bool:
     return any(
         line.get("event") == event and facts.items() <= line.items() for line in program.lines()
     )
+
+
+def will_say(program: programs.Program, event: str, **facts: object) -> None:
+    """Wait until `said`: a line is logged after what it tells of, and that may be seen before."""
+    eventually(lambda: said(program, event, **facts))

@@ -178,8 +178,8 @@ def queue_drained(program: programs.Program, amqp_url: str) -> None:
 
     What it has not been handed, and what it has in hand, is waited for first.
     """
-    eventually(lambda: waiting_in_queue(amqp_url) == 0, 20)
-    eventually(lambda: program.metric("minutebook_ingest_in_hand_messages") == 0, 20)
+    eventually(lambda: waiting_in_queue(amqp_url) == 0)
+    eventually(lambda: program.metric("minutebook_ingest_in_hand_messages") == 0)
     assert program.stop() == 0, program.logs()
     assert waiting_in_queue(amqp_url) == 0
 

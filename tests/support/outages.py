@@ -1,6 +1,7 @@
 """Outages on purpose: servers of one's own to stop, and traffic meanwhile."""
 
 import contextlib
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from tests.support import messages
 from tests.support.programs import Program
 
 BURSTS_PER_S = 20
+NEVER_GIVEN = range(10_000, 32_768)
+"""Ports below those that Linux gives by itself."""
 
 
 class FixedPorts:
@@ -41,9 +44,17 @@ class FixedPorts:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody has at the moment.
+
+    None of those that the system gives to connections: one of these would have it while the
+    container that it is for is stopped.
+    """
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", random.choice(NEVER_GIVEN))) as server,
+        ):
+            return int(server.getsockname()[1])
 
 
 class Traffic:

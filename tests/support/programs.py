@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import fork_server
-from tests.support.eventually import eventually
+from tests.support.eventually import TIMEOUT_S, eventually
 
 STOP_TIMEOUT_S = 25.0
 
@@ -54,7 +54,7 @@ class Program:
         """Return status and body of what it serves at `path`."""
         url = f"http://127.0.0.1:{self.port()}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -73,7 +73,7 @@ class Program:
 def metric(port: int, name: str) -> float:
     """Return a metric of whatever serves on `port` here; 0 while there is none."""
     url = f"http://127.0.0.1:{port}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])

@@ -92,7 +92,7 @@ class Rabbitmq:
         login = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
         request.add_header("Authorization", f"Basic {login}")
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             text = answer.read()
         return json.loads(text) if text else None
 

@@ -158,7 +158,7 @@ class Stack:
             f"http://127.0.0.1:{port}/api/queues/%2F/{QUEUE}",
             headers={"Authorization": f"Basic {login}"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our broker
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our broker
             return dict(json.loads(answer.read()))
 
     def messages_ready(self) -> int:
@@ -175,7 +175,7 @@ class Stack:
     def metric(self, ingest: Container, name: str) -> float:
         """Return a metric of one of the ingests: `name` with its labels."""
         url = f"http://127.0.0.1:{published_port(ingest, 9101)}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith(f"{name} "):
                     return float(line.rpartition(" ")[2])

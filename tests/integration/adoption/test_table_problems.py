@@ -193,7 +193,7 @@ def test_a_migration_that_has_nothing_to_do_still_says_what_is_wrong(
 ) -> None:
     conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")
     with programs.running("migrations", POSTGRES_DSN=dsn) as job:
-        assert job.process.wait(30) == 1
+        assert job.process.wait(60) == 1
         assert "ALTER TABLE historical_transactions SET LOGGED" in job.logs()
 
 

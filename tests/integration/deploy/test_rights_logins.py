@@ -16,13 +16,13 @@ def test_the_job_makes_logins_renews_their_passwords_and_tells_none(
             with programs.running(
                 "migrations", POSTGRES_DSN=dsn, POSTGRES_INGEST_PASSWORD=password
             ) as job:
-                assert job.process.wait(30) == 0
+                assert job.process.wait(60) == 0
                 assert password not in job.logs()
             with psycopg.connect(dsn, user="ingest", password=password) as ingest:
                 ingest.execute("SELECT FROM dead_letter")
         kept = {"POSTGRES_INGEST_PASSWORD": "a third", "POSTGRES_LOGINS": "kept"}
         with programs.running("migrations", POSTGRES_DSN=dsn, **kept) as job:
-            assert job.process.wait(30) == 0
+            assert job.process.wait(60) == 0
         psycopg.connect(dsn, user="ingest", password="and the next").close()
         stored = conn.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'ingest'")
         assert str(stored.fetchall()[0][0]).startswith("SCRAM-SHA-256$")

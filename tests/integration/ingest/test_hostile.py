@@ -75,7 +75,7 @@ def undisturbed(program: Program, amqp_url: str) -> None:
     assert program.logs().count('"event": "consuming"') == 1
     for server in ("rabbitmq", "postgres"):
         assert program.metric(f'minutebook_reconnects_total{{server="{server}"}}') == 0
-    assert program.health()[0] == 200
+    eventually(lambda: program.health()[0] == 200)
     messages.queue_drained(program, amqp_url)
     assert '"level": "error"' not in program.logs()
 

@@ -110,7 +110,7 @@ def test_a_replica_that_is_storing_the_same_identity_is_waited_for(
         with psycopg.connect(dsn, autocommit=True) as looking:
             messages.lock_awaited(looking)
         other.execute(end.encode())
-        failed = isinstance(attempt.exception(10), service.NotOrdinary)
+        failed = isinstance(attempt.exception(60), service.NotOrdinary)
     assert (failed, rows(ours)) == (end == "COMMIT", stored)
     assert counted(ours) == truth(ours)
 
@@ -132,7 +132,7 @@ def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_st
         if trouble == "terminated":
             messages.lock_awaited(other)
             other.execute("SELECT pg_terminate_backend(%s)", (ours.info.backend_pid,))
-        assert isinstance(attempt.exception(10), Unavailable)
+        assert isinstance(attempt.exception(60), Unavailable)
     assert (channel.acknowledged, channel.backlog.in_hand()) == ([], 2)
     with messages.ingest_connection(dsn) as again:
         for _ in range(2):

@@ -143,7 +143,7 @@ def test_a_deletion_that_is_committed_while_the_message_is_stored_again_stands(
         storing = pool.submit(store_batch, ours, [again()])
         messages.lock_awaited(conn)
         user.commit()
-        assert ended(storing.result(10)) == (0, 1, {})
+        assert ended(storing.result(60)) == (0, 1, {})
     assert rows(ours) == []
     assert counted(ours) == truth(ours)
 

@@ -17,9 +17,12 @@ from tests.support.messages import (
     truth,
     waiting_in_queue,
 )
+from tests.support.outages import flowing
+from tests.support.programs import STOP_TIMEOUT_S
 
 pytestmark = pytest.mark.usefixtures("providers")
 
+LOT, PER_S = 300, 1000
 SMALL_BATCHES = {"INGEST_BATCH_MAX": "20", "INGEST_PREFETCH": "100"}
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid))
@@ -28,49 +31,66 @@ SELECT count(pg_terminate_backend(pid))
 """
 
 
-def some_of(size: int) -> tuple[list[bytes], list[str]]:
-    """Return bodies of values 1 to `size`, and an identity for each."""
-    return [body(1, n) for n in range(1, size + 1)], [f"m{n}" for n in range(1, size + 1)]
+def publish(amqp_url: str, lot: int, *, named: bool = False) -> None:
+    """Publish the messages of one lot, the first of which is 0."""
+    values = range(lot * LOT + 1, (lot + 1) * LOT + 1)
+    names = [f"m{value}" for value in values] if named else []
+    messages.publish(amqp_url, *(body(1, value) for value in values), identities=names)
 
 
-def all_of(size: int) -> list[tuple[int, int]]:
-    """Return the rows that come of `some_of(size)`, each once."""
-    return [(1, n) for n in range(1, size + 1)]
+def begun(conn: psycopg.Connection, lot: int) -> None:
+    """Wait until something of a lot is stored."""
+    eventually(lambda: len(rows(conn)) > lot * LOT)
+
+
+def all_of(lots: int) -> list[tuple[int, int]]:
+    """Return the rows that come of so many lots, each once."""
+    return [(1, n) for n in range(1, lots * LOT + 1)]
 
 
 def test_killed_in_the_middle_of_its_work_it_stores_every_message_exactly_once(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    bodies, identities = some_of(900)
-    messages.publish(amqp_url, *bodies, identities=identities)
-    for share in (1, 300, 600):
+    for lot in range(3):
         with messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
-            eventually(lambda least=share: len(rows(conn)) >= least)  # type: ignore[misc]
+            publish(amqp_url, lot, named=True)
+            begun(conn, lot)
             program.kill()
+    with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
+        messages.consuming(program)
+        user.execute("LOCK TABLE historical_transactions")
+        publish(amqp_url, 3, named=True)
+        messages.lock_awaited(conn)  # this time there is surely a batch in hand
+        program.kill()
     with messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
-        eventually(lambda: len(rows(conn)) == 900)
-        assert program.metric("minutebook_ingest_redelivered_total") > 0
+        eventually(lambda: len(rows(conn)) >= 4 * LOT)
+        eventually(lambda: program.metric("minutebook_ingest_redelivered_total") > 0)
         messages.queue_drained(program, amqp_url)
-    assert sorted(rows(conn)) == all_of(900)
+    assert sorted(rows(conn)) == all_of(4)
     assert counted(conn) == truth(conn)
 
 
 def test_sigterm_ends_it_with_0_and_what_has_no_identity_is_stored_or_left_never_both(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    bodies, _ = some_of(3000)
-    messages.publish(amqp_url, *bodies)
+    sent: list[tuple[int, int]] = []
     for share in (1, 500):
         with messages.ingest(dsn, amqp_url, INGEST_BATCH_MAX="5", INGEST_PREFETCH="50") as program:
-            eventually(lambda least=share: len(rows(conn)) >= least)  # type: ignore[misc]
-            assert program.stop() == 0
-            stored = rows(conn)
-            assert share <= len(stored) < 3000
-            eventually(lambda seen=stored: len(seen) + waiting_in_queue(amqp_url) == 3000)  # type: ignore[misc]
+            with flowing(amqp_url, PER_S, identities=False) as traffic:
+                eventually(lambda least=share: len(rows(conn)) >= least)  # type: ignore[misc]
+                assert program.stop() == 0
+                stored = rows(conn)
+                sent_then = traffic.sent
+                eventually(lambda seen=sent_then: traffic.sent > seen)  # type: ignore[misc]
+            sent += traffic.rows()
+            left = len(sent) - len(stored)
+            assert left > 0
+            eventually(lambda left=left: waiting_in_queue(amqp_url) == left)  # type: ignore[misc]
+            assert rows(conn) == stored
     with messages.ingest(dsn, amqp_url) as program:
-        eventually(lambda: len(rows(conn)) == 3000)
+        eventually(lambda: len(rows(conn)) >= len(sent))
         messages.queue_drained(program, amqp_url)
-    assert sorted(rows(conn)) == all_of(3000)
+    assert sorted(rows(conn)) == sorted(sent)
     assert counted(conn) == truth(conn)
 
 
@@ -92,7 +112,7 @@ def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
         heard_at = time.monotonic()
         eventually(lambda: time.monotonic() > heard_at + 0.5)  # for longer than one look at it
         user.rollback()
-        assert program.process.wait(10) == 0
+        assert program.process.wait(STOP_TIMEOUT_S) == 0
     assert rows(conn) == [(1, 600)]
     assert waiting_in_queue(amqp_url) == 0
 
@@ -100,10 +120,11 @@ def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
 def test_sigterm_while_postgres_is_stuck_ends_it_in_time_and_leaves_the_message(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    messages.publish(amqp_url, body())
     impatient = f"{dsn}?options=-c%20lock_timeout%3D500ms"
     with psycopg.connect(dsn) as user, messages.ingest(impatient, amqp_url) as program:
+        messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
+        messages.publish(amqp_url, body())
         messages.lock_awaited(conn)
         assert program.stop() == 0
         user.rollback()
@@ -113,17 +134,16 @@ def test_sigterm_while_postgres_is_stuck_ends_it_in_time_and_leaves_the_message(
 def test_connections_to_postgres_cut_under_load_lose_and_double_nothing(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    bodies, _ = some_of(1200)
-    messages.publish(amqp_url, *bodies)
     with messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
-        for share in range(0, 1000, 200):
-            eventually(lambda least=share: len(rows(conn)) > least)  # type: ignore[misc]
+        for lot in range(5):
+            publish(amqp_url, lot)
+            begun(conn, lot)
             eventually(lambda: conn.execute(TERMINATE).fetchone() != (0,))
-        eventually(lambda: len(rows(conn)) == 1200, 20)
-        assert program.metric('minutebook_reconnects_total{server="postgres"}') >= 5
+        eventually(lambda: len(rows(conn)) >= 5 * LOT)
+        eventually(lambda: program.metric('minutebook_reconnects_total{server="postgres"}') >= 5)
         assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
         messages.queue_drained(program, amqp_url)
-    assert sorted(rows(conn)) == all_of(1200)
+    assert sorted(rows(conn)) == all_of(5)
     assert counted(conn) == truth(conn)
 
 
@@ -144,16 +164,17 @@ def test_a_queue_deleted_under_it_is_consumed_again_once_it_is_back(
 def test_two_replicas_share_the_queue_and_store_every_message_once(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    bodies, _ = some_of(1000)
     one = messages.ingest(dsn, amqp_url, **SMALL_BATCHES)
     two = messages.ingest(dsn, amqp_url, **SMALL_BATCHES)
     with one as first, two as second:
         messages.consuming(first)
         messages.consuming(second)
-        messages.publish(amqp_url, *bodies)
-        eventually(lambda: len(rows(conn)) == 1000)
-        assert min(one.metric("minutebook_ingest_rows_total") for one in (first, second)) > 0
+        for lot in range(4):
+            publish(amqp_url, lot)
+        eventually(lambda: len(rows(conn)) >= 4 * LOT)
+        for program in (first, second):  # it counts after the acknowledgement
+            eventually(partial(program.metric, "minutebook_ingest_rows_total"))
         assert (first.stop(), second.stop()) == (0, 0)
     assert waiting_in_queue(amqp_url) == 0
-    assert sorted(rows(conn)) == all_of(1000)
+    assert sorted(rows(conn)) == all_of(4)
     assert counted(conn) == truth(conn)

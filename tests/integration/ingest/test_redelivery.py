@@ -59,7 +59,7 @@ def test_a_good_consumer_killed_25_times_with_the_same_message_in_hand_does_not_
         messages.consuming(survivor)
         user.rollback()
         eventually(lambda: rows(conn) == [(1, 600)])
-        assert survivor.metric("minutebook_ingest_redelivered_total") == 1
+        eventually(lambda: survivor.metric("minutebook_ingest_redelivered_total") == 1)
         messages.queue_drained(survivor, shipped_url)
     assert rows(conn) == [(1, 600)]
     assert counted(conn) == truth(conn)

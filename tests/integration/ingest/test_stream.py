@@ -10,7 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from services.ingest import stream
 from services.ingest.stream import Overtaken
-from tests.support import programs
+from tests.support import programs, streams
 from tests.support.eventually import eventually
 from tests.support.messages import received
 
@@ -91,6 +91,7 @@ def test_killed_between_commit_and_acknowledgement_nothing_is_stored_again(
     with programs.running("services.ingest", **environment(dsn, amqp_url)) as ingest:
         publish(channel, 1)
         eventually(lambda: rows(conn) == 51)
+        eventually(lambda: ingest.metric("minutebook_ingest_rows_total") == 1)
         assert ingest.metric("minutebook_ingest_duplicates_total") == 0
 
 
@@ -150,6 +151,7 @@ def test_retention_that_cut_unread_messages_stops_ingest_with_a_clear_error(
     with programs.running("services.ingest", **environment(dsn, amqp_url)):
         eventually(lambda: rows(conn) == 10)
     publish(channel, 400, b'{"id": 1, "value": 1}' + b" " * 2000)
+    streams.cut_to(amqp_url, STREAM, 11)
     with programs.running("services.ingest", **environment(dsn, amqp_url)) as ingest:
         assert eventually(lambda: ingest.process.poll() is not None, 30)
         assert "retention" in ingest.logs()

@@ -7,7 +7,7 @@ import pika
 import psycopg
 import pytest
 
-from tests.support import messages, programs
+from tests.support import messages, programs, streams
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 
@@ -138,6 +138,7 @@ def test_retention_that_cuts_the_first_message_while_it_is_deferred_stops_ingest
             eventually(partial(unhealthy_because, ingest, "theirs"))
             ingest.kill()
     publish(amqp_url, *[body(1, 2) + b" " * 2000] * 400)
+    streams.cut_to(amqp_url, STREAM, 1)
     conn.execute(ACCEPTED)
     with programs.running("services.ingest", **settings) as ingest:
         assert eventually(lambda: ingest.process.poll() is not None, 30)

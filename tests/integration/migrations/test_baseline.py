@@ -61,7 +61,7 @@ def hammering(dsn: str, seed: int) -> Iterator[Callable[[], int]]:
         yield lambda: done
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
 
 
 def test_the_baseline_is_the_initial_value_and_all_history(theirs: psycopg.Connection) -> None:
@@ -109,7 +109,7 @@ def test_a_transaction_that_is_open_when_the_migration_begins_is_in_the_baseline
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database IS NOT NULL"
             eventually(lambda: observer.execute(waiting).fetchone() == (1,))
         writer.commit()
-        thread.join(20)
+        thread.join(60)
     assert len(rows(theirs)) == 3
     assert theirs.execute("SELECT balance FROM balance WHERE provider_id = 1").fetchone() == (1015,)
     assert counted(theirs) == truth(theirs)

@@ -62,7 +62,7 @@ def steps(dsn: str, give_up_after_s: float) -> Iterator[locks.Steps]:
 @contextlib.contextmanager
 def undisturbed(dsn: str) -> Iterator[psycopg.Connection]:
     """Yield a connection on which it is an error to be held up."""
-    limit = "-c lock_timeout=1500ms"
+    limit = "-c lock_timeout=10s"
     with psycopg.connect(dsn, autocommit=True, options=limit) as conn:
         yield conn
 
@@ -84,7 +84,7 @@ def test_ticks_go_on_beside_a_migration_that_waits_for_a_reader_and_then_succeed
             ledger.count_all(conn)
         assert not applying.done()
         reader.rollback()
-        assert [one.name for one in applying.result(30)] == ["more"]
+        assert [one.name for one in applying.result(60)] == ["more"]
         ledger.count_all(conn)
         ledger.assert_counted_once(conn)
 
@@ -97,7 +97,7 @@ def test_a_migration_that_is_held_up_names_who_is_in_the_way_and_gives_up_with_e
     settings = {"POSTGRES_DSN": empty_dsn, "MIGRATION_LOCK_WAIT_SECONDS": "1"}
     with holding(empty_dsn, DELETE) as writer:
         with programs.running("migrations", **settings) as job:
-            assert job.process.wait(30) == 1
+            assert job.process.wait(60) == 1
             waits, *_, refused = job.lines()
         assert waits["event"] == "migration_waits"
         assert waits["step"] == "migration 3 (count_changes)"
@@ -107,7 +107,7 @@ def test_a_migration_that_is_held_up_names_who_is_in_the_way_and_gives_up_with_e
         assert f"{pid} (nightly dump: {DELETE})" in refused["reason"]
         writer.rollback()
         with programs.running("migrations", **settings) as job:
-            assert job.process.wait(30) == 0, job.logs()
+            assert job.process.wait(60) == 0, job.logs()
 
 
 def test_a_migration_that_is_told_to_stop_while_it_waits_stops(dsn: str) -> None:

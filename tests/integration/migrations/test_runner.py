@@ -70,14 +70,14 @@ def test_two_at_once_apply_everything_once(empty_dsn: str, empty: psycopg.Connec
 
     def migrate() -> None:
         with psycopg.connect(empty_dsn, autocommit=True) as conn:
-            start.wait(10)
+            start.wait(60)
             applied.append(versions(runner.apply(conn, runner.read())))
 
     threads = [threading.Thread(target=migrate) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(applied) == [[], [one.version for one in runner.read()]]
     assert empty.execute("SELECT count(*) FROM tick").fetchone() == (1,)
 
@@ -198,7 +198,7 @@ def test_the_job_waits_for_a_server_that_is_not_there_yet(dsn: str) -> None:
             eventually(lambda: '"event": "reconnecting"' in job.logs())
             assert job.process.poll() is None
             admin.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
-            assert job.process.wait(20) == 0
+            assert job.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("version", [1, postgres.SCHEMA_NEEDED - 1])
@@ -226,6 +226,6 @@ def test_a_service_on_an_empty_database_exits_1_with_a_clear_line(
     empty_dsn: str, amqp_url: str
 ) -> None:
     with messages.ingest(empty_dsn, amqp_url) as program:
-        assert program.process.wait(10) == 1
+        assert program.process.wait(60) == 1
         assert "run 'python -m migrations' first" in program.logs()
         assert "Traceback" not in program.logs()

@@ -52,7 +52,7 @@ def found_at_last(ops: Tool, name: str, value: str) -> dict[tuple[str, str], dic
         found = {(one["server"], one["name"]): one for one in made}
         return found if found.get(("rabbitmq", name), {}).get("found") == value else None
 
-    seen: dict[tuple[str, str], dict[str, Any]] = eventually(probe, 30)
+    seen: dict[tuple[str, str], dict[str, Any]] = eventually(probe)
     return seen
 
 

@@ -141,7 +141,7 @@ def test_a_send_that_waits_for_its_input_ends_when_it_is_told_to(
 
         process.send_signal(number)
 
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
 
 
 def test_a_file_that_would_be_gone_with_the_container_is_refused(ops: Tool, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_of_two_repairs_at_once_the_second_finds_nothing(
         late = pool.submit(corrections.correct_ledger, second, reason="again")
         eventually(lambda: ledger.waits_for_advisory_lock(watch))
         first.commit()
-        assert late.result(timeout=20) == ()
+        assert late.result(timeout=60) == ()
     syncer.tick(minute(2))
     ledger.assert_right(conn, store)
 
@@ -147,7 +147,7 @@ def test_beside_writers_ticks_and_other_repairs_all_converges(
         assert sum(one.result() for one in menders) > 0
         stop.set()
         for writer in writers:
-            writer.result(timeout=20)
+            writer.result(timeout=60)
     corrections.correct_ledger(conn, reason=BECAUSE)
     assert corrections.correct_ledger(conn, reason=BECAUSE) == ()
     syncer.tick(minute(number + 1))

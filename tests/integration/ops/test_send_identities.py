@@ -111,9 +111,9 @@ def test_a_copy_that_somebody_begins_at_the_same_time_is_waited_for(
     conn.execute(record.LOCK)
     record.note(conn, [other], record.BEGUN, "day shift")
     with ops.started("send", "--file", file, "--json") as process:
-        eventually(lambda: waits(conn), 30)
+        eventually(lambda: waits(conn))
         conn.execute("COMMIT")
-        stdout, _ = process.communicate(timeout=30)
+        stdout, _ = process.communicate(timeout=60)
 
     assert "the same lines were sent as batch theirs" in json.loads(stdout)["error"]["detail"]
 

@@ -46,7 +46,7 @@ def table(tmp_path: Path) -> Path:
 
 def sent_until_paused(own: OwnBroker, ops: Tool, *arguments: str, signal_: int | None) -> Done:
     """Pause the broker in the middle of a send; end that by a signal, or let it give up."""
-    with ops.started("send", *arguments, "--rate", "150") as process:
+    with ops.started("send", *arguments, "--rate", "50") as process:
         eventually(lambda: messages.waiting_in_queue(ops.settings["RABBITMQ_URL"]) > 20)
         own.container.pause()
         with outages.afterwards(own.container.unpause):
@@ -72,7 +72,7 @@ def rows(ops: Tool, conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     messages.add_providers(conn)
     amqp_url = ops.settings["RABBITMQ_URL"]
     with messages.ingest(ops.settings["POSTGRES_DSN"], amqp_url):
-        eventually(lambda: len(messages.rows(conn)) >= LINES, 30)
+        eventually(lambda: len(messages.rows(conn)) >= LINES)
         eventually(lambda: messages.waiting_in_queue(amqp_url) == 0)
     assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
     return sorted(messages.rows(conn))

@@ -14,7 +14,7 @@ from shared import postgres
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
 from tests.support import keydb_rights, ledger, messages, ops_tool, programs, servers
 from tests.support.eventually import eventually
-from tests.support.ops_tool import Tool
+from tests.support.ops_tool import Done, Tool
 
 SERVERS = ("postgres", "rabbitmq", "keydb")
 
@@ -44,12 +44,23 @@ def services(ops: Tool) -> Iterator[None]:
         yield
 
 
+def healthy(ops: Tool, *options: str) -> Done:
+    """Wait until nothing is wrong; returns what was said then."""
+
+    def probe() -> Done | None:
+        done = ops("status", *options, TICK_INTERVAL_SECONDS="1")
+        return done if done.code == 0 else None
+
+    found = eventually(probe)
+    assert found
+    return found
+
+
 def test_all_is_healthy_where_all_services_run(ops: Tool, conn: psycopg.Connection) -> None:
     messages.add_providers(conn)
     with services(ops):
-        eventually(lambda: ops("status", TICK_INTERVAL_SECONDS="1").code == 0, 30)
-        seen = ops.json("status", TICK_INTERVAL_SECONDS="1")
-        said = ops("status", TICK_INTERVAL_SECONDS="1")
+        seen = healthy(ops, "--json").document
+        said = healthy(ops)
 
     assert seen["ok"]
     assert seen["findings"] == []
@@ -68,12 +79,12 @@ def test_all_is_healthy_where_ingest_reads_a_stream_whose_readers_no_broker_name
 ) -> None:
     reading = Tool(ops.settings | {"TICK_INTERVAL_SECONDS": "1", "INGEST_STREAM": "kept"})
     with services(reading):
-        eventually(lambda: reading("status").code == 0, 30)
+        healthy(reading)
         assert reading("send", "1=600").code == 0
         # The broker says how many it keeps, but some seconds later.
-        eventually(lambda: "1 message kept" in reading("status").stdout, 30)
+        eventually(lambda: "1 message kept" in reading("status").stdout)
 
-        assert reading.json("status")["ok"]
+        assert healthy(reading, "--json").document["ok"]
 
 
 @pytest.mark.parametrize("down", SERVERS)
@@ -222,14 +233,11 @@ def test_ingest_that_waits_for_a_lock_is_said_though_no_message_is_ready(
 ) -> None:
     messages.add_providers(conn)
     with services(ops):
-        eventually(lambda: ops("status", TICK_INTERVAL_SECONDS="1").code == 0, 30)
+        healthy(ops)
         with conn.transaction():
             conn.execute("LOCK TABLE historical_transactions IN EXCLUSIVE MODE")
             ops("send", "1=5")
-            eventually(
-                lambda: "ingest" in about(ops("status", "--json").document),
-                30,
-            )
+            eventually(lambda: "ingest" in about(ops("status", "--json").document))
 
 
 def test_where_services_are_must_be_names_with_ports(ops: Tool) -> None:

@@ -22,14 +22,14 @@ def test_a_full_disk_of_postgres_is_said_with_what_helps_though_it_still_answers
     refusing_trigger.create(conn, "53100")
     with messages.ingest(dsn, amqp_url) as ingest:
         messages.publish(amqp_url, messages.body())
-        eventually(lambda: "53100" in ingest.health()[1], 15)
+        eventually(lambda: "53100" in ingest.health()[1])
         # Nobody listens at the second port.
         places = f"127.0.0.1:{ingest.port()} {ops_tool.NOWHERE} nowhere.invalid:9102"
         seen = ops.json("status", code=1, OPS_SERVICES=places)
         said = ops("status", OPS_SERVICES=places).stdout
         refusing_trigger.drop(conn)
-        eventually(lambda: messages.rows(conn) == [(1, 600)], 15)
-        eventually(lambda: ingest.health()[0] == 200, 15)
+        eventually(lambda: messages.rows(conn) == [(1, 600)])
+        eventually(lambda: ingest.health()[0] == 200)
         after = ops.json("status", code=1, OPS_SERVICES=places)
 
     full, *others = seen["services"]
@@ -54,7 +54,7 @@ def test_a_message_stuck_in_ingests_hand_is_wrong_though_nobody_was_asked_but_th
     with messages.channel(amqp_url) as channel:
         channel.basic_consume(messages.QUEUE, lambda *_: None)
         channel.connection.process_data_events(1)
-        (says,) = eventually(held, 30)
+        (says,) = eventually(held)
         unasked = managed.json("status", code=1)["not_asked"]
 
     assert says == "1 message unacknowledged: in ingest's hand, and it acknowledges none"

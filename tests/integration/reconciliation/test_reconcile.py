@@ -142,8 +142,8 @@ def test_beside_writers_ticks_and_open_transactions_nothing_ever_seems_to_drift(
         finally:
             stop.set()
         for writer in writers:
-            writer.result(timeout=20)
-        assert ticks.result(timeout=20) > 5
+            writer.result(timeout=60)
+        assert ticks.result(timeout=60) > 5
     assert [(one.ledger.drifts, one.keydb.drifts) for one in reports if one.drifting] == []
     assert "compared" in {one.keydb.state for one in reports}
 

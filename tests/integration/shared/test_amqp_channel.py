@@ -19,4 +19,4 @@ def test_an_acknowledgement_that_comes_too_late_does_not_keep_the_connection_ope
         while not tags:
             consumer.poll(0.1)
         consumer.from_thread(lambda: consumer.ack(tags[0]))
-    eventually(lambda: messages.waiting_in_queue(amqp_url) == 1, 3)
+    eventually(lambda: messages.waiting_in_queue(amqp_url) == 1)

@@ -19,7 +19,7 @@ from tests.support.programs import Program
 from tests.support.tcp_proxy import proxying
 
 INTERVAL_S = 1
-SLACK_S = 3.0
+SLACK_S = 10.0
 """For a machine that is busy with other tests."""
 
 
@@ -52,7 +52,7 @@ def test_ingest_whose_writer_waits_for_a_lock_is_unhealthy_and_healthy_again_onc
         eventually(lambda: rows(conn) == [(1, 600)])
         eventually(lambda: healthy(ingest))
         eventually(lambda: ingest.metric("minutebook_ingest_in_hand_messages") == 0)
-        assert ingest.metric("minutebook_healthy") == 1
+        eventually(lambda: ingest.metric("minutebook_healthy") == 1)
 
 
 def test_while_ingest_tries_again_it_gives_the_reason_of_the_last_attempt(
@@ -72,12 +72,12 @@ def test_a_ticker_that_misses_a_boundary_is_unhealthy_until_the_next_one_is_publ
 ) -> None:
     with proxying(amqp_url) as (proxy, url), ticking(url) as ticker:
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 1)
-        assert healthy(ticker)
+        eventually(lambda: healthy(ticker))
         held = proxy.hold(b"interval_s")
         assert held.done.wait(INTERVAL_S + SLACK_S)
         eventually(lambda: not healthy(ticker), INTERVAL_S + BOUNDARY_GRACE_S + SLACK_S)
         proxy.release()
-        eventually(lambda: healthy(ticker), 20)
+        eventually(lambda: healthy(ticker))
 
 
 def test_a_ticker_that_is_cut_off_says_so_at_once_and_is_healthy_after_the_next_boundary(
@@ -87,7 +87,7 @@ def test_a_ticker_that_is_cut_off_says_so_at_once_and_is_healthy_after_the_next_
         eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 1)
         with proxy.down():
             eventually(lambda: "rabbitmq" in ticker.health()[1], SLACK_S)
-        eventually(lambda: healthy(ticker), 20)
+        eventually(lambda: healthy(ticker))
 
 
 def test_a_syncer_whose_keydb_is_away_is_unhealthy_after_two_intervals_and_healthy_once_it_is_back(
@@ -105,13 +105,14 @@ def test_a_syncer_whose_keydb_is_away_is_unhealthy_after_two_intervals_and_healt
         ) as syncer,
         ticking(amqp_url),
     ):
-        eventually(lambda: ledger.shown(store) == {"1_Visa": "1000"}, 15)
+        eventually(lambda: ledger.shown(store) == {"1_Visa": "1000"})
         eventually(lambda: healthy(syncer))
         with proxy.down():
             eventually(lambda: '"watermark"' in syncer.health()[1], 2 * INTERVAL_S + 1 + SLACK_S)
-            assert '"tick"' not in syncer.health()[1]  # it goes on writing them
+            # It goes on writing them.
+            eventually(lambda: '"tick"' not in syncer.health()[1])
             assert syncer.metric("minutebook_watermark_age_seconds") > 2 * INTERVAL_S
-        eventually(lambda: healthy(syncer), 15)
+        eventually(lambda: healthy(syncer))
         assert syncer.metric("minutebook_watermark_age_seconds") < 2 * INTERVAL_S + SLACK_S
 
 
@@ -128,12 +129,11 @@ def test_a_syncer_that_stands_by_sees_what_the_other_shows(
         programs.running("services.syncer", **environment) as one,
         programs.running("services.syncer", **environment) as other,
     ):
-        eventually(lambda: healthy(one) and healthy(other), 15)
+        eventually(lambda: healthy(one) and healthy(other))
         with ticking(amqp_url) as ticker:
-            eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 6, 15)
+            eventually(lambda: ticker.metric("minutebook_ticks_published_total") >= 6)
             eventually(lambda: max(age(one), age(other)) < 2 * INTERVAL_S + 1)
-            assert healthy(one)
-            assert healthy(other)
+            eventually(lambda: healthy(one) and healthy(other))
     assert ledger.shown(store) == {"1_Visa": "1000"}
 
 

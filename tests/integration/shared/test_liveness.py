@@ -22,7 +22,8 @@ from tests.support.programs import Program
 from tests.support.tcp_proxy import TcpProxy, proxying
 
 STUCK_S = 3
-OUTAGE_S = STUCK_S + 1.0
+MOMENT_S = 1.0
+OUTAGE_S = STUCK_S + MOMENT_S + 1.0
 """Longer than a loop may stand still."""
 URLS = ("POSTGRES_DSN", "RABBITMQ_URL", "KEYDB_URL")
 
@@ -38,10 +39,13 @@ def proxied(environment: dict[str, str]) -> Iterator[tuple[list[TcpProxy], dict[
 
 
 def stays_alive(services: list[Program], lasting_s: float) -> None:
-    """Fail if one of them does not say all the time that it is alive."""
+    """Fail if one of them does not say all the time that it is alive.
+
+    But for a moment: a machine that stops all of us for so long stops their loops, too.
+    """
     pause, until = threading.Event(), time.monotonic() + lasting_s
     while time.monotonic() < until:
-        assert [one.asked("/livez")[0] for one in services] == [200] * len(services)
+        eventually(lambda: {one.asked("/livez")[0] for one in services} == {200}, MOMENT_S)
         pause.wait(0.1)
 
 
@@ -53,13 +57,13 @@ def test_services_are_alive_while_every_server_is_away_and_then_frozen_and_work_
         proxies, settings = opened.enter_context(proxied(environment))
         names = ("services.ingest", "services.ticker", "services.syncer")
         services = [opened.enter_context(programs.running(one, **settings)) for one in names]
-        eventually(lambda: all(one.health()[0] == 200 for one in services), 20)
+        eventually(lambda: all(one.health()[0] == 200 for one in services))
         for outage in (TcpProxy.down, TcpProxy.frozen):
             with contextlib.ExitStack() as outages:
                 for proxy in proxies:
                     outages.enter_context(outage(proxy))
                 stays_alive(services, OUTAGE_S)
-                assert 503 in [one.health()[0] for one in services]
+                eventually(lambda: 503 in [one.health()[0] for one in services])
             eventually(lambda: all(one.health()[0] == 200 for one in services), 60)
 
 
@@ -115,12 +119,12 @@ def test_a_statement_that_a_frozen_server_never_answers_is_given_up(
 def test_what_has_no_timeout_may_take_longer_than_the_limit_of_other_statements(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limited_connection, "SPARE_S", 0.1)
-    given = PostgresSettings(postgres_dsn=Secret(f"{dsn}?options=-c%20statement_timeout%3D200ms"))
+    monkeypatch.setattr(limited_connection, "SPARE_S", 1.0)
+    given = PostgresSettings(postgres_dsn=Secret(f"{dsn}?options=-c%20statement_timeout%3D1s"))
     turns: list[float] = []
     with postgres.connection(given, application="test", turn=turns.append) as conn:
         with conn.transaction(), limited_connection.without_timeout(conn):
-            conn.execute("SELECT pg_sleep(0.5)")
+            conn.execute("SELECT pg_sleep(2.5)")
         assert limited_connection.WAIT_MAX_S in turns
         conn.execute("SELECT 1")
-        assert turns[-2] == pytest.approx(0.3)
+        assert turns[-2] == pytest.approx(2.0)

@@ -212,7 +212,7 @@ def test_a_service_waits_unhealthy_until_what_it_cannot_set_right_is_reset(
         assert ingest.health()[0] == 503
         reset = sql.SQL("ALTER DATABASE {} RESET ALL")
         conn.execute(reset.format(sql.Identifier(conn.info.dbname)))
-        eventually(lambda: ingest.health()[0] == 200, 20)
+        eventually(lambda: ingest.health()[0] == 200)
 
 
 def test_somebody_decided_for_each_setting_of_a_session_what_it_is_to_us(

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import programs
+from tests.support import outages, programs
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 
@@ -31,12 +30,6 @@ def full_disk() -> Iterator[int]:
         yield file.fileno()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ticks(port: int) -> float:
     try:
         return programs.metric(port, "minutebook_ticks_published_total")
@@ -51,7 +44,7 @@ def test_a_service_goes_on_where_its_log_cannot_be_written(
     log: Callable[[], contextlib.AbstractContextManager[int]],
     log_format: str,
 ) -> None:
-    port = free_port()
+    port = outages.free_port()
     settings = {"METRICS_HOST": "127.0.0.1", "METRICS_PORT": str(port), "LOG_FORMAT": log_format}
     settings |= {"RABBITMQ_URL": amqp_url, "TICK_INTERVAL_SECONDS": "1"}
     with log() as unwritable:
@@ -63,7 +56,7 @@ def test_a_service_goes_on_where_its_log_cannot_be_written(
             stderr=unwritable,
         )
         try:
-            eventually(lambda: ticks(port) >= 2, 30)
+            eventually(lambda: ticks(port) >= 2)
             process.send_signal(signal.SIGTERM)
             assert process.wait(programs.STOP_TIMEOUT_S) == 0
         finally:

@@ -186,13 +186,13 @@ def test_a_transaction_goes_all_the_way_to_keydb_encrypted(
         programs.running("services.syncer", **given),
     ):
         tool.json("provider", "add", "Visa", "1000", "--id", "1")
-        eventually(lambda: "consuming" in ingest.logs(), 20)
+        eventually(lambda: "consuming" in ingest.logs())
         tool.json("send", "1=600")
 
         def shown() -> object:
             return [one["keydb"] for one in tool.json("balances")["balances"]] == ["1600"]
 
-        eventually(shown, 30)
+        eventually(shown)
 
 
 def test_a_service_that_meets_a_stranger_says_why_it_waits(

@@ -149,7 +149,7 @@ def test_what_postgres_says_is_in_healthz_and_once_it_is_undone_nothing_is_lost_
         eventually(partial(says, syncer, fault.sentence))
         assert ledger.shown(scenario.store) == before, "a balance from some of the rows"
         conn.execute(fault.undone.encode())
-        scenario.becomes_right(conn, 20)
+        scenario.becomes_right(conn)
         ledger.assert_counted_once(conn)
 
 
@@ -165,11 +165,11 @@ def test_while_ticks_fail_it_is_unhealthy_all_the_time_and_tries_again_ever_less
         seen.add(syncer.health()[0])
         return said(syncer, "reconnecting", attempt=4)
 
-    eventually(tried_again, 30)
+    eventually(tried_again, 60)
     assert seen == {503}
-    assert syncer.metric("minutebook_tick_failures_total") >= 4
+    eventually(lambda: syncer.metric("minutebook_tick_failures_total") >= 4)
     conn.execute(NO_TRIGGER)
-    scenario.becomes_right(conn, 20)
+    scenario.becomes_right(conn)
 
 
 def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks(
@@ -181,10 +181,10 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
 ) -> None:
     conn.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
     with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
-        scenario.right(conn, 20)
+        scenario.right(conn)
         new_life(conn)
         eventually(lambda: said(syncer, "reconnecting"))
-        scenario.right(conn, 20)
+        scenario.right(conn)
         warnings = [line for line in syncer.lines() if line["event"] == "failover_not_noticed"]
         assert [line["detail"] for line in warnings] == [
             "42501: permission denied for function pg_current_wal_lsn"
@@ -197,7 +197,7 @@ def test_upkeep_that_fails_stops_no_tick_and_spoils_no_health(
     conn.execute("REVOKE EXECUTE ON FUNCTION minutebook_make_partition FROM minutebook_syncer")
     conn.execute("REVOKE DELETE ON tick FROM minutebook_syncer")
     new_life(conn)
-    scenario.right(conn, 20)
+    scenario.right(conn)
     for task, what in (
         ("make_partitions", "function minutebook_make_partition"),
         ("prune_history", "table tick"),
@@ -218,7 +218,7 @@ def test_upkeep_that_ends_the_connection_each_time_does_so_once_a_round(
     conn.execute(trigger("received_message", END_CONNECTION, "DELETE").encode())
     new_life(conn)
     for _ in range(3):
-        scenario.right(conn, 20)
+        scenario.right(conn)
     eventually(lambda: reconnects(syncer) == 2)  # by us, then by the round
 
 

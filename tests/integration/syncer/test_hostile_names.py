@@ -98,7 +98,7 @@ def test_log_lines_about_them_are_one_json_object_each(
     with messages.ingest(dsn, amqp_url) as program:
         messages.consuming(program)
         messages.publish(amqp_url, *(messages.body(number, 1) for number in named))
-        eventually(lambda: len(messages.rows(conn)) == 2 * len(named), 30)  # one each was there
+        eventually(lambda: len(messages.rows(conn)) == 2 * len(named))  # one each was there
         messages.queue_drained(program, amqp_url)
         lines = program.logs().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)

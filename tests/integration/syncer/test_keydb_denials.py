@@ -13,7 +13,7 @@ from tests.support import containers, keydb_rights, ledger, loss_scenario, serve
 from tests.support.containers import published_port, running, succeeds
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
-from tests.support.loss_scenario import said
+from tests.support.loss_scenario import will_say
 from tests.support.ops_tool import Tool
 from tests.support.programs import Program
 from tests.support.tcp_proxy import proxying
@@ -122,7 +122,7 @@ def test_a_server_in_cluster_mode_is_refused_at_the_start_and_by_doctor(
     found = Tool(environment).json("doctor", code=1, KEYDB_URL=cluster_url)["checks"]
     assert [one["verdict"] for one in found if one["name"] == "mode"] == ["fail"]
     with running_syncer(environment, KEYDB_URL=cluster_url) as syncer:
-        assert syncer.process.wait(20) == 1
+        assert syncer.process.wait(60) == 1
         (line,) = [line for line in syncer.lines() if line["event"] == "refused"]
         assert line["reason"].startswith("KeyDB is in cluster mode")
 
@@ -136,7 +136,7 @@ def test_a_login_that_is_refused_is_named_without_its_password_and_ops_tries_onc
         assert f"user {keydb_rights.USER}" in syncer.health()[1]
         assert "hunter2" not in syncer.health()[1]
         assert "hunter2" not in syncer.logs()
-        assert said(syncer, "keydb_not_reached")
+        will_say(syncer, "keydb_not_reached")
     done = Tool(environment)("balances", KEYDB_URL=url)
     assert done.code == 3
     assert f"(user {keydb_rights.USER}, database 0) refuses the login" in done.stderr

@@ -72,16 +72,17 @@ def test_a_tickers_clock_that_steps_forward_and_back_repeats_no_boundary_and_flo
 ) -> None:
     loss_scenario.providers(conn)
     clock = SteppedClock()
+    began = time.monotonic()
     counters = {name: count(name) for name in (PUBLISHED, MISSED, STEPPED_BACK)}
     with (
         loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer,
         ticking(amqp_url, clock),
     ):
         goes_on(conn)
-        began = time.monotonic()
         clock.off_s = 600  # the syncer refuses what is in Postgres's future
         eventually(lambda: syncer.metric(REFUSED) >= 2)
-        assert 597 <= count(MISSED) - counters[MISSED] <= 602
+        # A busy machine may miss some more, but none twice.
+        assert 597 <= count(MISSED) - counters[MISSED] <= 602 + time.monotonic() - began
         clock.off_s = 0
         goes_on(conn)
         assert count(STEPPED_BACK) == counters[STEPPED_BACK] + 1

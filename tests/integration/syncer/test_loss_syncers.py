@@ -12,8 +12,8 @@ import redis
 from shared.amqp import ticks
 from tests.support import ledger, loss_scenario, programs, servers
 from tests.support.disturbances import Disturbance
-from tests.support.eventually import eventually
-from tests.support.loss_scenario import said
+from tests.support.eventually import TIMEOUT_S, eventually
+from tests.support.loss_scenario import will_say
 from tests.support.tcp_proxy import proxying
 
 FENCED = "minutebook_fenced_writes_total"
@@ -57,12 +57,12 @@ def both_wait(server: servers.Rabbitmq, amqp_url: str) -> None:
         found = consumers(server, amqp_url)
         return len(found) == 2 and all(one["channel_details"] for one in found)
 
-    eventually(known, 20)
+    eventually(known)
 
 
 def freeze_at(held: Disturbance, sleeper: programs.Program) -> None:
     """Freeze a syncer once what it sent is held, so that it never sees an answer."""
-    assert held.done.wait(10)
+    assert held.done.wait(TIMEOUT_S)
     freeze(sleeper)
 
 
@@ -90,18 +90,18 @@ def test_a_syncer_that_froze_while_publishing_is_fenced_when_it_wakes_much_later
             assert ledger.watermark(scenario.store)[0] == "1"
             take_place_away(rabbitmq_server, amqp_url)
             # The tick that was not acknowledged is delivered again.
-            scenario.becomes_right(conn, 20)
+            scenario.becomes_right(conn)
             for _ in range(TICKS_MEANWHILE):
                 scenario.right(conn)
             before = ledger.watermark(scenario.store)
             proxy.release()
             resume(sleeper)
             eventually(lambda: sleeper.metric(FENCED) == 1)
-            assert said(sleeper, "fenced", epoch=2, expected="1")
+            will_say(sleeper, "fenced", epoch=2, expected="1")
             assert ledger.watermark(scenario.store) == before
             scenario.right(conn)
             assert other.metric(FENCED) == 0
-        scenario.right(conn, 20)  # by the one that slept
+        scenario.right(conn)  # by the one that slept
 
 
 def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_only(
@@ -126,10 +126,10 @@ def test_a_syncer_that_froze_in_its_transaction_holds_up_the_other_for_seconds_o
             scenario.tick()
             freeze_at(held, sleeper)
             take_place_away(rabbitmq_server, amqp_url)
-            scenario.becomes_right(conn, 9)
+            scenario.becomes_right(conn)
             assert ledger.watermark(scenario.store)[0] == "2"
             proxy.release()
             resume(sleeper)
-            eventually(lambda: said(sleeper, "reconnecting", server="postgres"))
+            will_say(sleeper, "reconnecting", server="postgres")
             scenario.right(conn)
             ledger.assert_counted_once(conn)

@@ -73,7 +73,7 @@ def test_a_tick_that_is_shown_is_told_once_with_what_it_changed(
         syncer.tick(minute(2))
         epoch, _ = ledger.watermark(store)
         expected = {"tick": "2020-01-01T00:02:00Z", "epoch": int(epoch), "changed": 3}
-        assert subscriber.heard() == expected
+        assert eventually(subscriber.heard) == expected
         assert syncer.publisher.publish().state == "done"
         assert subscriber.heard() is None
 
@@ -88,7 +88,7 @@ def test_a_tick_in_chunks_is_told_by_its_last_one(
         ledger.syncing(dsn, keydb_server.url(), chunk=2) as syncer,
     ):
         syncer.tick(minute(1))
-        hint = subscriber.heard()
+        hint = eventually(subscriber.heard)
         assert hint is not None
         assert hint["changed"] == 5
         assert str(hint["epoch"]) == ledger.watermark(store)[0]

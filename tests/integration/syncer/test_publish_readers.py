@@ -51,7 +51,7 @@ def watch(store: "redis.Redis", ids: range, stop: threading.Event) -> tuple[list
     dice = random.Random(1)
     seen: list[Seen] = []
     floor = flushes = 0
-    until_flush = FLUSH_READS_MAX
+    until_flush = FLUSH_READS_MAX // 10
     while not stop.is_set():
         found = read(store, ids)
         if found:

@@ -16,7 +16,7 @@ def test_the_syncer_ends_before_a_store_that_evicts_and_says_why(
     store.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with loss_scenario.syncer(dsn, amqp_url, keydb_server.url()) as syncer:
-            assert syncer.process.wait(20) == 1
+            assert syncer.process.wait(60) == 1
             reason = "KeyDB evicts keys (maxmemory-policy allkeys-lru): set it to noeviction"
             assert said(syncer, "refused", reason=reason)
     finally:
@@ -25,7 +25,7 @@ def test_the_syncer_ends_before_a_store_that_evicts_and_says_why(
 
 def test_the_syncer_ends_before_an_active_replica_and_says_why(dsn: str, amqp_url: str) -> None:
     with active_replica() as url, loss_scenario.syncer(dsn, amqp_url, url) as syncer:
-        assert syncer.process.wait(20) == 1
+        assert syncer.process.wait(60) == 1
         reason = "KeyDB is in active-replica mode, which merges writers: turn it off"
         assert said(syncer, "refused", reason=reason)
 
@@ -34,7 +34,7 @@ def test_the_syncer_ends_before_a_server_that_is_too_old_and_says_why(
     dsn: str, amqp_url: str
 ) -> None:
     with active_replica(OLD) as url, loss_scenario.syncer(dsn, amqp_url, url) as syncer:
-        assert syncer.process.wait(20) == 1
+        assert syncer.process.wait(60) == 1
         needed = "KeyDB 6.2, Redis 6.2 or Valkey 7.2"
         reason = f"KeyDB is version 6.0.16; Minutebook needs {needed}, or newer"
         assert said(syncer, "refused", reason=reason)

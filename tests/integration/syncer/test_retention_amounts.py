@@ -1,7 +1,5 @@
 """However much has expired, it goes: in slices, in bounded rounds, and what is left is reported."""
 
-import time
-
 import psycopg
 from prometheus_client import REGISTRY
 
@@ -75,13 +73,11 @@ def test_a_round_is_short_where_ticks_are_and_says_what_it_has_left_for_the_next
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     expire(conn)
-    began = time.monotonic()
     rounds = [run(ours, interval_s=0.1)]
-    assert time.monotonic() - began < 1
+    assert not rounds[0].finished
     assert (overdue_s("prune_messages") or 0) // 60 == 60
     while not rounds[-1].finished:
         rounds.append(run(ours, interval_s=1))
-    assert len(rounds) > 1
     assert sum(done.pruned for done in rounds) == MESSAGES + TICKS + 1
     assert left(conn) == (0, 1, 20)
     assert overdue_s("prune_messages") == 0

@@ -133,9 +133,9 @@ def test_the_syncer_keeps_to_the_size_that_is_set_and_says_how_full_the_disk_is(
         programs.running("services.ticker", **environment),
         programs.running("services.syncer", **settings) as syncer,
     ):
-        eventually(lambda: syncer.metric("minutebook_outbox_bytes") > 0, 20)
         if limit_gb != "0":
-            eventually(lambda: name not in made(conn), 20)
+            eventually(lambda: name not in made(conn))
+        eventually(lambda: syncer.metric("minutebook_postgres_disk_full_seconds") > 0)
         hours = syncer.metric("minutebook_postgres_disk_full_seconds") / 3600
         used = syncer.metric("minutebook_postgres_database_bytes")
     assert (name in made(conn)) == (limit_gb == "0")

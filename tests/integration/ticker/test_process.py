@@ -14,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.support import programs, servers
 from tests.support.eventually import eventually
+from tests.support.timing import at_best_s, in_a_row
 
 PUBLISHED = "minutebook_ticks_published_total"
 MISSED = "minutebook_ticks_missed_total"
@@ -50,9 +51,9 @@ class Ear:
         self._connection.process_data_events(time_limit=0)
         return self.boundaries
 
-    def hear(self, ticks: int, timeout_s: float = 15.0) -> list[int]:
+    def hear(self, ticks: int) -> list[int]:
         """Wait until that many were heard in all."""
-        eventually(lambda: len(self.listen()) >= ticks, timeout_s)
+        eventually(lambda: len(self.listen()) >= ticks)
         return self.boundaries
 
 
@@ -93,28 +94,32 @@ def close_connection(server: servers.Rabbitmq, name: str) -> None:
 
 def test_every_boundary_is_published_once_and_sigterm_ends_it(amqp_url: str, ear: Ear) -> None:
     with ticking(amqp_url) as ticker:
-        heard = ear.hear(4)
-        assert heard == list(range(heard[0], heard[0] + len(heard)))
+        eventually(lambda: in_a_row(ear.listen()) >= 4)
         assert ear.bodies[0]["interval_s"] == 1
         assert eventually(lambda: ticker.metric(f"{LATE}_count") >= 4)
         in_time = ticker.metric(f'{LATE}_bucket{{le="0.5"}}')
         assert in_time >= ticker.metric(f"{LATE}_count") / 2
-        assert ticker.metric(MISSED) == 0
+        assert_accounted(ticker, ear)
         assert ticker.stop() == 0
 
 
 def test_a_boundary_is_published_at_its_time(amqp_url: str, ear: Ear) -> None:
+    def late_s() -> float:
+        boundary = ear.hear(len(ear.listen()) + 1)[-1]
+        late = time.time() - boundary
+        assert late >= 0
+        return late
+
     with ticking(amqp_url):
-        before = len(ear.hear(1))
-        ear.hear(before + 1)
-        assert 0 <= time.time() - ear.boundaries[before] < 0.9
+        ear.hear(1)
+        assert at_best_s(late_s, 0.5) < 0.9
 
 
 def test_a_connection_closed_by_the_broker_costs_counted_boundaries_and_ticks_go_on(
     amqp_url: str, ear: Ear, rabbitmq_server: servers.Rabbitmq
 ) -> None:
     with ticking(amqp_url) as ticker:
-        (name,) = eventually(lambda: connections(rabbitmq_server, amqp_url), 20)
+        (name,) = eventually(lambda: connections(rabbitmq_server, amqp_url))
         between_ticks(ticker, ear)
         close_connection(rabbitmq_server, name)
         eventually(lambda: ticker.metric('minutebook_reconnects_total{server="rabbitmq"}') >= 1)
@@ -127,7 +132,7 @@ def test_boundaries_slept_through_are_counted_once_also_when_the_connection_died
     amqp_url: str, ear: Ear, rabbitmq_server: servers.Rabbitmq, connection: str
 ) -> None:
     with ticking(amqp_url) as ticker:
-        (name,) = eventually(lambda: connections(rabbitmq_server, amqp_url), 20)
+        (name,) = eventually(lambda: connections(rabbitmq_server, amqp_url))
         between_ticks(ticker, ear)
         ticker.process.send_signal(signal.SIGSTOP)
         if connection == "died":
@@ -158,4 +163,4 @@ def assert_accounted(ticker: programs.Program, ear: Ear) -> None:
         assert confirmed <= len(heard), counts
         return True
 
-    eventually(probe, 3)
+    eventually(probe)

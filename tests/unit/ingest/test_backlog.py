@@ -82,7 +82,7 @@ def test_whoever_waits_for_room_goes_on_as_soon_as_there_is_some() -> None:
     thread = threading.Thread(target=lambda: found.append(channel.backlog.wait_for_room(20)))
     thread.start()
     channel.backlog.acknowledge([HALF, HALF])
-    thread.join(5)
+    thread.join(30)
     assert found == [True]
 
 
@@ -91,7 +91,7 @@ def test_whoever_waits_for_messages_goes_on_as_soon_as_they_are_announced() -> N
     thread = threading.Thread(target=lambda: found.append(channel.backlog.wait_for_any(20)))
     thread.start()
     channel.receive(HALF)
-    thread.join(5)
+    thread.join(30)
     assert found == [1]
     assert channel.backlog.oldest(10).messages == [HALF]
 

@@ -29,7 +29,7 @@ def test_what_cannot_be_is_refused_with_its_name_before_the_broker_starts(
     done = subprocess.run(
         ["bash", ROOT / "deploy/rabbitmq/start.sh"],
         env={"PATH": "/usr/bin:/bin"} | SETTINGS | settings,
-        capture_output=True, text=True, check=False, timeout=10,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
     assert done.returncode != 0

@@ -17,7 +17,7 @@ def test_a_thread_that_fails_makes_the_service_unhealthy_at_once_and_for_good() 
 
     def look() -> None:
         with worker.running("counting", fail, stop, health) as ended:
-            assert ended.wait(5)
+            assert ended.wait(30)
             assert stop.is_set()
             health.progress("counting")
             assert health.problems() == {"thread counting": "ended: ZeroDivisionError"}
@@ -34,5 +34,5 @@ def test_a_thread_that_is_stopped_while_a_server_is_away_is_no_failure() -> None
         raise Unavailable("postgres", "away")
 
     with worker.running("counting", reach, stop, health) as ended:
-        assert ended.wait(5)
+        assert ended.wait(30)
     assert health.problems() == {}

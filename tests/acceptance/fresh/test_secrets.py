@@ -11,7 +11,7 @@ from tests.support.stack import PROGRAMS, Stack, publish
 OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"
 ASK_EXPORTER = """
 import urllib.request
-for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", timeout=5):
+for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", timeout=30):
     if line.startswith(b"pg_up "):
         print(line.decode().strip())
 """
@@ -46,11 +46,11 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
         conn.execute("INSERT INTO initial_data VALUES (81, 'Filed', 1000)")
         publish(fresh, b'{"id": 81, "value": 600}')
         count = "SELECT count(*) FROM historical_transactions"
-        eventually(lambda: conn.execute(count).fetchone() == (1,), 15)
+        eventually(lambda: conn.execute(count).fetchone() == (1,))
     assert at_next_boundary(fresh, "81_Filed") == {"81_Filed": "1600"}
     fresh.up("postgres-exporter")
     exported = ["python", "-c", ASK_EXPORTER]
-    eventually(lambda: fresh.container("ingest").exec_run(exported).output == b"pg_up 1\n", 30)
+    eventually(lambda: fresh.container("ingest").exec_run(exported).output == b"pg_up 1\n", 60)
     for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS):
         inspected = json.dumps(fresh.container(service).attrs)
         assert not [name for name, secret in fresh.secrets.items() if secret in inspected]
