@@ -20,9 +20,9 @@ class OwnBroker:
     server: servers.Rabbitmq
     container: Container
 
-    def evaluate(self, *expressions: str) -> None:
-        """Have the broker evaluate Erlang."""
-        evaluate(self.container, *expressions)
+    def evaluate(self, *expressions: str) -> str:
+        """Have the broker evaluate Erlang; returns what the last one is."""
+        return evaluate(self.container, *expressions)
 
     def alarmed(self) -> bool:
         """Say whether its memory alarm rings."""
@@ -36,10 +36,12 @@ class OwnBroker:
             yield
 
 
-def evaluate(broker: Container, *expressions: str) -> None:
-    """Have a broker evaluate Erlang."""
+def evaluate(broker: Container, *expressions: str) -> str:
+    """Have a broker evaluate Erlang; returns what the last one is."""
     ran = broker.exec_run(["rabbitmqctl", "eval", ", ".join(expressions) + "."])
     assert ran.exit_code == 0, ran.output
+    assert isinstance(ran.output, bytes)
+    return ran.output.decode().strip()
 
 
 @contextlib.contextmanager
