@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("providers")
 
 RUN = int(os.environ.get("LOAD_RUN_MESSAGES", "20000"))
 WAITING = int(os.environ.get("LOAD_WAITING_MESSAGES", "20000"))
-HUGE = int(os.environ.get("LOAD_HUGE_BODIES", "60"))
+HUGE = int(os.environ.get("LOAD_HUGE_BODIES", "40"))
 UNFIT = int(os.environ.get("LOAD_UNFIT_MESSAGES", "10000"))
 SEED = int(os.environ.get("LOAD_SEED", "1"))
 HUGE_BYTES = 10 * 2**20
