@@ -17,7 +17,7 @@ from tests.support.stack import Stack
 
 pytestmark = [
     # All faults strike while the first test waits.
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     # pika's blocking connection, which the tests use, leaves two sockets to be collected whenever
     # it cannot connect, and the broker is away often enough here.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -40,7 +40,7 @@ FOR_IMAGES = {name for name in SETTINGS if name.endswith("_IMAGE")} | {"BUILD_NE
 ENV_FILES = (".env", ".airgap.env")
 # The same in every run from this checkout, so that runs replace it and none is left behind.
 OUR_IMAGE = "minutebook-test:" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 180.0, 40
+COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 240.0, 40
 
 
 class Stack:
