@@ -26,6 +26,7 @@ from bench import (
     ingest_speed,
     ingest_unfit,
     ingest_waiting,
+    notifier_speed,
     tick_growth,
     tick_lateness,
     tick_soak,
@@ -61,6 +62,7 @@ QUESTIONS: dict[str, Question] = {
     "ticker_lateness": ticker_lateness.measure,
     "feed_speed": feed_speed.measure,
     "feed_lateness": feed_lateness.measure,
+    "notifier_speed": notifier_speed.measure,
 }
 AGAINST: dict[str, Question] = {
     "ingest_against": against.ingest,

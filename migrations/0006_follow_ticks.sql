@@ -43,17 +43,21 @@ CREATE TABLE alert (
         CHECK (for_seconds > 0 OR condition IS NULL OR condition <> 'silent')
 );
 
-CREATE INDEX alert_provider_idx ON alert (provider_id) WHERE active;
+CREATE INDEX alert_provider_idx ON alert (provider_id, condition, threshold) WHERE active;
 
 -- One row for each time that an alert's condition was met, written in the commit that moves the
 -- follower. `id` is made of the tick's token, so that the same one is never told under two ids.
--- `sent_at` is when the broker had confirmed it, `delivered_at` when its consumer said so.
+-- `condition` and `threshold` are what the alert said then: it may have been changed since. `sent_at`
+-- is when the broker had confirmed it, `delivered_at` when its consumer said so, `error` why no
+-- queue has taken it.
 CREATE TABLE notification (
     id           text        NOT NULL,
     alert_id     bigint      NOT NULL,
     provider_id  bigint      NOT NULL,
     epoch        bigint      NOT NULL,
     boundary     timestamptz,
+    condition    text        NOT NULL,
+    threshold    numeric,
     balance      numeric     NOT NULL,
     previous     numeric,
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -63,7 +67,10 @@ CREATE TABLE notification (
     CONSTRAINT notification_pkey PRIMARY KEY (id)
 );
 
-CREATE INDEX notification_unsent_idx ON notification (created_at) WHERE sent_at IS NULL;
+CREATE INDEX notification_new_idx ON notification (created_at, id)
+    WHERE sent_at IS NULL AND error IS NULL;
+CREATE INDEX notification_failed_idx ON notification (created_at, id)
+    WHERE sent_at IS NULL AND error IS NOT NULL;
 CREATE INDEX notification_created_at_idx ON notification (created_at);
 
 SELECT minutebook_grant_rights();

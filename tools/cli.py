@@ -14,6 +14,7 @@ from model.__main__ import command as model
 from ops.__main__ import main as ops
 from services.feed.__main__ import PROGRAM as FEED
 from services.ingest.__main__ import PROGRAM as INGEST
+from services.notifier.__main__ import PROGRAM as NOTIFIER
 from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
 from shared import program
@@ -50,10 +51,11 @@ def command() -> int:
     return 0
 
 
+SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER)
 PROGRAMS: dict[str, dict[str, click.Command]] = {
     "Services and migrations": {
         "python -m migrations": migrations,
-        **{f"python -m services.{one.name}": one.command for one in (INGEST, TICKER, SYNCER, FEED)},
+        **{f"python -m services.{one.name}": one.command for one in SERVICES},
     },
     "The operators' tool": {"ops": ops},
     "For developers": {

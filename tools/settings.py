@@ -25,13 +25,14 @@ EXAMPLE, TABLES = ROOT / ".env.example", ROOT / "docs" / "settings.md"
 LINE_MAX = 100
 PROGRAMS = {
     "migrate": "migrations", "ingest": "services.ingest", "ticker": "services.ticker",
-    "syncer": "services.syncer", "feed": "services.feed", "ops": "ops",
+    "syncer": "services.syncer", "feed": "services.feed", "notifier": "services.notifier",
+    "ops": "ops",
 }  # fmt: skip
 """Whose settings there are, by the name that compose has for them: packages."""
 GROUPS: Mapping[str, str | tuple[type[settings.Settings], ...]] = {
     "Servers": (settings.PostgresSettings, settings.RabbitmqSettings, settings.KeydbSettings),
     "All programs": (settings.ServiceSettings, settings.TickSettings),
-    "Ingest": "ingest", "Syncer": "syncer", "Feed": "feed",
+    "Ingest": "ingest", "Syncer": "syncer", "Feed": "feed", "Notifier": "notifier",
     "Migrations": "migrate", "The operator's tool": "ops",
 }  # fmt: skip
 """Headings, and the classes or the program whose settings are below: each where it is first."""

@@ -24,7 +24,10 @@ FOLLOWER = EVERYWHERE | {
 }
 WATCHED = "active, condition, for_seconds, provider_id, since_epoch"
 ALERT = f"{WATCHED}, source, source_id, threshold, version"
-NOTIFIED = "balance, boundary, delivered_at, epoch, error, id, previous, provider_id, sent_at"
+NOTIFIED = (
+    "balance, boundary, condition, delivered_at, epoch, error, id, previous, provider_id, sent_at,"
+    " threshold"
+)
 
 RIGHTS: Rights = {
     # As Postgres has it of itself; none of our functions is for everybody.

@@ -20,14 +20,14 @@ CHOSEN: LiteralString = """
   LEFT JOIN alert a ON a.id = n.alert_id
  WHERE (%(alert_id)s::bigint IS NULL OR n.alert_id = %(alert_id)s::bigint)
    AND (%(provider_id)s::bigint IS NULL OR n.provider_id = %(provider_id)s::bigint)
-   AND (%(condition)s::text IS NULL OR a.condition = %(condition)s::text)
+   AND (%(condition)s::text IS NULL OR n.condition = %(condition)s::text)
    AND (%(state)s::text IS NULL OR n.state = %(state)s::text)
    AND (%(since)s::timestamptz IS NULL OR n.created_at >= %(since)s::timestamptz)
    AND (%(until)s::timestamptz IS NULL OR n.created_at < %(until)s::timestamptz)
 """
 SELECT_NOTIFICATIONS: LiteralString = f"""
-SELECT n.id, n.alert_id, n.provider_id, a.source, a.source_id, a.condition,
-       a.threshold::text AS threshold, n.epoch, n.boundary, n.balance::text AS balance,
+SELECT n.id, n.alert_id, n.provider_id, a.source, a.source_id, n.condition,
+       n.threshold::text AS threshold, n.epoch, n.boundary, n.balance::text AS balance,
        n.previous::text AS previous, n.state, n.created_at, n.sent_at, n.delivered_at, n.error
 {CHOSEN}
  ORDER BY n.created_at DESC, n.id DESC
@@ -42,9 +42,10 @@ SELECT n.state, count(*)
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A row of `notification`, and its alert as it is now; amounts in minor units, as digits.
+    """A row of `notification`; amounts in minor units, as digits.
 
-    `previous` is the balance at the due tick before. `error` says why it is not sent yet.
+    `condition` and `threshold` are what its alert said when it was judged. `previous` is the
+    balance at the due tick before. `error` says why it is not sent yet.
     """
 
     id: str

@@ -117,7 +117,8 @@ def letters(conn: psycopg.Connection) -> list[tuple[str, str]]:
 def add_notification(conn: psycopg.Connection, name: str, **columns: Any) -> None:
     """Write a notification as the notifier does; `columns` take the place of its values."""
     values = {"alert_id": 1, "provider_id": 1, "epoch": 1, "balance": 900, "previous": 1000}
-    given = {"id": name} | values | columns
+    judged = {"condition": "below", "threshold": 1000}
+    given = {"id": name} | values | judged | columns
     names = ", ".join(given)
     places = ", ".join(f"%({one})s" for one in given)
     conn.execute(f"INSERT INTO notification ({names}) VALUES ({places})", given)  # noqa: S608 - names are the tests' own

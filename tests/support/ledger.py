@@ -223,18 +223,24 @@ def waits_for_advisory_lock(conn: psycopg.Connection) -> bool:
     return row != (0,)
 
 
-def tick_within(conn: psycopg.Connection, boundary: datetime) -> None:
-    """Write a tick in the open transaction of `conn`, which holds the lock."""
+def tick_within(conn: psycopg.Connection, boundary: datetime | None) -> Watermark:
+    """Write a tick in the open transaction of `conn`, which holds the lock; None: interim."""
     last = tick_store.newest_tick(conn)
     mark = Watermark(last.epoch + 1, f"by-hand-{last.epoch + 1}")
     tick_store.insert_tick(conn, mark, boundary, Accumulator(last.token, last.snapshot))
+    return mark
 
 
 def count_all(conn: psycopg.Connection) -> None:
     """Write a tick that is not published: all that is committed is counted."""
+    write_tick(conn, minute(tick_store.newest_tick(conn).epoch + 1))
+
+
+def write_tick(conn: psycopg.Connection, boundary: datetime | None) -> Watermark:
+    """Write a tick that is not published; without a boundary an interim one."""
     with conn.transaction():
         tick_store.lock_ticks(conn)
-        tick_within(conn, minute(tick_store.newest_tick(conn).epoch + 1))
+        return tick_within(conn, boundary)
 
 
 def rfc3339_micros(seconds: int, micros: int) -> str:

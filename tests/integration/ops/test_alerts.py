@@ -151,7 +151,8 @@ def test_notifications_are_listed_newest_first_by_what_became_of_them(
     assert ops("notifications", "list").stdout.strip().endswith("none")
     add(ops, "below", "1000", "--provider", "1")
     add_notification(conn, "n1", sent_at="2026-11-28T07:00:00Z")
-    add_notification(conn, "n2", provider_id=2, alert_id=99, error="unroutable", previous=None)
+    add_notification(conn, "n2", provider_id=2, alert_id=99, error="unroutable", previous=None,
+                     condition="above")  # fmt: skip
     conn.execute(LATER)
     add_notification(conn, "n3", sent_at="2026-11-28T07:00:00Z",
                      delivered_at="2026-11-28T07:00:01Z", balance=-(10**20))  # fmt: skip

@@ -14,6 +14,8 @@ from prometheus_client.metrics_core import Metric
 from services.ingest.body import Reason
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
+from shared.alert import CONDITIONS
+from shared.amqp.topic import Failure
 from shared.errors import Server
 from shared.follower_store import Reason as AnewReason
 from shared.tick import LATENESS_BUCKETS_S
@@ -42,6 +44,8 @@ LABELS = {
         "ignored",
         "unfit",
     },
+    "minutebook_notifications_total": set(CONDITIONS),
+    "minutebook_notifications_not_taken_total": set(get_args(Failure)),
     "minutebook_reconnects_total": set(get_args(Server)),
     "minutebook_follower_anew_total": set(get_args(AnewReason)),
     "minutebook_feed_events_total": {"transaction", "provider", "balance"},
@@ -59,10 +63,9 @@ PARTS = re.compile(r"_(bucket|sum|count)$")
 
 def metrics() -> dict[str, MetricWrapperBase]:
     """Return the metrics of all services by the names that Prometheus shows."""
-    for service in ("ingest", "ticker", "syncer", "feed"):
+    for service in ("ingest", "ticker", "syncer", "feed", "notifier"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
-    importlib.import_module("services.notifier.intake")
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them
     return {shown(one): one for one in found if family(one).name.startswith("minutebook_")}
 

@@ -1,0 +1,102 @@
+"""`python -m services.notifier`: settings, connections, and the order of stopping."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+
+import psycopg
+import structlog
+from pydantic import Field
+
+from adoption import checks
+from services.notifier import intake, judge_store, store
+from services.notifier.service import EXCHANGE, Notifier
+from shared import follower_store, postgres, program, retry, settings
+from shared.amqp.topic import TopicPublisher
+from shared.follower import Follower
+from shared.health import MAIN, Health
+
+ABOUT = "At each tick, judges alerts on balances and publishes a notification for each one met."
+NAME = "notifier"
+OPTIONS = f"{judge_store.OPTIONS} {follower_store.OPTIONS}"
+STATEMENTS = follower_store.STATEMENTS + judge_store.STATEMENTS + store.STATEMENTS
+
+Connected = tuple[psycopg.Connection, TopicPublisher]
+"""What one life works with."""
+
+log = structlog.get_logger()
+
+
+# What mypy finds is a helper of pydantic's plugin, made twice.
+class NotifierSettings(intake.IntakeSettings, settings.ServiceSettings):  # type: ignore[misc]
+    """What the notifier needs."""
+
+    metrics_port: settings.MetricsPort = 9107
+    notification_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="days for which notifications are kept"
+    )
+
+
+@contextlib.contextmanager
+def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> Iterator[Connected]:
+    """Open what one life works with, once this is the active notifier. Raises `Unavailable`."""
+    turn = health.turning(MAIN)
+    with postgres.connection(chosen, application=NAME, options=OPTIONS, turn=turn) as conn:
+        postgres.check_schema(conn)
+        checks.check(conn, STATEMENTS)
+        with (
+            follower.active(conn),
+            TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
+        ):
+            publisher.open_topic(EXCHANGE)
+            publisher.when_blocked(partial(_report_blocked, health))
+            health.progress(EXCHANGE)
+            yield conn, publisher
+
+
+Connect = Callable[[NotifierSettings, Health, Follower], AbstractContextManager[Connected]]
+
+
+def run(
+    chosen: NotifierSettings, health: Health, stop: threading.Event, connect: Connect = connected
+) -> None:
+    """Judge and publish until `stop`, and read the queues of alerts and answers beside it.
+
+    Starts anew whenever a server was lost. Who composes the service otherwise passes another
+    `connect`.
+    """
+    health.problem(NAME, "not connected yet")
+    follower = Follower(NAME, health, stop, writes=True)
+    opened = partial(connect, chosen, health, follower)
+    live = partial(_live, chosen, opened, follower, health, stop)
+    with intake.reading(chosen, health, stop):
+        retry.run_with_reconnect(stop, live, health.turning(MAIN))
+
+
+def _live(
+    chosen: NotifierSettings,
+    connect: Callable[[], AbstractContextManager[Connected]],
+    follower: Follower,
+    health: Health,
+    stop: threading.Event,
+) -> None:
+    with health.reporting(NAME), connect() as (conn, publisher):
+        notifier = Notifier(conn, publisher, stop, chosen.notification_retention_days)
+        follower.run(conn, notifier, notifier.pause)
+
+
+def _report_blocked(health: Health, reason: str | None) -> None:
+    if reason is None:
+        health.progress(EXCHANGE)
+        return
+    health.problem(EXCHANGE, reason)
+    log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
+
+
+PROGRAM = program.Program(NAME, ABOUT, NotifierSettings, run)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,96 @@
+"""Publishing to a topic exchange: persistent, mandatory, and each message's fate is known."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from typing import Literal, NamedTuple
+
+from shared.amqp.channel import Channel
+from shared.amqp.connection import translating
+from shared.errors import Unavailable
+
+POLL_S = 0.5
+STOP_GRACE_S = 2.0
+"""Who stops waits so long for confirms that are on their way: what has none is sent again."""
+PERSISTENT = 2
+
+Failure = Literal["unroutable", "refused"]
+"""No queue is bound for it; or one is, and did not take it: it is full, or lost its nodes."""
+
+
+class Message(NamedTuple):
+    """What is published; `message_id` is what a consumer knows a repetition by."""
+
+    message_id: str
+    routing_key: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Fates:
+    """What became of the messages of one `send`, by `message_id`."""
+
+    confirmed: list[str] = field(default_factory=list)
+    failed: dict[str, Failure] = field(default_factory=dict)
+
+
+class TopicPublisher(Channel):
+    """One connection, one channel, one exchange."""
+
+    _exchange: str
+    _published = 0
+    _in_flight: dict[int, str]
+    _returned: set[str]
+    _fates: Fates
+
+    def open_topic(self, exchange: str) -> None:
+        """Make the exchange, unless it is there, and have what goes to it confirmed."""
+        self._exchange = exchange
+        self._in_flight, self._returned, self._fates = {}, set(), Fates()
+        declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
+        with translating():
+            self._asked(partial(declare, durable=True))
+        self.confirm(self._on_confirm, lambda message_id: self._returned.add(message_id or ""))
+
+    def send(self, messages: Sequence[Message], stop: threading.Event) -> Fates:
+        """Publish all of it, and wait until the broker has decided on each message.
+
+        Also while an alarm of the broker's lasts. Raises `Unavailable`, soon after `stop` is set as
+        well: then some were taken, and it is not known which.
+        """
+        self._fates = Fates()
+        for message in messages:
+            self._published += 1
+            self._in_flight[self._published] = message.message_id
+            self.publish(
+                self._exchange,
+                message.routing_key,
+                message.body,
+                mandatory=True,
+                delivery_mode=PERSISTENT,
+                message_id=message.message_id,
+            )
+        grace_s = STOP_GRACE_S
+        while self._in_flight:
+            began = time.monotonic()
+            self.poll(POLL_S, lambda: bool(self._in_flight))
+            if stop.is_set() and (grace_s := grace_s - (time.monotonic() - began)) <= 0:
+                raise Unavailable("rabbitmq", "stopped before all was confirmed")
+        return self._fates
+
+    def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
+        decided = [tag]
+        if multiple:
+            decided = list(takewhile(lambda one: one <= tag, self._in_flight))
+        for one in decided:
+            message_id = self._in_flight.pop(one)
+            if message_id in self._returned:  # a return comes before its confirm
+                self._returned.discard(message_id)
+                self._fates.failed[message_id] = "unroutable"
+            elif taken:
+                self._fates.confirmed.append(message_id)
+            else:
+                self._fates.failed[message_id] = "refused"

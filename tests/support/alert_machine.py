@@ -1,0 +1,308 @@
+"""What hypothesis makes up of balances, alerts and notifiers that die; what must be told then."""
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import psycopg
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.support import ledger, servers
+from tests.support.eventually import eventually
+from tests.support.notifying import Life, add_alert, listening, living
+from tests.support.reference_alerts import Alert, PastTick, Told, judged
+
+PROVIDERS_MAX = 4
+PICKS = st.integers(0, 99)
+MOVES = st.integers(-3, 3)
+NUMBERS = st.integers(0, 1)
+FIRST_ALERTS = ((None, "below"), (1, "change"), (None, "silent"))
+Death = Literal["in the transaction", "before publishing", "before the note"]
+"""When a notifier dies at a tick: nothing is committed; it is, and not published; it is published,
+and not noted."""
+DEATHS: st.SearchStrategy[Death | None] = st.sampled_from(
+    [None, None, None, "in the transaction", "before publishing", "before the note"]
+)
+
+SELECT_POSITION = "SELECT epoch FROM follower"
+SELECT_TOLD = """
+SELECT id, alert_id, provider_id, epoch, boundary, condition, threshold, balance, previous
+  FROM notification
+"""
+
+
+class Died(Exception):
+    """A notifier did."""
+
+
+class Machine(RuleBasedStateMachine):
+    """A ledger, alerts that come and go, two notifiers, a consumer; and a reference beside it."""
+
+    def __init__(self, postgres: servers.Postgres, rabbitmq: servers.Rabbitmq) -> None:
+        super().__init__()
+        self.open = contextlib.ExitStack()
+        self.dsn = self.open.enter_context(postgres.database())
+        self.url = self.open.enter_context(rabbitmq.vhost(queue_type="classic"))
+        self.conn = self.open.enter_context(psycopg.connect(self.dsn, autocommit=True))
+        self.late = self.open.enter_context(psycopg.connect(self.dsn))
+        self.listener = self.open.enter_context(listening(self.url))
+        self.balances: dict[int, int] = {}
+        self.moved: set[int] = set()
+        self.gone: list[int] = []
+        self.uncommitted: list[tuple[int, int]] = []
+        self.minutes = 0
+        self.alerts: dict[str, Alert] = {}
+        self.history: list[PastTick] = []
+        self.expected: dict[str, Told] = {}
+        self.lives: list[tuple[contextlib.ExitStack, Life]] = []
+
+    @initialize()
+    def begin(self) -> None:
+        for name in "abc":
+            self.provide(name, 0)
+        self.tick([], skipped=0)
+        self.lives = [self._born() for _ in range(2)]
+        self.look(0, None)
+        for name, (provider, condition) in zip("ABC", FIRST_ALERTS, strict=True):
+            self.put_alert(name, provider, condition, 1, 60)
+
+    # --- balances ---------------------------------------------------------------------------------
+
+    @rule(pick=PICKS, value=MOVES, late=st.booleans())
+    def move(self, pick: int, value: int, late: bool) -> None:  # noqa: FBT001
+        """Add a transaction; a late one commits later, perhaps after its tick."""
+        if not self.balances:
+            return
+        provider = sorted(self.balances)[pick % len(self.balances)]
+        ledger.add(self.late if late else self.conn, provider, value)
+        if late:
+            self.uncommitted.append((provider, value))
+        else:
+            self._count(provider, value)
+
+    @rule()
+    def commit_late(self) -> None:
+        self.late.commit()
+        for provider, value in self.uncommitted:
+            self._count(provider, value)
+        self.uncommitted.clear()
+
+    @rule(name=st.sampled_from("abc"), initial=MOVES)
+    def provide(self, name: str, initial: int) -> None:
+        """Add a provider, or one that was there before."""
+        if self.gone:
+            provider = self.gone.pop()
+            query = "INSERT INTO initial_data VALUES (%s, %s, %s)"
+            self.conn.execute(query, [provider, name, initial])
+            self._count(provider, initial)
+        elif len(self.balances) < PROVIDERS_MAX:
+            self._count(ledger.add_provider(self.conn, name, initial), initial)
+
+    @rule(pick=PICKS)
+    def rename(self, pick: int) -> None:
+        """Change a name, which is a movement of nothing."""
+        if self.balances:
+            provider = sorted(self.balances)[pick % len(self.balances)]
+            query = "UPDATE initial_data SET provider_name = provider_name || '!' WHERE id = %s"
+            self.conn.execute(query, [provider])
+            self._count(provider, 0)
+
+    @rule(pick=PICKS)
+    def remove(self, pick: int) -> None:
+        held = {provider for provider, _ in self.uncommitted}
+        if free := sorted(set(self.balances) - held):
+            provider = free[pick % len(free)]
+            with self.conn.transaction():
+                query = "DELETE FROM historical_transactions WHERE provider_id = %s"
+                self.conn.execute(query, [provider])
+                self.conn.execute("DELETE FROM initial_data WHERE id = %s", [provider])
+            del self.balances[provider]
+            self.gone.append(provider)
+            self.moved.add(provider)
+
+    # --- ticks ------------------------------------------------------------------------------------
+
+    @rule()
+    def interim(self) -> None:
+        ledger.write_tick(self.conn, None)
+
+    @rule(moves=st.lists(st.tuples(PICKS, MOVES), max_size=3), skipped=st.integers(0, 2))
+    def tick(self, moves: list[tuple[int, int]], skipped: int) -> None:
+        """Write a tick of some moves; boundaries before it may have been missed."""
+        for pick, value in moves:
+            self.move(pick, value, late=False)
+        self.minutes += 1 + skipped
+        boundary = ledger.minute(self.minutes)
+        mark = ledger.write_tick(self.conn, boundary)
+        self.history.append(
+            PastTick(mark.epoch, mark.token, boundary, dict(self.balances), frozenset(self.moved))
+        )
+        self.moved.clear()
+
+    # --- alerts -----------------------------------------------------------------------------------
+
+    @rule(
+        name=st.sampled_from("ABCD"),
+        provider=st.sampled_from([None, 1, 2, 3]),
+        condition=st.sampled_from(["below", "above", "change", "silent"]),
+        threshold=st.integers(-3, 3),
+        for_s=st.sampled_from([30, 60, 61, 120, 180]),
+    )
+    def put_alert(
+        self, name: str, provider: int | None, condition: str, threshold: int, for_s: int
+    ) -> None:
+        """Add an alert, or change it."""
+        silent = condition == "silent"
+        limit = None if silent else max(threshold, 1 if condition == "change" else threshold)
+        quiet_s = for_s if silent else None
+        number = add_alert(self.conn, condition, limit, for_s=quiet_s, provider=provider, name=name)
+        since = self.history[-1].epoch
+        self.alerts[name] = Alert(number, provider, condition, limit, quiet_s, since)
+
+    @rule(name=st.sampled_from("ABCD"))
+    def remove_alert(self, name: str) -> None:
+        self.alerts.pop(name, None)
+        self.conn.execute("UPDATE alert SET active = false WHERE source_id = %s", [name])
+
+    # --- notifiers --------------------------------------------------------------------------------
+
+    @rule(
+        several=st.lists(
+            st.tuples(st.lists(st.tuples(PICKS, MOVES), max_size=3), st.integers(0, 2)),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def away(self, several: list[tuple[list[tuple[int, int]], int]]) -> None:
+        """Write some ticks while no notifier looks."""
+        for moves, skipped in several:
+            self.tick(moves, skipped)
+
+    @rule(number=NUMBERS, death=DEATHS)
+    def look(self, number: int, death: Death | None) -> None:
+        """Let a notifier follow a tick, if there is one; it may die meanwhile."""
+        life = self.lives[number][1]
+        with self._judging(), contextlib.suppress(Died), _dying(life, death):
+            life.look()
+            if death == "before publishing":
+                raise Died
+            life.notifier.pause(0.001)
+            while death is None and life.look() == "followed":
+                life.notifier.pause(0.001)
+        if death:
+            self.lives[number][0].close()
+            self.lives[number] = self._born()
+        self.what_is_noted_as_sent_was_received()
+
+    @rule()
+    def both_look(self) -> None:
+        with self._judging(), ThreadPoolExecutor(2) as pool:
+            for one in [pool.submit(life.look) for _, life in self.lives]:
+                one.result(30)
+
+    @rule(bound=st.booleans())
+    def bind(self, bound: bool) -> None:  # noqa: FBT001
+        if bound:
+            self.listener.bind()
+        else:
+            self.listener.unbind()
+
+    # --- what must hold ---------------------------------------------------------------------------
+
+    def what_is_noted_as_sent_was_received(self) -> None:
+        query = "SELECT id FROM notification WHERE sent_at IS NOT NULL"
+        sent = {one for (one,) in self.conn.execute(query)}
+        eventually(lambda: sent <= self.listener.listen().keys())
+
+    def teardown(self) -> None:
+        try:
+            if self.lives:
+                self.calm_down()
+        finally:
+            for life, _ in self.lives:
+                life.close()
+            self.open.close()
+
+    def calm_down(self) -> None:
+        """With a consumer bound, all that was missed is told after one more tick."""
+        self.listener.bind()
+        self.tick([], skipped=0)
+        self.look(0, None)
+        self.lives[0][1].run()
+        told = {row[0]: row[1:] for row in self.conn.execute(SELECT_TOLD)}
+        assert told == {one.id: _row(one) for one in self.expected.values()}
+        received = self.listener.listen()
+        assert received.keys() == told.keys()
+        for one in received.values():
+            assert _body(self.expected[one["id"]]).items() <= one.items()
+        query = "SELECT count(*) FROM notification WHERE sent_at IS NULL OR error IS NOT NULL"
+        assert self.conn.execute(query).fetchone() == (0,)
+
+    # --- means ------------------------------------------------------------------------------------
+
+    def _count(self, provider: int, value: int) -> None:
+        self.balances[provider] = self.balances.get(provider, 0) + value
+        self.moved.add(provider)
+
+    def _born(self) -> tuple[contextlib.ExitStack, Life]:
+        life = contextlib.ExitStack()
+        return life, life.enter_context(living(self.dsn, self.url))
+
+    @contextlib.contextmanager
+    def _judging(self) -> Any:
+        """Have the reference judge each tick that is followed inside, by the alerts of now."""
+        before = self.conn.execute(SELECT_POSITION).fetchone()
+        yield
+        after = self.conn.execute(SELECT_POSITION).fetchone()
+        if not before or not after:
+            return
+        for number, tick in enumerate(self.history):
+            if before[0] < tick.epoch <= after[0]:
+                self.expected |= judged(self.alerts.values(), self.history[: number + 1])
+
+
+@contextlib.contextmanager
+def _dying(life: Life, death: Death | None) -> Any:
+    """Let a notifier die at this place while inside."""
+    follow, send = life.notifier.follow, life.publisher.send
+
+    def dies_after(work: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*given: Any) -> Any:
+            done = work(*given)
+            if done is None or done.confirmed or done.failed:
+                raise Died
+            return done
+
+        return dying
+
+    if death == "in the transaction":
+        life.notifier.follow = dies_after(follow)  # type: ignore[method-assign]
+    if death == "before the note":
+        life.publisher.send = dies_after(send)  # type: ignore[method-assign]
+    yield
+
+
+def _row(told: Told) -> tuple[Any, ...]:
+    tick, alert = told.tick, told.alert
+    return (
+        alert.id, told.provider, tick.epoch, tick.boundary, alert.condition, alert.threshold,
+        told.balance, told.previous,
+    )  # fmt: skip
+
+
+def _body(told: Told) -> dict[str, Any]:
+    tick, alert = told.tick, told.alert
+    return {
+        "id": told.id,
+        "alert_id": alert.id,
+        "source": "test",
+        "condition": alert.condition,
+        "threshold": None if alert.threshold is None else str(alert.threshold),
+        "provider_id": told.provider,
+        "balance": str(told.balance),
+        "previous": None if told.previous is None else str(told.previous),
+        "tick": tick.boundary.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "epoch": tick.epoch,
+    }
