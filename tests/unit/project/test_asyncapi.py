@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from services.feed import service as feeding
 from services.ingest.body import Limits, decode
 from services.notifier import answers, records
+from services.notifier import core as notifier
+from services.notifier import service as notifying
 from services.syncer import projection
 from shared import alert, change_record, settings, tick
 from shared.amqp import ticks
@@ -18,6 +20,7 @@ from shared.version import VERSION
 from tests.support.alert_records import HISTORY_S
 from tests.support.containers import ROOT
 from tests.support.schemas import assert_fits
+from tools import messages
 
 PATH = ROOT / "docs" / "asyncapi.yaml"
 CONTRACT: dict[str, Any] = YAML(typ="safe").load(PATH)
@@ -77,7 +80,7 @@ def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> Non
     queues = {one: binding(channels[one])["queue"] for one in ("alerts", "delivered")}
 
     assert exchanges["changes"]["name"] == feeding.EXCHANGE
-    assert exchanges["notifications"]["name"] == "notifications"
+    assert exchanges["notifications"]["name"] == notifying.EXCHANGE
     assert {one["type"] for one in exchanges.values()} == {"topic"}
     assert queues["alerts"]["name"] == channels["alerts"]["address"] == records.QUEUE
     assert queues["delivered"]["name"] == channels["delivered"]["address"] == answers.QUEUE
@@ -96,6 +99,12 @@ def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> Non
 def test_what_is_shown_of_events_is_what_the_code_sends(message: str, schema: str) -> None:
     for one in examples(message):
         assert_fits(one, schema)
+
+
+def test_a_notification_has_the_fields_that_its_schema_says() -> None:
+    sent, said = map(msgspec.structs.fields, (notifier.Notification, messages.Notification))
+
+    assert [one.encode_name for one in sent] == [one.encode_name for one in said]
 
 
 def test_the_notifier_takes_the_examples_of_records_and_answers() -> None:
