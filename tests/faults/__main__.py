@@ -11,6 +11,7 @@ import click
 from shared import program
 from tests.faults import campaign, catalogue
 from tests.faults.fault import title
+from tests.faults.run import pairs
 from tests.faults.sequence import EVERY_S
 from tests.support import containers
 from tests.support.stack import Stack
@@ -60,7 +61,7 @@ def command(
         every_s=every,
         for_s=60 * minutes if minutes else None,
     )
-    for name, count in sorted(campaign.pairs(result.strikes).items()):
+    for name, count in sorted(pairs(result.strikes).items()):
         say(f"  {count:4} {name}")
     say(result.words())
     return int(not result.right())

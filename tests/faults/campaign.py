@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import docker
 import psycopg
@@ -12,16 +12,26 @@ from docker.errors import DockerException
 from docker.models.containers import Container
 
 from shared.errors import Unavailable
-from tests.faults import addresses, catalogue, verdict, work_in_hand
+from tests.faults import (
+    addresses,
+    catalogue,
+    followed,
+    followed_verdict,
+    reader,
+    verdict,
+    work_in_hand,
+)
 from tests.faults.container_faults import REPLICAS, scale
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
-from tests.faults.fault import Fault, title
+from tests.faults.fault import Fault
+from tests.faults.followed import Followed
 from tests.faults.load import Load, producing_load
-from tests.faults.logs import bugs, folder, keep_all_logs
+from tests.faults.logs import bugs
 from tests.faults.reader import Seen
-from tests.faults.reader_process import reading
+from tests.faults.run import Run, leave
 from tests.faults.sequence import EVERY_S, Strike, Striker
+from tests.faults.side_process import SideProcess, beside
 from tests.support import stack as stacks
 from tests.support.eventually import eventually
 from tests.support.keydb_snapshot import shown
@@ -29,43 +39,7 @@ from tests.support.stack import Stack
 
 HEALTHY_TIMEOUT_S = 90.0
 RIGHT_TIMEOUT_S = 120.0
-SHOWN_MAX = 30
 Say = Callable[[str], None]
-
-
-@dataclass
-class Run:
-    """What is known of a run at its end."""
-
-    strikes: list[Strike]
-    facts: list[str] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-    per_s: float = 0.0
-    """Messages published while the broker could be reached."""
-    look_s: float = 0.0
-    """Between two looks of the outside reader, the median."""
-    around: dict[Difference, list[str]] = field(default_factory=dict)
-
-    def every_s(self) -> float:
-        """Return the time from fault to fault, on the average."""
-        return (self.strikes[-1].begun_s - self.strikes[0].begun_s) / max(len(self.strikes) - 1, 1)
-
-    def right(self) -> bool:
-        """Say whether nothing was found, and no fault failed but by missing its moment."""
-        return not self.differences and all(one.missed or not one.error for one in self.strikes)
-
-    def words(self) -> str:
-        """Return the result: facts, then what was found, each with the faults around it."""
-        flight = sum(one.in_flight for one in self.strikes)
-        lines = [
-            f"{len(self.strikes)} faults, one every {self.every_s():.1f} s, {flight} in flight"
-        ]
-        lines += self.facts
-        lines += [f"failed to strike: {one.words()}" for one in self.strikes if one.error]
-        lines += [f"{len(self.differences)} differences"]
-        for one in self.differences[:SHOWN_MAX]:
-            lines += [one.text, f"    around: {', '.join(self.around[one]) or 'no fault'}"]
-        return "\n".join(lines)
 
 
 class Campaign:
@@ -87,7 +61,9 @@ class Campaign:
         striker.run(faults, until_s)
         return striker
 
-    def judge(self, striker: Striker, end_reading: Callable[[], Seen]) -> Run:
+    def judge(
+        self, striker: Striker, looking: SideProcess[Seen], consuming: SideProcess[Followed]
+    ) -> Run:
         """Say what is not as it must be. The load has ended; all is healed."""
         run = Run(striker.strikes)
         with contextlib.suppress(AssertionError):
@@ -96,11 +72,13 @@ class Campaign:
         run.differences += self._found
         run.differences += [Difference(line) for line in bugs(self._stack)]
         run.differences += self._settled()
-        seen = end_reading()
+        seen = looking.end()
         run.differences += seen.differences
+        came, differences = self._followed(consuming)
+        run.differences += differences
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
-        run.facts = [*self._facts(), seen.looks.words()]
+        run.facts = [*self._facts(), seen.looks.words(), came.words()]
         run.per_s = self._load.per_s
         run.look_s = seen.looks.median_s()
         run.around = {one: striker.around(one) for one in run.differences}
@@ -108,7 +86,7 @@ class Campaign:
 
     def _is_healthy(self, part: str) -> bool:
         # A service is as well as its servers: it is enough that it runs.
-        wanted = "running" if part in stacks.PROGRAMS else "healthy"
+        wanted = "healthy" if part in stacks.SERVERS else "running"
         with contextlib.suppress(DockerException):
             return all(wanted in _condition(one) for one in self._stack.containers(part))
         return False
@@ -170,6 +148,15 @@ class Campaign:
         values = {key: value for key, value in seen.items() if value is not None}
         return differences + list(verdict.of_balances(expected, values, "KeyDB"))
 
+    def _followed(self, consuming: SideProcess[Followed]) -> tuple[Followed, list[Difference]]:
+        """Wait until both followers have done all; hold what their consumers had against that."""
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+            newest = followed_verdict.newest_epoch(conn)
+            with contextlib.suppress(AssertionError):  # then what is missing is found below
+                eventually(lambda: followed_verdict.are_at(conn, newest), RIGHT_TIMEOUT_S)
+            came = consuming.end()
+            return came, [*came.differences, *followed_verdict.all_of(conn, newest, came)]
+
     def _facts(self) -> list[str]:
         load, sent = self._load, self._load.sent.values()
         kinds = Counter(one.reason or "fit" for one in sent)
@@ -198,8 +185,9 @@ class Campaign:
 
 @contextlib.contextmanager
 def standing(client: docker.DockerClient) -> Iterator[Stack]:
-    """Yield the shipped stack, up, with two ingests and two syncers."""
+    """Yield the shipped stack with its followers, up, two of each part that may be two."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
+        stack.settings["COMPOSE_PROFILES"] = ",".join(stacks.AROUND)
         stack.up(options=scale(*REPLICAS))
         yield stack
 
@@ -216,12 +204,15 @@ def run(
     """Have `faults` strike a stack of their own; what is found is also left in build/soak."""
     with standing(client) as stack:
         say(f"seed {seed}, {len(faults)} faults, stack {stack.project}")
-        with reading(stack, keys()) as reader:
+        look, consume = partial(reader.read, keys()), followed.consume
+        with beside(stack, look) as looking, beside(stack, consume) as consuming:
+            with stack.postgres() as conn:
+                followed_verdict.prepare(conn)
             with correcting(stack, seed) as corrections, producing_load(stack, seed) as load:
                 campaign = Campaign(stack, load, corrections, say)
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
-            result = campaign.judge(striker, reader.end)
+            result = campaign.judge(striker, looking, consuming)
         if not result.right():
             leave(stack, seed, result)
         return result
@@ -230,18 +221,3 @@ def run(
 def _condition(container: Container) -> tuple[str, str]:
     state = container.attrs["State"]
     return state["Status"], state.get("Health", {}).get("Status", "")
-
-
-def leave(stack: Stack, seed: int, result: Run) -> None:
-    """Write down the sequence, all logs and what was found."""
-    path = folder(stack)
-    sequence = [f"{one.number} {one.begun_s:.2f} {one.words()}" for one in result.strikes]
-    (path / "sequence.txt").write_text("\n".join([f"seed {seed}", *sequence, ""]))
-    found = [f"{one.at_s} {one.text}\n    {result.around[one]}" for one in result.differences]
-    (path / "differences.txt").write_text("\n".join([result.words(), "", *found, ""]))
-    keep_all_logs(stack)
-
-
-def pairs(strikes: Sequence[Strike]) -> Counter[str]:
-    """Count what struck by part and fault."""
-    return Counter(title(one.fault) for one in strikes if not one.error)

@@ -1,8 +1,8 @@
 """Kill points: a service dies between two steps of its protocol, exactly there.
 
-The services are composed by `ingest.py`, `ticker.py` and `syncer.py` beside this; what is passed to
-them is wrapped (`kill_points.py`), they know nothing of it. Postgres, which takes an outbox
-partition away in one function, is killed in the middle of that.
+The services are composed by `ingest.py`, `ticker.py`, `syncer.py`, `feed.py` and `notifier.py`
+beside this; what is passed to them is wrapped (`kill_points.py`), they know nothing of it.
+Postgres, which takes an outbox partition away in one function, is killed in the middle of that.
 """
 
 import contextlib
@@ -162,4 +162,14 @@ FAULTS: list[Fault] = [
     ),
     KillPoint("syncer", "killed after a drop", "after COMMIT of drop", rare_work.expired_partition),
     BetweenDetachAndDrop(),
+    # Events, their confirms, tick.closed, its confirm, the position.
+    KillPoint("feed", "killed between events and confirm", "events published"),
+    KillPoint("feed", "killed between confirm and tick.closed", "events confirmed"),
+    KillPoint("feed", "killed between tick.closed and confirm", "closing published"),
+    KillPoint("feed", "killed between confirm and move", "closing confirmed"),
+    KillPoint("feed", "killed after the move", "after move"),
+    # Position and notifications, COMMIT, publish, confirm, sent_at.
+    KillPoint("notifier", "killed between position and COMMIT", "before COMMIT of judgement"),
+    KillPoint("notifier", "killed between COMMIT and publish", "before publish"),
+    KillPoint("notifier", "killed between confirm and note", "after confirm"),
 ]

@@ -1,7 +1,8 @@
 """What is passed to a service, wrapped: it works as ever, and there are steps to die at."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ from services.syncer.projection import Answer, Projection
 from shared import keydb
 from shared.amqp import ticks
 from shared.amqp.consumer import Consumer
+from shared.amqp.publisher import Message, Publisher
+from shared.amqp.topic import Fates, TopicPublisher
+from shared.amqp.topic import Message as Notification
 from tests.faults.kill_orders import KillOrders
 
 CHUNKS = 3
@@ -132,6 +136,52 @@ class KillableBroker:
         delivered = self._broker.next_tick(timeout_s)
         self._orders.at("after ack", acked)
         return delivered
+
+
+class KillablePublisher:
+    """Steps `events published`, `events confirmed`, `closing published`, `closing confirmed`.
+
+    The last two are of `tick.closed`, which comes by itself.
+    """
+
+    def __init__(self, publisher: Publisher, orders: KillOrders) -> None:
+        self._publisher, self._orders = publisher, orders
+        self._is_closing = False
+        self._events = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._publisher, name)
+
+    def publish_all(
+        self, exchange: str, messages: Sequence[Message], to: str | None = None
+    ) -> None:
+        self._is_closing = bool(messages) and messages[-1].name == "tick.closed"
+        self._events = 1 if self._is_closing else self._events + len(messages)
+        self._publisher.publish_all(exchange, messages, to)
+        self._orders.at("closing published" if self._is_closing else "events published")
+
+    def flush(self) -> None:
+        self._publisher.flush()
+        self._orders.at(
+            "closing confirmed" if self._is_closing else "events confirmed", self._events
+        )
+        self._events = 0
+
+
+class KillableTopicPublisher:
+    """Steps `before publish` and `after confirm` of notifications."""
+
+    def __init__(self, publisher: TopicPublisher, orders: KillOrders) -> None:
+        self._publisher, self._orders = publisher, orders
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._publisher, name)
+
+    def send(self, messages: Sequence[Notification], stop: threading.Event) -> Fates:
+        self._orders.at("before publish", len(messages))
+        fates = self._publisher.send(messages, stop)
+        self._orders.at("after confirm", len(messages))
+        return fates
 
 
 class KillableProjection(Projection):

@@ -33,13 +33,17 @@ def _bytes(text: bytes) -> str:
 # Postgres's protocol: as psycopg sends it, and as the server says that it was done. BEGIN has READ
 # COMMITTED in it, hence the zero.
 COMMIT = _bytes(b"COMMIT\x00")
+TOKEN = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-"
 # Statements prepared: messages of a batch, or what memory holds at a tick. The few bytes of a read
 # between ticks are not meant.
 BATCH = r"\AB.{100,}"
-TICK = r"\AB.{10,}[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-"
+TICK = rf"\AB.{{10,}}{TOKEN}"
+# Of all that a feed sends only the move of its position names two ticks.
+MOVE = rf"\A[PB].*{TOKEN}.*{TOKEN}"
 # AMQP 0-9-1: size of the frame, class 60, method; the tick's body is ours.
 ACK = _bytes(b"\x00\x00\x00\x0d\x00\x3c\x00\x50")
 DELIVERY = _bytes(b"\x00\x3c\x00\x3c") + r".{1,300}\{"
+EVENT = _bytes(b'{"event":"transaction.added"') + ".{30}"
 BOUNDARY = _bytes(b'{"tick":"') + ".{30}"
 SCRIPT = _bytes(b"EVALSHA")
 VERDICT = _bytes(b"applied\r\n")
@@ -139,4 +143,13 @@ FAULTS: list[Fault] = [
         ("tick cut in the middle", "half", BOUNDARY),
         ("confirm eaten", "answer", ACK),
     ),
+    *_of("feed", "postgres", ("reply to the move eaten", "reply", MOVE)),
+    *_of(
+        "feed",
+        "rabbitmq",
+        ("event cut in the middle", "half", EVENT),
+        ("confirm eaten", "answer", ACK),
+    ),
+    *_of("notifier", "postgres", ("reply to COMMIT eaten", "reply", COMMIT)),
+    *_of("notifier", "rabbitmq", ("confirm eaten", "answer", ACK)),
 ]

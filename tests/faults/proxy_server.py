@@ -25,6 +25,10 @@ UPSTREAMS = {
     "syncer-rabbitmq": (7004, ("rabbitmq", 5672)),
     "syncer-keydb": (7005, ("keydb", 6379)),
     "ticker-rabbitmq": (7006, ("rabbitmq", 5672)),
+    "feed-postgres": (7007, ("postgres", 5432)),
+    "feed-rabbitmq": (7008, ("rabbitmq", 5672)),
+    "notifier-postgres": (7009, ("postgres", 5432)),
+    "notifier-rabbitmq": (7010, ("rabbitmq", 5672)),
 }
 """As compose.proxies.yaml has them."""
 

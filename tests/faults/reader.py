@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from statistics import median, quantiles
 from typing import Protocol
 
@@ -204,3 +205,11 @@ class Reader:
     def _note(self, text: str) -> None:
         if not self._differences or self._differences[-1].text != text:
             self._differences.append(Difference(text, time.monotonic()))
+
+
+def read(names: Sequence[str], stack: Stack, stop: Event, ready: Event) -> Seen:
+    """Look until told to stop; returns what was seen. `names` as of `Reader`."""
+    reader = Reader(stack, names, stop)
+    ready.set()
+    reader.run()
+    return reader.seen

@@ -14,7 +14,7 @@ from tests.faults.difference import Difference
 from tests.faults.fault import Fault, title
 from tests.support.stack import Stack
 
-EVERY_S = 3.0
+EVERY_S = 2.4
 HEALTHY_WITHIN_S = 45.0
 ATTEMPTS_MAX = 5
 """One whose moment never came, because others kept everybody idle, is tried again."""

@@ -1,4 +1,4 @@
-"""A syncer falls asleep at a step, another is at work meanwhile, and then it wakes.
+"""A syncer or a follower falls asleep at a step, another is at work meanwhile, and then it wakes.
 
 Nothing of what it had in hand may do harm. Two syncers that only die are never in each other's way:
 the broker gives the place to one when the other is gone.
@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psycopg
 import redis
 from docker.models.containers import Container
 
 from shared.errors import Unavailable
 from tests.faults import addresses
-from tests.faults.container_faults import start
+from tests.faults.container_faults import part, start
 from tests.faults.fault import Fault, Struck
 from tests.faults.kill_faults import GIVE, obeys
 from tests.faults.kill_orders import ASLEEP
@@ -29,6 +30,13 @@ AT_WORK_WITHIN_S = 2.5 * INTERVAL_S
 PLACE_GONE_WITHIN_S = 40.0
 """The broker gives a place to another when two or three heartbeats were not answered."""
 TICKS_MEANWHILE = 2
+
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid)
+  FROM pg_stat_activity
+ WHERE application_name = %s
+"""
+FOLLOWED = "SELECT epoch FROM follower WHERE name = %s"
 
 Meanwhile = Callable[[Stack, Container], bool]
 
@@ -106,7 +114,25 @@ def _epoch(stack: Stack) -> int:
     return 0
 
 
+def replaced(stack: Stack, sleeper: Container) -> bool:
+    """Have Postgres end the sleeper's session, as it does with one that was idle for too long."""
+    service = part(sleeper)
+    with contextlib.suppress(Unavailable, psycopg.Error):
+        dsn = addresses.postgres_dsn(stack, "sleep")
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(END_SESSIONS, [f"minutebook-{service}"])
+            ((begun,),) = conn.execute(FOLLOWED, [service]).fetchall()
+            goal = begun + TICKS_MEANWHILE
+            return _within(
+                lambda: conn.execute(FOLLOWED, [service]).fetchall() >= [(goal,)],
+                PLACE_GONE_WITHIN_S,
+            )
+    return False
+
+
 FAULTS: list[Fault] = [
     Sleep("asleep before the script while another takes its place", "before script", overtaken),
     Sleep("asleep after a fold while another is at work and dies", "after fold", left_alone),
+    Sleep("asleep before tick.closed while another goes on", "events confirmed", replaced, "feed"),
+    Sleep("asleep before a publish while another goes on", "before publish", replaced, "notifier"),
 ]

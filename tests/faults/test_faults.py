@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import campaign, catalogue
-from tests.faults.campaign import Run
 from tests.faults.fault import Fault, title
+from tests.faults.run import Run
 from tests.support import containers
 from tests.support.stack import Stack
 

@@ -46,15 +46,15 @@ COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 240.0, 40
 class Stack:
     """One project; nothing of it runs before `up`."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
-        """Its passwords are its own, and easily recognised."""
+    def __init__(self, client: docker.DockerClient, secrets: dict[str, str] | None = None) -> None:
+        """Its passwords are its own, and easily recognised; `secrets` are of one that is up."""
         self.client = client
         self.settings: dict[str, str] = {}
         """Settings of compose.yaml that differ from those all tests have; set before `up`."""
         self.overrides: list[Path] = []
         """Compose files laid over compose.yaml; added before `up`."""
         self.project = f"minutebook-test-{uuid.uuid4().hex[:8]}"
-        self.secrets = {name: f"secret-{uuid.uuid4().hex}" for name in sorted(PASSWORDS)}
+        self.secrets = secrets or {name: f"secret-{uuid.uuid4().hex}" for name in sorted(PASSWORDS)}
         self.postgres_password = self.secrets["POSTGRES_PASSWORD"]
         self.rabbitmq_password = self.secrets["RABBITMQ_PASSWORD"]
 
