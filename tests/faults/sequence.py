@@ -18,7 +18,7 @@ EVERY_S = 2.4
 HEALTHY_WITHIN_S = 45.0
 ATTEMPTS_MAX = 5
 """One whose moment never came, because others kept everybody idle, is tried again."""
-AT_ONCE_MAX = 4
+AT_ONCE_MAX = 5
 LOOK_S = 0.5
 AROUND_S = 20.0
 """A difference that began this long before a fault, or after it, may be of its making."""
