@@ -1,5 +1,5 @@
 /* From the ticks to a consumer of change events, by a follower that only publishes:
- * services/feed, shared/follower.py, and the consumer's rules in docs/reading.md.
+ * services/feed, shared/follower.py, and the consumer's rules in docs/changes.md.
  *
  * That a tick counts rightly is shown in fold.pml, so here a tick is one step, with one change. The
  * feed publishes that as an event and `tick.closed`, or, when it starts anew, as a READ and
@@ -41,7 +41,7 @@ bool cut[2]; /* the feed's connection is dead, and it will notice at its next st
 byte lock;   /* the feed that holds it, plus one */
 byte knows;  /* the feed that lives and published last */
 
-/* The consumer: rules of docs/reading.md. */
+/* The consumer: rules of docs/changes.md. */
 byte balances, closed = BASE, arrived;
 byte read_from[2]; /* what a feed's READ said, kept until its tick.closed */
 bool missed;       /* it knows that it missed something */
