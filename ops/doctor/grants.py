@@ -16,7 +16,7 @@ EVERYWHERE = {"schema": {"USAGE"}, "schema_migration": {"SELECT"}}
 TRANSACTION = "message_id, provider_id, transaction_value"
 STATE = "provider_id, queue, reason"
 
-POSITION = "epoch, error, error_at, moved_at, name, token"
+POSITION = "closed_id, epoch, error, error_at, moved_at, name, token"
 FOLLOWER = EVERYWHERE | {
     "tick": {"SELECT"},
     "balance": {"SELECT"},

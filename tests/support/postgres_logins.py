@@ -160,8 +160,8 @@ ACTS = EMPTYING | {
     ),
     "read notifications": Act("SELECT FROM notification", by("notifier", "ops", READER)),
     "write a notification": Act(
-        "INSERT INTO notification (id, alert_id, provider_id, epoch, balance)"
-        " VALUES ('x', 1, 1, 0, 5)",
+        "INSERT INTO notification (id, alert_id, provider_id, epoch, condition, balance)"
+        " VALUES ('x', 1, 1, 0, 'below', 5)",
         by("notifier"),
     ),
     "change what was told": Act("UPDATE notification SET balance = 9", NOBODY),

@@ -58,7 +58,9 @@ def test_who_has_not_moved_for_so_long_is_told_once_until_it_moves(
     add_alert(conn, "silent", for_s=120, provider=1)
     add_alert(conn, "silent", for_s=180)
 
-    move(conn, life, 1, 0, 0, 0, 0, 1, 0, 0)
+    move(conn, life, 1)
+    ledger.add(conn, 2, 5)
+    move(conn, life, 0, 0, 0, 0, 1, 0, 0)
 
     rows = conn.execute(
         "SELECT provider_id, boundary, balance::int FROM notification"
@@ -66,8 +68,8 @@ def test_who_has_not_moved_for_so_long_is_told_once_until_it_moves(
     ).fetchall()
     assert rows == [
         (1, ledger.minute(4), 1001),  # two minutes after it moved
-        (2, ledger.minute(4), 2000),  # three after the first tick, with which it came
         (1, ledger.minute(5), 1001),
+        (2, ledger.minute(6), 2005),  # not at 4, three minutes after it came
         (1, ledger.minute(9), 1002),
     ]
 
