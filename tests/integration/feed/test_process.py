@@ -1,20 +1,22 @@
-"""The feed as a process: a standby, a broker with an alarm, its exchange deleted."""
+"""The feed as a process: a standby, a broker with an alarm or restarted, its exchange deleted."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+import pika
 import psycopg
 import pytest
 
 from services.syncer.service import Syncer
-from tests.support import changes_consumer, programs
-from tests.support.changes_consumer import Queue
+from tests.support import changes_consumer, containers, outages, programs
+from tests.support.changes_consumer import Consumer, Queue
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.loss_scenario import said
 from tests.support.own_broker import OwnBroker
 from tests.support.programs import Program
 
+HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
 START_S = 60.0
 
 
@@ -85,3 +87,31 @@ def test_while_the_broker_has_an_alarm_it_says_so_ends_when_told_and_goes_on_aft
         with feed(dsn, own_url):
             eventually(lambda: queue.closed(2), 20)
         queue.consumer.assert_right(conn)
+
+
+def test_a_broker_that_is_restarted_loses_and_leaves_out_nothing(
+    own: OwnBroker, own_url: str, dsn: str, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    consumer = Consumer()
+    assert not closed(own_url, consumer, 1), "only the queue is made"
+    with feed(dsn, own_url) as program:
+        eventually(lambda: closed(own_url, consumer, 1), START_S)
+        own.container.kill()
+        with outages.afterwards(own.container.start):
+            add(conn, 1, 5)
+            syncer.tick(minute(2))
+            eventually(lambda: program.health()[0] == 503, 20)
+        eventually(lambda: containers.succeeds(own.container, HEALTHY), START_S)
+        eventually(lambda: closed(own_url, consumer, 2), START_S)
+        assert program.stop() == 0
+    assert not consumer.missed()
+    consumer.assert_right(conn)
+
+
+def closed(amqp_url: str, consumer: Consumer, epoch: int) -> bool:
+    """Say whether a tick is closed, over a connection of its own: a queue takes time to come up."""
+    try:
+        with changes_consumer.bound(amqp_url, consumer=consumer) as queue:
+            return queue.closed(epoch)
+    except pika.exceptions.AMQPError:
+        return False
