@@ -158,6 +158,8 @@ def test_ten_thousand_drifts_are_counted_and_the_first_thousand_described(
     )
     report = reconcile.run(ours, None)
     assert (report.drifting, len(report.ledger.drifts)) == (10_000, 1000)
+    rows = ours.execute(reconcile.SELECT_LEDGER, {"drifts_max": 10}).fetchall()
+    assert [len(ids or ()) for *_, ids in (row[:5] for row in rows)] == [10_000] + [0] * 9, "once"
 
 
 def test_only_the_history_is_read_from_end_to_end(
