@@ -109,12 +109,14 @@ class Publisher(Channel):
         return self._published - self._confirmed - len(self._ahead)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        while not done():
+        while True:
+            if self._refused:  # also one that was refused while we did something else
+                raise Unavailable("rabbitmq", "the broker refused a message (a queue is full?)")
+            if done():
+                return
             if self._stop.is_set():
                 raise Stopped
             self.poll(POLL_S)
-            if self._refused:
-                raise Unavailable("rabbitmq", "the broker refused a message (a queue is full?)")
 
     def _wake(self, _future: Future[T]) -> None:
         with contextlib.suppress(Unavailable):  # then `poll` says so
