@@ -14,14 +14,8 @@ from shared.change_record import NAME_BYTES_MAX, Unfit
 
 INSERT: LiteralString = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)
-VALUES (%(message_id)s, %(reason)s, %(error)s, %(queue)s, %(body)s, %(properties)s, 'open')
+VALUES (%(message_id)s, %(reason)s, %(error)s, %(queue)s, %(body)b, %(properties)s, 'open')
 ON CONFLICT (message_id, body_sha256) DO NOTHING
-"""
-SELECT_QUEUE: LiteralString = """
-SELECT queue
-  FROM dead_letter
- WHERE message_id = %(message_id)s
-   AND body_sha256 = sha256(%(body)s)
 """
 
 
@@ -37,18 +31,19 @@ def insert(
         "body": bytes(body),
         "properties": amqp_json.encode(properties.all()),
     }
-    if conn.execute(INSERT, values).rowcount:
-        return
-    if conn.execute(SELECT_QUEUE, values).fetchone() != (queue,):  # another queue had it, too
-        conn.execute(INSERT, values | {"message_id": f"{queue}:{values['message_id']}"})
+    conn.execute(INSERT, values)
 
 
 def identity(queue: str, properties: Properties, body: bytes) -> str:
-    """Return the message's own `message_id`; of one that has none, a name made of its content."""
+    """Return the queue's name and the message's own `message_id`, or one made of its content.
+
+    The queue's name keeps it apart from transactions: ingest takes one that is a dead letter
+    already, with the same identity and body, for settled.
+    """
     try:
         found = properties.message_id
     except MalformedProperties:
         found = None
     if isinstance(found, str) and 0 < len(found.encode()) <= NAME_BYTES_MAX and "\0" not in found:
-        return found
+        return found if found.startswith(f"{queue}:") else f"{queue}:{found}"
     return f"{queue}:{hashlib.sha256(body).hexdigest()}"

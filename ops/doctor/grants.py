@@ -74,7 +74,7 @@ RIGHTS: Rights = {
     },
     "minutebook_notifier": FOLLOWER
     | {
-        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})", "DELETE"},
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})"},
         "notification": {
             "SELECT",
             f"INSERT (alert_id, {NOTIFIED})",
@@ -82,8 +82,8 @@ RIGHTS: Rights = {
             "DELETE",
         },
         "dead_letter": {
-            "SELECT (body_sha256, message_id, queue)",
-            f"INSERT (body, error, message_id, properties, {STATE}, state, value)",
+            "SELECT (body_sha256, message_id)",
+            "INSERT (body, error, message_id, properties, queue, reason, state)",
         },
     },
     "minutebook_ops": EVERYWHERE
@@ -115,7 +115,7 @@ RIGHTS: Rights = {
         "stream_offset": {"SELECT"},
         "disk_usage": {"SELECT"},
         "follower": {"SELECT", "UPDATE", "DELETE"},
-        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})", "DELETE"},
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})"},
         "notification": {"SELECT", "UPDATE (delivered_at)"},
         "minutebook_advance_sequence(text)": {"EXECUTE"},
         "minutebook_id_sequence(text)": {"EXECUTE"},

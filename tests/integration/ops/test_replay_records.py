@@ -19,6 +19,8 @@ from tests.support.stored_dead_letters import actions, store
 
 NO_PROPERTIES = Properties(b"\0\0")
 MONEY = b'{"id": 1, "value": 600}'
+PAYMENT_1 = Properties(b"\0\x80\x09payment-1")
+"""The property message_id and no other (AMQP 0-9-1, section 4.2.6.1)."""
 
 
 @pytest.fixture
@@ -38,6 +40,12 @@ def store_unfit(conn: psycopg.Connection, text: bytes, queue: str = records.QUEU
     row = conn.execute("SELECT max(id) FROM dead_letter").fetchone()
     assert row
     return str(row[0])
+
+
+def send_astray(conn: psycopg.Connection) -> None:
+    """Have a transaction come from queue alerts, where a producer sent it by mistake."""
+    unfit = Unfit("missing_field", "")
+    dead_letter_store.insert(conn, records.QUEUE, PAYMENT_1, MONEY, unfit)
 
 
 def left(conn: psycopg.Connection) -> list[tuple[str, str]]:
@@ -93,6 +101,33 @@ def test_a_record_that_is_fit_by_now_is_applied_and_its_letter_gone(
     assert actions(conn)[-1][:4] == ("dead_letter_replayed", letter, "applied", "night shift")
     again = ops.json("dead-letters", "replay", letter)
     assert [one["record"] for one in again["absent"]] == ["replayed"]
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_a_transaction_that_also_went_to_the_wrong_queue_still_becomes_money(
+    ops: Tool, conn: psycopg.Connection, *, redelivered: bool
+) -> None:
+    send_astray(conn)
+    again = messages.received(MONEY, "payment-1")._replace(redelivered=redelivered)
+
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        messages.store_batch(writer, [again])
+
+    rows = conn.execute("SELECT message_id FROM historical_transactions").fetchall()
+    assert rows == [("payment-1",)]
+    assert left(conn) == [("alerts", "missing_field")]
+
+
+def test_a_transaction_that_also_went_to_the_wrong_queue_waits_for_its_provider(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    conn.execute("DELETE FROM initial_data WHERE id = 1")
+    send_astray(conn)
+
+    store(ops, (MONEY, "payment-1"))
+
+    waiting = conn.execute("SELECT message_id FROM dead_letter WHERE state = 'waiting'").fetchall()
+    assert waiting == [("payment-1",)]
 
 
 def test_a_record_is_corrected_and_an_older_version_still_changes_nothing(
