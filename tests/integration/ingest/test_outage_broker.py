@@ -36,12 +36,14 @@ def amqp_url(own: OwnBroker) -> Iterator[str]:
         yield url
 
 
-def publish(amqp_url: str, size: int, *, first: int = 1, identities: bool = True) -> None:
-    """Publish so many messages, of values from `first` on."""
+def publish(
+    amqp_url: str, size: int, *, first: int = 1, identities: bool = True, confirmed: bool = False
+) -> None:
+    """Publish so many messages, of values from `first` on; each `confirmed` one takes its time."""
     values = range(first, first + size)
     texts = [body(1, value) for value in values]
     names = [f"m{value}" for value in values] if identities else []
-    messages.publish(amqp_url, *texts, identities=names, confirmed=True)
+    messages.publish(amqp_url, *texts, identities=names, confirmed=confirmed)
 
 
 def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
@@ -53,11 +55,12 @@ def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
 def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_again(
     own: OwnBroker, dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
-    publish(amqp_url, SIZE)
+    publish(amqp_url, MORE, confirmed=True)
     with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url, **SMALL) as program:
         eventually(lambda: len(rows(conn)) > 100)
         user.execute("LOCK TABLE historical_transactions")
-        publish(amqp_url, MORE, first=SIZE + 1)  # those before may all be stored by now
+        # Those before may all be stored by now.
+        publish(amqp_url, MORE, first=MORE + 1, confirmed=True)
         messages.lock_awaited(conn)
         own.container.kill()
         with outages.afterwards(own.container.start):
@@ -66,10 +69,10 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
             assert program.process.poll() is None
             eventually(lambda: program.health()[0] == 503)
         eventually(lambda: containers.succeeds(own.container, HEALTHY), START_S)
-        eventually(lambda: len(rows(conn)) >= SIZE + MORE, 60)
+        eventually(lambda: len(rows(conn)) >= 2 * MORE, 60)
         eventually(lambda: program.health()[0] == 200)
         messages.queue_drained(program, amqp_url)
-    each_is_one_row(conn, SIZE + MORE)
+    each_is_one_row(conn, 2 * MORE)
 
 
 def test_a_connection_cut_in_the_middle_of_a_frame_loses_and_doubles_nothing(
