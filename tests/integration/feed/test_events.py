@@ -231,16 +231,25 @@ def test_interim_ticks_are_told_with_the_due_tick_after_them(
     queue.consumer.assert_right(conn)
 
 
+@pytest.mark.parametrize("told", ["before", "afterwards"])
 def test_a_row_that_commits_late_is_told_with_the_tick_that_counted_it(
-    dsn: str, conn: psycopg.Connection, syncer: Syncer, feeder: Feeder, queue: Queue
+    dsn: str,
+    conn: psycopg.Connection,
+    syncer: Syncer,
+    feeder: Feeder,
+    queue: Queue,
+    *,
+    told: str,
 ) -> None:
     with psycopg.connect(dsn) as late:
         add(late, 1, 100)
         add(conn, 1, 5)
         syncer.tick(minute(2))
-        feeder.run()
-        assert [one.get("amount") for one in of_tick(queue, 2)] == ["5", None, "5"]
+        if told == "before":
+            feeder.run()
         late.commit()
+    assert feeder.run() == ([] if told == "before" else ["followed"])
+    assert [one.get("amount") for one in of_tick(queue, 2)] == ["5", None, "5"]
     add(conn, 2, 6)
     syncer.tick(minute(3))
     feeder.run()
