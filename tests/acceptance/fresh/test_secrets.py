@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.keydb_snapshot import at_next_boundary
-from tests.support.stack import PROGRAMS, Stack, publish
+from tests.support.stack import AROUND, PROGRAMS, Stack, publish
 
 OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"
 ASK_EXPORTER = """
@@ -15,7 +15,7 @@ for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", time
     if line.startswith(b"pg_up "):
         print(line.decode().strip())
 """
-LOGINS = {"migrate": "user", "ingest": "ingest", "syncer": "syncer", "ops": "ops"}
+LOGINS = {"migrate": "user"} | {name: name for name in ("ingest", "syncer", *AROUND, "ops")}
 
 
 def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
@@ -25,7 +25,7 @@ def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
         password = secrets.get(f"POSTGRES_{login.upper()}_PASSWORD", secrets["POSTGRES_PASSWORD"])
         dsn = f"postgresql://{login}:{password}@postgres:5432/minutebook"
         (folder / f"{service}_postgres_dsn").write_text(dsn)
-    for service in (*PROGRAMS, "ops"):
+    for service in (*PROGRAMS, *AROUND, "ops"):
         password = secrets[f"RABBITMQ_{service.upper()}_PASSWORD"]
         at_broker = f"{service}:{password}@rabbitmq"
         (folder / f"{service}_rabbitmq_url").write_text(f"amqp://{at_broker}:5672/%2F")
@@ -41,6 +41,7 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
     fresh.settings["SECRETS"] = str(tmp_path)
 
     fresh.up()
+    fresh.up(*AROUND)
 
     with fresh.postgres() as conn:
         conn.execute("INSERT INTO initial_data VALUES (81, 'Filed', 1000)")
@@ -51,6 +52,6 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
     fresh.up("postgres-exporter")
     exported = ["python", "-c", ASK_EXPORTER]
     eventually(lambda: fresh.container("ingest").exec_run(exported).output == b"pg_up 1\n", 60)
-    for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS):
+    for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS, *AROUND):
         inspected = json.dumps(fresh.container(service).attrs)
         assert not [name for name, secret in fresh.secrets.items() if secret in inspected]
