@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pika
+import psycopg
 import pytest
 from pika.exceptions import AMQPError
 
-from tests.support import messages, node_packages
+from tests.support import ledger, messages, node_packages, programs
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 
 EXAMPLES = ROOT / "examples"
 QUEUE = "changes.example"
-RUN_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = START_S = 60.0
 HUGE = 2**60 + 1
 TICK = "2026-11-28T07:00:00Z"
 
@@ -35,29 +36,32 @@ def command(language: str) -> tuple[Path, list[str]]:
 
 @contextlib.contextmanager
 def following(
-    language: str, amqp_url: str, state: Path, ticks: int
+    language: str, amqp_url: str, state: Path, ticks: int | None = None, queue: str = QUEUE
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run the example while inside; it consumes by then, or has done all it was to do."""
     folder, program = command(language)
-    environment = {"PATH": os.environ["PATH"], "RABBITMQ_URL": amqp_url}
+    settings = {"RABBITMQ_URL": amqp_url, "CHANGES_QUEUE": queue}
+    most = [] if ticks is None else [str(ticks)]
     with subprocess.Popen(
-        [*program, str(state), str(ticks)],
+        [*program, str(state), *most],
         cwd=folder,
-        env=environment,
+        env={"PATH": os.environ["PATH"], **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
         try:
-            eventually(lambda: consumers(amqp_url) or process.poll() is not None, RUN_TIMEOUT_S)
+            eventually(
+                lambda: consumers(amqp_url, queue) or process.poll() is not None, RUN_TIMEOUT_S
+            )
             yield process
         finally:
             process.kill()
 
 
-def consumers(amqp_url: str) -> int:
+def consumers(amqp_url: str, queue: str) -> int:
     with contextlib.suppress(AMQPError), messages.channel(amqp_url) as observer:
-        return int(observer.queue_declare(QUEUE, passive=True).method.consumer_count)
+        return int(observer.queue_declare(queue, passive=True).method.consumer_count)
     return 0
 
 
@@ -100,7 +104,7 @@ def publish(amqp_url: str, *events: Event) -> None:
 
 
 def balances(state: Path) -> dict[str, str]:
-    found: dict[str, str] = json.loads(state.read_text())["balances"]
+    found: dict[str, str] = json.loads(state.read_text())["balances"] if state.exists() else {}
     return found
 
 
@@ -153,3 +157,28 @@ def test_what_was_missed_is_said_and_only_a_new_reading_counts_again(
     assert "tick 10: missed something" in said
     assert "tick 11: missed something" in said
     assert balances(state) == {"1": "40"}
+
+
+def test_both_have_the_balances_that_the_feed_tells(
+    environment: dict[str, str], conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    ledger.add_provider(conn, "Visa", 1000)
+    ledger.add_provider(conn, "Mastercard", -(2**60))
+    url, states = environment["RABBITMQ_URL"], [tmp_path / one for one in ("python", "node")]
+    with (
+        programs.running("services.syncer", **environment),
+        programs.running("services.ticker", **environment),
+        following("python", url, states[0], queue="changes.python"),
+        following("node", url, states[1], queue="changes.node"),
+        programs.running("services.feed", **environment),
+    ):
+        eventually(lambda: all(len(balances(one)) == 2 for one in states), START_S)
+        ledger.add(conn, 1, 600)
+        ledger.add(conn, 2, -1)
+        conn.execute("UPDATE initial_data SET initial_value = 5 WHERE id = 1")
+        conn.execute("INSERT INTO initial_data VALUES (3, 'Brief', 7)")
+        conn.execute("DELETE FROM initial_data WHERE id = 3")
+        told = {"1": "605", "2": str(-(2**60) - 1)}
+        for one in states:
+            eventually(lambda one=one: told.items() <= balances(one).items(), START_S)  # type: ignore[misc]
+            assert balances(one).get("3", "0") == "0"
