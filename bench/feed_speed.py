@@ -36,7 +36,7 @@ BOUND = "changes.bench"
 KEEP_NEWEST = {"x-max-length": 10_000, "x-overflow": "drop-head"}
 INSERT = (
     "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
-    " SELECT 10 + n % %(providers)s, n % 1000, 'bench-' || lpad(n::text, 9, '0')"
+    " SELECT 10 + n %% %(providers)s, n %% 1000, 'bench-' || lpad(n::text, 9, '0')"
     " FROM generate_series(%(first)s::bigint, %(last)s) AS n"
 )
 EVERY_SECOND = {"TICK_INTERVAL_SECONDS": "1"}

@@ -51,6 +51,7 @@ def test_a_connection_cut_at_the_worst_moment_loses_no_record(
         proxying(amqp_url) as (broker, cut_url),
         working(cut_dsn, cut_url) as health,
     ):
+        eventually(lambda: not health.problems(), RECOVERY_S)  # else a COMMIT of its start is cut
         disturbance = CUTS[cut](ledger, broker)
         publish_all(amqp_url)
         assert disturbance.done.wait(RECOVERY_S)
