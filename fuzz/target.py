@@ -6,7 +6,7 @@ import atheris
 
 # What is fuzzed, and the JSON reader it stands on; not what it is compared with.
 INSTRUMENTED = [
-    "json.decoder", "services.ingest.body", "shared.json_object", "shared.amqp.amqp_json",
+    "json.decoder", "shared.transaction_body", "shared.json_object", "shared.amqp.amqp_json",
     "shared.amqp.properties", "shared.amqp.delivery_parser",
 ]  # fmt: skip
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pika
 
-from services.ingest.body import Limits, Unfit, decode
 from shared.amqp import amqp_json
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
 from shared.errors import Unavailable
+from shared.transaction_body import Limits, decode
+from shared.unfit import Unfit
 from tests.support import hostile_messages, oracle
 
 CHANNEL = 1

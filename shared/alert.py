@@ -8,8 +8,9 @@ from typing import Any, Literal, cast, get_args
 from pydantic import Field
 
 from shared import settings
-from shared.change_record import Unfit, integer, one_of, present
+from shared.change_record import integer, one_of, present
 from shared.json_object import a_kind
+from shared.unfit import Unfit
 
 Condition = Literal["below", "above", "change", "silent"]
 CONDITIONS = get_args(Condition)

@@ -8,7 +8,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from shared.alert import EACH_PROVIDER_MAX, Alert, Condition
-from shared.change_record import ChangeRecord, Unfit
+from shared.change_record import ChangeRecord
+from shared.unfit import Unfit
 
 Outcome = Literal["applied", "ignored"]
 """What a change record led to. *Ignored*: its version is not larger than the one that is known."""

@@ -12,28 +12,13 @@ from typing import Any, Literal, cast, get_args
 
 from shared import json_object
 from shared.json_object import a_kind
+from shared.unfit import Unfit
 
 Operation = Literal["ADDED", "MODIFIED", "REMOVED"]
-Reason = Literal[
-    "not_utf8", "not_json", "not_object", "duplicate_key", "missing_field", "wrong_type",
-    "out_of_range", "invalid_value", "too_large", "too_many", "unknown_notification",
-]  # fmt: skip
-"""Why a message that is no transaction becomes a dead letter."""
-
 OPERATIONS = get_args(Operation)
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 NAME_BYTES_MAX = 255
 RECORD_BYTES_MAX = 65_536
-
-
-class Unfit(Exception):
-    """The message cannot be acted upon: it becomes a dead letter with this reason."""
-
-    def __init__(self, reason: Reason, error: str) -> None:
-        """`error` says in words what is wrong, without quoting the body."""
-        super().__init__(error)
-        self.reason: Reason = reason
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +53,7 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     """Return a body's fields. Raises `Unfit`."""
     if len(body) > RECORD_BYTES_MAX:
         raise Unfit("too_large", f"more than {RECORD_BYTES_MAX} bytes")
-    try:
-        return json_object.read(body)
-    except json_object.Unreadable as unreadable:
-        raise Unfit(unreadable.reason, unreadable.error) from unreadable
+    return json_object.read(body)
 
 
 def present(fields: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 - what JSON has

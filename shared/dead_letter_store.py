@@ -10,7 +10,8 @@ import psycopg
 
 from shared.amqp import amqp_json
 from shared.amqp.properties import MalformedProperties, Properties
-from shared.change_record import NAME_BYTES_MAX, Unfit
+from shared.change_record import NAME_BYTES_MAX
+from shared.unfit import Unfit
 
 INSERT: LiteralString = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)

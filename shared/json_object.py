@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any, Literal, Self
+from typing import Any, Self
+
+from shared.unfit import Unfit
 
 INT64_DIGITS = 19
 DEPTH_MAX = 500
@@ -18,21 +20,9 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 AMQP_1_0_SECTIONS = {b"\0Sv": "sequence", b"\0Sw": "value"}
 """How bodies begin that an AMQP 1.0 client sent as text or as a list (AMQP 1.0 §3.2.7, 3.2.8)."""
 
-Reason = Literal["not_utf8", "not_json", "not_object", "duplicate_key"]
-
-
-class Unreadable(Exception):
-    """The body is no JSON object, or one that could be read in two ways."""
-
-    def __init__(self, reason: Reason, error: str) -> None:
-        """`error` says in words what is wrong, without quoting the body."""
-        super().__init__(error)
-        self.reason: Reason = reason
-        self.error = error
-
 
 def read(body: bytes) -> Mapping[str, Any]:
-    """Return a body's fields. Raises `Unreadable` unless it is a JSON object without repetitions.
+    """Return a body's fields. Raises `Unfit` unless it is a JSON object without repetitions.
 
     Integers stay exact, however many digits they have.
     """
@@ -40,9 +30,9 @@ def read(body: bytes) -> Mapping[str, Any]:
         text = body.decode()
     except UnicodeDecodeError as error:
         said = f"byte {error.start} is not UTF-8{_section(body)}"
-        raise Unreadable("not_utf8", said) from error
+        raise Unfit("not_utf8", said) from error
     if _too_deep(text):
-        raise Unreadable("not_json", f"nested more than {DEPTH_MAX} deep")
+        raise Unfit("not_json", f"nested more than {DEPTH_MAX} deep")
     repeated: list[int] = []
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,11 +47,11 @@ def read(body: bytes) -> Mapping[str, Any]:
         )
     except (ValueError, RecursionError) as error:
         said = f"not JSON: {type(error).__name__}{_section(body)}"
-        raise Unreadable("not_json", said) from error
+        raise Unfit("not_json", said) from error
     if repeated:
-        raise Unreadable("duplicate_key", "a key appears twice")
+        raise Unfit("duplicate_key", "a key appears twice")
     if not isinstance(found, dict):
-        raise Unreadable("not_object", f"JSON, but {a_kind(found)}")
+        raise Unfit("not_object", f"JSON, but {a_kind(found)}")
     return found
 
 

@@ -21,9 +21,9 @@ import structlog
 from shared import dead_letter_store, postgres, retry, worker
 from shared.amqp.ordered import OrderedConsumer
 from shared.amqp.properties import Properties
-from shared.change_record import Unfit
 from shared.errors import Unavailable
 from shared.health import Health
+from shared.unfit import Unfit
 
 PREFETCH = 20
 """Messages in one commit, at most: each may have 16 MiB before it is found to be too large."""

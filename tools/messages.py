@@ -5,9 +5,9 @@ from typing import Annotated
 
 import msgspec
 
-from services.ingest.body import INT64_MAX, INT64_MIN
 from shared.alert import THRESHOLD_DIGITS_MAX, Condition
 from shared.change_record import NAME_BYTES_MAX, Operation
+from shared.transaction_body import INT64_MAX, INT64_MIN
 
 Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]

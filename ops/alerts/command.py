@@ -14,7 +14,7 @@ from ops.wording import age, count, moment, visible
 from shared import alert_store, change_record, settings
 from shared.alert import CONDITIONS, Alert, HistorySettings, read
 from shared.alert_store import Choice, StoredAlert
-from shared.change_record import Unfit
+from shared.unfit import Unfit
 
 ALERT_ID = click.IntRange(1, 2**63 - 1)
 COLUMNS = ("id", "provider", "condition", "threshold", "for", "source", "name", "version", "since")

@@ -9,8 +9,9 @@ from ops import action
 from shared import alert_store, postgres
 from shared.alert import Alert
 from shared.alert_store import Choice, StoredAlert
-from shared.change_record import ChangeRecord, Unfit
+from shared.change_record import ChangeRecord
 from shared.errors import Refusal
+from shared.unfit import Unfit
 from shared.unique_ids import time_ordered
 
 SOURCE = "ops"

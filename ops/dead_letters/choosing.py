@@ -8,10 +8,9 @@ import click
 
 from ops.dead_letters.core import Choice
 from ops.params import Moment, Words
-from services.ingest.body import Reason
-from shared import change_record
+from shared.unfit import RecordReason, TransactionReason
 
-REASONS = sorted({*get_args(Reason), *get_args(change_record.Reason)})
+REASONS = sorted({*get_args(TransactionReason), *get_args(RecordReason)})
 LETTER_ID = click.IntRange(1, 2**63 - 1)
 R = TypeVar("R")
 

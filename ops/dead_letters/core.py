@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from services.ingest.body import Unfit, read_object
+from shared import json_object
+from shared.unfit import Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class StoredDeadLetter:
         if self.provider_id is not None:
             return self.provider_id
         with contextlib.suppress(Unfit):
-            found = read_object(self.body).get("id")
+            found = json_object.read(self.body).get("id")
             return found if isinstance(found, int) and not isinstance(found, bool) else None
         return None
 

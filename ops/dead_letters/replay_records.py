@@ -13,9 +13,9 @@ from ops import action
 from ops.dead_letters import store
 from ops.dead_letters.core import StoredDeadLetter
 from ops.dead_letters.replay import Edit, Order, Replayed, refuse_copy, replayed_action
-from shared.change_record import Unfit
 from shared.errors import Refusal
 from shared.queue_worker import Handle
+from shared.unfit import Unfit
 
 KEEP: LiteralString = """
 UPDATE dead_letter

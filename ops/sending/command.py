@@ -20,9 +20,9 @@ from ops.sending.rows import NEEDED
 from ops.sending.sender import GIVE_UP_AFTER_S, Sender
 from ops.sending.source import Rules, Source
 from ops.sending.unconfirmed import Unconfirmed
-from services.ingest.body import Limits
 from shared import program, settings
 from shared.amqp.consumer import Consumer
+from shared.transaction_body import Limits
 
 EXAMPLES = """
 \b

@@ -15,9 +15,9 @@ from ops.sending import view
 from ops.sending.producer import Fate, Outgoing
 from ops.sending.rows import NEEDED, body_of
 from ops.sending.sender import Sender
-from services.ingest.body import INT64_MAX, INT64_MIN
 from shared import program, settings
 from shared.errors import Refusal
+from shared.transaction_body import INT64_MAX, INT64_MIN
 from shared.unique_ids import FIRST_NUMBER, time_ordered
 
 PROVIDERS_MAX = 10_000

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from services.ingest.body import Unfit, read_object
+from shared import json_object
 from shared.json_object import a_kind
+from shared.unfit import Unfit
 
 Format = Literal["auto", "jsonl", "csv"]
 
@@ -173,7 +174,7 @@ def _pair(line: int, provider: str, value: str, message_id: str) -> Draft | Inva
 
 def _line(line: int, body: bytes, known: Collection[str]) -> Draft | Invalid:
     try:
-        fields = read_object(body)
+        fields = json_object.read(body)
     except Unfit:
         return Draft(line, body)  # the check says what is wrong; unchecked it is sent as it is
     message_id: Any = fields.get(IDENTITY)

@@ -20,9 +20,11 @@ from ops.sending.batch import Batch, Runs, default_name
 from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
-from services.ingest.body import Limits, Unfit, decode, read_object
 from services.ingest.identity import check_identity
+from shared import json_object
 from shared.errors import Refusal
+from shared.transaction_body import Limits, decode
+from shared.unfit import Unfit
 from shared.unique_ids import time_ordered
 
 IN_MEMORY_BYTES_MAX = 2**23
@@ -204,7 +206,7 @@ def message(
 
 
 def _in_body(body: bytes, field: str) -> str:
-    found = read_object(body).get(field)
+    found = json_object.read(body).get(field)
     if isinstance(found, int) and not isinstance(found, bool):
         return str(found)  # as ingest does
     if not isinstance(found, str) or not found:

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from pydantic import Field
 
-from services.ingest import body, service, store
+from services.ingest import service, store
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.receiver import Receiver
 from services.ingest.releaser import Releaser
@@ -23,6 +23,7 @@ from shared import postgres, program, retry, settings, worker
 from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
 from shared.health import MAIN, Health
+from shared.transaction_body import Limits
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
 BROKER_SILENT_S = 10.0
@@ -79,7 +80,7 @@ def run(
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
         body_bytes_max=chosen.ingest_body_max_bytes,
-        limits=body.Limits(chosen.ingest_body_max_bytes),
+        limits=Limits(chosen.ingest_body_max_bytes),
     )
     connect = partial(connectors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
-from services.ingest.body import Limits, Reason, Unfit, decode
 from services.ingest.identity import Properties, identify
+from shared.transaction_body import Limits, decode
+from shared.unfit import Reason, Unfit
 
 T = TypeVar("T")
 
@@ -173,9 +174,7 @@ def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> 
     `attempt` takes effect and returns None, or has no effect and returns an error. One item among n
     that fails costs about 2·log2(n) attempts.
     """
-    if not items:
-        return []
-    error = attempt(items)
+    error = attempt(items) if items else None
     if error is None:
         return []
     if len(items) == 1:

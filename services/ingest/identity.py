@@ -4,9 +4,10 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from services.ingest.body import Unfit, read_object
+from shared import json_object
 from shared.amqp.properties import MalformedProperties
 from shared.json_object import a_kind
+from shared.unfit import Unfit
 
 IDENTITY_BYTES_MAX = 255
 AMQP_1_0_ID = "x-message-id"
@@ -68,7 +69,7 @@ def _find(
     kind, _, name = source.partition(":")
     if kind == "header":
         return (properties.headers or {}).get(name)
-    return (read_object(body) if fields is None else fields).get(name)
+    return (json_object.read(body) if fields is None else fields).get(name)
 
 
 def _refuse_amqp_1_0(properties: Properties) -> None:

@@ -4,8 +4,8 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.ingest.body import Reason
 from services.ingest.service import Outcome
+from shared.unfit import TransactionReason
 
 ROWS = Counter("minutebook_ingest_rows_total", "Messages that became rows.")
 DUPLICATES = Counter(
@@ -15,7 +15,7 @@ REDELIVERED = Counter("minutebook_ingest_redelivered_total", "Messages delivered
 DEAD_LETTERS = Counter(
     "minutebook_dead_letters_total", "Messages that became dead letters.", ["reason"]
 )
-for _reason in get_args(Reason):
+for _reason in get_args(TransactionReason):
     DEAD_LETTERS.labels(_reason)
 IN_HAND = Gauge(
     "minutebook_ingest_in_hand_messages", "Messages received and not yet acknowledged or let go."

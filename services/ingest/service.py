@@ -25,11 +25,12 @@ import structlog
 from psycopg import errors
 
 from services.ingest import core, postgres_errors, processed_messages, store
-from services.ingest.body import Limits, Reason
 from services.ingest.core import DeadLetter, Transaction, Validated
 from services.ingest.dead_letters import Unwritten, store_dead_letters
 from shared import postgres
 from shared.errors import StatementFailed, Unavailable
+from shared.transaction_body import Limits
+from shared.unfit import Reason
 
 ATTEMPTS_MAX = 5
 CLASHES = (errors.DeadlockDetected, errors.SerializationFailure)

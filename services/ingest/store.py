@@ -9,10 +9,10 @@ import structlog
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from services.ingest.body import INT64_MAX, INT64_MIN, Limits
 from services.ingest.core import Transaction, Validated
 from shared import tracing
 from shared.amqp.properties import MalformedProperties
+from shared.transaction_body import INT64_MAX, INT64_MIN, Limits
 from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.

@@ -4,8 +4,9 @@ from typing import LiteralString
 
 import psycopg
 
-from shared.change_record import Unfit, name, read_object
+from shared.change_record import name, read_object
 from shared.queue_worker import Outcome
+from shared.unfit import Unfit
 
 QUEUE = "notifications.delivered"
 

@@ -16,10 +16,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
-from services.ingest.body import Limits
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
 from shared.health import Health
+from shared.transaction_body import Limits
 from tests.support import programs
 from tests.support.eventually import eventually
 

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from services.ingest import core, parked, service
-from services.ingest.body import Reason
 from services.syncer import retention
 from services.syncer.partitions import Kept
+from shared.unfit import Reason
 from tests.support import messages, refusing_trigger
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
 

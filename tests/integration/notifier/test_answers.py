@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from services.notifier import answers
-from shared.change_record import Unfit
+from shared.unfit import Unfit
 from tests.support import alert_records
 from tests.support.alert_records import add_notification, letters, publish, working
 from tests.support.eventually import eventually

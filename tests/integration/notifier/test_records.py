@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from shared.alert import EACH_PROVIDER_MAX
-from shared.change_record import Unfit
+from shared.unfit import Unfit
 from tests.support import alert_records, messages
 from tests.support.alert_records import (
     BELOW,

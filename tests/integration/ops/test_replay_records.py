@@ -10,7 +10,7 @@ import pytest
 from services.notifier import answers, records
 from shared import dead_letter_store
 from shared.amqp.properties import Properties
-from shared.change_record import Unfit
+from shared.unfit import Unfit
 from tests.support import alert_records, messages, ops_tool
 from tests.support.alert_records import BELOW, EACH, HANDLERS, add_notification, apply, record
 from tests.support.messages import body

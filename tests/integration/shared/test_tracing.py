@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.ingest import core, parked
-from services.ingest.body import Limits
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
 from shared import tracing
 from shared.health import Health
+from shared.transaction_body import Limits
 from tests.support import ledger, messages, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.messages import body, received, rows

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest import body as bodies
-from services.ingest.body import Limits, Unfit, decode
+from shared.transaction_body import Limits, decode
+from shared.unfit import TransactionReason, Unfit
 from tests.support.messages import BODY_MAX, UNFIT_BODIES
 
 LIMITS = Limits(BODY_MAX)
@@ -187,7 +187,7 @@ def test_an_error_never_quotes_the_body() -> None:
         with pytest.raises(Unfit) as caught:
             decode(body, LIMITS)
         assert "hunter2" not in caught.value.error
-        assert caught.value.reason in get_args(bodies.Reason)
+        assert caught.value.reason in get_args(TransactionReason)
 
 
 @pytest.mark.parametrize(

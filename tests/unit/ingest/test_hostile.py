@@ -9,12 +9,12 @@ from typing import Any, get_args
 import pytest
 from pika import frame, spec
 
-from services.ingest import body as bodies
-from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, Delivery, Validated, validate
 from shared.amqp import amqp_json
 from shared.amqp.delivery_parser import DeliveryParser
 from shared.amqp.properties import MalformedProperties, Properties
+from shared.transaction_body import Limits
+from shared.unfit import TransactionReason
 from tests.support import hostile_messages, oracle, raw_properties
 from tests.support.oracle import Message
 
@@ -53,7 +53,7 @@ def test_each_is_what_a_plain_reading_says_and_has_the_identity_that_it_was_give
         verdict = message.verdict()
         seen[verdict if isinstance(verdict, str) else "fit"] += 1
     by_the_database = {"unknown_provider", "id_conflict", "refused_by_database"}
-    assert set(seen) == {"fit", *get_args(bodies.Reason)} - by_the_database
+    assert set(seen) == {"fit", *get_args(TransactionReason)} - by_the_database
     assert min(seen.values()) > MESSAGES / 500, "some kind of message is hardly there"
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.body import Unfit
 from services.ingest.identity import identify
+from shared.unfit import Unfit
 from tests.support.messages import FakeProperties
 
 SOURCES = ("property", "header:txn", "field:txn")

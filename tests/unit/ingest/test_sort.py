@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.body import Limits
 from services.ingest.core import DeadLetter, PartitionedBatch, bisect, partition, validate
+from shared.transaction_body import Limits
 from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
 
 LIMITS = Limits(BODY_MAX)

@@ -12,7 +12,7 @@ from ops.sending.rows import Draft, Invalid
 from ops.sending.sender import delay_s
 from ops.sending.source import Rules, message, typed
 from ops.sending.unconfirmed import Unconfirmed
-from services.ingest.body import Limits
+from shared.transaction_body import Limits
 
 LIMITS = Limits(100)
 BODY = b'{"id": 1, "value": 600}'

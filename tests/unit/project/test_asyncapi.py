@@ -9,13 +9,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from services.feed import service as feeding
-from services.ingest.body import Limits, decode
 from services.notifier import answers, records
 from services.notifier import core as notifier
 from services.notifier import service as notifying
 from services.syncer import projection
-from shared import alert, change_record, settings, tick
+from shared import alert, change_record, json_object, settings, tick
 from shared.amqp import ticks
+from shared.transaction_body import Limits, decode
 from shared.version import VERSION
 from tests.support.alert_records import HISTORY_S
 from tests.support.containers import ROOT
@@ -115,7 +115,7 @@ def test_the_notifier_takes_the_examples_of_records_and_answers() -> None:
             alert.read(found.content, HISTORY_S)
     for one in examples("answer"):
         assert_fits(one, "notification-delivered.json")
-        assert change_record.read_object(msgspec.json.encode(one)) == one
+        assert json_object.read(msgspec.json.encode(one)) == one
 
 
 def test_a_tick_lives_as_long_and_is_as_persistent_as_the_ticker_makes_it() -> None:

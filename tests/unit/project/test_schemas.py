@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from ops.__main__ import main
-from services.ingest.body import INT64_MAX, Limits, Unfit, decode
 from shared import tick
+from shared.transaction_body import INT64_MAX, Limits, decode
+from shared.unfit import Unfit
 from tests.support.containers import ROOT
 from tests.support.schemas import assert_fits
 from tools import schemas

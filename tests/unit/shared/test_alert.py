@@ -6,7 +6,7 @@ import pytest
 
 from shared import alert
 from shared.alert import Alert
-from shared.change_record import Unfit
+from shared.unfit import Unfit
 from tests.support.alert_records import BELOW, HISTORY_S
 
 SILENT = {"provider_id": 1, "condition": "silent", "for_seconds": 60}

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from shared import change_record
-from shared.change_record import ChangeRecord, Unfit
+from shared.change_record import ChangeRecord
+from shared.unfit import Unfit
 from tests.support.alert_records import BELOW, UNFIT_RECORDS, record
 
 

@@ -11,7 +11,6 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from services.ingest.body import Reason
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
 from shared.alert import CONDITIONS
@@ -19,6 +18,7 @@ from shared.amqp.topic import Failure
 from shared.errors import Server
 from shared.follower_store import Reason as AnewReason
 from shared.tick import LATENESS_BUCKETS_S
+from shared.unfit import TransactionReason
 from tests.support.containers import ROOT
 
 OBSERVE = ROOT / "deploy" / "observe"
@@ -36,7 +36,7 @@ PROMISED = {
     "minutebook_drift_providers",
 }  # fmt: skip
 LABELS = {
-    "minutebook_dead_letters_total": set(get_args(Reason)),
+    "minutebook_dead_letters_total": set(get_args(TransactionReason)),
     "minutebook_queue_messages_total": {
         "alerts",
         "notifications.delivered",

@@ -1,4 +1,4 @@
-"""The body of a message: a provider and an amount, or the reason why it is neither.
+"""The body of a transaction's message: a provider and an amount, or the reason why it is neither.
 
 Each body is decoded alone: of bodies joined with commas, three unfit ones could make three valid
 transactions.
@@ -6,32 +6,17 @@ transactions.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from shared import json_object
 from shared.amqp.delivery_parser import BODY_KEPT_MAX, CutBody
 from shared.json_object import a_kind
+from shared.unfit import Unfit
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 TWO_KEYS_QUOTES = 4
-
-Reason = Literal[
-    "not_utf8", "not_json", "not_object", "missing_field", "wrong_type", "out_of_range",
-    "duplicate_key", "too_large", "bad_identity", "unknown_provider", "id_conflict",
-    "refused_by_database",
-]  # fmt: skip
-
-
-class Unfit(Exception):
-    """The message cannot become a row: it becomes a dead letter with this reason."""
-
-    def __init__(self, reason: Reason, error: str) -> None:
-        """`error` says in words what is wrong, without quoting the body."""
-        super().__init__(error)
-        self.reason: Reason = reason
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +67,7 @@ def decode(body: bytes, limits: Limits) -> Body:
 
 
 def _decode_slow(body: bytes) -> Body:
-    fields = read_object(body)
+    fields = json_object.read(body)
     for name in ("id", "value"):
         if name not in fields:
             raise Unfit("missing_field", f"the field {name} is missing")
@@ -109,11 +94,3 @@ def _too_large(body: bytes, limits: Limits) -> str:
     if isinstance(body, CutBody):
         said += f"; only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
     return said
-
-
-def read_object(body: bytes) -> Mapping[str, Any]:
-    """Return a body's fields. Raises `Unfit` unless it is a JSON object without repetitions."""
-    try:
-        return json_object.read(body)
-    except json_object.Unreadable as unreadable:
-        raise Unfit(unreadable.reason, unreadable.error) from unreadable
