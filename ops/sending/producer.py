@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Literal, NamedTuple
 
-import structlog
-
+from shared.amqp.blocked import log_blocked
 from shared.amqp.channel import Channel
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
@@ -27,8 +26,6 @@ IDENTITY_BYTES_MAX = 255
 """AMQP's own limit of a `message_id`."""
 
 Fate = Literal["confirmed", "unroutable", "refused"]
-
-log = structlog.get_logger()
 
 
 class Outgoing(NamedTuple):
@@ -75,7 +72,7 @@ class Producer:
         self._woken = False
         self._closing = False
         self._failure: Exception | None = None
-        channel.when_blocked(_report_blocked)
+        channel.when_blocked(log_blocked)
         channel.confirm(self._on_confirm, lambda message_id: self._returned.add(message_id or ""))
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
         self._thread.start()
@@ -167,8 +164,3 @@ class Producer:
             self._returned.discard(message.message_id)
             return "unroutable"
         return "confirmed" if taken else "refused"
-
-
-def _report_blocked(reason: str | None) -> None:
-    if reason:
-        log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")

@@ -16,10 +16,7 @@ from ops import action, ids
 from ops.wording import visible
 from shared import postgres
 from shared.errors import Refusal
-
-PREFIX = "reversal-of:"
-"""Before the identity that is reversed. The two may be longer than a message's identity: no message
-has this one, and the column takes it."""
+from shared.ledger.life import REVERSAL
 
 SELECT_ROW: LiteralString = """
 SELECT id, provider_id, transaction_value AS value, message_id
@@ -91,7 +88,7 @@ def reverse(conn: psycopg.Connection, order: Order) -> Reversed:
     Raises `Refusal` if there is nothing to take back, or it was taken back before, and
     `Unavailable`: then it may simply be tried again.
     """
-    if order.identity.startswith(PREFIX):
+    if order.identity.startswith(REVERSAL):
         raise Refusal(
             f"{visible(order.identity)} is a reversal itself: send a transaction with an identity"
             " of its own instead"
@@ -119,7 +116,7 @@ def _reversible(conn: psycopg.Connection, identity: str) -> Row:
         raise Refusal(f"{name} (row {row.id}) has no provider or no value: nothing of it counts")
     if conn.execute(SELECT_PROVIDER, {"provider_id": row.provider_id}).fetchone() is None:
         raise Refusal(f"provider {row.provider_id} of {name} is gone: it has no balance any more")
-    if other := _row(conn, PREFIX + identity):
+    if other := _row(conn, REVERSAL + identity):
         raise Refusal(
             f"{name} is reversed already: by row {other.id}, {_signed(other)} for provider"
             f" {other.provider_id}"
@@ -144,13 +141,13 @@ def _why_none(conn: psycopg.Connection, identity: str) -> str:
 
 
 def _insert(conn: psycopg.Connection, identity: str) -> None:
-    conn.execute(INSERT_REVERSAL, {"identity": identity, "reversal": PREFIX + identity})
+    conn.execute(INSERT_REVERSAL, {"identity": identity, "reversal": REVERSAL + identity})
     conn.execute(FIRE_TRIGGERS)
 
 
 def _standing(conn: psycopg.Connection, row: Row) -> Row:
     """Return the counter-row. Raises `Refusal` unless it is there, as it should be, and counted."""
-    made = _row(conn, PREFIX + row.message_id)
+    made = _row(conn, REVERSAL + row.message_id)
     if made is None:
         raise Refusal(
             "nothing was done: a rule or trigger on historical_transactions let no row come"

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Literal
 
 import psycopg
-import structlog
 from pydantic import Field
 
 from adoption import checks
 from services.feed import store
 from services.feed.service import EXCHANGE, Feed
 from shared import follower_store, postgres, program, retry, settings
+from shared.amqp.blocked import report_blocked
 from shared.amqp.publisher import Publisher, Stopped
 from shared.follower import Follower
 from shared.health import MAIN, Health
@@ -24,8 +24,6 @@ ABOUT = "Publishes what each due tick counted and changed as events to the excha
 NAME = "feed"
 BROKER = "rabbitmq"
 """The part of health that says whether the broker takes anything, whatever else goes on."""
-
-log = structlog.get_logger()
 
 
 class FeedSettings(settings.PostgresSettings, settings.RabbitmqSettings, settings.ServiceSettings):
@@ -58,7 +56,7 @@ def connected(
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
             publisher.declare_topic_exchange(EXCHANGE)
             publisher.confirm_all(stop)
-            publisher.when_blocked(partial(_on_blocked, health))
+            publisher.when_blocked(partial(report_blocked, health, BROKER))
             health.progress(BROKER)
             yield conn, publisher
 
@@ -87,14 +85,6 @@ def run(
 
     with contextlib.suppress(Stopped):
         retry.run_with_reconnect(stop, live, health.turning(MAIN))
-
-
-def _on_blocked(health: Health, reason: str | None) -> None:
-    if reason is None:
-        health.progress(BROKER)
-        return
-    health.problem(BROKER, reason)
-    log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
 
 
 PROGRAM = program.Program(NAME, ABOUT, FeedSettings, run)

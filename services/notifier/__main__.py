@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import psycopg
-import structlog
 from pydantic import Field
 
 from adoption import checks
 from services.notifier import intake, judge_store, store
 from services.notifier.service import EXCHANGE, Notifier
 from shared import follower_store, postgres, program, retry, settings
+from shared.amqp.blocked import report_blocked
 from shared.amqp.topic import TopicPublisher
 from shared.follower import Follower
 from shared.health import MAIN, Health
@@ -26,8 +26,6 @@ STATEMENTS = follower_store.STATEMENTS + judge_store.STATEMENTS + store.STATEMEN
 
 Connected = tuple[psycopg.Connection, TopicPublisher]
 """What one life works with."""
-
-log = structlog.get_logger()
 
 
 # What mypy finds is a helper of pydantic's plugin, made twice.
@@ -52,7 +50,7 @@ def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> I
             TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
         ):
             publisher.open_topic(EXCHANGE)
-            publisher.when_blocked(partial(_report_blocked, health))
+            publisher.when_blocked(partial(report_blocked, health, EXCHANGE))
             health.progress(EXCHANGE)
             yield conn, publisher
 
@@ -86,14 +84,6 @@ def _live(
     with health.reporting(NAME), connect() as (conn, publisher):
         notifier = Notifier(conn, publisher, stop, chosen.notification_retention_days)
         follower.run(conn, notifier, notifier.pause)
-
-
-def _report_blocked(health: Health, reason: str | None) -> None:
-    if reason is None:
-        health.progress(EXCHANGE)
-        return
-    health.problem(EXCHANGE, reason)
-    log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
 
 
 PROGRAM = program.Program(NAME, ABOUT, NotifierSettings, run)

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.ticker.core import Boundaries
 from shared import program, retry, settings, tick
 from shared.amqp import ticks
+from shared.amqp.blocked import report_blocked
 from shared.errors import Unavailable
 from shared.health import MAIN, Health
 
@@ -80,7 +81,7 @@ class Ticker:
         with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
             broker.declare_exchange()
             broker.confirm_ticks()
-            broker.when_blocked(self._on_blocked)
+            broker.when_blocked(partial(report_blocked, self._health, "ticker"))
             self._count_missed(self._boundaries.skip(self._clock()))
             self._health.progress("ticker")
             try:
@@ -122,13 +123,6 @@ class Ticker:
             boundary=f"{at:%Y-%m-%dT%H:%M:%SZ}",
             lateness_ms=round(lateness_s * 1000, 1),
         )
-
-    def _on_blocked(self, reason: str | None) -> None:
-        if reason is None:
-            self._health.progress("ticker")
-            return
-        self._health.problem("ticker", reason)
-        log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
 
     def _count_missed(self, missed: int) -> None:
         if missed:

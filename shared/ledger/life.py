@@ -19,7 +19,8 @@ State = Literal[
 ]
 CountedBy = Literal["tick", "baseline", "older tick"]
 REVERSAL = "reversal-of:"
-"""What the identity of a row that takes another one back begins with."""
+"""Before the identity of the row that is taken back. The two may be longer than an identity may be:
+no message has this one, and the column takes it."""
 
 
 @dataclass(frozen=True, slots=True)
