@@ -22,6 +22,7 @@ from bench.ingest_speed import compare
 from bench.programs import ingest
 from bench.result import Plan, Progress, Result
 from services.ingest import core, service, store
+from shared import column_limits
 from shared.amqp.properties import Properties
 
 QUESTION = "speed with unfit messages, statements of a bisection"
@@ -93,7 +94,7 @@ def _inserts(site: Site, guilty: int) -> int:
         psycopg.connect(fresh.dsn, autocommit=True, options=store.OPTIONS) as conn,
     ):
         conn.execute(PREPARE)
-        limits = store.column_limits(conn, BODY_MAX)
+        limits = column_limits.read(conn, BODY_MAX)
         intake = service.Intake("bench", "property", BATCH, BODY_MAX, limits)
         outcome = service.store_batch(conn, _batch(guilty, intake), intake)
         assert outcome.dead.total() == guilty, f"{outcome.dead.total()} dead letters"

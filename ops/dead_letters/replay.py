@@ -18,7 +18,7 @@ from ops.dead_letters.core import Choice, StoredDeadLetter
 from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.identity import AMQP_1_0_ID
-from services.ingest.store import column_limits
+from shared import column_limits
 from shared.errors import Refusal
 
 ACTION = "dead_letter_replayed"
@@ -87,7 +87,7 @@ def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
 
     `conn` is ingest's kind: it writes its outbox rows itself. Raises `Refusal`, psycopg's errors.
     """
-    limits = column_limits(conn, order.body_bytes_max)
+    limits = column_limits.read(conn, order.body_bytes_max)
     intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
     postgres_errors.check_at_once(conn)
     store.lock_waiting(conn, order.choice)

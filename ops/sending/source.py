@@ -20,10 +20,10 @@ from ops.sending.batch import Batch, Runs, default_name
 from ops.sending.producer import Outgoing
 from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
-from services.ingest.identity import check_identity
 from shared import json_object
 from shared.errors import Refusal
 from shared.transaction_body import Limits, decode
+from shared.transaction_identity import check_identity
 from shared.unfit import Unfit
 from shared.unique_ids import time_ordered
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from shared import json_object
 from shared.amqp.properties import MalformedProperties
 from shared.json_object import a_kind
+from shared.transaction_identity import IDENTITY_BYTES_MAX, check_identity
 from shared.unfit import Unfit
 
-IDENTITY_BYTES_MAX = 255
 AMQP_1_0_ID = "x-message-id"
 """The header in which RabbitMQ hands on a `message-id` of AMQP 1.0 that is no short text."""
 
@@ -88,15 +88,3 @@ def _refuse_amqp_1_0(properties: Properties) -> None:
 def _is_plain(identity: str) -> bool:
     """Say whether a quick look shows a valid identity, as of most: each message is looked at."""
     return identity.isascii() and 0 < len(identity) <= IDENTITY_BYTES_MAX and "\0" not in identity
-
-
-def check_identity(identity: str) -> None:
-    """Raise `Unfit` (`bad_identity`) unless it is UTF-8 of a length that AMQP and Postgres take."""
-    try:
-        size = len(identity.encode())
-    except UnicodeEncodeError as error:
-        raise Unfit("bad_identity", "the identity is not UTF-8") from error
-    if "\x00" in identity:
-        raise Unfit("bad_identity", "the identity holds a NUL character")
-    if size > IDENTITY_BYTES_MAX:
-        raise Unfit("bad_identity", f"the identity has {size} bytes, above {IDENTITY_BYTES_MAX}")

@@ -27,7 +27,7 @@ from psycopg import errors
 from services.ingest import core, postgres_errors, processed_messages, store
 from services.ingest.core import DeadLetter, Transaction, Validated
 from services.ingest.dead_letters import Unwritten, store_dead_letters
-from shared import postgres
+from shared import column_limits, postgres
 from shared.errors import StatementFailed, Unavailable
 from shared.transaction_body import Limits
 from shared.unfit import Reason
@@ -144,7 +144,7 @@ def _validate_again(
 ) -> Sequence[Validated]:
     if not any(_is_out_of_range(one) for one in batch):
         return batch
-    intake.limits = store.column_limits(conn, intake.body_bytes_max)
+    intake.limits = column_limits.read(conn, intake.body_bytes_max)
     validate = partial(core.validate, limits=intake.limits, identity_source=intake.identity_source)
     return [validate(one.delivery) if _is_out_of_range(one) else one for one in batch]
 

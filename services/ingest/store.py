@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from services.ingest.core import Transaction, Validated
 from shared import tracing
 from shared.amqp.properties import MalformedProperties
-from shared.transaction_body import INT64_MAX, INT64_MIN, Limits
 from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
 
 # Says to the trigger on historical_transactions that we write our outbox rows ourselves.
@@ -36,15 +35,6 @@ SELECT h.message_id IS NOT NULL AS taken,
 """
 
 ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence(%(table)s)"
-
-SELECT_COLUMN_BYTES: LiteralString = """
-SELECT a.attrelid::regclass::text, a.attname, a.attlen
-  FROM pg_attribute a
- WHERE (a.attrelid, a.attname) IN (
-       ('initial_data'::regclass, 'id'),
-       ('historical_transactions'::regclass, 'provider_id'),
-       ('historical_transactions'::regclass, 'transaction_value'))
-"""
 
 
 class Existing(NamedTuple):
@@ -95,23 +85,6 @@ def advance_sequence(conn: psycopg.Connection, table: str) -> None:
     """Move the sequence of a table's ids past all ids in use."""
     conn.execute(ADVANCE_SEQUENCE, {"table": table})
     log.warning("sequence_advanced", table=table)
-
-
-def column_limits(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
-    """Return what fits into the columns as they are (integer or bigint)."""
-    bits = {
-        (relation, name): 8 * length - 1
-        for relation, name, length in conn.execute(SELECT_COLUMN_BYTES)
-    }
-    id_bits = min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
-    value_bits = bits["historical_transactions", "transaction_value"]
-    return Limits(
-        body_bytes_max,
-        provider_id_min=max(INT64_MIN, -(2**id_bits)),
-        provider_id_max=min(INT64_MAX, 2**id_bits - 1),
-        value_min=max(INT64_MIN, -(2**value_bits)),
-        value_max=min(INT64_MAX, 2**value_bits - 1),
-    )
 
 
 def arrays(batch: Sequence[Transaction]) -> dict[str, object]:

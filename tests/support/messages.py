@@ -18,6 +18,7 @@ from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
+from shared import column_limits
 from shared.health import Health
 from shared.transaction_body import Limits
 from tests.support import programs
@@ -89,7 +90,7 @@ def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Val
 
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
     """Return what ingest would work by on this database."""
-    limits = store.column_limits(conn, BODY_MAX)
+    limits = column_limits.read(conn, BODY_MAX)
     return service.Intake(QUEUE, source, 1000, BODY_MAX, limits)
 
 
