@@ -201,3 +201,9 @@ def bound(
         queue = Queue(connection.channel(), name, consumer or Consumer())
         queue.bind()
         yield queue
+
+
+def of_tick(queue: Queue, epoch: int) -> list[dict[str, Any]]:
+    """Return the events of one tick that have come to a queue."""
+    queue.drain()
+    return [event for _, _, event in queue.events if event["epoch"] == epoch]
