@@ -97,7 +97,7 @@ BEGIN
             ('feed,notifier', 'SELECT', 'TABLE', 'tick, balance', ''),
             ('feed,notifier', 'SELECT', 'TABLE', 'follower', ''),
             ('feed,notifier', 'INSERT (%s)', 'TABLE', 'follower', ''),
-            ('feed,notifier', 'UPDATE (%s)', 'TABLE', 'follower', ''),
+            ('feed,notifier', 'UPDATE (%s)', 'TABLE', 'follower', 'name'),
             ('notifier', 'SELECT', 'TABLE', 'alert', ''),
             ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,created_at'),
             ('notifier,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),

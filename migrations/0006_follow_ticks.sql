@@ -17,6 +17,31 @@ CREATE TABLE follower (
     CONSTRAINT follower_error_check CHECK ((error IS NULL) = (error_at IS NULL))
 );
 
+-- Who has a follower's rights writes the row of that one only: whose password is stolen cannot have
+-- another one leave ticks out. A policy (row-level security) is no way: services refuse to work where
+-- one might hide rows from them.
+CREATE FUNCTION minutebook_guard_follower() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+          FROM pg_roles
+         WHERE (rolname IN ('minutebook_ops', 'minutebook_' || NEW.name)
+                OR oid = (SELECT relowner FROM pg_class WHERE oid = TG_RELID))
+           AND pg_has_role(oid, 'USAGE')) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('%s may not write where %s stands', current_user, NEW.name);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION minutebook_guard_follower() FROM PUBLIC;
+
+CREATE TRIGGER follower_guard
+    AFTER INSERT OR UPDATE ON follower
+    FOR EACH ROW EXECUTE FUNCTION minutebook_guard_follower();
+
 -- What somebody wants to be told of. Without a provider_id it holds for each provider. `source` and
 -- `source_id` are its name where it comes from, `version` counts the changes there. It is judged
 -- from the first due tick after `since_epoch` on. One that was removed stays, no longer active, so

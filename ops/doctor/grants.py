@@ -16,11 +16,11 @@ EVERYWHERE = {"schema": {"USAGE"}, "schema_migration": {"SELECT"}}
 TRANSACTION = "message_id, provider_id, transaction_value"
 STATE = "provider_id, queue, reason"
 
-POSITION = "closed_id, epoch, error, error_at, moved_at, name, token"
+POSITION = "closed_id, epoch, error, error_at, moved_at"
 FOLLOWER = EVERYWHERE | {
     "tick": {"SELECT"},
     "balance": {"SELECT"},
-    "follower": {"SELECT", f"INSERT ({POSITION})", f"UPDATE ({POSITION})"},
+    "follower": {"SELECT", f"INSERT ({POSITION}, name, token)", f"UPDATE ({POSITION}, token)"},
 }
 WATCHED = "active, condition, for_seconds, provider_id, since_epoch"
 ALERT = f"{WATCHED}, source, source_id, threshold, version"

@@ -32,6 +32,8 @@ SERVICES = by("ingest", "syncer", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
 FOLLOWERS = by("feed", "notifier")
 
+BEGIN_TO_FOLLOW = "INSERT INTO follower (name, epoch, token) VALUES ('{0}', 0, '')"
+
 OURS = ["outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset"]
 OURS += ["operator_action", "schema_migration", "disk_usage", "follower", "alert", "notification"]
 EMPTYING = {f"empty {table}": Act(f"TRUNCATE {table}", NOBODY) for table in OURS}
@@ -147,10 +149,12 @@ ACTS = EMPTYING | {
         "SELECT id, message_id FROM historical_transactions", by("ingest", "ops", "feed", READER)
     ),
     "see where followers are": Act("SELECT FROM follower", by("ops", READER) | FOLLOWERS),
-    "move a follower": Act("UPDATE follower SET epoch = 9", by("ops") | FOLLOWERS),
-    "begin to follow": Act(
-        "INSERT INTO follower (name, epoch, token) VALUES ('x', 0, 'x')", FOLLOWERS
+    "begin to follow as the feed": Act(BEGIN_TO_FOLLOW.format("feed"), by("feed")),
+    "begin to follow as nobody": Act(BEGIN_TO_FOLLOW.format("nobody"), NOBODY),
+    "move the notifier": Act(
+        "UPDATE follower SET epoch = 9 WHERE name = 'notifier'", by("notifier", "ops")
     ),
+    "rename a follower": Act("UPDATE follower SET name = 'feed'", by("ops")),
     "forget a follower": Act("DELETE FROM follower", by("ops")),
     "read alerts": Act("SELECT FROM alert", by("notifier", "ops", READER)),
     "add an alert": Act(

@@ -18,6 +18,7 @@ FILL = """
 INSERT INTO initial_data VALUES (1, 'Visa', 1000), (2, 'Mastercard', 2000);
 INSERT INTO historical_transactions (provider_id, transaction_value) VALUES (1, 100);
 ALTER TABLE historical_transactions ADD COLUMN note text;
+INSERT INTO follower (name, epoch, token) VALUES ('notifier', 0, '');
 """
 GROUPS = {*rights.GROUPS.values(), "minutebook_reader"} - {rights.EXPORTERS}
 
