@@ -80,8 +80,9 @@ def _show(answer: Answer) -> None:
     if answer.view is None:
         return
     screen = console(stderr=answer.failed)
-    screen.width = tables.width(screen, answer.view)
-    screen.print(answer.view)
+    view = tables.without_empty(answer.view)
+    screen.width = tables.width(screen, view)
+    screen.print(view)
 
 
 def _report_unwritten() -> None:

@@ -24,12 +24,23 @@ def table(*columns: str, numbers: Collection[str] = ()) -> Table:
     return made
 
 
+def without_empty(view: RenderableType) -> RenderableType:
+    """Return what is to be printed of `view`: a head over no rows says nothing."""
+    if isinstance(view, Group):
+        return Group(*(without_empty(one) for one in view.renderables if not _is_empty(one)))
+    return view
+
+
 def width(console: Console, view: RenderableType) -> int:
     """Return how wide `view` has to be printed: as the terminal is, or wider for what is not cut.
 
     The terminal then goes on in its next line, and nothing is lost.
     """
     return max(console.width, *(_needed(one) for one in _tables(view)), _whole(view), 1)
+
+
+def _is_empty(view: RenderableType) -> bool:
+    return isinstance(view, Table) and not view.rows
 
 
 def _whole(view: RenderableType) -> int:

@@ -25,6 +25,8 @@ STOP_POLL_S = 0.05
 HEALTHY = Gauge("minutebook_healthy", "1 while /healthz answers 200, 0 while it answers 503.")
 START = "start"
 """The part that is unhealthy until the service has said what it lacks, its first words."""
+NOT_BEGUN, NOT_CONNECTED = "not begun yet", "not connected yet"
+"""What a part says until its first attempt to connect has led to something."""
 MAIN = "main"
 """What liveness calls the main thread."""
 STUCK_S = 120.0

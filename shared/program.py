@@ -64,7 +64,7 @@ class Program(Generic[S]):
         stop = stop_on_signals()
         state = health.Health(stuck_s=chosen.livez_stuck_seconds)
         state.turn(health.MAIN)
-        state.problem(health.START, "not begun yet")  # else /healthz would say 200 now
+        state.problem(health.START, health.NOT_BEGUN)  # else /healthz would say 200 now
         with health.serving(state, chosen.metrics_host, chosen.metrics_port) as port:
             log.info("started", port=port)
             try:

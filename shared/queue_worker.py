@@ -22,7 +22,7 @@ from shared import dead_letter_store, postgres, retry, worker
 from shared.amqp.ordered import OrderedConsumer
 from shared.amqp.properties import Properties
 from shared.errors import Unavailable
-from shared.health import Health
+from shared.health import NOT_CONNECTED, Health
 from shared.unfit import Unfit
 
 PREFETCH = 20
@@ -76,7 +76,7 @@ class QueueWorker:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the thread while inside; on the way out it finishes what it has in hand."""
-        self._health.problem(self.queue, "not connected yet")
+        self._health.problem(self.queue, NOT_CONNECTED)
         self._health.expect(self.queue, within_s=STUCK_S)
         with worker.running(self.queue, self.live, self._stop, self._health):
             yield

@@ -156,6 +156,8 @@ def purge_(
     if dry_run:
         parts += _fates((str(one.id), f"deleted ({one.reason})") for one in gone)
     says = f"{count(len(gone), 'letter')} {'would be ' if dry_run else ''}deleted"
+    if not ids:
+        says = "no such dead letters"
     document: dict[str, Any] = {"purged": 0 if dry_run else len(gone), "absent": missing}
     if dry_run:
         fates = [{"id": one.id, "outcome": "deleted", "reason": one.reason} for one in gone]

@@ -65,7 +65,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
         "absent": missing,
     }
     said = ", ".join(f"{state} {reason} {number:,}" for state, reason, number in counts)
-    view = Group(table, Text(said or "none"), *acts.absences(missing))
+    view = Group(table, Text(said or "no dead letters"), *acts.absences(missing))
     return Answer(document, view, acts.code(missing))
 
 

@@ -55,4 +55,4 @@ def list_(*, limit: int, **given: Any) -> Answer:  # noqa: ANN401 - click's
         )  # fmt: skip
     says = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
     document = {"counts": counts, "notifications": found}
-    return Answer(document, Group(table, Text(says or "none")))
+    return Answer(document, Group(table, Text(says or "no notifications")))

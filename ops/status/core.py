@@ -8,7 +8,7 @@ from typing import Literal
 
 from ops.deployment import AROUND
 from ops.status import advice
-from ops.status.snapshot import ABSENT, Down, LastTick, Ledger, Snapshot, Unacknowledged
+from ops.status.snapshot import ABSENT, Down, LastTick, Ledger, Service, Snapshot, Unacknowledged
 from ops.wording import age, count, moment
 from services.syncer.core import PARTIAL_PREFIX
 from shared.postgres import SCHEMA_NEEDED
@@ -20,6 +20,7 @@ BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
 FULL_WRONG_S, FULL_NOTE_S = 6 * 3600, 72 * 3600
 """The disk is said to be full so soon: as the alerts MinutebookDiskFull and …Filling."""
+AGAIN_SOON = "ops status   (again in some seconds)"
 AGAIN = "ops status   (again after the next boundary)"
 
 
@@ -62,10 +63,17 @@ def _services(snapshot: Snapshot) -> Iterator[Finding]:
             do = f"{advice.how_to_start(snapshot, one.name)}   (if it is wanted)"
             yield note(one.name, "is not started; the core does without", do)
             continue
-        said = one.error or "; ".join(f"{part}: {why}" for part, why in one.problems.items())
+        if one.starting:
+            yield note(advice.name_of(one), f"is starting: {_parts(one)}", AGAIN_SOON)
+            continue
+        said = one.error or _parts(one)
         says = f"{one.address} does not answer: {said}" if one.error else f"is unhealthy: {said}"
         do = advice.for_reason(snapshot, said) or advice.for_service(snapshot, one, said)
         yield wrong(advice.name_of(one), says, do)
+
+
+def _parts(one: Service) -> str:
+    return "; ".join(f"{part}: {why}" for part, why in one.problems.items())
 
 
 def _postgres(snapshot: Snapshot) -> Iterator[Finding]:

@@ -2,26 +2,37 @@
 
 import json
 import socket
+import time
 import urllib.error
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ops import direct_http
 from ops.status.snapshot import ABSENT, CLOSED, SILENT, Service
 
 TIMEOUT_S = 3.0
+STARTS_WITHIN_S = 2.0
+"""From a container's start to its port: what needs longer is ending at its start, or slow."""
+PAUSE_S = 0.2
 ASKED_AT_ONCE_MAX = 16
 
 Place = tuple[str, str, int]
 """A service's name, one of the addresses that its name has, and its port."""
 
 
-def ask(places: Sequence[tuple[str, int]]) -> list[Service]:
-    """Ask each replica behind each (name, port) how it is; who does not answer is said, too."""
+def ask(
+    places: Sequence[tuple[str, int]], *, starts_within_s: float = STARTS_WITHIN_S
+) -> list[Service]:
+    """Ask each replica behind each (name, port) how it is; who does not answer is said, too.
+
+    One that does not listen is asked again for the time that it may need to start.
+    """
     found: list[Place | Service] = [one for name, port in places for one in _found(name, port)]
     with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as pool:
-        return list(pool.map(lambda one: one if isinstance(one, Service) else _ask(*one), found))
+        asked = partial(_ask, time.monotonic() + starts_within_s)
+        return list(pool.map(lambda one: one if isinstance(one, Service) else asked(one), found))
 
 
 def _found(name: str, port: int) -> Iterator[Place | Service]:
@@ -34,7 +45,13 @@ def _found(name: str, port: int) -> Iterator[Place | Service]:
         yield name, address, port
 
 
-def _ask(name: str, address: str, port: int) -> Service:
+def _ask(until: float, place: Place) -> Service:
+    while (said := _ask_once(*place)).error == CLOSED and time.monotonic() < until:
+        time.sleep(PAUSE_S)
+    return said
+
+
+def _ask_once(name: str, address: str, port: int) -> Service:
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{port}/healthz"
     try:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from ops.followers.store import Follower
 from shared.amqp.connection import QueueState
 from shared.errors import Busy, Denied
+from shared.health import NOT_BEGUN, NOT_CONNECTED
 from shared.ledger.disk_usage import DiskUsage
 
 
@@ -149,6 +150,11 @@ class Service:
     def healthy(self) -> bool:
         """Whether it answered, and that everything is healthy."""
         return not (self.error or self.problems)
+
+    @property
+    def starting(self) -> bool:
+        """Whether all that it lacks is its first connections, which it is making."""
+        return bool(self.problems) and {*self.problems.values()} <= {NOT_BEGUN, NOT_CONNECTED}
 
 
 @dataclass(frozen=True, slots=True)

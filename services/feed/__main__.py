@@ -18,7 +18,7 @@ from shared import follower_store, postgres, program, retry, settings
 from shared.amqp.blocked import report_blocked
 from shared.amqp.publisher import Publisher, Stopped
 from shared.follower import Follower
-from shared.health import MAIN, Health
+from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "Publishes what each due tick counted and changed as events to the exchange 'changes'."
 NAME = "feed"
@@ -68,7 +68,7 @@ def run(
 
     Who composes the service otherwise passes another `connect`.
     """
-    health.problem(NAME, "not connected yet")
+    health.problem(NAME, NOT_CONNECTED)
     follower = Follower(NAME, health, stop)
 
     def live() -> None:

@@ -22,7 +22,7 @@ from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
 from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
-from shared.health import MAIN, Health
+from shared.health import MAIN, NOT_CONNECTED, Health
 from shared.transaction_body import Limits
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
@@ -73,8 +73,8 @@ def run(
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     if not chosen.ingest_stream and chosen.ingest_prefetch < 3 * chosen.ingest_batch_max:
         log.warning("prefetch_small", hint="below three times INGEST_BATCH_MAX a writer waits")
-    health.problem("receiver", "not connected yet")
-    health.problem("writer", "not connected yet")
+    health.problem("receiver", NOT_CONNECTED)
+    health.problem("writer", NOT_CONNECTED)
     intake = service.Intake(
         queue=chosen.source,
         identity_source=chosen.ingest_message_id,

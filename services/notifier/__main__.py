@@ -17,7 +17,7 @@ from shared import follower_store, postgres, program, retry, settings
 from shared.amqp.blocked import report_blocked
 from shared.amqp.topic import TopicPublisher
 from shared.follower import Follower
-from shared.health import MAIN, Health
+from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "At each tick, judges alerts on balances and publishes a notification for each one met."
 NAME = "notifier"
@@ -66,7 +66,7 @@ def run(
     Starts anew whenever a server was lost. Who composes the service otherwise passes another
     `connect`.
     """
-    health.problem(NAME, "not connected yet")
+    health.problem(NAME, NOT_CONNECTED)
     follower = Follower(NAME, health, stop, writes=True)
     opened = partial(connect, chosen, health, follower)
     live = partial(_live, chosen, opened, follower, health, stop)

@@ -24,7 +24,7 @@ from services.syncer.timeline import Timeline
 from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
-from shared.health import MAIN, Health
+from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 # Hardly slower, and leaves the processors to the ticks.
@@ -98,7 +98,7 @@ def run(
     connectors: Connectors = Connectors(),
 ) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
-    health.problem("syncer", "not connected yet")
+    health.problem("syncer", NOT_CONNECTED)
     turn = health.turning("reconciler")
     reconciler = Reconciler(
         partial(connectors.to_postgres, chosen, application="reconciler", options=ALONE, turn=turn),

@@ -20,7 +20,7 @@ from shared import program, retry, settings, tick
 from shared.amqp import ticks
 from shared.amqp.blocked import report_blocked
 from shared.errors import Unavailable
-from shared.health import MAIN, Health
+from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
 POLL_MAX_S = 0.5
@@ -137,7 +137,7 @@ def run(
     connect: Connect = ticks.Broker.connected,
 ) -> None:
     """Publish every boundary until `stop`, over what `connect` opens."""
-    health.problem("ticker", "not connected yet")
+    health.problem("ticker", NOT_CONNECTED)
     health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
     turn = health.turning(MAIN)

@@ -104,6 +104,7 @@ def test_a_dry_run_of_a_purge_says_what_would_go_and_asks_nothing(
     number = letters(ops)["a"]
 
     found = ops.json("dead-letters", "purge", "--reason", "not_json", "--dry-run")
+    none = ops("dead-letters", "purge", "--reason", "not_utf8", "--dry-run").stdout
     said = ops("dead-letters", "purge", "--all", "--dry-run").stdout
 
     assert found == {
@@ -111,6 +112,7 @@ def test_a_dry_run_of_a_purge_says_what_would_go_and_asks_nothing(
         "letters": [{"id": number, "outcome": "deleted", "reason": "not_json"}],
     }  # fmt: skip
     assert "2 letters would be deleted" in said
+    assert none.strip() == "no such dead letters"
     assert len(messages.dead_letters(conn)) == 2
     assert actions(conn) == []
 

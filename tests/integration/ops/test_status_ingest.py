@@ -1,11 +1,18 @@
 """`ops status`: an ingest that is in trouble is said, with what helps."""
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 import redis
 
+from ops.status import replicas
+from ops.status.snapshot import CLOSED
+from shared import health
+from shared.health import Health
 from tests.support import keydb_rights, messages, ops_tool, refusing_trigger, servers
-from tests.support.eventually import eventually
+from tests.support.eventually import TIMEOUT_S, eventually
 from tests.support.ops_tool import Tool
 
 
@@ -59,3 +66,14 @@ def test_a_message_stuck_in_ingests_hand_is_wrong_though_nobody_was_asked_but_th
 
     assert says == "1 message unacknowledged: in ingest's hand, and it acknowledges none"
     assert unasked == ["the services (OPS_SERVICES)"]
+
+
+def test_a_replica_that_does_not_listen_yet_is_asked_again() -> None:
+    with ThreadPoolExecutor(1) as pool, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        assert replicas.ask([("127.0.0.1", port)], starts_within_s=0)[0].error == CLOSED
+        asked = pool.submit(replicas.ask, [("127.0.0.1", port)], starts_within_s=TIMEOUT_S)
+        held.close()
+        with health.serving(Health(), "127.0.0.1", port):
+            assert asked.result()[0].healthy

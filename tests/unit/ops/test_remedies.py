@@ -10,6 +10,7 @@ from ops.status.core import assess
 from ops.status.snapshot import ABSENT, CLOSED, SILENT, Down, Service
 from shared.amqp.connection import BLOCKED, QueueState
 from shared.amqp.ticks import QUEUE as TICK_QUEUE
+from shared.health import NOT_BEGUN, NOT_CONNECTED, START
 from tests.support.status_probes import ALL_HEALTHY, LEDGER, NOW, QUEUES, SHOWN, only, with_tick
 
 PLAIN = replace(ALL_HEALTHY, composed=frozenset())
@@ -37,6 +38,18 @@ def test_a_service_that_is_unhealthy_is_said_with_its_reason_and_what_helps(
     assert (found.level, found.about) == ("wrong", "ingest")
     assert problem in found.says
     assert remedy in found.do
+
+
+def test_a_replica_that_makes_its_first_connections_is_a_note() -> None:
+    parts = {"receiver": NOT_CONNECTED, "writer": NOT_CONNECTED}
+    starting = [Service("ingest", "172.18.0.6:9101", one) for one in ({START: NOT_BEGUN}, parts)]
+    refused = Service("ingest", "172.18.0.6:9101", parts | {"writer": "postgres: refused"})
+
+    for one in starting:
+        found = only(replace(ALL_HEALTHY, services=[one]))
+        assert (found.level, found.about) == ("note", "ingest")
+        assert found.says.startswith("is starting: ")
+    assert only(replace(ALL_HEALTHY, services=[refused])).level == "wrong"
 
 
 @pytest.mark.parametrize(

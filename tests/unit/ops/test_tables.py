@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ops import tables
@@ -36,3 +36,9 @@ def test_text_is_folded_and_no_character_of_it_is_lost() -> None:
 
     assert first.split()[0] + "".join("".join(line.split()) for line in rest) == "0123456789" * 10
     assert max(map(len, [first, *rest])) <= 30
+
+
+def test_a_head_over_no_rows_is_not_printed() -> None:
+    view = Group(tables.table("id"), Text("0 alerts"))
+
+    assert printed(tables.without_empty(view), 40).strip() == "0 alerts"
