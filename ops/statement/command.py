@@ -1,6 +1,9 @@
 """`ops statement`."""
 
+import tempfile
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 
@@ -10,7 +13,11 @@ from ops.params import Moment, ProviderId
 from ops.statement import forms
 from ops.wording import moment
 from shared import postgres, settings
+from shared.errors import Refusal
 from shared.ledger.statement import statement
+
+IN_MEMORY_CHARACTERS_MAX = 2**23
+READ_AT_ONCE = 65_536
 
 
 @click.command("statement", short_help="Show what moved a provider's balance between two times.")
@@ -44,6 +51,19 @@ def statement_(
         conn.transaction(),
     ):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        for piece in write(statement(conn, provider_id, after, until)):
+        pieces = write(statement(conn, provider_id, after, until))
+        for piece in _whole(pieces) if as_csv or as_json() else pieces:
             click.echo(piece, nl=False)
     return Answer(None, None)
+
+
+def _whole(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield what a program reads once all of it is there: half a document is none."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_CHARACTERS_MAX, "w+", newline="") as spool:
+        try:
+            spool.writelines(pieces)
+            spool.seek(0)
+        except OSError as error:
+            where = f"the statement cannot be copied to {tempfile.gettempdir()}"
+            raise Refusal(f"{where}: {error.strerror}") from error
+        yield from iter(partial(spool.read, READ_AT_ONCE), "")

@@ -12,6 +12,7 @@ from services.syncer import tick_store
 from tests.support import keydb_rights, ledger, messages, ops_tool, servers
 from tests.support.ledger import minute
 from tests.support.ops_tool import Tool
+from tests.support.tcp_proxy import proxying
 
 FROM = ("--from", "2020-01-01T00:01")
 TO = ("--to", "2020-01-01T00:03")
@@ -97,6 +98,19 @@ def test_a_long_statement_comes_piece_by_piece(ops: Tool, conn: psycopg.Connecti
     assert len(found["movements"]) == MANY + 2
     assert found["not_itemised"] == "0"
     assert int(found["closing"]["balance"]) == 2200 + MANY * (MANY + 1) // 2
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
+    ops: Tool, dsn: str, form: str
+) -> None:
+    with proxying(dsn) as (proxy, url):
+        proxy.lose(b"FETCH FORWARD")
+        done = ops("statement", "1", *FROM, form, POSTGRES_DSN=url)
+
+    said = json.loads(done.stdout)["error"]["kind"] if form == "--json" else done.stderr
+    assert (done.code, "postgres cannot be reached" in said) == (3, True), done
+    assert form == "--json" or done.stdout == ""
 
 
 @pytest.mark.parametrize(
