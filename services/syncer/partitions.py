@@ -24,11 +24,13 @@ SELECT minutebook_make_partition(
        now() + make_interval(hours => %(ahead_h)s), make_interval(hours => %(span_h)s))
 """
 # Those that somebody attached under another name are theirs: they count for the size, and stay. So
-# does the default partition, which has no end.
+# do the default partition, which has no end, and what ends at infinity, from which nothing can be
+# subtracted.
 SELECT_EXPIRED: LiteralString = r"""
 WITH part AS (
     SELECT c.relname AS name, c.relname ~ '^outbox_[0-9]{8}_[0-9]{2}(_[0-9]+)?$' AS ours,
-           substring(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(.+)''\)')::timestamptz AS ends,
+           nullif(substring(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(.+)''\)')::timestamptz,
+                  'infinity') AS ends,
            pg_total_relation_size(c.oid) AS bytes
       FROM pg_inherits i
       JOIN pg_class c ON c.oid = i.inhrelid

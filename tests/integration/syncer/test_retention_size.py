@@ -119,6 +119,22 @@ def test_what_somebody_attached_counts_and_stays(
     assert "theirs" in made(conn)
 
 
+@pytest.mark.parametrize("end", ["'infinity'", "MAXVALUE"])
+def test_what_never_ends_stays_and_holds_up_no_other(
+    ours: psycopg.Connection, conn: psycopg.Connection, end: str
+) -> None:
+    drop_made(conn)
+    span(conn, "outbox_20200101_03", -1800, -1700, 1)
+    conn.execute(
+        "CREATE TABLE outbox_99990101_00 PARTITION OF outbox"
+        f" FOR VALUES FROM (now() + interval '1 day') TO ({end})"
+    )
+    count_all(conn)
+
+    assert retention.run_once(ours, Kept(24, 30)).dropped == 1
+    assert "outbox_99990101_00" in made(conn)
+
+
 @pytest.mark.parametrize("limit_gb", ["0", "0.000001"])
 def test_the_syncer_keeps_to_the_size_that_is_set_and_says_how_full_the_disk_is(
     environment: dict[str, str], conn: psycopg.Connection, store: "redis.Redis", limit_gb: str
