@@ -28,7 +28,7 @@ await channel.consume(QUEUE, async (message) => {
     from,
     to,
     subject: `${alert.key}: ${alert.condition}${limit}`,
-    text: `${alert.key} has ${alert.balance}, before ${alert.previous}, as of ${alert.tick}.`,
+    text: `${alert.key} has ${alert.balance}, before ${alert.previous ?? "-"}, as of ${alert.tick}.`,
     // One that is sent twice has the same name: most mailboxes show it once.
     messageId: `<${alert.id.replaceAll(":", ".")}@minutebook>`,
   });
