@@ -19,7 +19,7 @@ DECLARE
 BEGIN
     FOREACH role IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_ops', 'minutebook_reader']
+              'minutebook_tracker', 'minutebook_ops', 'minutebook_reader']
     LOOP
         BEGIN
             IF to_regrole(role) IS NULL THEN
@@ -60,9 +60,9 @@ BEGIN
             pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
     FOR line IN
         WITH one (roles, may, kind, object, but) AS (VALUES
-            ('ingest,syncer,feed,notifier,ops,reader', 'USAGE', 'SCHEMA',
+            ('ingest,syncer,feed,notifier,tracker,ops,reader', 'USAGE', 'SCHEMA',
              quote_ident(current_schema()), ''),
-            ('ingest,syncer,feed,notifier,ops,reader', 'SELECT', 'TABLE', 'schema_migration', ''),
+            ('ingest,syncer,feed,notifier,tracker,ops,reader', 'SELECT', 'TABLE', 'schema_migration', ''),
 
             ('ingest', 'SELECT (id)', 'TABLE', 'initial_data', ''),
             ('ingest', 'SELECT (id, provider_id, transaction_value, message_id)', 'TABLE',
@@ -94,10 +94,10 @@ BEGIN
 
             ('feed', 'SELECT (id, message_id)', 'TABLE', 'historical_transactions', ''),
             ('feed', 'SELECT', 'TABLE', 'outbox', ''),
-            ('feed,notifier', 'SELECT', 'TABLE', 'tick, balance', ''),
-            ('feed,notifier', 'SELECT', 'TABLE', 'follower', ''),
-            ('feed,notifier', 'INSERT (%s)', 'TABLE', 'follower', ''),
-            ('feed,notifier', 'UPDATE (%s)', 'TABLE', 'follower', 'name'),
+            ('feed,notifier,tracker', 'SELECT', 'TABLE', 'tick, balance', ''),
+            ('feed,notifier,tracker', 'SELECT', 'TABLE', 'follower', ''),
+            ('feed,notifier,tracker', 'INSERT (%s)', 'TABLE', 'follower', ''),
+            ('feed,notifier,tracker', 'UPDATE (%s)', 'TABLE', 'follower', 'name'),
             ('notifier', 'SELECT', 'TABLE', 'alert', ''),
             ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,created_at'),
             ('notifier,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),
@@ -106,12 +106,25 @@ BEGIN
             ('notifier', 'UPDATE (sent_at, delivered_at, error)', 'TABLE', 'notification', ''),
             ('notifier', 'SELECT (message_id, body_sha256)', 'TABLE', 'dead_letter', ''),
             -- without provider_id and value none can wait to become a transaction
-            ('notifier', 'INSERT (%s)', 'TABLE', 'dead_letter',
+            ('notifier,tracker', 'INSERT (%s)', 'TABLE', 'dead_letter',
              'id,body_sha256,received_at,provider_id,value'),
+            ('tracker', 'SELECT, DELETE', 'TABLE', 'request', ''),
+            ('tracker', 'INSERT (%s)', 'TABLE', 'request', 'accepted_at'),
+            ('tracker', 'UPDATE (%s)', 'TABLE', 'request',
+             'id,kind,submitted_by,items,digest,accepted_at'),
+            ('tracker', 'SELECT (message_id, body_sha256, state, reason, error)', 'TABLE',
+             'dead_letter', ''),
+            ('tracker', 'SELECT (id, provider_name)', 'TABLE', 'initial_data', ''),
+            ('tracker',
+             'SELECT (id, provider_id, transaction_value, message_id, created_at, xmin)', 'TABLE',
+             'historical_transactions', ''),
+            ('tracker', 'SELECT', 'TABLE', 'outbox, outbox_dropped, received_message', ''),
 
             ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'follower', ''),
             ('ops', 'SELECT', 'TABLE', 'alert', ''),
             ('ops', 'SELECT, UPDATE (delivered_at)', 'TABLE', 'notification', ''),
+            ('ops', 'SELECT', 'TABLE', 'request', ''),
+            ('reader', 'SELECT (%s)', 'TABLE', 'request', 'values,outcome,error'),
             ('reader', 'SELECT', 'TABLE', 'follower', ''),
             ('reader', 'SELECT', 'TABLE', 'alert', ''),
             ('reader', 'SELECT', 'TABLE', 'notification', ''),

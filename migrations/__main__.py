@@ -38,6 +38,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_syncer_password: Secret[str] = _password("syncer")
     postgres_feed_password: Secret[str] = _password("feed")
     postgres_notifier_password: Secret[str] = _password("notifier")
+    postgres_tracker_password: Secret[str] = _password("tracker")
     postgres_ops_password: Secret[str] = _password("ops")
     postgres_exporter_password: Secret[str] = _password("exporter")
     migration_lock_wait_seconds: int = Field(
@@ -56,6 +57,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
             "syncer": self.postgres_syncer_password,
             "feed": self.postgres_feed_password,
             "notifier": self.postgres_notifier_password,
+            "tracker": self.postgres_tracker_password,
             "ops": self.postgres_ops_password,
             "exporter": self.postgres_exporter_password,
         }

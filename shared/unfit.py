@@ -10,6 +10,7 @@ TransactionReason = Literal[
 RecordReason = Literal[
     "not_utf8", "not_json", "not_object", "duplicate_key", "missing_field", "wrong_type",
     "out_of_range", "invalid_value", "too_large", "too_many", "unknown_notification",
+    "bad_identity", "duplicate_identity",
 ]  # fmt: skip
 """Of a change record and of other messages that are no transactions."""
 

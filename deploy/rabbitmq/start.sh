@@ -10,6 +10,9 @@
 #   RABBITMQ_FEED_PASSWORD            of user feed, who publishes to exchange changes only
 #   RABBITMQ_NOTIFIER_PASSWORD        of user notifier, who publishes to exchange notifications only,
 #                                     and reads queues alerts and notifications.delivered
+#   RABBITMQ_GATEWAY_PASSWORD         of user gateway, who publishes to exchange gateway only
+#   RABBITMQ_TRACKER_PASSWORD         of user tracker, who reads queue requests, and publishes
+#                                     transactions and replies
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
 #   RABBITMQ_QUEUE_MAX_BYTES          what each queue around the core may hold (default 1 GiB)
 #   INGEST_QUEUE, INGEST_STREAM       the queue of transactions; a stream of them
@@ -26,7 +29,7 @@ main() {
   : "${RABBITMQ_USER:?must be set}" "${INGEST_QUEUE:?must be set}"
   case $RABBITMQ_USER,$INGEST_QUEUE,${INGEST_STREAM:-} in
     *[[:cntrl:]\\]*) refuse "a name holds a backslash or a control character" ;;
-    ingest,* | ticker,* | syncer,* | feed,* | notifier,* | ops,*)
+    ingest,* | ticker,* | syncer,* | feed,* | notifier,* | gateway,* | tracker,* | ops,*)
       refuse "RABBITMQ_USER is the name of a service's user"
       ;;
   esac
@@ -44,12 +47,16 @@ main() {
   local notifier='^(notifications|alerts|notifications[.]delivered)$'
   user feed '' RABBITMQ_FEED_PASSWORD '^changes$' '^changes$' ''
   user notifier '' RABBITMQ_NOTIFIER_PASSWORD "$notifier" '^notifications$' "$records"
+  # Queues are reached by their names through the default exchange alone, and it has no finer right:
+  # that replies go to reply queues only is what the tracker sees to.
+  user gateway '' RABBITMQ_GATEWAY_PASSWORD '' '^gateway$' ''
+  user tracker '' RABBITMQ_TRACKER_PASSWORD '^requests$' '^amq[.]default$' '^requests$'
   user ops monitoring RABBITMQ_OPS_PASSWORD '' '^amq[.]default$' ''
 
   rm -f "$DEFINITIONS"
   (umask 077 && definitions >"$DEFINITIONS")
   [ "$(id -u)" != 0 ] || chown rabbitmq: "$DEFINITIONS"
-  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,OPS}_PASSWORD}
+  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,GATEWAY,TRACKER,OPS}_PASSWORD}
   unset RABBITMQ_QUEUE_MAX_BYTES INGEST_QUEUE INGEST_STREAM
   # Erlang reserves memory for every file that it might open, and some engines allow a billion. Not
   # left to compose: that fails where the machine's own limit is lower.
@@ -83,6 +90,9 @@ user() {
 # (ops feed replay); all else is refused to who publishes it. A queue has one policy, of the
 # highest priority: that of transactions is never bounded, whatever its name.
 #
+# The gateway publishes to an exchange of its own, since rights are per exchange: what it may reach are
+# the queues bound there.
+#
 # delivery-limit -1: quorum queues of RabbitMQ 4 otherwise drop a message after 20 redeliveries, that
 # is, after 20 crashes of a good consumer. The queue type is said twice, since versions differ.
 definitions() {
@@ -93,6 +103,18 @@ definitions() {
   ],
   "users": [$users],
   "permissions": [$permissions],
+  "exchanges": [
+    {"name": "gateway", "vhost": "/", "type": "direct", "durable": true, "auto_delete": false,
+     "internal": false, "arguments": {}}
+  ],
+  "queues": [
+$(fed_by_gateway queue requests),
+$(fed_by_gateway queue sightings)
+  ],
+  "bindings": [
+$(fed_by_gateway binding requests),
+$(fed_by_gateway binding sightings)
+  ],
   "policies": [
     {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)\$"),
      "apply-to": "queues", "priority": 1, "definition": {"delivery-limit": -1}},
@@ -110,6 +132,17 @@ bounded() {
     {"name": "$1", "vhost": "/", "pattern": $(json "$2"), "apply-to": "queues", "priority": 0,
      "definition": {"delivery-limit": -1, "max-length-bytes": $QUEUE_MAX_BYTES, "overflow": "$3"}}
 JSON
+}
+
+# fed_by_gateway queue|binding NAME: a queue that the gateway publishes to by its name.
+fed_by_gateway() {
+  if [ "$1" = queue ]; then
+    printf '    {"name": "%s", "vhost": "/", "durable": true, "auto_delete": false, ' "$2"
+    printf '"arguments": {"x-queue-type": "quorum"}}'
+  else
+    printf '    {"source": "gateway", "vhost": "/", "destination": "%s", ' "$2"
+    printf '"destination_type": "queue", "routing_key": "%s", "arguments": {}}' "$2"
+  fi
 }
 
 json() {

@@ -24,10 +24,22 @@ FOLLOWER = EVERYWHERE | {
 }
 WATCHED = "active, condition, for_seconds, provider_id, since_epoch"
 ALERT = f"{WATCHED}, source, source_id, threshold, version"
+ASKED = ("digest", "id", "items", "kind", "submitted_by")
+TRACKED = (
+    "bodies_sha256", "correlation_id", "counted_by", "decided_at", "message_ids", "numbers",
+    "provider_ids", "published_at", "replied_at", "reply_due", "reply_to", "shown_at", "state",
+    "waiting_since", "xids",
+)  # fmt: skip
+SAID = ("error", "outcome", "values")
 NOTIFIED = (
     "balance, boundary, condition, delivered_at, epoch, error, id, previous, provider_id, sent_at,"
     " threshold"
 )
+
+
+def _columns(right: str, *names: str) -> str:
+    return f"{right} ({', '.join(sorted(names))})"
+
 
 RIGHTS: Rights = {
     # As Postgres has it of itself; none of our functions is for everybody.
@@ -86,6 +98,20 @@ RIGHTS: Rights = {
             "INSERT (body, error, message_id, properties, queue, reason, state)",
         },
     },
+    "minutebook_tracker": FOLLOWER
+    | {
+        "initial_data": {"SELECT (id, provider_name)"},
+        "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION}, xmin)"},
+        "outbox": {"SELECT"},
+        "outbox_dropped": {"SELECT"},
+        "received_message": {"SELECT"},
+        "request": {"SELECT", "DELETE", _columns("INSERT", *ASKED, *TRACKED, *SAID)}
+        | {_columns("UPDATE", *TRACKED, *SAID)},
+        "dead_letter": {
+            "SELECT (body_sha256, error, message_id, reason, state)",
+            "INSERT (body, error, message_id, properties, queue, reason, state)",
+        },
+    },
     "minutebook_ops": EVERYWHERE
     | {
         "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -117,6 +143,7 @@ RIGHTS: Rights = {
         "follower": {"SELECT", "UPDATE", "DELETE"},
         "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})"},
         "notification": {"SELECT", "UPDATE (delivered_at)"},
+        "request": {"SELECT"},
         "minutebook_advance_sequence(text)": {"EXECUTE"},
         "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
@@ -143,6 +170,7 @@ RIGHTS: Rights = {
         "follower": {"SELECT"},
         "alert": {"SELECT"},
         "notification": {"SELECT"},
+        "request": {_columns("SELECT", "accepted_at", *ASKED, *TRACKED)},
         "minutebook_id_sequence(text)": {"EXECUTE"},
         "minutebook_transactions_sequence()": {"EXECUTE"},
         "role pg_read_all_stats": {"MEMBER"},

@@ -28,14 +28,15 @@ def by(*logins: str) -> frozenset[str]:
 
 
 NOBODY = by()
-SERVICES = by("ingest", "syncer", "ops", READER)
+SERVICES = by("ingest", "syncer", "tracker", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
-FOLLOWERS = by("feed", "notifier")
+FOLLOWERS = by("feed", "notifier", "tracker")
 
 BEGIN_TO_FOLLOW = "INSERT INTO follower (name, epoch, token) VALUES ('{0}', 0, '')"
 
 OURS = ["outbox_default", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset"]
 OURS += ["operator_action", "schema_migration", "disk_usage", "follower", "alert", "notification"]
+OURS += ["request"]
 EMPTYING = {f"empty {table}": Act(f"TRUNCATE {table}", NOBODY) for table in OURS}
 
 ACTS = EMPTYING | {
@@ -67,7 +68,7 @@ ACTS = EMPTYING | {
     "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
     "advance the sequence": Act("SELECT minutebook_advance_sequence()", by("ingest", "ops")),
     # The outbox.
-    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed"}),
+    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed", "tracker"}),
     "read the default partition": Act("SELECT count(*) FROM outbox_default", LOOKING),
     "note in the outbox": Act(
         "INSERT INTO outbox (transaction_id, provider_id, amount, operation)"
@@ -120,7 +121,7 @@ ACTS = EMPTYING | {
     "store a dead letter": Act(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
-        by("ingest", "notifier"),
+        by("ingest", "notifier", "tracker"),
     ),
     "change a dead letter's state": Act(
         "UPDATE dead_letter SET state = 'open'", by("ingest", "ops")
@@ -146,7 +147,8 @@ ACTS = EMPTYING | {
     "take back an operator's action": Act("DELETE FROM operator_action", NOBODY),
     # Followers and alerts.
     "read identities": Act(
-        "SELECT id, message_id FROM historical_transactions", by("ingest", "ops", "feed", READER)
+        "SELECT id, message_id FROM historical_transactions",
+        by("ingest", "ops", "feed", "tracker", READER),
     ),
     "see where followers are": Act("SELECT FROM follower", by("ops", READER) | FOLLOWERS),
     "begin to follow as the feed": Act(BEGIN_TO_FOLLOW.format("feed"), by("feed")),
@@ -173,6 +175,18 @@ ACTS = EMPTYING | {
         "UPDATE notification SET delivered_at = now()", by("notifier", "ops")
     ),
     "forget notifications": Act("DELETE FROM notification", by("notifier")),
+    # Requests.
+    "read requests": Act("SELECT id, state FROM request", by("tracker", "ops", READER)),
+    "read what became of them": Act("SELECT outcome FROM request", by("tracker", "ops")),
+    "accept a request": Act(
+        "INSERT INTO request (id, kind, submitted_by, items, digest)"
+        " VALUES ('x', 'transactions', 'me', 1, '')",
+        by("tracker"),
+    ),
+    "say that it was accepted earlier": Act("UPDATE request SET accepted_at = now()", NOBODY),
+    "change who sent it": Act("UPDATE request SET submitted_by = 'me'", NOBODY),
+    "decide a request": Act("UPDATE request SET state = 'done', decided_at = now()", by("tracker")),
+    "forget requests": Act("DELETE FROM request", by("tracker")),
     # The schema and the server.
     "read the schema's version": Act(
         "SELECT max(version) FROM schema_migration", SERVICES | FOLLOWERS

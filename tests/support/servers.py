@@ -22,7 +22,7 @@ from tests.support.containers import ROOT, address, published_port, running, suc
 from tests.support.eventually import eventually
 
 USER, PASSWORD = "user", "password"
-BROKER_USERS = ("ingest", "ticker", "syncer", "feed", "notifier", "ops")
+BROKER_USERS = ("ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "ops")
 """The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
 from shared.amqp import ticks
 from tests.support import servers
 from tests.support.servers import BROKER_USERS
 
 QUEUE = "incoming_transactions"
-ALERTS, DELIVERED = "alerts", "notifications.delivered"
+ALERTS, DELIVERED, REQUESTS = "alerts", "notifications.delivered", "requests"
 TOPICS = ("changes", "notifications")
 EVERYBODY, NOBODY = set(BROKER_USERS), set[str]()
 REFUSED, UNAUTHORIZED = 403, 401
@@ -51,10 +51,10 @@ ACTS = {
     "make it anew, with its dead letters among the ticks": Act(make_anew, NOBODY),
     "declare another queue": Act(lambda c: c.queue_declare("another"), NOBODY),
     "declare one with a like name": Act(lambda c: c.queue_declare("syncerxticks"), NOBODY),
-    "publish a transaction": Act(publish("", QUEUE), {"ops"}),
+    "publish a transaction": Act(publish("", QUEUE), {"tracker", "ops"}),
     "publish a tick": Act(publish("ticks"), {"ticker"}),
     # RabbitMQ has no finer right than the default exchange.
-    "publish past the exchange of ticks": Act(publish("", ticks.QUEUE), {"ops"}),
+    "publish past the exchange of ticks": Act(publish("", ticks.QUEUE), {"tracker", "ops"}),
     "publish elsewhere": Act(publish("amq.fanout"), NOBODY),
     "declare the exchange": Act(
         lambda c: c.exchange_declare("ticks", "fanout", durable=True), {"ticker", "syncer"}
@@ -82,7 +82,16 @@ ACTS = {
     ),
     "consume alerts": Act(lambda c: c.basic_consume(ALERTS, print), {"notifier"}),
     "consume answers": Act(lambda c: c.basic_consume(DELIVERED, print), {"notifier"}),
-    "send an alert": Act(publish("", ALERTS), {"ops"}),
+    "send an alert": Act(publish("", ALERTS), {"tracker", "ops"}),
+    "hand on a request": Act(publish("gateway", REQUESTS), {"gateway"}),
+    "declare the queue of requests": Act(
+        lambda c: c.queue_declare(REQUESTS, durable=True), {"tracker"}
+    ),
+    "consume requests": Act(lambda c: c.basic_consume(REQUESTS, print), {"tracker"}),
+    "send what the gateway publishes elsewhere": Act(
+        lambda c: c.queue_bind(QUEUE, "gateway", QUEUE), NOBODY
+    ),
+    "delete the gateway's exchange": Act(lambda c: c.exchange_delete("gateway"), NOBODY),
     "listen to changes": Act(lambda c: c.queue_bind(QUEUE, "changes", "#"), NOBODY),
     "lead changes to where alerts come from": Act(
         lambda c: c.queue_bind(ALERTS, "changes", "#"), NOBODY
@@ -113,6 +122,8 @@ def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
         yield rabbitmq_server
         for queue in (QUEUE, ticks.QUEUE, ALERTS, DELIVERED):
             channel.queue_delete(queue)
+        for queue in (REQUESTS, "sightings"):  # the broker's own definitions have made them
+            channel.queue_purge(queue)
         for exchange in ("ticks", *TOPICS):
             channel.exchange_delete(exchange)
 
@@ -136,6 +147,27 @@ def may(broker: servers.Rabbitmq, user: str, act: Act) -> bool:
                 raise
             return False
         return True
+
+
+def test_what_the_gateway_publishes_reaches_the_queues_bound_to_its_exchange_and_no_other(
+    broker: servers.Rabbitmq,
+) -> None:
+    def is_routed(key: str) -> bool:
+        try:
+            channel.basic_publish("gateway", key, b"{}", mandatory=True)
+        except UnroutableError:
+            return False
+        return True
+
+    url = pika.URLParameters(broker.url("/", user="gateway"))
+    with pika.BlockingConnection(url) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        found = {key: is_routed(key) for key in (REQUESTS, "sightings", QUEUE, ticks.QUEUE, ALERTS)}
+
+    assert found == {
+        REQUESTS: True, "sightings": True, QUEUE: False, ticks.QUEUE: False, ALERTS: False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "by"), PAGES.items())
