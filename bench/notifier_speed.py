@@ -13,6 +13,7 @@ Not measured: publishing, which the broker's speed decides.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import LiteralString
 
@@ -91,12 +92,14 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
         with postgres.connection(settings, application="bench", options=options) as conn:
             given = {"epoch": TICKS}
             rows = [_row(plan, "none: balances are read", None, lambda: _count(conn, given))]
-            span = Span(_tick(TICKS - 1), _tick(TICKS), 0)
             for name, add in CASES:
                 progress.turn(name)
                 conn.execute(add)
                 conn.execute("ANALYZE alert")
-                rows.append(_row(plan, name, TARGET_MS, lambda: _judge(conn, span)))
+                # A tick judges only alerts that its snapshot sees.
+                snapshot = postgres.scalar(conn, "SELECT pg_current_snapshot()::text")
+                span = Span(_tick(TICKS - 1), _tick(TICKS, snapshot), 0)
+                rows.append(_row(plan, name, TARGET_MS, partial(_judge, conn, span)))
     return Result("notifier_speed", QUESTION, rows)
 
 
@@ -107,8 +110,8 @@ def _fill(fresh: Ground) -> None:
             conn.execute(statement, given if "%(" in statement else None)
 
 
-def _tick(epoch: int) -> Tick:
-    return Tick(epoch, f"token-{epoch}", minute(epoch), "")
+def _tick(epoch: int, snapshot: str = "") -> Tick:
+    return Tick(epoch, f"token-{epoch}", minute(epoch), snapshot)
 
 
 def _count(conn: psycopg.Connection, given: dict[str, int]) -> int:

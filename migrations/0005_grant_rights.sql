@@ -99,7 +99,7 @@ BEGIN
             ('feed,notifier,tracker', 'INSERT (%s)', 'TABLE', 'follower', ''),
             ('feed,notifier,tracker', 'UPDATE (%s)', 'TABLE', 'follower', 'name'),
             ('notifier', 'SELECT', 'TABLE', 'alert', ''),
-            ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,created_at'),
+            ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,xid,created_at'),
             ('notifier,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),
             ('notifier', 'SELECT, DELETE', 'TABLE', 'notification', ''),
             ('notifier', 'INSERT (%s)', 'TABLE', 'notification', 'created_at'),

@@ -44,8 +44,10 @@ CREATE TRIGGER follower_guard
 
 -- What somebody wants to be told of. Without a provider_id it holds for each provider. `source` and
 -- `source_id` are its name where it comes from, `version` counts the changes there. It is judged
--- from the first due tick after `since_epoch` on. One that was removed stays, no longer active, so
--- that a late change of an older version does not bring it back; it may be all that is known of it.
+-- from the first due tick after `since_epoch` on whose snapshot sees `xid`, the transaction that
+-- added or changed it: that one may have committed after a tick or two. One that was removed stays,
+-- no longer active, so that a late change of an older version does not bring it back; it may be all
+-- that is known of it.
 CREATE TABLE alert (
     id          bigint      GENERATED ALWAYS AS IDENTITY,
     provider_id bigint,
@@ -56,6 +58,7 @@ CREATE TABLE alert (
     source_id   text        NOT NULL,
     version     bigint,
     since_epoch bigint      NOT NULL,
+    xid         xid8        NOT NULL DEFAULT pg_current_xact_id(),
     active      boolean     NOT NULL DEFAULT true,
     created_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT alert_pkey PRIMARY KEY (id),

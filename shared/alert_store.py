@@ -14,8 +14,8 @@ from shared.unfit import Unfit
 Outcome = Literal["applied", "ignored"]
 """What a change record led to. *Ignored*: its version is not larger than the one that is known."""
 
-# Judged from the first due tick after this one on. What is said again as it was goes on being
-# judged as before: no crossing between the two deliveries may be lost.
+# Judged from the first due tick after this one that sees `xid`. What is said again as it was goes
+# on being judged as before: no crossing between the two deliveries may be lost.
 NEWEST_DUE_TICK: LiteralString = """
 coalesce((SELECT epoch FROM tick WHERE NOT interim ORDER BY epoch DESC LIMIT 1), 0)
 """
@@ -31,14 +31,14 @@ ON CONFLICT (source, source_id) DO UPDATE
        threshold = excluded.threshold,
        for_seconds = excluded.for_seconds,
        active = true,
-       since_epoch = CASE
-           WHEN a.active
-                AND (a.provider_id, a.condition, a.threshold, a.for_seconds)
-                    IS NOT DISTINCT FROM (excluded.provider_id, excluded.condition,
-                                          excluded.threshold, excluded.for_seconds)
-           THEN a.since_epoch
-           ELSE excluded.since_epoch
-       END
+       (since_epoch, xid) = (
+           SELECT CASE WHEN is_same THEN a.since_epoch ELSE excluded.since_epoch END,
+                  CASE WHEN is_same THEN a.xid ELSE excluded.xid END
+             FROM (SELECT a.active
+                          AND (a.provider_id, a.condition, a.threshold, a.for_seconds)
+                              IS NOT DISTINCT FROM (excluded.provider_id, excluded.condition,
+                                                    excluded.threshold, excluded.for_seconds)
+                  ) AS said_again (is_same))
  WHERE a.version IS NULL
     OR excluded.version IS NULL
     OR excluded.version > a.version

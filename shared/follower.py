@@ -38,6 +38,7 @@ STANDBY_EVERY_S = 1.0
 PROGRESS_WITHIN_S = 60.0
 """A follower that neither followed a tick nor found none for so long is unhealthy."""
 MEASURE_EVERY_S = 1.0
+ASK_EVERY_S = 1.0
 
 FOLLOWED = Counter("minutebook_follower_ticks_total", "Due ticks that were followed.")
 ANEW = Counter(
@@ -90,6 +91,7 @@ class Follower:
         self._writes = writes
         self._published: Position | None = None
         self._measure_at = 0.0
+        self._ask_at = 0.0
         health.expect(name, within_s=PROGRESS_WITHIN_S)
         _lag_unknown()
 
@@ -150,6 +152,17 @@ class Follower:
     def progress(self) -> None:
         """Say that a long tick goes on: called after each part of it, for /healthz."""
         self._health.progress(self.name)
+
+    def keep(self, conn: psycopg.Connection) -> None:
+        """Keep the session, and its lock, while the broker takes nothing: called at each wait.
+
+        Postgres ends a session that is idle for long (`follower_store.OPTIONS`), for then its
+        follower may be frozen. Raises `Unavailable` if the session is gone all the same.
+        """
+        if time.monotonic() >= self._ask_at:
+            with postgres.translating():
+                conn.execute("SELECT")
+            self._ask_at = time.monotonic() + ASK_EVERY_S
 
     def _act(self, conn: psycopg.Connection, work: Work, found: Look) -> Turn:
         if found.span is None:

@@ -86,7 +86,7 @@ RIGHTS: Rights = {
     },
     "minutebook_notifier": FOLLOWER
     | {
-        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})"},
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT}, xid)"},
         "notification": {
             "SELECT",
             f"INSERT (alert_id, {NOTIFIED})",
@@ -141,7 +141,7 @@ RIGHTS: Rights = {
         "stream_offset": {"SELECT"},
         "disk_usage": {"SELECT"},
         "follower": {"SELECT", "UPDATE", "DELETE"},
-        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT})"},
+        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT}, xid)"},
         "notification": {"SELECT", "UPDATE (delivered_at)"},
         "request": {"SELECT"},
         "minutebook_advance_sequence(text)": {"EXECUTE"},

@@ -55,7 +55,7 @@ def connected(
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
             publisher.declare_topic_exchange(EXCHANGE)
-            publisher.confirm_all(stop)
+            publisher.confirm_all(stop, partial(follower.keep, conn))
             publisher.when_blocked(partial(report_blocked, health, BROKER))
             health.progress(BROKER)
             yield conn, publisher

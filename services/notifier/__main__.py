@@ -49,7 +49,7 @@ def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> I
             follower.active(conn),
             TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
         ):
-            publisher.open_topic(EXCHANGE)
+            publisher.open_topic(EXCHANGE, partial(follower.keep, conn))
             publisher.when_blocked(partial(report_blocked, health, EXCHANGE))
             health.progress(EXCHANGE)
             yield conn, publisher

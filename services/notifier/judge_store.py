@@ -24,11 +24,22 @@ OPTIONS = (
     # 100,000 providers that changed, in memory.
     " -c work_mem=64MB"
 )
+# An alert is judged at a tick that sees the commit which added or changed it, whenever the notifier
+# looks: `since_epoch` was read before that commit, perhaps some ticks before. In a dump that was
+# restored, ids of transactions are another cluster's and say nothing; its ticks are long past.
+IS_JUDGED: LiteralString = """since_epoch < %(epoch)s
+       AND (pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)
+            OR NOT EXISTS (
+               SELECT
+                 FROM tick AS since
+                 JOIN tick AS judged USING (system_identifier)
+                WHERE since.epoch = since_epoch
+                  AND judged.epoch = %(epoch)s))"""
 # For each provider that changed, the range of thresholds that it meets now and did not before. A
 # balance that is the threshold is neither below nor above it: that end of the range is left out.
 # Ranges are looked up in an index: to compare each of 100 alerts with each of 100,000 providers
 # would take several times as long.
-INSERT_CROSSINGS: LiteralString = """
+INSERT_CROSSINGS: LiteralString = f"""
 WITH changed AS MATERIALIZED (
     SELECT DISTINCT ON (provider_id) provider_id, key, balance
       FROM balance
@@ -87,7 +98,7 @@ WITH changed AS MATERIALIZED (
     SELECT %(token)s || ':n:' || id || ':' || met_by, id, met_by, %(epoch)s,
            %(boundary)s::timestamptz, condition, threshold, balance, previous
       FROM met
-     WHERE since_epoch < %(epoch)s
+     WHERE {IS_JUDGED}
        AND (condition = 'change' OR threshold <> balance)
     ON CONFLICT (id) DO NOTHING
     RETURNING condition
@@ -95,12 +106,12 @@ WITH changed AS MATERIALIZED (
 SELECT condition, count(*)
   FROM written
  GROUP BY condition
-"""
+"""  # noqa: S608 - put together from constants
 # A movement is a row of `balance`; it happened at the boundary of the first due tick that has it.
 # So those of the time (P - for, T - for] are the rows after the last tick up to P - for, up to the
 # last one up to T - for. Where no tick is as old as P - for, it is from the first one on: what was
 # there at the beginning moved then. Silent is whose newest row is one of them.
-INSERT_SILENCES: LiteralString = """
+INSERT_SILENCES: LiteralString = f"""
 WITH period AS MATERIALIZED (
     SELECT a.for_seconds,
            coalesce((SELECT epoch
@@ -177,7 +188,7 @@ WITH period AS MATERIALIZED (
       FROM met
      WHERE condition = 'silent'
        AND active
-       AND since_epoch < %(epoch)s
+       AND {IS_JUDGED}
        AND key IS NOT NULL
     ON CONFLICT (id) DO NOTHING
     RETURNING condition
@@ -185,7 +196,7 @@ WITH period AS MATERIALIZED (
 SELECT condition, count(*)
   FROM written
  GROUP BY condition
-"""
+"""  # noqa: S608 - put together from constants
 SELECT_KEPT: LiteralString = """
 SELECT
   FROM tick
@@ -207,6 +218,7 @@ def judge(conn: psycopg.Connection, span: Span) -> Counter[str]:
         "epoch": span.tick.epoch,
         "token": span.tick.token,
         "boundary": span.tick.boundary,
+        "snapshot": span.tick.snapshot,
     }
     written: Counter[str] = Counter()
     for query in (INSERT_CROSSINGS, INSERT_SILENCES):

@@ -53,6 +53,7 @@ class Publisher(Channel):
     """Numbers above it that are, too."""
     _refused = False
     _stop: threading.Event
+    _on_wait: Callable[[], object]
 
     def declare_topic_exchange(self, exchange: str) -> None:
         """Make a durable exchange unless it is there. Raises `Unavailable`."""
@@ -60,12 +61,15 @@ class Publisher(Channel):
         with translating():
             self._asked(partial(declare, durable=True))
 
-    def confirm_all(self, stop: threading.Event) -> None:
+    def confirm_all(
+        self, stop: threading.Event, on_wait: Callable[[], object] = lambda: None
+    ) -> None:
         """Have the broker confirm what is published from now on. Raises `Unavailable`.
 
-        After `stop` nothing more is published or waited for, however long an alarm lasts.
+        After `stop` nothing more is published or waited for, however long an alarm lasts. `on_wait`
+        is called again and again while the broker is waited for.
         """
-        self._stop, self._ahead = stop, set()
+        self._stop, self._on_wait, self._ahead = stop, on_wait, set()
         self.confirm(self._on_confirm, lambda _id: None)
 
     def publish_all(
@@ -116,6 +120,7 @@ class Publisher(Channel):
                 return
             if self._stop.is_set():
                 raise Stopped
+            self._on_wait()
             self.poll(POLL_S)
 
     def _wake(self, _future: Future[T]) -> None:

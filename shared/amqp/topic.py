@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -41,14 +41,18 @@ class TopicPublisher(Channel):
     """One connection, one channel, one exchange."""
 
     _exchange: str
+    _on_wait: Callable[[], object]
     _published = 0
     _in_flight: dict[int, str]
     _returned: set[str]
     _fates: Fates
 
-    def open_topic(self, exchange: str) -> None:
-        """Make the exchange, unless it is there, and have what goes to it confirmed."""
-        self._exchange = exchange
+    def open_topic(self, exchange: str, on_wait: Callable[[], object] = lambda: None) -> None:
+        """Make the exchange, unless it is there, and have what goes to it confirmed.
+
+        `on_wait` is called again and again while confirms are waited for.
+        """
+        self._exchange, self._on_wait = exchange, on_wait
         self._in_flight, self._returned, self._fates = {}, set(), Fates()
         declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
         with translating():
@@ -76,6 +80,7 @@ class TopicPublisher(Channel):
         grace_s = STOP_GRACE_S
         while self._in_flight:
             began = time.monotonic()
+            self._on_wait()
             self.poll(POLL_S, lambda: bool(self._in_flight))
             if stop.is_set() and (grace_s := grace_s - (time.monotonic() - began)) <= 0:
                 raise Unavailable("rabbitmq", "stopped before all was confirmed")

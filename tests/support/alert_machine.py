@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal
 
 import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.support import ledger, servers
+from tests.support import asked_alerts, ledger, servers
+from tests.support.asked_alerts import Asked
 from tests.support.eventually import eventually
 from tests.support.notifying import Life, add_alert, listening, living
 from tests.support.reference_alerts import Alert, PastTick, Told, judged
@@ -18,6 +20,8 @@ PROVIDERS_MAX = 4
 PICKS = st.integers(0, 99)
 MOVES = st.integers(-3, 3)
 NUMBERS = st.integers(0, 1)
+LATE = "late"
+"""The name of the alert whose transactions take their time."""
 FIRST_ALERTS = ((None, "below"), (1, "change"), (None, "silent"))
 Death = Literal["in the transaction", "before publishing", "before the note"]
 """When a notifier dies at a tick: nothing is committed; it is, and not published; it is published,
@@ -52,6 +56,7 @@ class Machine(RuleBasedStateMachine):
         self.moved: set[int] = set()
         self.gone: list[int] = []
         self.uncommitted: list[tuple[int, int]] = []
+        self.uncommitted_alert: Alert | None = None
         self.minutes = 0
         self.alerts: dict[str, Alert] = {}
         self.history: list[PastTick] = []
@@ -66,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         self.lives = [self._born() for _ in range(2)]
         self.look(0, None)
         for name, (provider, condition) in zip("ABC", FIRST_ALERTS, strict=True):
-            self.put_alert(name, provider, condition, 1, 60)
+            self.put_alert(name, asked_alerts.asked(provider, condition, 1, 60))
 
     # --- balances ---------------------------------------------------------------------------------
 
@@ -88,6 +93,10 @@ class Machine(RuleBasedStateMachine):
         for provider, value in self.uncommitted:
             self._count(provider, value)
         self.uncommitted.clear()
+        if self.uncommitted_alert:
+            since = self.history[-1].epoch
+            self.alerts[LATE] = replace(self.uncommitted_alert, since_epoch=since)
+        self.uncommitted_alert = None
 
     @rule(name=st.sampled_from("abc"), initial=MOVES)
     def provide(self, name: str, initial: int) -> None:
@@ -143,23 +152,18 @@ class Machine(RuleBasedStateMachine):
 
     # --- alerts -----------------------------------------------------------------------------------
 
-    @rule(
-        name=st.sampled_from("ABCD"),
-        provider=st.sampled_from([None, 1, 2, 3]),
-        condition=st.sampled_from(["below", "above", "change", "silent"]),
-        threshold=st.integers(-3, 3),
-        for_s=st.sampled_from([30, 60, 61, 120, 180]),
-    )
-    def put_alert(
-        self, name: str, provider: int | None, condition: str, threshold: int, for_s: int
-    ) -> None:
-        """Add an alert, or change it."""
-        silent = condition == "silent"
-        limit = None if silent else max(threshold, 1 if condition == "change" else threshold)
-        quiet_s = for_s if silent else None
-        number = add_alert(self.conn, condition, limit, for_s=quiet_s, provider=provider, name=name)
-        since = self.history[-1].epoch
-        self.alerts[name] = Alert(number, provider, condition, limit, quiet_s, since)
+    @rule(name=st.sampled_from("ABCD"), asked=asked_alerts.of(None, 1, 2, 3))
+    def put_alert(self, name: str, asked: Asked) -> None:
+        """Add an alert, or change it, or say it again."""
+        self.alerts[name] = self._put(self.conn, name, asked, self.alerts.get(name))
+
+    @rule(asked=asked_alerts.of(1, 2, 3))
+    def put_late(self, asked: Asked) -> None:
+        """Add or change one in a transaction that commits later, perhaps after some ticks."""
+        known = self.uncommitted_alert or self.alerts.get(LATE)
+        put = self._put(self.late, LATE, asked, known)
+        if put != known:
+            self.uncommitted_alert = put
 
     @rule(name=st.sampled_from("ABCD"))
     def remove_alert(self, name: str) -> None:
@@ -245,6 +249,13 @@ class Machine(RuleBasedStateMachine):
     def _count(self, provider: int, value: int) -> None:
         self.balances[provider] = self.balances.get(provider, 0) + value
         self.moved.add(provider)
+
+    def _put(self, conn: psycopg.Connection, name: str, asked: Asked, known: Alert | None) -> Alert:
+        """Put an alert; one that is `known` as it is goes on being judged as before."""
+        provider, condition, threshold, for_s = asked
+        number = add_alert(conn, condition, threshold, for_s=for_s, provider=provider, name=name)
+        put = Alert(number, *asked, self.history[-1].epoch)
+        return known if known and replace(put, since_epoch=known.since_epoch) == known else put
 
     def _born(self) -> tuple[contextlib.ExitStack, Life]:
         life = contextlib.ExitStack()

@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pika
 import psycopg
@@ -12,23 +12,15 @@ from pydantic import Secret
 
 from services.notifier import judge_store
 from services.notifier.service import EXCHANGE, Limits, Notifier
-from shared import follower_store, postgres
+from shared import alert_store, follower_store, postgres
+from shared.alert import Alert, Condition
 from shared.amqp.topic import TopicPublisher
+from shared.change_record import ChangeRecord
 from shared.follower import Follower, Turn
 from shared.health import Health
 from shared.settings import PostgresSettings, RabbitmqSettings
 
-PUT_ALERT = """
-INSERT INTO alert AS a (source, source_id, provider_id, condition, threshold, for_seconds,
-                        since_epoch)
-VALUES ('test', %(name)s, %(provider)s, %(condition)s, %(threshold)s, %(for_s)s,
-        (SELECT max(epoch) FROM tick WHERE NOT interim))
-ON CONFLICT (source, source_id) DO UPDATE
-   SET (provider_id, condition, threshold, for_seconds, since_epoch, active)
-     = (excluded.provider_id, excluded.condition, excluded.threshold, excluded.for_seconds,
-        excluded.since_epoch, true)
-RETURNING id
-"""
+SELECT_ID = "SELECT id FROM alert WHERE source = 'test' AND source_id = %s"
 OPTIONS = f"{judge_store.OPTIONS} {follower_store.OPTIONS}"
 USUAL = Limits()
 QUEUE, FULL = "notifications.test", "notifications.full"
@@ -44,9 +36,10 @@ def add_alert(
     name: str | None = None,
 ) -> int:
     """Add an alert, or change the one of this name; returns its id."""
-    given = {"condition": condition, "threshold": threshold, "for_s": for_s, "provider": provider}
-    given["name"] = name or f"{condition} of {provider}"
-    ((number,),) = conn.execute(PUT_ALERT, given).fetchall()
+    named = name or f"{condition} of {provider}"
+    asked = Alert(provider, cast("Condition", condition), threshold, for_s)
+    alert_store.put(conn, ChangeRecord("ADDED", "test", named, None, {}), asked)
+    ((number,),) = conn.execute(SELECT_ID, [named]).fetchall()
     return int(number)
 
 

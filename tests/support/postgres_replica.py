@@ -19,6 +19,10 @@ COPY = (
     f'pg_basebackup -h {{host}} -U {USER} -D "$PGDATA" -R -c fast'
     f" && exec docker-entrypoint.sh {servers.POSTGRES_COMMAND}"
 )
+RESTORE = (
+    "set -o pipefail; pg_dump --dbname='postgresql://{login}@{source}/{name}'"
+    " | psql --quiet --set=ON_ERROR_STOP=1 --dbname='postgresql://{login}@{target}/{name}'"
+)
 
 
 class Cluster:
@@ -76,6 +80,10 @@ class Cluster:
             receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
             eventually(lambda: other.execute(receivers).fetchone() == (0,))
 
+    def restore_into(self, server: servers.Postgres, database: str) -> str:
+        """Restore a dump of the primary's database into another cluster; returns its URL there."""
+        return restore(database, self.primary, server, self._container)
+
     def fail_over(self) -> None:
         """Kill the primary and promote the replica."""
         self._container.kill()
@@ -87,6 +95,23 @@ class Cluster:
 def admin(server: servers.Postgres) -> psycopg.Connection:
     """Connect as the server's owner."""
     return psycopg.connect(server.dsn("postgres"), autocommit=True)
+
+
+def restore(name: str, source: servers.Postgres, target: servers.Postgres, by: Container) -> str:
+    """Have a container restore a dump of a database under the same name; returns its URL there."""
+    with admin(target) as one:
+        one.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    login = f"{USER}:{PASSWORD}"
+    given = {"source": source.address, "target": target.address, "name": name}
+    done = by.exec_run(["bash", "-c", RESTORE.format(login=login, **given)])
+    assert done.exit_code == 0, done.output
+    return target.dsn(name)
+
+
+def drop(server: servers.Postgres, name: str) -> None:
+    """Drop a database, whoever uses it."""
+    with admin(server) as one:
+        one.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextlib.contextmanager

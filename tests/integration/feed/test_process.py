@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
 
 import pika
 import psycopg
@@ -13,11 +15,13 @@ from tests.support.changes_consumer import Consumer, Queue
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.loss_scenario import said
+from tests.support.notifying import add_alert
 from tests.support.own_broker import OwnBroker
 from tests.support.programs import Program
 
 HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
 START_S = 60.0
+ASKED = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = %s"
 
 
 def feed(dsn: str, amqp_url: str) -> AbstractContextManager[Program]:
@@ -115,3 +119,44 @@ def closed(amqp_url: str, consumer: Consumer, epoch: int) -> bool:
             return queue.closed(epoch)
     except pika.exceptions.AMQPError:
         return False
+
+
+@pytest.mark.parametrize("service", ["feed", "notifier"])
+def test_a_follower_keeps_its_session_and_its_lock_while_the_broker_takes_nothing(
+    own: OwnBroker,
+    own_url: str,
+    dsn: str,
+    conn: psycopg.Connection,
+    syncer: Syncer,
+    *,
+    service: str,
+) -> None:
+    def asks_after(at: datetime) -> tuple[int, datetime]:
+        """Return its session, and when that has asked last, which is after `at`."""
+        ((pid, last),) = conn.execute(ASKED, [f"minutebook-{service}"]).fetchall()
+        assert last > at
+        return pid, last
+
+    add_alert(conn, "change", 1)
+    given = {"POSTGRES_DSN": dsn, "RABBITMQ_URL": own_url}
+    with programs.running(f"services.{service}", **given) as program:
+        eventually(lambda: healthy(program) and follows(conn), START_S)
+        with own.alarm():
+            add(conn, 1, 5)
+            syncer.tick(minute(2))
+            eventually(lambda: "takes nothing while its alarm lasts" in program.health()[1])
+            # Postgres ends a session that asks nothing for long: its follower may be frozen.
+            sessions, at = set(), minute(0)
+            for _ in range(4):
+                session, at = eventually(partial(asks_after, at))
+                sessions.add(session)
+        eventually(lambda: follows(conn))
+        eventually(lambda: healthy(program))
+        assert sessions == {asks_after(minute(0))[0]}
+        assert program.stop() == 0
+
+
+def follows(conn: psycopg.Connection) -> bool:
+    """Say whether the one follower that there is has followed the newest tick."""
+    query = "SELECT epoch = (SELECT max(epoch) FROM tick) FROM follower"
+    return conn.execute(query).fetchone() == (True,)

@@ -177,7 +177,7 @@ def test_without_the_tick_before_nothing_is_told_that_was_not_so(
     add_alert(conn, "below", 1001)
     ledger.add(conn, 1, -1)
     ledger.count_all(conn)
-    query = "SELECT epoch, token, boundary, '' FROM tick ORDER BY epoch DESC LIMIT 2"
+    query = "SELECT epoch, token, boundary, snapshot::text FROM tick ORDER BY epoch DESC LIMIT 2"
     tick, before = (Tick(*row) for row in conn.execute(query))
     # Retention has come between the look and the work: below 1001 it was before as well.
     conn.execute("DELETE FROM tick WHERE epoch < %s", [tick.epoch])

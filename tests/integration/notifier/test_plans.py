@@ -53,7 +53,13 @@ FILL: list[LiteralString] = [
       FROM generate_series(1, 20000) n
     """,
 ]
-TICK = {"before": TICKS - 1, "epoch": TICKS, "token": "t", "boundary": "1970-01-01T01:40:00Z"}
+TICK = {
+    "before": TICKS - 1,
+    "epoch": TICKS,
+    "token": "t",
+    "boundary": "1970-01-01T01:40:00Z",
+    "snapshot": f"{10**12}:{10**12}:",  # it sees all that there is
+}
 
 
 @pytest.fixture(scope="module", params=["never-analyzed", "analyzed"])

@@ -28,10 +28,14 @@ CUTS: dict[str, Cut] = {
 
 
 def publish_all(amqp_url: str) -> None:
-    """Publish records of one alert again and again, of others once, and an unfit one between."""
+    """Publish records of one alert again and again, of others once, and an unfit one between.
+
+    The very first one is of an alert of which no other record comes, so that its loss shows: the
+    first batch, which is the one that is struck, may hold no more than that.
+    """
     bodies = [record("MODIFIED", BELOW | {"threshold": one}) for one in range(RECORDS)]
     others = [record(source_id=f"other {one}") for one in range(RECORDS)]
-    bodies = [body for pair in zip(bodies, others, strict=True) for body in pair]
+    bodies = [body for pair in zip(others, bodies, strict=True) for body in pair]
     bodies.insert(RECORDS, b"no")
     publish(amqp_url, *bodies, record(source_id="last"))
 

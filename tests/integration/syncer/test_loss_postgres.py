@@ -19,10 +19,6 @@ FAILOVERS = "minutebook_failovers_total"
 BASELINES = "minutebook_baselines_total"
 FOLDED_ROWS = "minutebook_folded_rows_total"
 RECONNECTS = 'minutebook_reconnects_total{server="postgres"}'
-RESTORE = (
-    "set -o pipefail; pg_dump --dbname='postgresql://{login}@{source}/{name}'"
-    " | psql --quiet --set=ON_ERROR_STOP=1 --dbname='postgresql://{login}@127.0.0.1/{name}'"
-)
 
 pytestmark = servers.on_both_stores
 
@@ -146,7 +142,8 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
             scenario.right(conn)
             scenario.right(conn)
             scenario.change(conn)  # not folded yet: the outbox takes it along
-            restored = restore(dsn, postgres_server, *elsewhere)
+            name = dsn.rpartition("/")[2]
+            restored = postgres_replica.restore(name, postgres_server, *elsewhere)
             for _ in range(later):
                 ledger.add_provider(conn, LOST, 1)
                 scenario.right(conn)
@@ -164,17 +161,3 @@ def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
             will_say(syncer, "tick_published", cause=cause, epoch=3 + later)
             scenario.right(there)
             assert ledger.newest(there)[1] == len(loss_scenario.PROVIDERS)
-
-
-def restore(
-    dsn: str, source: servers.Postgres, server: servers.Postgres, container: Container
-) -> str:
-    """Restore a dump of `dsn` into a new database of `server`; returns its URL."""
-    name = dsn.rpartition("/")[2]
-    with postgres_replica.admin(server) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    login = f"{servers.USER}:{servers.PASSWORD}"
-    command = RESTORE.format(login=login, source=source.address, name=name)
-    done = container.exec_run(["bash", "-c", command])
-    assert done.exit_code == 0, done.output
-    return server.dsn(name)
