@@ -1,5 +1,7 @@
 """The container's health check asks the service as it listens, and nobody else."""
 
+import socket
+import threading
 import urllib.request
 
 import pytest
@@ -24,6 +26,25 @@ def test_the_probe_exits_0_when_healthy_and_1_when_not_or_when_nobody_answers(
         assert "postgres: gone" not in healthy
         assert "postgres: gone" in unhealthy
     assert probe.main() == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-other\r\n"])
+def test_who_answers_something_else_is_not_healthy(
+    said: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(said)
+
+    with socket.create_server((HOST, 0)) as listener:
+        monkeypatch.setenv("METRICS_PORT", str(listener.getsockname()[1]))
+        thread = threading.Thread(target=answer, args=[listener])
+        thread.start()
+        assert probe.main() == 1
+        thread.join()
+    assert said.decode().strip() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
