@@ -23,6 +23,9 @@ DEFAULT_IMAGES = {
 }
 LABEL = "org.minutebook.test"
 START_TIMEOUT_S = 180.0
+EXEC_EVERY_S = 0.4
+"""A command in a container takes a tenth of a second of processor: without a pause the server that
+it asks for would start more slowly for it."""
 ANSWER_TIMEOUT_S = 180
 """So long an engine may take that starts many containers at once."""
 
@@ -85,3 +88,10 @@ def address(container: Container) -> str:
 def succeeds(container: Container, command: list[str]) -> bool:
     """Say whether `command` exits 0 inside the container."""
     return container.exec_run(command).exit_code == 0
+
+
+def await_success(
+    container: Container, command: list[str], timeout_s: float = START_TIMEOUT_S
+) -> None:
+    """Wait until `command` exits 0 inside the container, as a server does that is up."""
+    eventually(lambda: succeeds(container, command), timeout_s, pause_s=EXEC_EVERY_S)

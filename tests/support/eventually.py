@@ -12,10 +12,12 @@ TIMEOUT_S = 30.0
 """Many times what anything takes on a quiet machine: only a failing test waits for so long."""
 
 
-def eventually(probe: Callable[[], T], timeout_s: float = TIMEOUT_S) -> T:
+def eventually(
+    probe: Callable[[], T], timeout_s: float = TIMEOUT_S, *, pause_s: float = PAUSE_S
+) -> T:
     """Return the first truthy answer of `probe`; an AssertionError counts as "not yet".
 
-    Fails with the last thing it saw.
+    Fails with the last thing it saw. `pause_s` is for a probe that costs more than what is awaited.
     """
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
@@ -31,4 +33,4 @@ def eventually(probe: Callable[[], T], timeout_s: float = TIMEOUT_S) -> T:
         if time.monotonic() > deadline:
             message = f"not within {timeout_s} s; last seen: {last!r}"
             raise AssertionError(message)
-        pause.wait(PAUSE_S)
+        pause.wait(pause_s)

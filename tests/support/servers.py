@@ -17,15 +17,16 @@ import redis
 from psycopg import sql
 
 from migrations import runner
-from tests.support import containers, keydb_rights
-from tests.support.containers import ROOT, address, published_port, running, succeeds
-from tests.support.eventually import eventually
+from tests.support import keydb_rights
+from tests.support.containers import ROOT, address, await_success, published_port, running
 
 USER, PASSWORD = "user", "password"
 BROKER_USERS = ("ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "ops")
 """The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"
+BROKER_HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
+"""Exits 0 in a broker's container when clients can connect."""
 KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
 """Servers of KeyDB's family, and the setting that names the image of each."""
 LOCAL = "127.0.0.1"
@@ -158,7 +159,7 @@ def postgres(
     with running(client, "POSTGRES_IMAGE", **options) as container:
         port = published_port(container, 5432)
         ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
-        eventually(lambda: succeeds(container, ready), containers.START_TIMEOUT_S)
+        await_success(container, ready)
         own = address(container)
         server = Postgres(5432, own, own) if direct else Postgres(port, own)
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
@@ -207,8 +208,7 @@ def rabbitmq(
     with running(client, "RABBITMQ_IMAGE", **options) as container:
         port = published_port(container, 5672)
         management = published_port(container, 15672)
-        healthy = ["bash", "/opt/minutebook/healthy.sh"]
-        eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
+        await_success(container, BROKER_HEALTHY)
         where = (5672, management, address(container)) if direct else (port, management)
         yield Rabbitmq(*where)
 
@@ -226,6 +226,5 @@ def keydb(
     }
     with running(client, KEYDB_KINDS[kind], **options) as container:
         port = published_port(container, 6379)
-        ping = [f"{kind}-cli", "ping"]
-        eventually(lambda: succeeds(container, ping), containers.START_TIMEOUT_S)
+        await_success(container, [f"{kind}-cli", "ping"])
         yield Keydb(6379, kind, address(container)) if direct else Keydb(port, kind)

@@ -8,9 +8,8 @@ from pathlib import Path
 import docker
 import trustme
 
-from tests.support import containers, servers
-from tests.support.containers import published_port, running, succeeds
-from tests.support.eventually import eventually
+from tests.support import servers
+from tests.support.containers import await_success, published_port, running
 from tests.support.servers import LOCAL, PASSWORD, USER
 
 INSIDE = "/tls"
@@ -31,7 +30,6 @@ KEYDB_COMMAND = (
     f" --maxmemory-policy noeviction --tls-port 6380 --tls-ca-cert-file {INSIDE}/ca.pem"
     f" --tls-cert-file {INSIDE}/server.pem --tls-key-file {INSIDE}/server.key --tls-auth-clients no"
 )
-HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
 READY = ["pg_isready", "-q", "-h", LOCAL, "-U", USER]
 
 
@@ -100,9 +98,9 @@ def servers_with(folder: Path, ca: trustme.CA, client: docker.DockerClient) -> I
                 volumes=mounted,
             )
         )
-        eventually(lambda: succeeds(postgres, READY), containers.START_TIMEOUT_S)
-        eventually(lambda: succeeds(keydb, ["keydb-cli", "ping"]), containers.START_TIMEOUT_S)
-        eventually(lambda: succeeds(rabbitmq, HEALTHY), containers.START_TIMEOUT_S)
+        await_success(postgres, READY)
+        await_success(keydb, ["keydb-cli", "ping"])
+        await_success(rabbitmq, servers.BROKER_HEALTHY)
         yield Encrypted(
             published_port(postgres, 5432),
             published_port(rabbitmq, 5671),

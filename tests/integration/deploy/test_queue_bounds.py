@@ -10,7 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import NackError
 
 from tests.support import containers, programs, servers
-from tests.support.containers import published_port, succeeds
+from tests.support.containers import published_port
 from tests.support.eventually import eventually
 
 BOUND_BYTES, MESSAGE_BYTES, MESSAGES = 1_000_000, 100_000, 100
@@ -24,8 +24,7 @@ def broker(engine: docker.DockerClient) -> Iterator[Container]:
     options = servers.rabbitmq_options()
     options["environment"] |= {"RABBITMQ_QUEUE_MAX_BYTES": str(BOUND_BYTES)}
     with containers.running(engine, "RABBITMQ_IMAGE", **options) as container:
-        healthy = ["bash", "/opt/minutebook/healthy.sh"]
-        eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
+        containers.await_success(container, servers.BROKER_HEALTHY)
         yield container
 
 

@@ -13,8 +13,6 @@ from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 
 from shared.amqp import ticks
 from tests.support import containers, servers
-from tests.support.containers import succeeds
-from tests.support.eventually import eventually
 
 ODD = "p\"a\\s$s' &%s[é]"
 QUEUE, STREAM = "orders.v1+(new)", "orders.stream"
@@ -46,8 +44,7 @@ def may_connect(container: Container, user: str, password: str) -> bool:
 
 
 def wait_for(container: Container) -> None:
-    healthy = ["bash", "/opt/minutebook/healthy.sh"]
-    eventually(lambda: succeeds(container, healthy), containers.START_TIMEOUT_S)
+    containers.await_success(container, servers.BROKER_HEALTHY)
 
 
 @contextlib.contextmanager

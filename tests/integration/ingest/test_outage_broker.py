@@ -6,7 +6,7 @@ from datetime import datetime
 import psycopg
 import pytest
 
-from tests.support import containers, messages, outages
+from tests.support import containers, messages, outages, servers
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.usefixtures("providers")
 
 SIZE, MORE, CUTS = 3000, 500, 4
 SMALL = {"INGEST_BATCH_MAX": "50", "INGEST_PREFETCH": "500"}
-HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
 START_S = 60.0
 IMPATIENT = "application:set_env(rabbit, consumer_timeout, 1000)"
 LOOKS_OFTEN = "application:set_env(rabbit, channel_tick_interval, 500)"
@@ -68,7 +67,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
             user.rollback()
             assert program.process.poll() is None
             eventually(lambda: program.health()[0] == 503)
-        eventually(lambda: containers.succeeds(own.container, HEALTHY), START_S)
+        containers.await_success(own.container, servers.BROKER_HEALTHY, START_S)
         eventually(lambda: len(rows(conn)) >= 2 * MORE, 60)
         eventually(lambda: program.health()[0] == 200)
         messages.queue_drained(program, amqp_url)

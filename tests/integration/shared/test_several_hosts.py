@@ -19,7 +19,7 @@ from shared.amqp.channel import Channel
 from shared.errors import Unavailable
 from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
 from tests.support import containers, keydb_rights, ledger, outages, postgres_replica, servers
-from tests.support.containers import address, running, succeeds
+from tests.support.containers import address, running
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.tcp_proxy import proxying
@@ -105,7 +105,7 @@ def watched(engine: docker.DockerClient) -> Iterator[Watched]:
         def run(command: str, port: int) -> Container:
             one = started.enter_context(running(engine, "REDIS_IMAGE", command=command))
             ping = ["redis-cli", "-p", str(port), "ping"]
-            eventually(lambda: succeeds(one, ping), containers.START_TIMEOUT_S)
+            containers.await_success(one, ping)
             return one
 
         primary = run(SERVER, 6379)

@@ -10,7 +10,7 @@ import redis
 
 from shared.errors import Denied
 from tests.support import containers, keydb_rights, ledger, loss_scenario, servers
-from tests.support.containers import published_port, running, succeeds
+from tests.support.containers import published_port, running
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.loss_scenario import will_say
@@ -111,8 +111,7 @@ def cluster_url(engine: docker.DockerClient) -> Iterator[str]:
     ports = {"6379/tcp": ("127.0.0.1", None)}
     with running(engine, "KEYDB_IMAGE", command=command, ports=ports) as container:
         port = published_port(container, 6379)
-        ping = ["keydb-cli", "ping"]
-        eventually(lambda: succeeds(container, ping), containers.START_TIMEOUT_S)
+        containers.await_success(container, ["keydb-cli", "ping"])
         yield f"redis://127.0.0.1:{port}/0"
 
 
