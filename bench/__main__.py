@@ -130,6 +130,10 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--retained", type=POSITIVE, default=10_000_000, show_default=True, help="Rows kept.")
 @click.option(
+    "--since-checkpoint", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Rows more, loaded after Postgres's checkpoint (ingest_growth).",
+)  # fmt: skip
+@click.option(
     "--postgres", metavar="OPTIONS",
     help="Of Postgres's command line, instead of compose's, e.g. '-c shared_buffers=2GB'.",
 )  # fmt: skip

@@ -76,19 +76,17 @@ def check_room(rows: int) -> None:
         raise NoRoom(f"{rows:,} rows need {need:,.0f} GB of disk, {folder} has {have:,.0f} GB free")
 
 
-def fill(fresh: Ground, rows: int, progress: Progress, *, frozen: bool = True) -> None:
+def fill(
+    fresh: Ground, rows: int, progress: Progress, *, frozen: bool = True, since_checkpoint: int = 0
+) -> None:
     """Load `rows` rows into an empty table; `frozen`, as they are soon after they came.
 
-    Raises `NoRoom`.
+    Then a checkpoint, and `since_checkpoint` rows more. Raises `NoRoom`.
     """
-    check_room(rows)
+    check_room(rows + since_checkpoint)
     with psycopg.connect(fresh.dsn, autocommit=True) as conn:
         conn.execute(PREPARE)
-        insert = INSERT.format(identity=IDENTITY[fresh.identities])
-        for first in range(1, rows + 1, CHUNK_ROWS):
-            progress.turn(f"{fresh.identities} identities: {first - 1:,} of {rows:,} rows loaded")
-            last = min(first + CHUNK_ROWS - 1, rows)
-            conn.execute(insert, {"first": first, "last": last, "rows": rows})
+        _insert(conn, fresh, rows, progress)
         progress.turn("their indexes")
         conn.execute(INDEX_IDS)
         conn.execute(INDEX_IDENTITIES.format(fill_factor=FILL_FACTORS[fresh.identities]).encode())
@@ -97,3 +95,12 @@ def fill(fresh: Ground, rows: int, progress: Progress, *, frozen: bool = True) -
             conn.execute("VACUUM (FREEZE, ANALYZE) historical_transactions")
             conn.execute(LET_VACUUM)
         conn.execute("CHECKPOINT")
+        _insert(conn, fresh, since_checkpoint, progress)
+
+
+def _insert(conn: psycopg.Connection, fresh: Ground, rows: int, progress: Progress) -> None:
+    statement = INSERT.format(identity=IDENTITY[fresh.identities])
+    for first in range(1, rows + 1, CHUNK_ROWS):
+        progress.turn(f"{fresh.identities} identities: {first - 1:,} of {rows:,} rows loaded")
+        last = min(first + CHUNK_ROWS - 1, rows)
+        conn.execute(statement, {"first": first, "last": last, "rows": rows})

@@ -46,6 +46,8 @@ class Plan:
     large_bodies: int
     ticks: int = 300
     retained: int = 10_000_000
+    since_checkpoint: int = 0
+    """Rows kept before the first turn: in all, and after that since Postgres's last checkpoint."""
     against: Path | None = None
     """Another checkout to measure beside this one."""
     postgres: str | None = None
