@@ -25,7 +25,6 @@ SAMPLES = 60
 FRESH_ROWS, REMAINDER_ROWS = 1000, 200
 TICKS, FOLDS_A_TICK, EDGE = 2000, 10, 200
 KEPT_MAX, REPEATED_MAX = 1.5, 2.0
-XIDS = 10_000
 
 WORK: LiteralString = """
 INSERT INTO historical_transactions (provider_id, transaction_value)

@@ -60,7 +60,6 @@ CODE = re.compile(rf"(?:^|-)({'|'.join(REASONS)})\b")
 IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
 
 Client = redis.Redis
-Script = Any
 
 log = structlog.get_logger()
 

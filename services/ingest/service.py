@@ -154,10 +154,7 @@ def _is_out_of_range(validated: Validated) -> bool:
 
 
 def _store(
-    conn: psycopg.Connection,
-    parts: core.PartitionedBatch,
-    queue: str | None,
-    in_commit: InCommit,
+    conn: psycopg.Connection, parts: core.PartitionedBatch, queue: str | None, in_commit: InCommit
 ) -> Outcome:
     """Go through phases 3 to 8: insert all at once; if that fails find out what is refused."""
     try:

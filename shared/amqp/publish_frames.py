@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import pika
 
-METHOD_END = HEADER_END = BODY_END = b"\xce"
+HEADER_END = BODY_END = b"\xce"
 BASIC = 60
 HEADER, BODY = 2, 3
 BODY_BYTES_MAX = 4096 - 8
