@@ -23,6 +23,7 @@ SERVICE_PORTS = {
     ("syncer", 9103): "SYNCER_METRICS_PORT",
     ("feed", 9106): "FEED_METRICS_PORT",
     ("notifier", 9107): "NOTIFIER_METRICS_PORT",
+    ("tracker", 9105): "TRACKER_METRICS_PORT",
     ("prometheus", 9090): "PROMETHEUS_PORT",
     ("alertmanager", 9093): "ALERTMANAGER_PORT",
     ("grafana", 3000): "GRAFANA_PORT",

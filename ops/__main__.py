@@ -23,6 +23,7 @@ COMMANDS = {
     "statement": "ops.statement.command:statement_",
     "alert": "ops.alerts.command:alert",
     "notifications": "ops.notifications.command:notifications",
+    "requests": "ops.tracking.command:requests",
     "provider": "ops.providers.command:provider",
     "transaction": "ops.transactions.command:transaction",
     "send": "ops.sending.command:send",

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
 
-AROUND = frozenset({"feed", "notifier"})
-"""Services that the core does without: each has a compose profile of its name."""
+AROUND = frozenset({"feed", "notifier", "tracker"})
+"""Services that the core does without: each has a compose profile of its name, the tracker that of
+the gateway."""
 OURS = frozenset({"ingest", "ticker", "syncer"}) | AROUND
 
 

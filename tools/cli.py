@@ -17,6 +17,7 @@ from services.ingest.__main__ import PROGRAM as INGEST
 from services.notifier.__main__ import PROGRAM as NOTIFIER
 from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
+from services.tracker.__main__ import PROGRAM as TRACKER
 from shared import program
 from tests.faults.__main__ import command as faults
 from tools.schemas import command as schemas
@@ -51,7 +52,7 @@ def command() -> int:
     return 0
 
 
-SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER)
+SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER, TRACKER)
 PROGRAMS: dict[str, dict[str, click.Command]] = {
     "Services and migrations": {
         "python -m migrations": migrations,

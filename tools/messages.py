@@ -1,12 +1,13 @@
 """Messages as JSON Schemas describe them, where the code has no type that says as much."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from shared.alert import THRESHOLD_DIGITS_MAX, Condition
 from shared.change_record import NAME_BYTES_MAX, Operation
+from shared.request_message import ITEMS_MAX
 from shared.transaction_body import INT64_MAX, INT64_MIN
 
 Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -75,3 +76,89 @@ class Answer(msgspec.Struct):
     """That a notification was delivered to whom it concerns."""
 
     id: Annotated[Name, msgspec.Meta(description="the notification's")]
+
+
+Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~-]{1,200}$")]
+Provider = Annotated[Int64 | str, msgspec.Meta(description="an id, or the key in KeyDB")]
+
+
+class Request(msgspec.Struct):
+    """Transactions under one key. The same key with the same items happens once."""
+
+    request: Annotated[Key, msgspec.Meta(description="the request's key")]
+    items: Annotated[
+        list[Any],
+        msgspec.Meta(min_length=1, max_length=ITEMS_MAX, description="as transactions to ingest"),
+    ]
+    by: Annotated[str, msgspec.Meta(description="who sends it")] = ""
+
+
+class Question(msgspec.Struct):
+    """A question that is answered to reply_to. Times are RFC 3339 with their time zone."""
+
+    request: Annotated[Key, msgspec.Meta(description="the question's key")]
+    ask: Literal["balances", "statement", "valuation"]
+    by: Annotated[str, msgspec.Meta(description="who asks")] = ""
+    provider: Provider | None = None
+    as_of: Annotated[str | None, msgspec.Meta(description="of balances; now, if not given")] = None
+    from_: Annotated[
+        str | None, msgspec.Meta(description="of statement; the oldest tick, if not given")
+    ] = msgspec.field(default=None, name="from")
+    to: Annotated[str | None, msgspec.Meta(description="of statement; now, if not given")] = None
+
+
+class ItemError(msgspec.Struct):
+    """An item, counted from 0, that is no row and will be none by itself."""
+
+    item: int
+    reason: str
+    error: str
+
+
+class RequestReply(msgspec.Struct):
+    """What became of a request. Stored, dead, waiting and missing items add up to its items."""
+
+    request: Key
+    state: Literal["pending", "running", "done", "failed"]
+    items: int
+    stored: int
+    dead: Annotated[dict[str, int], msgspec.Meta(description="items by reason")]
+    waiting: Annotated[int, msgspec.Meta(description="for their provider")]
+    missing: Annotated[int, msgspec.Meta(description="neither rows nor dead letters yet")]
+    accepted_at: datetime
+    published_at: datetime | None
+    decided_at: datetime | None
+    seconds: Annotated[float | None, msgspec.Meta(description="from acceptance to decision")]
+    counted_by: Annotated[
+        datetime | None, msgspec.Meta(description="the boundary that counted all; null: none has")
+    ]
+    shown_at: Annotated[datetime | None, msgspec.Meta(description="when KeyDB showed that")]
+    errors: list[ItemError] | msgspec.UnsetType = msgspec.UNSET
+    location: Annotated[
+        str | msgspec.UnsetType, msgspec.Meta(description="where errors are, above 64 KiB")
+    ] = msgspec.UNSET
+
+
+class QuestionAnswer(msgspec.Struct):
+    """The answer to a question. Amounts are in minor units, as digits."""
+
+    request: Key
+    ask: Literal["balances", "statement", "valuation"]
+    tick: datetime | msgspec.UnsetType = msgspec.UNSET
+    epoch: int | msgspec.UnsetType = msgspec.UNSET
+    balances: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    provider_id: int | msgspec.UnsetType = msgspec.UNSET
+    opening: Any | msgspec.UnsetType = msgspec.UNSET
+    movements: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    closing: Any | msgspec.UnsetType = msgspec.UNSET
+    location: Annotated[
+        str | msgspec.UnsetType, msgspec.Meta(description="where the data are, above 64 KiB")
+    ] = msgspec.UNSET
+
+
+class RequestRefusal(msgspec.Struct):
+    """Why nothing was done: another request has the key, or a question cannot be answered."""
+
+    request: Key
+    error: Annotated[str, msgspec.Meta(description="idempotency_conflict, not_available, …")]
+    detail: str

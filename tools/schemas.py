@@ -45,6 +45,11 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "alert-record": messages.AlertRecord,
     "notification": messages.Notification,
     "notification-delivered": messages.Answer,
+    "request": messages.Request,
+    "question": messages.Question,
+    "request-reply": messages.RequestReply,
+    "question-answer": messages.QuestionAnswer,
+    "request-refusal": messages.RequestRefusal,
 }
 """The schema of each message's body, by the name of its file."""
 

@@ -26,13 +26,14 @@ LINE_MAX = 100
 PROGRAMS = {
     "migrate": "migrations", "ingest": "services.ingest", "ticker": "services.ticker",
     "syncer": "services.syncer", "feed": "services.feed", "notifier": "services.notifier",
-    "ops": "ops",
+    "tracker": "services.tracker", "ops": "ops",
 }  # fmt: skip
 """Whose settings there are, by the name that compose has for them: packages."""
 GROUPS: Mapping[str, str | tuple[type[settings.Settings], ...]] = {
     "Servers": (settings.PostgresSettings, settings.RabbitmqSettings, settings.KeydbSettings),
     "All programs": (settings.ServiceSettings, settings.TickSettings),
     "Ingest": "ingest", "Syncer": "syncer", "Feed": "feed", "Notifier": "notifier",
+    "Tracker": "tracker",
     "Migrations": "migrate", "The operator's tool": "ops",
 }  # fmt: skip
 """Headings, and the classes or the program whose settings are below: each where it is first."""

@@ -59,7 +59,8 @@ SELECT substr(application_name, 12), pg_blocking_pids(pid),
   FROM pg_stat_activity
  WHERE datname = current_database()
    AND application_name IN
-       ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier')
+       ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier',
+        'minutebook-tracker')
    AND wait_event_type = 'Lock'
  ORDER BY 3 DESC
 """

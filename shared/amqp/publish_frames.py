@@ -26,9 +26,11 @@ _longstr = struct.Struct(">I").pack
 
 
 @lru_cache(maxsize=256)
-def method(channel: int, exchange: str, routing_key: str) -> bytes:
+def method(channel: int, exchange: str, routing_key: str, *, mandatory: bool = False) -> bytes:
     """Return the frame of the method that comes first: the same for many messages."""
-    publish = pika.spec.Basic.Publish(exchange=exchange, routing_key=routing_key)
+    publish = pika.spec.Basic.Publish(
+        exchange=exchange, routing_key=routing_key, mandatory=mandatory
+    )
     return pika.frame.Method(channel, publish).marshal()
 
 

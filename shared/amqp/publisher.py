@@ -52,6 +52,7 @@ class Publisher(Channel):
     _ahead: set[int]
     """Numbers above it that are, too."""
     _refused = False
+    _unroutable = False
     _stop: threading.Event
     _on_wait: Callable[[], object]
 
@@ -70,21 +71,28 @@ class Publisher(Channel):
         is called again and again while the broker is waited for.
         """
         self._stop, self._on_wait, self._ahead = stop, on_wait, set()
-        self.confirm(self._on_confirm, lambda _id: None)
+        self.confirm(self._on_confirm, self._on_return)
 
     def publish_all(
-        self, exchange: str, messages: Sequence[Message], to: str | None = None
+        self,
+        exchange: str,
+        messages: Sequence[Message],
+        to: str | None = None,
+        *,
+        mandatory: bool = False,
     ) -> None:
         """Publish messages by their names as routing keys, or all of them by `to`.
 
         Waits for room first; `flush` waits for the confirms. Raises `Unavailable`, also where the
-        broker refuses one; and `Stopped`.
+        broker refuses one, or has no queue for one that is `mandatory`; and `Stopped`.
         """
         self._wait_until(lambda: self._in_flight <= WINDOW_MAX)
         number = self._open.channel_number
         frames: list[bytes] = []
         for one in messages:
-            frames.append(publish_frames.method(number, exchange, to or one.name))
+            frames.append(
+                publish_frames.method(number, exchange, to or one.name, mandatory=mandatory)
+            )
             frames.append(
                 publish_frames.content(number, one.name, one.id, one.body, one.traceparent)
             )
@@ -114,6 +122,8 @@ class Publisher(Channel):
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
         while True:
+            if self._unroutable:  # said before its confirm
+                raise Unavailable("rabbitmq", "no queue takes a message (was it deleted?)")
             if self._refused:  # also one that was refused while we did something else
                 raise Unavailable("rabbitmq", "the broker refused a message (a queue is full?)")
             if done():
@@ -136,6 +146,9 @@ class Publisher(Channel):
 
         protocol.connection_made = connected  # type: ignore[method-assign]
         super()._hook(protocol)
+
+    def _on_return(self, _message_id: str | None) -> None:
+        self._unroutable = True
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
         self._refused = self._refused or not taken

@@ -1,4 +1,4 @@
-"""Publishing to a topic exchange: persistent, mandatory, and each message's fate is known."""
+"""Publishing to a topic exchange or to queues: persistent, mandatory, each message's fate known."""
 
 import threading
 import time
@@ -27,6 +27,7 @@ class Message(NamedTuple):
     message_id: str
     routing_key: str
     body: bytes
+    correlation_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -52,11 +53,18 @@ class TopicPublisher(Channel):
 
         `on_wait` is called again and again while confirms are waited for.
         """
-        self._exchange, self._on_wait = exchange, on_wait
-        self._in_flight, self._returned, self._fates = {}, set(), Fates()
         declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
         with translating():
             self._asked(partial(declare, durable=True))
+        self._confirm_sent(exchange, on_wait)
+
+    def open_queues(self, on_wait: Callable[[], object] = lambda: None) -> None:
+        """Have routing keys be names of queues, and what goes there confirmed; as `open_topic`."""
+        self._confirm_sent("", on_wait)
+
+    def _confirm_sent(self, exchange: str, on_wait: Callable[[], object]) -> None:
+        self._exchange, self._on_wait = exchange, on_wait
+        self._in_flight, self._returned, self._fates = {}, set(), Fates()
         self.confirm(self._on_confirm, lambda message_id: self._returned.add(message_id or ""))
 
     def send(self, messages: Sequence[Message], stop: threading.Event) -> Fates:
@@ -76,6 +84,7 @@ class TopicPublisher(Channel):
                 mandatory=True,
                 delivery_mode=PERSISTENT,
                 message_id=message.message_id,
+                correlation_id=message.correlation_id,
             )
         grace_s = STOP_GRACE_S
         while self._in_flight:

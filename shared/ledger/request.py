@@ -22,7 +22,8 @@ Place = tuple[datetime, str]
 """Where a request stands in lists: when it was accepted, and its key."""
 
 
-class ItemError(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ItemError:
     """An item, counted from 0, that is no row and will be none by itself."""
 
     item: int
@@ -30,7 +31,8 @@ class ItemError(msgspec.Struct, frozen=True):
     error: str
 
 
-class Outcome(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Outcome:
     """What is decided of a request: how many items are rows, and what is wrong with the others."""
 
     stored: int = 0
@@ -42,7 +44,8 @@ class Outcome(msgspec.Struct, frozen=True):
         return Outcome(self.stored + stored, tuple(both))
 
 
-class Document(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Document:
     """What is said of a request: every item is one of stored, dead, waiting and missing.
 
     `dead` are dead letters and conflicts by reason, one by one in `errors`. `waiting` ones wait for

@@ -9,6 +9,7 @@ from typing import Any
 
 from ops.dead_letters.replay import Replayed
 from ops.repair.rebuild import Rebuilt
+from ops.tracking.command import Shown
 from shared.ledger.life import Life
 from shared.ledger.series import Series
 from tools.documents import acting, asking, sending
@@ -41,6 +42,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "provider set-initial": acting.ProviderDone,
     "rebuild": Rebuilt,
     "reconcile": acting.Reconciled,
+    "requests list": asking.Requests,
+    "requests show": Shown,
     "send": sending.Sent,
     "statement": asking.Stated,
     "status": asking.Status,

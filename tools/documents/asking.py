@@ -12,6 +12,7 @@ from ops.repair.partitions import Partition
 from ops.status.core import Finding
 from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
 from shared.alert_store import StoredAlert
+from shared.ledger.request import Document
 from shared.ledger.statement import End, Movement
 
 
@@ -39,6 +40,12 @@ class Notifications(TypedDict):
 
     counts: dict[State, int]
     notifications: list[Notification]
+
+
+class Requests(TypedDict):
+    """Up to --limit, newest first."""
+
+    requests: list[Document]
 
 
 class Status(TypedDict):

@@ -1,5 +1,6 @@
 """docs/asyncapi.yaml names what the code names; the code takes its examples."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from services.notifier import answers, records
 from services.notifier import core as notifier
 from services.notifier import service as notifying
 from services.syncer import projection
-from shared import alert, change_record, json_object, settings, tick
+from shared import alert, change_record, json_object, request_message, settings, tick
 from shared.amqp import ticks
+from shared.ledger.request import Document
 from shared.transaction_body import Limits, decode
 from shared.version import VERSION
 from tests.support.alert_records import HISTORY_S
@@ -116,6 +118,25 @@ def test_the_notifier_takes_the_examples_of_records_and_answers() -> None:
     for one in examples("answer"):
         assert_fits(one, "notification-delivered.json")
         assert json_object.read(msgspec.json.encode(one)) == one
+
+
+def test_requests_and_replies_are_those_of_the_tracker() -> None:
+    queue = binding(CONTRACT["channels"]["requests"])["queue"]
+
+    assert queue["name"] == CONTRACT["channels"]["requests"]["address"] == request_message.QUEUE
+    for message, schema in (("request", "request.json"), ("question", "question.json")):
+        for one in examples(message):
+            assert_fits(one, schema)
+            request_message.read(msgspec.json.encode(one))
+    for message, schema in (
+        ("requestReply", "request-reply.json"),
+        ("questionAnswer", "question-answer.json"),
+        ("requestRefusal", "request-refusal.json"),
+    ):
+        for one in examples(message):
+            assert_fits(one, schema)
+    said = {one.encode_name for one in msgspec.structs.fields(messages.RequestReply)}
+    assert said == {one.name for one in dataclasses.fields(Document)} | {"location"}
 
 
 def test_a_tick_lives_as_long_and_is_as_persistent_as_the_ticker_makes_it() -> None:

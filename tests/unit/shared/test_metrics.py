@@ -46,6 +46,9 @@ LABELS = {
     },
     "minutebook_notifications_total": set(CONDITIONS),
     "minutebook_notifications_not_taken_total": set(get_args(Failure)),
+    "minutebook_requests_total": {"accepted", "repeated", "conflict", "question", "unfit"},
+    "minutebook_requests_decided_total": {"done", "failed"},
+    "minutebook_request_replies_not_taken_total": {*get_args(Failure), "not_a_reply_queue"},
     "minutebook_reconnects_total": set(get_args(Server)),
     "minutebook_follower_anew_total": set(get_args(AnewReason)),
     "minutebook_feed_events_total": {"transaction", "provider", "balance"},
@@ -63,7 +66,7 @@ PARTS = re.compile(r"_(bucket|sum|count)$")
 
 def metrics() -> dict[str, MetricWrapperBase]:
     """Return the metrics of all services by the names that Prometheus shows."""
-    for service in ("ingest", "ticker", "syncer", "feed", "notifier"):
+    for service in ("ingest", "ticker", "syncer", "feed", "notifier", "tracker"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them

@@ -1,0 +1,1 @@
+"""Requests by message: items published once, what becomes of each kept, replies sent."""

@@ -1,0 +1,125 @@
+"""Answers to questions that came by message: balances, and the statement of a provider.
+
+    {"request": "K", "ask": "balances", "provider": 1, "as_of": "2026-11-20T23:42:00Z"}
+    {"request": "K", "ask": "statement", "provider": "1_Visa", "from": "…", "to": "…"}
+
+`provider` is an id, or the key that KeyDB shows. Who asks what cannot be answered gets the reason.
+"""
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any, cast
+from urllib.parse import urlencode
+
+import msgspec
+import psycopg
+
+from services.tracker import core
+from shared import change_record, postgres
+from shared.errors import Refusal, Unanswerable
+from shared.ledger import history
+from shared.ledger.statement import Movement, statement
+from shared.request_message import Request
+from shared.unfit import Unfit
+
+Fields = Mapping[str, Any]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+PROVIDER = re.compile(r"(-?[0-9]{1,19})(_|$)", re.ASCII)
+"""An id, or a key of KeyDB, which begins with one."""
+PATHS: dict[str, str] = {"balances": "/v1/balances", "statement": "/v1/balances/{}/statement"}
+
+
+class NotAvailable(Exception):
+    """Nothing answers this kind of question yet."""
+
+
+def answer(conn: psycopg.Connection, request: Request) -> bytes:
+    """Return the body of the reply; the caller's connection is at rest. Raises `Unavailable`."""
+    try:
+        found = ANSWERS[request.kind](conn, request.question)
+    except NotAvailable:
+        said = f"questions of the kind {request.kind} are not answered"
+        return core.refusal(request.key, "not_available", said)
+    except Unfit as unfit:
+        return core.refusal(request.key, unfit.reason, unfit.error)
+    except Unanswerable as error:
+        return core.refusal(request.key, "unanswerable", str(error))
+    except Refusal as refusal:
+        return core.refusal(request.key, "not_found", str(refusal))
+    return core.answer(request.key, request.kind, found, location(request))
+
+
+def location(request: Request) -> str:
+    """Return where the same is answered by HTTP, whatever its size."""
+    asked = {
+        name: str(found)
+        for name, found in request.question.items()
+        if name in {"as_of", "from", "to"} and found is not None
+    }
+    path = PATHS[request.kind].format(request.question.get("provider"))
+    return f"{path}?{urlencode(asked)}" if asked else path
+
+
+def _balances(conn: psycopg.Connection, asked: Fields) -> Fields:
+    at = _moment(asked, "as_of") or datetime.now(UTC)
+    provider = asked.get("provider")
+    if provider is None:
+        past = history.balances_at(conn, at)
+        tick = {"tick": past.boundary, "epoch": past.epoch}
+        found = [_balance(key, balance, tick) for key, balance in past.balances.items()]
+        return {**tick, "balances": found}
+    one = history.balance_at(conn, _provider_id(asked), at)
+    tick = {"tick": one.boundary, "epoch": one.epoch}
+    shown = [] if one.key is None else [_balance(one.key, one.balance or 0, tick)]
+    return {**tick, "balances": shown}
+
+
+def _balance(key: str, balance: int, tick: Fields) -> Fields:
+    return {"provider_id": int(key.partition("_")[0]), "key": key, "balance": str(balance), **tick}
+
+
+def _statement(conn: psycopg.Connection, asked: Fields) -> Fields:
+    until = _moment(asked, "to") or datetime.now(UTC)
+    with postgres.translating(), conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        found = statement(conn, _provider_id(asked), _moment(asked, "from"), until)
+        movements = list(islice(found.movements, core.MOVEMENTS_MAX + 1))
+        cast("Generator[Movement]", found.movements).close()  # and its cursor
+    return {
+        "provider_id": found.provider_id,
+        "opening": found.opening,
+        "closing": found.closing,
+        "movements": movements,
+    }
+
+
+def _valuation(_conn: psycopg.Connection, _asked: Fields) -> Fields:
+    raise NotAvailable
+
+
+ANSWERS: dict[str, Callable[[psycopg.Connection, Fields], Fields]] = {
+    "balances": _balances,
+    "statement": _statement,
+    "valuation": _valuation,
+}
+
+
+def _provider_id(asked: Fields) -> int:
+    found = change_record.present(asked, "provider")
+    if isinstance(found, str):
+        number = PROVIDER.match(found)
+        found = int(number[1]) if number else found
+    return change_record.integer(found, "provider")
+
+
+def _moment(asked: Fields, name: str) -> datetime | None:
+    found = asked.get(name)
+    if found is None:
+        return None
+    try:
+        return msgspec.convert(found, Moment).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError) as error:
+        said = f"{name} is to be a time of RFC 3339 with its time zone"
+        raise Unfit("invalid_value", said) from error

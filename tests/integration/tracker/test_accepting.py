@@ -1,0 +1,252 @@
+"""A request is written down once and its items are published once, whoever repeats its key."""
+
+import json
+
+import psycopg
+import pytest
+
+from shared.errors import Unavailable
+from shared.request_message import QUEUE
+from tests.support.tracking import ITEMS, REPLIES, Life, Sender, body, item, living, tick
+
+UNFIT = {"id": "one", "value": 2}
+
+
+def test_items_are_published_as_they_came_under_identities_of_the_request_or_their_own(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    sender.send(
+        b'{"request":"K","by":"me","items":[{"id":1, "value":600},{"value":1,"id":2,"n":3}]}'
+    )
+    sender.send(body(item(5), item(6, message_id="p-1"), UNFIT, key="L"))
+
+    assert life.accept(2) == {"accepted": 2}
+    assert sender.items() == [
+        ("K:0", b'{"id":1, "value":600}'),
+        ("K:1", b'{"value":1,"id":2,"n":3}'),
+        ("L:0", b'{"id": 1, "value": 5}'),
+        ("p-1", b'{"id": 1, "value": 6, "message_id": "p-1"}'),
+        ("L:2", b'{"id": "one", "value": 2}'),
+    ]
+    found = conn.execute(
+        "SELECT id, kind, submitted_by, items, numbers, provider_ids, values, message_ids,"
+        " reply_to, correlation_id, published_at >= accepted_at, state FROM request ORDER BY id"
+    ).fetchall()
+    sent = (REPLIES, "c-1", True, "pending")
+    assert found == [
+        ("K", "transactions", "me", 2, [0, 1], [1, 2], [600, 1], ["K:0", "K:1"], *sent),
+        ("L", "transactions", "me", 3, [0, 1, 2], [1, 1, None], [5, 6, None],
+         ["L:0", "p-1", "L:2"], *sent),
+    ]  # fmt: skip
+
+
+def test_a_key_repeated_with_the_same_items_publishes_nothing(life: Life, sender: Sender) -> None:
+    sender.send(body(item(600)))
+    assert life.accept() == {"accepted": 1}
+    sender.items()
+
+    sender.send(b'{"items": [{"value":600,"id":1}], "by": "me", "request": "K"}')
+
+    assert life.accept() == {"repeated": 1}
+    assert sender.items() == []
+
+
+def test_one_key_twice_in_one_batch_is_published_once(life: Life, sender: Sender) -> None:
+    sender.send(body(item(600)))
+    sender.send(body(item(600)))
+
+    assert life.accept(2) == {"accepted": 1, "repeated": 1}
+    assert [identity for identity, _ in sender.items()] == ["K:0"]
+
+
+@pytest.mark.parametrize("other", [body(item(601)), body(item(600), by="them")])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_key_of_another_request_is_a_conflict_that_its_sender_is_told_of(
+    life: Life,
+    sender: Sender,
+    other: bytes,
+    together: bool,  # noqa: FBT001
+) -> None:
+    sender.send(body(item(600)))
+    if not together:
+        life.accept()
+    sender.send(other, correlation_id="c-2")
+
+    outcomes = life.accept(2 if together else 1)
+
+    assert outcomes["conflict"] == 1
+    assert [identity for identity, _ in sender.items()] == ["K:0"]
+    [(correlation_id, told)] = sender.replies()
+    assert (correlation_id, told["request"], told["error"]) == ("c-2", "K", "idempotency_conflict")
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_keeps_nothing_else_back(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    twice = item(1, message_id="same")
+    sender.send(b"no request")
+    sender.send(body(twice, twice, key="twice"))
+    sender.send(body(item(600)))
+
+    assert life.accept(3) == {"accepted": 1, "unfit": 2}
+    found = conn.execute("SELECT queue, reason, state FROM dead_letter ORDER BY id").fetchall()
+    assert found == [(QUEUE, "not_json", "open"), (QUEUE, "duplicate_identity", "open")]
+    assert [identity for identity, _ in sender.items()] == ["K:0"]
+
+
+def test_a_row_deleted_by_hand_does_not_come_back_by_a_repeated_key(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    sender.send(body(item(600)))
+    life.accept()
+    sender.ingest()
+    conn.execute("DELETE FROM historical_transactions")
+
+    sender.send(body(item(600)))
+
+    assert life.accept() == {"repeated": 1}
+    assert sender.items() == []
+
+
+def test_who_dies_before_it_has_noted_what_is_published_publishes_the_rest_alone(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    sender.send(body(item(600), item(5), UNFIT, item(7, provider=9), item(8)))
+    life.accept()
+    sender.ingest()
+    conn.execute("DELETE FROM historical_transactions WHERE message_id = 'K:0'")
+    conn.execute("DELETE FROM historical_transactions WHERE message_id = 'K:4'")
+    conn.execute("DELETE FROM received_message WHERE message_id = 'K:4'")  # as if never stored
+    conn.execute("UPDATE request SET published_at = NULL")
+
+    sender.send(body(item(600), item(5), UNFIT, item(7, provider=9), item(8)))
+
+    assert life.accept() == {"repeated": 1}
+    assert [identity for identity, _ in sender.items()] == ["K:4"]
+    assert life.document().published_at
+
+
+def test_who_repeats_a_request_is_answered_once_it_is_decided_and_at_once_after_that(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    sender.send(body(item(600)), reply_to=None)
+    life.accept()
+    sender.send(body(item(600)), correlation_id="c-2")  # the first to ask for a reply
+    sender.send(body(item(600)), correlation_id="c-2")
+    sender.send(body(item(600)), correlation_id="c-3")
+    life.accept(3)
+    [(asked, pending)] = sender.replies()
+    assert (asked, pending["state"], pending["missing"]) == ("c-3", "pending", 1)
+
+    sender.ingest()
+    tick(conn)
+    life.run()
+    [(first, document)] = sender.replies()
+    sender.send(body(item(600)), correlation_id="c-4")
+    life.accept()
+
+    assert (first, document["state"]) == ("c-2", "done")
+    assert sender.replies() == [("c-4", document)]
+
+
+@pytest.mark.parametrize("queue", ["syncer.ticks", ITEMS])
+def test_no_reply_goes_to_a_queue_that_is_none_for_replies(
+    life: Life, sender: Sender, conn: psycopg.Connection, queue: str
+) -> None:
+    sender.channel.queue_declare(queue, durable=True)
+    sender.send(body(item(600)), reply_to=queue)
+    sender.send(body(item(601)), reply_to=queue)
+    sender.send(body(ask="balances", key="Q"), reply_to=queue)
+    assert life.accept(3) == {"accepted": 1, "conflict": 1, "question": 1}
+    sender.ingest()
+    tick(conn)
+    life.run()
+
+    assert sender.replies(queue) == []
+    found = conn.execute("SELECT state, error, replied_at FROM request ORDER BY id").fetchall()
+    assert found == [("done", "not_a_reply_queue", None)] * 2
+
+
+def test_questions_are_answered_from_the_ticks(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO balance SELECT id, 1, id || '_' || provider_name, false, initial_value"
+        " FROM initial_data"
+    )
+    boundary = tick(conn)
+    conn.execute("UPDATE tick SET boundary = now() WHERE epoch = 1")
+    ((boundary,),) = conn.execute("SELECT boundary FROM tick WHERE epoch = 1").fetchall()
+    sender.send(body(ask="balances", key="all"))
+    sender.send(body(ask="balances", key="one", provider="1_Visa"))
+    sender.send(body(ask="statement", key="statement", provider=1))
+    sender.send(body(ask="valuation", key="value"))
+    sender.send(body(ask="balances", key="bad", as_of="yesterday"))
+    sender.send(body(ask="statement", key="who"))
+
+    assert life.accept(6) == {"question": 6}
+    told = {found["request"]: found for _, found in sender.replies()}
+
+    stood = boundary.isoformat().replace("+00:00", "Z")
+    visa = {"provider_id": 1, "key": "1_Visa", "balance": "1000", "tick": stood, "epoch": 1}
+    assert told["all"]["balances"][0] == visa
+    assert len(told["all"]["balances"]) == 2
+    assert told["one"] == {
+        "request": "one", "ask": "balances", "tick": stood, "epoch": 1, "balances": [visa],
+    }  # fmt: skip
+    assert told["statement"]["closing"]["balance"] == "1000"
+    assert {key: told[key]["error"] for key in ("value", "bad", "who")} == {
+        "value": "not_available", "bad": "invalid_value", "who": "missing_field",
+    }  # fmt: skip
+    rows = conn.execute("SELECT kind, state, replied_at IS NOT NULL FROM request").fetchall()
+    assert sorted(rows) == sorted(
+        [("balances", "done", True)] * 3
+        + [("statement", "done", True)] * 2
+        + [("valuation", "done", True)]
+    )
+
+
+def test_an_answer_that_is_too_large_says_where_it_is(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO balance SELECT n, 1, n || '_name', false, n FROM generate_series(1, 2000) n"
+    )
+    tick(conn)
+    conn.execute("UPDATE tick SET boundary = now() WHERE epoch = 1")
+    sender.send(body(ask="balances", as_of="2100-01-01T00:00:00Z"))
+    life.accept()
+
+    assert [found for _, found in sender.replies()] == [
+        {
+            "request": "K",
+            "ask": "balances",
+            "location": "/v1/balances?as_of=2100-01-01T00%3A00%3A00Z",
+        }
+    ]
+
+
+def test_the_same_question_again_is_answered_again_and_another_is_a_conflict(
+    life: Life, sender: Sender
+) -> None:
+    for question in (body(ask="valuation"), body(ask="valuation"), body(ask="balances")):
+        sender.send(question)
+
+    assert life.accept(3) == {"question": 2, "conflict": 1}
+    errors = [found["error"] for _, found in sender.replies()]
+    assert errors == ["not_available", "not_available", "idempotency_conflict"]
+
+
+def test_items_are_not_lost_with_the_queue_that_they_go_to(
+    life: Life, sender: Sender, dsn: str, amqp_url: str
+) -> None:
+    sender.channel.queue_delete(ITEMS)
+    sender.send(json.dumps({"request": "K", "items": [item(1)]}).encode())
+    with pytest.raises(Unavailable, match="no queue takes"):
+        life.accept()
+    assert life.document().published_at is None
+    life.relay.close()
+
+    with living(dsn, amqp_url) as next_life:  # makes the queue again
+        assert next_life.accept() == {"repeated": 1}
+        assert [identity for identity, _ in sender.items()] == ["K:0"]

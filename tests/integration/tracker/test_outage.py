@@ -1,0 +1,124 @@
+"""Servers lost at any moment of accepting: each item becomes one row, and each request is noted."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from shared.request_message import QUEUE
+from tests.support import messages
+from tests.support.disturbances import Disturbance
+from tests.support.eventually import eventually
+from tests.support.tcp_proxy import TcpProxy, proxying
+from tests.support.tracking import Sender, accepting, body, item
+
+ACK = b"\x00\x3c\x00\x50"
+PUBLISH = b"\x00\x3c\x00\x28"
+"""The methods basic.ack and basic.publish (AMQP 0-9-1: class 60, methods 80 and 40)."""
+COMMIT = b"COMMIT\x00"
+NOTE = b"SET published_at"
+REQUESTS, EACH = 30, 3
+
+Cut = Callable[[TcpProxy, TcpProxy], Disturbance]
+CUTS: dict[str, Cut] = {
+    "before the commit": lambda ledger, _: ledger.lose(COMMIT),
+    "after the commit": lambda ledger, _: ledger.lose_reply_to(COMMIT),
+    "before items are published": lambda _, broker: broker.lose(PUBLISH),
+    "before they are confirmed": lambda _, broker: broker.lose_reply_to(PUBLISH),
+    "before that is noted": lambda ledger, _: ledger.lose(NOTE),
+    "after that was noted": lambda ledger, _: ledger.lose_reply_to(NOTE),
+    "before the acknowledgement": lambda _, broker: broker.lose(ACK),
+    "in the middle of a delivery": lambda _, broker: broker.cut_within(b'"request"'),
+}
+
+
+def send_all(sender: Sender) -> None:
+    for number in range(REQUESTS):
+        values = range(number * EACH, (number + 1) * EACH)
+        sender.send(body(*map(item, values), key=f"K-{number}"))
+
+
+def all_is_done(conn: psycopg.Connection, sender: Sender) -> None:
+    """Each request is published, and of what was published each item becomes one row."""
+    noted = "SELECT count(*) FROM request WHERE published_at IS NOT NULL"
+    eventually(lambda: conn.execute(noted).fetchone() == (REQUESTS,))
+    for one in sender.items():  # each by itself, as if it came much later
+        sender.store(one)
+    assert sorted(value for _, value in messages.rows(conn)) == list(range(REQUESTS * EACH))
+    assert conn.execute("SELECT count(*) FROM dead_letter").fetchone() == (0,)
+
+
+def left(sender: Sender) -> int:
+    return int(sender.channel.queue_declare(QUEUE, passive=True).method.message_count)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_connection_cut_at_the_worst_moment_loses_and_doubles_no_item(
+    conn: psycopg.Connection, dsn: str, amqp_url: str, sender: Sender, cut: str
+) -> None:
+    with (
+        proxying(dsn) as (ledger, cut_dsn),
+        proxying(amqp_url) as (broker, cut_url),
+        accepting(cut_dsn, cut_url) as health,
+    ):
+        disturbance = CUTS[cut](ledger, broker)
+        send_all(sender)
+        assert disturbance.done.wait(30)
+        all_is_done(conn, sender)
+        eventually(lambda: not health.problems())
+
+    assert left(sender) == 0
+
+
+@pytest.mark.parametrize("cut", ["before that is noted", "before they are confirmed"])
+def test_what_an_operator_deleted_meanwhile_does_not_come_back(
+    conn: psycopg.Connection, dsn: str, amqp_url: str, sender: Sender, cut: str
+) -> None:
+    with proxying(dsn) as (ledger, cut_dsn), proxying(amqp_url) as (broker, cut_url):
+        with accepting(cut_dsn, cut_url):
+            disturbance = CUTS[cut](ledger, broker)
+            lost = ledger if cut == "before that is noted" else broker
+            sender.send(body(item(1), item(2)))
+            assert disturbance.done.wait(30)
+            with lost.down():
+                eventually(lambda: sender.ingest() or len(messages.rows(conn)) == 2)
+                conn.execute("DELETE FROM historical_transactions")
+        with accepting(cut_dsn, cut_url):
+            sender.send(body(item(1), item(2)))
+            noted = "SELECT count(*) FROM request WHERE published_at IS NOT NULL"
+            eventually(lambda: conn.execute(noted).fetchone() == (1,))
+            eventually(lambda: left(sender) == 0)
+
+    sender.ingest()
+    assert messages.rows(conn) == []
+
+
+@pytest.mark.parametrize("server", ["postgres", "rabbitmq"])
+def test_a_server_that_is_down_is_waited_for_and_said_to_be(
+    conn: psycopg.Connection, dsn: str, amqp_url: str, sender: Sender, server: str
+) -> None:
+    with (
+        proxying(dsn) as (ledger, cut_dsn),
+        proxying(amqp_url) as (broker, cut_url),
+        accepting(cut_dsn, cut_url) as health,
+    ):
+        with (ledger if server == "postgres" else broker).down():
+            send_all(sender)
+            eventually(lambda: any(server in why for why in health.problems().values()))
+        all_is_done(conn, sender)
+        eventually(lambda: not health.problems())
+
+    assert left(sender) == 0
+
+
+def test_two_trackers_share_the_queue_and_each_key_is_written_down_once(
+    conn: psycopg.Connection, dsn: str, amqp_url: str, sender: Sender
+) -> None:
+    with accepting(dsn, amqp_url), accepting(dsn, amqp_url):
+        for _ in range(2):  # each key twice, maybe one at each of them at the same moment
+            send_all(sender)
+        eventually(lambda: left(sender) == 0)
+        all_is_done(conn, sender)
+
+    found = conn.execute("SELECT count(*) FROM request").fetchone()
+    assert found == (REQUESTS,)
