@@ -14,13 +14,14 @@ from ops.params import Words
 from ops.progress import bar
 from ops.sending import source, unconfirmed, view
 from ops.sending.batch import NAME_BYTES_MAX
-from ops.sending.producer import Fate, Outgoing
+from ops.sending.producer import Outgoing
 from ops.sending.record import Record
 from ops.sending.rows import NEEDED
 from ops.sending.sender import GIVE_UP_AFTER_S, Sender
 from ops.sending.source import Rules, Source
 from ops.sending.unconfirmed import Unconfirmed
 from shared import program, settings
+from shared.amqp.confirms import Fate
 from shared.amqp.consumer import Consumer
 from shared.transaction_body import Limits
 

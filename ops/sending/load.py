@@ -12,10 +12,11 @@ from ops import deployment
 from ops.answer import Answer, answering
 from ops.progress import bar
 from ops.sending import view
-from ops.sending.producer import Fate, Outgoing
+from ops.sending.producer import Outgoing
 from ops.sending.rows import NEEDED, body_of
 from ops.sending.sender import Sender
 from shared import program, settings
+from shared.amqp.confirms import Fate
 from shared.errors import Refusal
 from shared.transaction_body import INT64_MAX, INT64_MIN
 from shared.unique_ids import FIRST_NUMBER, time_ordered

@@ -10,22 +10,19 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from shared.amqp.blocked import log_blocked
 from shared.amqp.channel import Channel
+from shared.amqp.confirms import PERSISTENT, Fate, InFlight
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 
 WINDOW_MAX = 2000
 """Messages on their way at once, at most."""
 POLL_S = 0.2
-PERSISTENT = 2
 IDENTITY_BYTES_MAX = 255
 """AMQP's own limit of a `message_id`."""
-
-Fate = Literal["confirmed", "unroutable", "refused"]
 
 
 class Outgoing(NamedTuple):
@@ -66,14 +63,12 @@ class Producer:
         self._header = header
         self._changed = threading.Condition()
         self._waiting: deque[Outgoing] = deque()
-        self._in_flight: dict[int, Outgoing] = {}
-        self._returned: set[str] = set()
-        self._published = 0
+        self._in_flight: InFlight[Outgoing] = InFlight()
         self._woken = False
         self._closing = False
         self._failure: Exception | None = None
         channel.when_blocked(log_blocked)
-        channel.confirm(self._on_confirm, lambda message_id: self._returned.add(message_id or ""))
+        channel.confirm(self._on_confirm, self._in_flight.on_return)
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
         self._thread.start()
 
@@ -112,7 +107,7 @@ class Producer:
     def undecided(self) -> list[Outgoing]:
         """Return what was put and neither confirmed nor returned, in order."""
         with self._changed:
-            return [*self._in_flight.values(), *self._waiting]
+            return [*self._in_flight.messages(), *self._waiting]
 
     def close(self) -> None:
         """End the thread; what is undecided stays so, whatever the broker still says."""
@@ -132,8 +127,8 @@ class Producer:
         with self._changed:
             self._woken = False
             batch, self._waiting = self._waiting, deque()
-            self._in_flight.update(enumerate(batch, start=self._published + 1))
-            self._published += len(batch)
+            for message in batch:
+                self._in_flight.add(message.message_id, message)
         for message in batch:
             self._channel.publish(
                 "",
@@ -149,18 +144,6 @@ class Producer:
         with self._changed:
             if self._closing:
                 return
-            for one in self._decided_by(tag, multiple=multiple):
-                message = self._in_flight.pop(one)
-                self._on_fate(message, self._fate(message, taken=taken))
+            for message, fate in self._in_flight.decided(tag, multiple=multiple, taken=taken):
+                self._on_fate(message, fate)
             self._changed.notify_all()
-
-    def _decided_by(self, tag: int, *, multiple: bool) -> list[int]:
-        if not multiple:
-            return [tag] if tag in self._in_flight else []
-        return list(takewhile(lambda one: one <= tag, self._in_flight))
-
-    def _fate(self, message: Outgoing, *, taken: bool) -> Fate:
-        if message.message_id in self._returned:  # a return comes before its confirm
-            self._returned.discard(message.message_id)
-            return "unroutable"
-        return "confirmed" if taken else "refused"

@@ -9,8 +9,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from ops.deployment import QueueSettings
-from ops.sending.producer import Fate, Outgoing, producing
+from ops.sending.producer import Outgoing, producing
 from shared import retry
+from shared.amqp.confirms import Fate
 from shared.errors import Unavailable
 
 GIVE_UP_AFTER_S = 30.0

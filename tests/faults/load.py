@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from pydantic import Secret
 
-from ops.sending.producer import Fate, Outgoing, Producer, producing
+from ops.sending.producer import Outgoing, Producer, producing
+from shared.amqp.confirms import Fate
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 from tests.faults import addresses
