@@ -8,17 +8,15 @@ from typing import Any, Literal
 
 import psycopg
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from tests.support import asked_alerts, ledger, servers
+from tests.support import asked_alerts, servers
 from tests.support.asked_alerts import Asked
 from tests.support.eventually import eventually
+from tests.support.moving_ledger import MOVES, PICKS, MovingLedger
 from tests.support.notifying import Life, add_alert, listening, living
-from tests.support.reference_alerts import Alert, PastTick, Told, judged
+from tests.support.reference_alerts import Alert, Told, judged
 
-PROVIDERS_MAX = 4
-PICKS = st.integers(0, 99)
-MOVES = st.integers(-3, 3)
 NUMBERS = st.integers(0, 1)
 LATE = "late"
 """The name of the alert whose transactions take their time."""
@@ -41,25 +39,15 @@ class Died(Exception):
     """A notifier did."""
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(MovingLedger):
     """A ledger, alerts that come and go, two notifiers, a consumer; and a reference beside it."""
 
     def __init__(self, postgres: servers.Postgres, rabbitmq: servers.Rabbitmq) -> None:
-        super().__init__()
-        self.open = contextlib.ExitStack()
-        self.dsn = self.open.enter_context(postgres.database())
+        super().__init__(postgres)
         self.url = self.open.enter_context(rabbitmq.vhost(queue_type="classic"))
-        self.conn = self.open.enter_context(psycopg.connect(self.dsn, autocommit=True))
-        self.late = self.open.enter_context(psycopg.connect(self.dsn))
         self.listener = self.open.enter_context(listening(self.url))
-        self.balances: dict[int, int] = {}
-        self.moved: set[int] = set()
-        self.gone: list[int] = []
-        self.uncommitted: list[tuple[int, int]] = []
         self.uncommitted_alert: Alert | None = None
-        self.minutes = 0
         self.alerts: dict[str, Alert] = {}
-        self.history: list[PastTick] = []
         self.expected: dict[str, Told] = {}
         self.lives: list[tuple[contextlib.ExitStack, Life]] = []
 
@@ -73,84 +61,15 @@ class Machine(RuleBasedStateMachine):
         for name, (provider, condition) in zip("ABC", FIRST_ALERTS, strict=True):
             self.put_alert(name, asked_alerts.asked(provider, condition, 1, 60))
 
-    # --- balances ---------------------------------------------------------------------------------
-
-    @rule(pick=PICKS, value=MOVES, late=st.booleans())
-    def move(self, pick: int, value: int, late: bool) -> None:  # noqa: FBT001
-        """Add a transaction; a late one commits later, perhaps after its tick."""
-        if not self.balances:
-            return
-        provider = sorted(self.balances)[pick % len(self.balances)]
-        ledger.add(self.late if late else self.conn, provider, value)
-        if late:
-            self.uncommitted.append((provider, value))
-        else:
-            self._count(provider, value)
+    # --- alerts -----------------------------------------------------------------------------------
 
     @rule()
     def commit_late(self) -> None:
-        self.late.commit()
-        for provider, value in self.uncommitted:
-            self._count(provider, value)
-        self.uncommitted.clear()
+        super().commit_late()
         if self.uncommitted_alert:
             since = self.history[-1].epoch
             self.alerts[LATE] = replace(self.uncommitted_alert, since_epoch=since)
         self.uncommitted_alert = None
-
-    @rule(name=st.sampled_from("abc"), initial=MOVES)
-    def provide(self, name: str, initial: int) -> None:
-        """Add a provider, or one that was there before."""
-        if self.gone:
-            provider = self.gone.pop()
-            query = "INSERT INTO initial_data VALUES (%s, %s, %s)"
-            self.conn.execute(query, [provider, name, initial])
-            self._count(provider, initial)
-        elif len(self.balances) < PROVIDERS_MAX:
-            self._count(ledger.add_provider(self.conn, name, initial), initial)
-
-    @rule(pick=PICKS)
-    def rename(self, pick: int) -> None:
-        """Change a name, which is a movement of nothing."""
-        if self.balances:
-            provider = sorted(self.balances)[pick % len(self.balances)]
-            query = "UPDATE initial_data SET provider_name = provider_name || '!' WHERE id = %s"
-            self.conn.execute(query, [provider])
-            self._count(provider, 0)
-
-    @rule(pick=PICKS)
-    def remove(self, pick: int) -> None:
-        held = {provider for provider, _ in self.uncommitted}
-        if free := sorted(set(self.balances) - held):
-            provider = free[pick % len(free)]
-            with self.conn.transaction():
-                query = "DELETE FROM historical_transactions WHERE provider_id = %s"
-                self.conn.execute(query, [provider])
-                self.conn.execute("DELETE FROM initial_data WHERE id = %s", [provider])
-            del self.balances[provider]
-            self.gone.append(provider)
-            self.moved.add(provider)
-
-    # --- ticks ------------------------------------------------------------------------------------
-
-    @rule()
-    def interim(self) -> None:
-        ledger.write_tick(self.conn, None)
-
-    @rule(moves=st.lists(st.tuples(PICKS, MOVES), max_size=3), skipped=st.integers(0, 2))
-    def tick(self, moves: list[tuple[int, int]], skipped: int) -> None:
-        """Write a tick of some moves; boundaries before it may have been missed."""
-        for pick, value in moves:
-            self.move(pick, value, late=False)
-        self.minutes += 1 + skipped
-        boundary = ledger.minute(self.minutes)
-        mark = ledger.write_tick(self.conn, boundary)
-        self.history.append(
-            PastTick(mark.epoch, mark.token, boundary, dict(self.balances), frozenset(self.moved))
-        )
-        self.moved.clear()
-
-    # --- alerts -----------------------------------------------------------------------------------
 
     @rule(name=st.sampled_from("ABCD"), asked=asked_alerts.of(None, 1, 2, 3))
     def put_alert(self, name: str, asked: Asked) -> None:
@@ -227,7 +146,7 @@ class Machine(RuleBasedStateMachine):
         finally:
             for life, _ in self.lives:
                 life.close()
-            self.open.close()
+            super().teardown()
 
     def calm_down(self) -> None:
         """With a consumer bound, all that was missed is told after one more tick."""
@@ -245,10 +164,6 @@ class Machine(RuleBasedStateMachine):
         assert self.conn.execute(query).fetchone() == (0,)
 
     # --- means ------------------------------------------------------------------------------------
-
-    def _count(self, provider: int, value: int) -> None:
-        self.balances[provider] = self.balances.get(provider, 0) + value
-        self.moved.add(provider)
 
     def _put(self, conn: psycopg.Connection, name: str, asked: Asked, known: Alert | None) -> Alert:
         """Put an alert; one that is `known` as it is goes on being judged as before."""

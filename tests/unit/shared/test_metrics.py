@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
 from shared.alert import CONDITIONS
-from shared.amqp.topic import Failure
+from shared.amqp.confirms import Failure
 from shared.errors import Server
 from shared.follower_store import Reason as AnewReason
 from shared.tick import LATENESS_BUCKETS_S
