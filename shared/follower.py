@@ -60,7 +60,7 @@ log = structlog.get_logger()
 
 
 class RowsGone(Exception):
-    """Raised by `Work.follow` if Postgres no longer has all rows of the tick: it begins anew."""
+    """Raised by `Work.follow` if Postgres no longer has all rows of the tick: it starts anew."""
 
 
 class Work(Protocol):
