@@ -33,11 +33,14 @@ class ReplaySettings(deployment.QueueSettings, settings.PostgresSettings):
 
 @click.group(short_help="Send change events of past ticks again.")
 def feed() -> None:
-    """What the feed told of past ticks, for a consumer that missed it."""
+    """Send again what the feed published of past ticks, for a consumer that missed it."""
 
 
 @feed.command(short_help="Send the events of past ticks to a queue.")
-@click.option("--from", "first", type=EPOCH, required=True, help="Epoch of the first tick.")
+@click.option(
+    "--from", "first", type=EPOCH, required=True,
+    help="Epoch of the first tick: after the last one that the consumer closed.",
+)  # fmt: skip
 @click.option("--to", "last", type=EPOCH, help="Epoch of the last tick; else the newest one.")
 @click.option("--queue", required=True, help="Queue of the consumer; it must be there.")
 @click.option(

@@ -50,8 +50,8 @@ def list_() -> Answer:
 def anew(*, name: str) -> Answer:
     """Have the follower NAME give up its position and go on from the newest tick.
 
-    A feed then sends every balance again; what lies before is not sent (ops feed replay). One that
-    is stopped does so at its start.
+    A feed then sends every balance again; what lies before is not sent (ops feed replay). A
+    notifier judges no alert at the ticks in between. One that is stopped does so at its start.
     """
     with _at_work() as (conn, operator):
         store.start_anew(conn, name, operator=operator)
