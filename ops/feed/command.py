@@ -10,6 +10,7 @@ from rich.text import Text
 from ops import deployment
 from ops.answer import Answer, answering
 from ops.feed import store
+from ops.params import Words
 from ops.progress import bar
 from ops.wording import count
 from services.feed.service import Feed
@@ -42,7 +43,9 @@ def feed() -> None:
     help="Epoch of the first tick: after the last one that the consumer closed.",
 )  # fmt: skip
 @click.option("--to", "last", type=EPOCH, help="Epoch of the last tick; else the newest one.")
-@click.option("--queue", required=True, help="Queue of the consumer; it must be there.")
+@click.option(
+    "--queue", type=Words(), required=True, help="Queue of the consumer; it must be there."
+)
 @click.option(
     "--events", type=click.Choice(["all", "balances"]), default="all", show_default=True,
     help="As FEED_EVENTS of the feed is.",

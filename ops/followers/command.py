@@ -11,6 +11,7 @@ from rich.text import Text
 from ops import deployment, tables
 from ops.answer import Answer, answering
 from ops.followers import store
+from ops.params import Words
 from ops.wording import age, count, moment, visible
 from shared import settings
 
@@ -45,7 +46,7 @@ def list_() -> Answer:
 
 
 @followers.command(short_help="Have one go on from the present.")
-@click.argument("name")
+@click.argument("name", type=Words())
 @answering
 def anew(*, name: str) -> Answer:
     """Have the follower NAME give up its position and go on from the newest tick.
@@ -59,7 +60,7 @@ def anew(*, name: str) -> Answer:
 
 
 @followers.command(short_help="Forget one that is not run any more.")
-@click.argument("name")
+@click.argument("name", type=Words())
 @answering
 def forget(*, name: str) -> Answer:
     """Forget the position of the follower NAME, which must be stopped.
