@@ -104,7 +104,13 @@ def _asked(name: str | None, given: dict[str, Any], history_s: int) -> Alert:
             change_record.name({"name": name}, "name")
         return read(fields, history_s)
     except Unfit as unfit:
-        raise click.UsageError(unfit.error.replace("for_seconds", "--for")) from unfit
+        raise click.UsageError(_in_words_of_options(unfit.error)) from unfit
+
+
+def _in_words_of_options(error: str) -> str:
+    said = error.removeprefix("the field ").replace("threshold", "THRESHOLD")
+    unit = " seconds (HISTORY_RETENTION_DAYS)" if said.startswith("for_seconds is to be") else ""
+    return said.replace("for_seconds", "--for") + unit
 
 
 def _provider(one: StoredAlert) -> str:

@@ -56,8 +56,10 @@ def _servers(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _services(snapshot: Snapshot) -> Iterator[Finding]:
+    ledger = snapshot.postgres
+    missed = [] if isinstance(ledger, Down) else list(_followers(snapshot, ledger))
     for one in snapshot.services:
-        if one.healthy:
+        if one.healthy or (one.error == ABSENT and one.name in {other.about for other in missed}):
             continue
         if one.name in AROUND and one.error == ABSENT:
             do = f"{advice.how_to_start(snapshot, one.name)}   (if it is wanted)"

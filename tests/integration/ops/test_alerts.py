@@ -63,25 +63,26 @@ def test_a_name_is_used_once_and_the_same_again_is_no_other_alert(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "says"),
     [
-        ("below", "5"),
-        ("below", "5", "--provider", "1", "--each-provider"),
-        ("below", "--provider", "1"),
-        ("below", "6.00", "--provider", "1"),
-        ("below", "5", "--provider", "1", "--for", "1h"),
-        ("change", "0", "--provider", "1"),
-        ("silent", "--provider", "1"),
-        ("silent", "--provider", "1", "--for", "31d"),
-        ("under", "5", "--provider", "1"),
-        ("below", "5", "--provider", "1", "--name", ""),
-        ("below", "5", "--provider", "1", "--name", "x" * 256),
+        ("below 5", "--provider ID or --each-provider"),
+        ("below 5 --provider 1 --each-provider", "--provider ID or --each-provider"),
+        ("below --provider 1", "THRESHOLD is missing"),
+        ("below 6.00 --provider 1", "THRESHOLD is text that is no whole number"),
+        ("below 5 --provider 1 --for 1h", "--for is for silent, not for below"),
+        ("change 0 --provider 1", "THRESHOLD of change is to be 1 or more"),
+        ("silent --provider 1", "--for is missing"),
+        ("silent --provider 1 --for 31d", "--for is to be from 1 to 2591999 seconds"),
+        ("under 5 --provider 1", "'under' is not one of"),
+        ("below 5 --provider 1 --name=", "name has 0 bytes"),
+        (f"below 5 --provider 1 --name {'x' * 256}", "name has 256 bytes"),
     ],
 )
 def test_what_could_not_be_judged_is_a_usage_error(
-    ops: Tool, conn: psycopg.Connection, arguments: tuple[str, ...]
+    ops: Tool, conn: psycopg.Connection, arguments: str, says: str
 ) -> None:
-    assert ops("alert", "add", *arguments).code == 2
+    done = ops("alert", "add", *arguments.split())
+    assert (done.code, says in done.stderr) == (2, True), done
     assert alert_records.stored(conn) == []
 
 

@@ -66,3 +66,10 @@ def test_a_service_that_the_core_does_without_may_be_absent_but_not_silent() -> 
     assert only(replace(ALL_HEALTHY, services=[silent])).level == "wrong"
     ticker = replace(absent, name="ticker")
     assert only(replace(ALL_HEALTHY, services=[ticker])).level == "wrong"
+
+
+def test_one_that_is_missed_is_not_said_to_be_dispensable() -> None:
+    absent = Service("feed", "feed:9106", {}, ABSENT)
+    missed = replace(with_feed(replace(BEHIND, running=False)), services=[absent])
+
+    assert only(missed).level == "wrong"
