@@ -28,7 +28,7 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
             progress.turn(f"{turn + 1} of {TURNS}: {'with' if with_feed else 'without'} the feed")
             with ground(site, providers=PROVIDERS) as fresh, bound(fresh):
                 if with_feed:
-                    with programs.service("feed").running(fresh):
+                    with programs.service("feed", **EVERY_SECOND).running(fresh):
                         ticks, probes, _ = watched(site, fresh, pace, plan.ticks // TURNS)
                 else:
                     ticks, probes, _ = watched(site, fresh, pace, plan.ticks // TURNS)

@@ -145,7 +145,7 @@ def _beside(site: Site, pace: float) -> Row:
         load.ingesting(fresh, **EVERY_SECOND) as ingest,
         programs.service("syncer").running(fresh) as syncer,
         programs.service("ticker", **EVERY_SECOND).running(fresh),
-        programs.service("feed").running(fresh) as feed,
+        programs.service("feed", **EVERY_SECOND).running(fresh) as feed,
         load.publishing(fresh, int(pace * (BESIDE_S + WARM_UP_S + 30)), pace),
     ):
         programs.said(syncer, "tick_published")

@@ -106,6 +106,10 @@ PUBLISH_FOR_EVER: Guards = {
 FEED: Guards = {
     "move_after_confirm": ("no_loss", "moves its position before anything is confirmed"),
     "closed_after_confirm": ("no_loss", "sends tick.closed before the events are confirmed"),
+    "all_confirmed": (
+        "no_loss",
+        "goes on to another tick, and forgets that a tick.closed is not confirmed",
+    ),
     "move_compared": ("eventually_truth", "moves its position wherever that is meanwhile"),
     "follower_token": ("eventually_truth", "knows a tick that it published by its epoch alone"),
     "lost_remembered": (

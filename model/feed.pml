@@ -3,8 +3,9 @@
  *
  * That a tick counts rightly is shown in fold.pml, so here a tick is one step, with one change. The
  * feed publishes that as an event and `tick.closed`, or, when it starts anew, as a READ and
- * `tick.closed`; afterwards it moves its position. Of two feeds one has the lock. Ticks are numbered
- * as they are made: that is their token.
+ * `tick.closed`; afterwards it moves its position. Where several ticks are due, it may publish the
+ * next one first: then it waits for the confirm of one `tick.closed` together with the events of the
+ * next tick. Of two feeds one has the lock. Ticks are numbered as they are made: that is their token.
  *
  * Faults: a feed dies at any step; one freezes, loses its connection and with it the lock, and wakes
  * while the other is at work; Postgres fails over and has lost its last commits. Besides, at any
@@ -66,13 +67,21 @@ byte ended;
 
 #define MUST_START_ANEW (position == 0 || !IS_OURS(position) || (last != 0 && !IS_OURS(last)))
 
-/* The oldest tick after `t` in this database. */
-inline look_up_next(t) {
+/* The oldest tick after `before` among those that it saw as it looked. */
+inline look_up_next() {
     next = BASE;
     do
-    :: next <= ticks && IS_HERE(next) && tick[next].epoch > tick[t].epoch -> break
+    :: next <= ticks && (tick[seen].holds & BIT(next)) && tick[next].epoch > tick[before].epoch -> break
     :: else -> next++
     od
+}
+
+#define IS_ANOTHER_DUE (!anew && tick[next].epoch < tick[seen].epoch)
+
+inline go_on() {
+    before = next;
+    look_up_next();
+    printf("feed %d: goes on with tick %d\n", f, next)
 }
 
 inline consume_event(t) {
@@ -140,7 +149,7 @@ inline check_balances() {
 }
 
 inline let_go() {
-    mine = 0; next = 0; anew = false
+    mine = 0; before = 0; next = 0; seen = 0; anew = false; unconfirmed = false
 }
 
 inline lose_connection() {
@@ -159,15 +168,23 @@ inline take_lock() {
     printf("feed %d: has the lock\n", f)
 }
 
-/* That it published what is lost is forgotten only once all is told anew. */
+/* That it published what is lost is forgotten only once all is told anew; and that it published a
+ * later tick, not while it repeats those before. */
 inline note_published() {
     if
 #ifndef MUTANT_LOST_REMEMBERED
     :: last != 0 && !IS_OURS(last) -> skip
 #endif
+    :: last != 0 && IS_OURS(last) && tick[last].epoch > tick[next].epoch -> skip
     :: else -> last = next
     fi
 }
+
+#ifdef MUTANT_ALL_CONFIRMED
+#define ALL_CONFIRMED true
+#else
+#define ALL_CONFIRMED !unconfirmed
+#endif
 
 #define DIES :: atomic { faults > 0 -> faults--; lose_connection(); last = 0; \
                          knows = (knows == f -> NOBODY : knows); \
@@ -175,7 +192,9 @@ inline note_published() {
 
 proctype feed(byte f) {
     byte mine; /* the position, as it was read */
-    byte next; /* the tick that it publishes */
+    byte before, next; /* the tick that it publishes, and the one before it */
+    byte seen; /* the newest tick as it looked */
+    bool unconfirmed; /* a `tick.closed` was lost, or its confirm */
     byte last; /* what it published last; kept over a lost connection */
     bool anew;
     byte x;
@@ -191,8 +210,8 @@ look: /* one snapshot: position and ticks */
     :: atomic {
            !cut[f] && lock == f + 1 && !MUST_START_ANEW &&
            tick[position].epoch < tick[newest].epoch ->
-           mine = position;
-           look_up_next(position);
+           mine = position; before = position; seen = newest;
+           look_up_next();
            printf("feed %d: follows tick %d after tick %d\n", f, next, mine)
        }
     :: atomic {
@@ -220,8 +239,8 @@ publish: /* the events, or what is READ */
            :: else -> consume_event(next)
            fi;
            if
-           :: true -> goto close
-           :: !calm -> let_go(); goto look /* the confirm is lost */
+           :: ALL_CONFIRMED -> goto close
+           :: unconfirmed || !calm -> let_go(); goto look /* a confirm is lost */
            fi
        }
     :: atomic { /* lost, or refused */
@@ -245,14 +264,16 @@ close: /* all events are confirmed */
            true ->
            if
            :: anew -> consume_anew(f, next)
-           :: else -> consume_closed(next, mine)
+           :: else -> consume_closed(next, before)
            fi;
            if
            :: true -> goto move
            :: !calm -> let_go(); goto look
+           :: IS_ANOTHER_DUE -> go_on(); goto publish
            fi
        }
     :: atomic { !calm -> let_go(); goto look }
+    :: atomic { !calm && IS_ANOTHER_DUE -> unconfirmed = true; go_on(); goto publish }
     DIES
     fi;
 
@@ -271,8 +292,8 @@ move: /* it is confirmed, too: compare and set */
               position = next;
               printf("postgres: the feed's position is tick %d\n", position);
               if
-              :: true -> last = next
-              :: !calm -> skip /* the answer is lost */
+              :: anew -> last = next
+              :: !anew || !calm -> skip /* noted already; or the answer is lost */
               fi
            fi;
            let_go(); goto look

@@ -1,8 +1,9 @@
 """A follower does something for each due tick, in order: at least once, and told by its position.
 
 There are two kinds. What *writes* to Postgres has its rows and its position in one transaction.
-What *only publishes* moves its position once all of a tick is confirmed. Either may repeat a tick;
-what it sends has ids made of the tick's token, so that every consumer can tell.
+What *only publishes* moves its position once all of a tick is confirmed, or of several small ones.
+Either may repeat ticks; what it sends has ids made of the tick's token, so that every consumer can
+tell.
 
 A service uses it so, in each life of its connections:
 
@@ -34,6 +35,8 @@ from shared.follower_store import Look, Position, Reason, Span, Tick
 from shared.health import Health
 
 LOOK_EVERY_S = 0.25
+TICKS_AT_ONCE = 10
+"""Due ticks that one which only publishes follows before its position moves, at most."""
 STANDBY_EVERY_S = 1.0
 PROGRESS_WITHIN_S = 60.0
 """A follower that neither followed a tick nor found none for so long is unhealthy."""
@@ -69,6 +72,7 @@ class Work(Protocol):
     def follow(self, span: Span) -> None:
         """Do all of one due tick; return once it is written, or confirmed by the broker.
 
+        With `span.more`, which one that writes never sees, the next call may confirm it as well.
         A follower that writes is called in the transaction that moves its position, and neither
         commits nor waits for anybody else there. One that publishes is called outside of any.
         Raises `RowsGone` before it writes or publishes anything.
@@ -139,7 +143,8 @@ class Follower:
     def run_once(self, conn: psycopg.Connection, work: Work) -> Turn:
         """Look for the next due tick and follow it, or start anew. Raises `Unavailable`."""
         with postgres.translating():
-            found = store.look(conn, self.name, self._published)
+            ticks_max = 1 if self._writes else TICKS_AT_ONCE
+            found = store.look(conn, self.name, self._published, ticks_max=ticks_max)
             self._measure(conn, found)
             turn = self._act(conn, work, found)
             if turn == "idle" and found.failed:
@@ -165,16 +170,20 @@ class Follower:
             self._ask_at = time.monotonic() + ASK_EVERY_S
 
     def _act(self, conn: psycopg.Connection, work: Work, found: Look) -> Turn:
-        if found.span is None:
+        if not found.spans:
             return self._start_anew(conn, work, found, found.anew) if found.anew else "idle"
-        span = found.span
+
+        def follow() -> None:
+            for span in found.spans:
+                work.follow(span)
+
         try:
-            kept = self._done(conn, found, span.tick, partial(work.follow, span))
+            kept = self._done(conn, found, found.spans[-1].tick, follow)
         except RowsGone:
             return self._start_anew(conn, work, found, "rows_gone")
         if not kept:
             return "overtaken"
-        FOLLOWED.inc()
+        FOLLOWED.inc(len(found.spans))
         return "followed"
 
     def _start_anew(
@@ -201,12 +210,13 @@ class Follower:
         """Do what a tick needs and move the position to it; False if somebody else moved it."""
         if not self._writes:
             # From its first message on. But a tick that was lost counts until all is told anew:
-            # who failed in the middle of that, and forgot, would never tell it.
-            if found.anew != "published_lost":
+            # who failed in the middle of that, and forgot, would never tell it. And one that was
+            # published counts while those before it are repeated.
+            if found.anew != "published_lost" and tick.epoch >= (self._published or (0, ""))[0]:
                 self._published = tick.position
             work()
             moved = store.move(conn, self.name, found.position, tick)
-            if moved:
+            if moved and found.anew:
                 self._published = tick.position
             return moved
         with conn.transaction():  # the move comes first: it locks the row
@@ -216,7 +226,7 @@ class Follower:
         return True
 
     def _measure(self, conn: psycopg.Connection, found: Look) -> None:
-        if found.span is None and found.anew is None:
+        if not found.spans and found.anew is None:
             ticks, age_s, self._measure_at = 0, 0.0, 0.0
         elif time.monotonic() < self._measure_at:
             return

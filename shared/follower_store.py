@@ -1,8 +1,9 @@
 """Followers' SQL: where one stands, the next due tick, and the lock of the active one."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, LiteralString
+from typing import Any, Literal, LiteralString
 
 import psycopg
 
@@ -11,6 +12,9 @@ OPTIONS = "-c idle_session_timeout=60s"
 
 ASKED_TOKEN = ""
 """What an operator makes of a position's token for the follower to start anew."""
+
+ROWS_AT_ONCE = 20_000
+"""How much is followed before the position moves, where more than one tick is."""
 
 Position = tuple[int, str]
 """Epoch and token: they name one tick of one database."""
@@ -46,21 +50,22 @@ SELECT f.epoch, f.token, f.error IS NOT NULL, f.epoch < (SELECT min(epoch) FROM 
   FROM follower f
   LEFT JOIN tick mine ON mine.epoch = f.epoch AND mine.token = f.token AND NOT mine.interim
   LEFT JOIN LATERAL (
-       SELECT *
+       SELECT *, lag(epoch, 1, mine.epoch) OVER (ORDER BY epoch) AS before
          FROM tick
         WHERE epoch > mine.epoch
           AND NOT interim
         ORDER BY epoch
-        LIMIT 1
+        LIMIT %(ticks_max)s::int
        ) AS next ON true
   LEFT JOIN LATERAL (
        SELECT sum(rows) AS rows,
               bool_or(system_identifier <> mine.system_identifier) AS baseline
          FROM tick
-        WHERE epoch > mine.epoch
+        WHERE epoch > next.before
           AND epoch <= next.epoch
        ) AS counted ON true
  WHERE f.name = %(name)s
+ ORDER BY next.epoch
 """
 
 SELECT_LAG: LiteralString = """
@@ -128,22 +133,24 @@ class Tick:
 class Span:
     """A due tick and the due tick before it: what became visible between their snapshots.
 
-    `rows` is how many outbox rows that are; interim ticks between them are included.
+    `rows` is how many outbox rows that are; interim ticks between them are included. With `more`
+    another one is followed before the position moves.
     """
 
     before: Tick
     tick: Tick
     rows: int
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a follower finds: its position, and the next due tick or why it has to start anew."""
+    """What a follower finds: its position, and the next due ticks or why it has to start anew."""
 
     position: Position | None = None
     failed: bool = False
     """Whether its row says that it stands still."""
-    span: Span | None = None
+    spans: Sequence[Span] = ()
     anew: Reason | None = None
 
 
@@ -152,15 +159,21 @@ def try_lock(conn: psycopg.Connection, name: str) -> bool:
     return conn.execute(LOCK, {"name": name}).fetchone() == (True,)
 
 
-def look(conn: psycopg.Connection, name: str, published: Position | None) -> Look:
-    """Say what the follower has to do next; `published` is what it has sent last, if anything."""
+def look(
+    conn: psycopg.Connection, name: str, published: Position | None, *, ticks_max: int = 1
+) -> Look:
+    """Say what the follower has to do next; `published` is what it has sent last, if anything.
+
+    Of `ticks_max` due ticks those that have few rows are followed in one go.
+    """
     epoch, token = published or (None, None)
     given = {"name": name, "published_epoch": epoch, "published_token": token}
-    row = conn.execute(SELECT_NEXT, given).fetchone()
-    if row is None:
+    rows = conn.execute(SELECT_NEXT, {**given, "ticks_max": ticks_max}).fetchall()
+    if not rows:
         return Look(anew="first_start")
+    row = rows[0]
     position, failed, is_pruned, is_kept = row[:2], row[2], row[3], row[4]
-    mine, following, rows, baseline = row[5:9], row[9:13], row[13], row[14]
+    mine, following, baseline = row[5:9], row[9:13], row[14]
     anew: Reason | None = None
     if position[1] == ASKED_TOKEN:
         anew = "asked"
@@ -172,7 +185,19 @@ def look(conn: psycopg.Connection, name: str, published: Position | None) -> Loo
         anew = "baseline"
     if anew or following[0] is None:
         return Look(position, failed, anew=anew)
-    return Look(position, failed, span=Span(Tick(*mine), Tick(*following), rows))
+    return Look(position, failed, spans=_spans(Tick(*mine), rows))
+
+
+def _spans(before: Tick, rows: Sequence[tuple[Any, ...]]) -> list[Span]:
+    """Return the first due tick, and those after it up to a baseline or to too many rows."""
+    spans: list[Span] = []
+    for *_, epoch, token, boundary, snapshot, count, baseline in rows:
+        if baseline or (spans and sum(one.rows for one in spans) + count > ROWS_AT_ONCE):
+            break
+        tick = Tick(epoch, token, boundary, snapshot)
+        spans.append(Span(before, tick, count, more=True))
+        before = tick
+    return [*spans[:-1], replace(spans[-1], more=False)]
 
 
 def newest(conn: psycopg.Connection) -> Tick | None:

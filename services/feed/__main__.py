@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from adoption import checks
 from services.feed import store
+from services.feed.core import quiet_s
 from services.feed.service import EXCHANGE, Feed
 from shared import follower_store, postgres, program, retry, settings
 from shared.amqp.blocked import report_blocked
@@ -26,7 +28,12 @@ BROKER = "rabbitmq"
 """The part of health that says whether the broker takes anything, whatever else goes on."""
 
 
-class FeedSettings(settings.PostgresSettings, settings.RabbitmqSettings, settings.ServiceSettings):
+class FeedSettings(
+    settings.PostgresSettings,
+    settings.RabbitmqSettings,
+    settings.TickSettings,
+    settings.ServiceSettings,
+):
     """What the feed needs."""
 
     metrics_port: settings.MetricsPort = 9106
@@ -75,12 +82,17 @@ def run(
         opened = connect(chosen, health, follower, stop)
         with health.reporting(NAME), opened as (conn, publisher):
             everything = chosen.feed_events == "all"
-            feed = Feed(conn, publisher, follower.progress, changes=everything)
+
+            def stand_aside() -> None:
+                follower.progress()
+                while (wait_s := quiet_s(time.time(), chosen.tick_interval_seconds)) > 0:
+                    publisher.poll(wait_s)
 
             def pause(seconds: float) -> None:
                 feed.note_start()
                 publisher.poll(seconds)
 
+            feed = Feed(conn, publisher, stand_aside, changes=everything)
             follower.run(conn, feed, pause)
 
     with contextlib.suppress(Stopped):

@@ -15,6 +15,14 @@ TRANSACTION, PROVIDER, BALANCE = "transaction", "provider", "balance"
 """What an event may be about, as its name begins."""
 CLOSED = "tick.closed"
 
+QUIET_BEFORE_S, QUIET_AFTER_S = 0.15, 0.05
+"""Around a boundary nothing is read or published: the tick needs the processors and the disk."""
+
+
+def quiet_s(at: float, interval_s: int) -> float:
+    """Return for how long it is still quiet at `at` (Unix seconds); 0 outside of it."""
+    return max(0.0, QUIET_BEFORE_S + QUIET_AFTER_S - (at + QUIET_BEFORE_S) % interval_s)
+
 
 class Change(msgspec.Struct, frozen=True):
     """`transaction.*`, `provider.*`: an outbox row; `amount` is what it adds to the balance.

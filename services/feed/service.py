@@ -1,12 +1,14 @@
 """One tick: its changes, its balances, and `tick.closed` once all of that is confirmed.
 
-The position moves after the last confirm, so a tick may be published again: never left out.
+The position moves after the last confirm, so a tick may be published again: never left out. Where
+several are due, Postgres finds the rows of the next one while the broker takes this one's events.
 """
 
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
@@ -39,53 +41,70 @@ class Feed:
         self,
         conn: psycopg.Connection,
         publisher: Publisher,
-        progress: Callable[[], None] = lambda: None,
+        pause: Callable[[], None] = lambda: None,
         *,
         changes: bool = True,
         to: tuple[str, str | None] = (EXCHANGE, None),
     ) -> None:
-        """`progress` is told of each part of a tick; without `changes` only balances are told.
+        """`pause` is called before each part of a tick; without `changes` only balances are told.
 
         `to` is the exchange, and the routing key instead of the events' names.
         """
         self._conn = conn
         self._publisher = publisher
-        self._progress = progress
-        self._changes = changes
+        self._pause = pause
+        self._queries = (store.SELECT_CHANGES,) if changes else ()
         self._exchange, self._key = to
+        self._told: list[tuple[Span, Events]] = []
+        """Ticks that are published, and not known to be confirmed; all but the last are closed."""
+        self._began = 0.0
         self._unnoted: str | None = None
 
     def follow(self, span: Span) -> None:
-        """Publish a due tick, and say so. Raises `RowsGone` and `Stopped`."""
-        began = time.monotonic()
-        self._report(self.tell(span), span.tick, began)
+        """Publish a due tick, and say so once it is confirmed: with `more`, by a later call.
 
-    def tell(self, span: Span) -> Events:
-        """Publish what one due tick counted and changed. Raises as `follow`."""
-        tick, given = span.tick, store.span_of(span)
-        events = Events(tick.epoch, tick.token, tick.boundary)
-        if self._changes:
-            with self._holding(store.SELECT_CHANGES, given) as held:
-                if held.count() != span.rows:
-                    raise RowsGone
-                self._publish(held, lambda row: events.change(ChangeRow(*row)))
-        with self._holding(store.SELECT_BALANCES, given) as held:
-            self._publish(held, lambda row: events.balance(BalanceRow(*row)))
-        previous_id = store.closed_id(self._conn, span.before.token)
-        self._close(events, previous_id, lambda: store.amount(self._conn, span))
-        return events
+        Raises `RowsGone` and `Stopped`.
+        """
+        if not self._told:
+            self._began = time.monotonic()
+        told = self.tell(span)
+        for one, events in told:
+            self._report(events, one.tick, (time.monotonic() - self._began) / len(told))
+
+    def tell(self, span: Span) -> Sequence[tuple[Span, Events]]:
+        """Publish what one due tick counted and changed. Raises as `follow`.
+
+        Returns the ticks that are confirmed: none with `more`.
+        """
+        events = Events(span.tick.epoch, span.tick.token, span.tick.boundary)
+        queries, few = (*self._queries, store.SELECT_BALANCES), span.rows <= store.ROWS_FEW
+        with self._finding(store.span_of(span), *queries, few=few) as (*changes, balances):
+            if any(one.count() != span.rows for one in changes):
+                raise RowsGone
+            self._close_last()
+            for one in changes:
+                self._publish(one, lambda row: events.change(ChangeRow(*row)))
+            self._publish(balances, lambda row: events.balance(BalanceRow(*row)))
+        self._told.append((span, events))
+        if span.more:
+            return ()
+        self._close_last()
+        self._publisher.flush()
+        told, self._told = self._told, []
+        return told
 
     def start_anew(self, tick: Tick, _reason: Reason) -> None:
         """Publish all balances as they stand at the newest due tick. Raises `Stopped`."""
-        began = time.monotonic()
+        began, self._told = time.monotonic(), []
         events = Events(tick.epoch, tick.token, tick.boundary, start=uuid.uuid4().hex)
-        with self._holding(store.SELECT_ALL, {"epoch": tick.epoch}) as held:
-            self._publish(held, lambda row: events.read(BalanceRow(*row)))
-        self._close(events, None, lambda: store.confirm_session(self._conn))
+        with self._finding({"epoch": tick.epoch}, store.SELECT_ALL) as (balances,):
+            self._publish(balances, lambda row: events.read(BalanceRow(*row)))
+        self._close(events, lambda: (store.confirm_session(self._conn), None))
+        self._publisher.flush()
         # Before the position moves: who died in between would name another id as previous.
         if not store.note_closed_id(self._conn, events.closing_id):
             self._unnoted = events.closing_id
-        self._report(events, tick, began)
+        self._report(events, tick, time.monotonic() - began)
 
     def note_start(self) -> None:
         """Note the first start's id, which the next tick names as previous, now there is a row."""
@@ -95,34 +114,44 @@ class Feed:
             self._unnoted = None
 
     @contextlib.contextmanager
-    def _holding(self, query: LiteralString, given: store.Given) -> Iterator[store.Held]:
+    def _finding(
+        self, given: store.Given, *queries: LiteralString, few: bool = False
+    ) -> Iterator[list[store.Found]]:
         """Have Postgres find rows; that may take longer than the broker waits for a heartbeat."""
-        with contextlib.closing(store.Held(self._conn)) as held:
-            self._publisher.beside(lambda: held.find(query, given))
-            yield held
+        with contextlib.ExitStack() as stack:
+            found = [
+                stack.enter_context(contextlib.closing(store.Found(self._conn, query, few=few)))
+                for query in queries
+            ]
+            for one in found:
+                self._pause()
+                self._publisher.beside(partial(one.find, given))
+            yield found
 
-    def _publish(self, held: store.Held, event: Callable[[tuple[Any, ...]], Message]) -> None:
-        for batch in held.batches():
+    def _publish(self, found: store.Found, event: Callable[[tuple[Any, ...]], Message]) -> None:
+        for batch in found.batches():
+            self._pause()
             self._publisher.publish_all(self._exchange, [event(row) for row in batch], self._key)
-            self._progress()
 
-    def _close(
-        self, events: Events, previous_id: str | None, amount: Callable[[], str | None]
-    ) -> None:
-        """Say that the tick is complete, once all of it is confirmed.
+    def _close_last(self) -> None:
+        if self._told:
+            span, events = self._told[-1]
+            self._close(events, partial(store.closing, self._conn, span))
 
-        `amount` asks Postgres once more: where that still answers we are still the active feed. One
-        that was taken for dead meanwhile must not close what another one has closed long since.
+    def _close(self, events: Events, ask: Callable[[], tuple[str | None, str | None]]) -> None:
+        """Say that a tick is complete, once all of it is confirmed.
+
+        For its amount Postgres is asked once more: where that still answers we are still the active
+        feed. One that was taken for dead meanwhile must not close what another one has closed long
+        since.
         """
         self._publisher.flush()
-        added = amount()
+        added, previous_id = ask()
         if added is None:
             raise RowsGone
         self._publisher.publish_all(self._exchange, [events.closed(previous_id, added)], self._key)
-        self._publisher.flush()
 
-    def _report(self, events: Events, tick: Tick, began: float) -> None:
-        duration_s = time.monotonic() - began
+    def _report(self, events: Events, tick: Tick, duration_s: float) -> None:
         metrics.TICK_SECONDS.observe(duration_s)
         for about in (TRANSACTION, PROVIDER, BALANCE):
             metrics.EVENTS.labels(about).inc(events.counts[about])

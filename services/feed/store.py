@@ -1,14 +1,16 @@
 """The feed's SQL: what a tick counted and changed, read again from its snapshot.
 
 The rows that it counted are those that its snapshot sees and that of the due tick before does not.
-Everything is read by cursors that outlive their transaction (WITH HOLD): none is open while events
+Many rows are read by cursors that outlive their transaction (WITH HOLD): none is open while events
 are published, however long that takes.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from shared import postgres
 from shared.follower_store import Span
@@ -22,7 +24,9 @@ OPTIONS = (
     " -c max_parallel_workers_per_gather=0"
 )
 """Of the connection that reads."""
-ROWS_PER_FETCH = 1000
+ROWS_FEW = 20_000
+"""A tick of so many rows is read at once, which saves Postgres half of the work."""
+ROWS_PER_BATCH = 500
 
 # In the order of the outbox's ids, so in order for each provider. Identities are looked up one by
 # one, by the index, however large the table is.
@@ -79,22 +83,20 @@ SELECT provider_id, key, balance::text
 """
 )
 
-# Nothing if the tick before is no longer kept: then what was before its balances may be gone, too.
-SELECT_AMOUNT: LiteralString = """
-SELECT sum(amount)::text
+# What a tick added, and under which id the one before it was closed: an id of its token, but for
+# one at which the feed started anew. No amount if the tick before is no longer kept: then what was
+# before its balances may be gone, too.
+SELECT_CLOSING: LiteralString = """
+SELECT sum(amount)::text,
+       coalesce((SELECT closed_id
+                   FROM follower
+                  WHERE name = 'feed'
+                    AND starts_with(closed_id, %(before_token)s::text || ':')),
+                %(before_token)s::text || ':tick')
   FROM tick
  WHERE epoch > %(before)s
    AND epoch <= %(epoch)s
    AND EXISTS (SELECT FROM tick WHERE epoch = %(before)s AND token = %(before_token)s)
-"""
-
-# A tick is closed under an id of its token, but for one at which the feed started anew.
-SELECT_CLOSED_ID: LiteralString = """
-SELECT coalesce((SELECT closed_id
-                   FROM follower
-                  WHERE name = 'feed'
-                    AND starts_with(closed_id, %(token)s::text || ':')),
-                %(token)s::text || ':tick')
 """
 NOTE_CLOSED_ID: LiteralString = """
 UPDATE follower
@@ -103,38 +105,46 @@ UPDATE follower
 """
 
 STATEMENTS = (
-    SELECT_CHANGES, SELECT_BALANCES, SELECT_ALL, SELECT_AMOUNT, SELECT_CLOSED_ID, NOTE_CLOSED_ID,
+    SELECT_CHANGES, SELECT_BALANCES, SELECT_ALL, SELECT_CLOSING, NOTE_CLOSED_ID,
 )  # fmt: skip
 """What the feed needs beside its position: tried out at each connection."""
 
-COUNT: LiteralString = "MOVE FORWARD ALL IN feed"
-BACK: LiteralString = "MOVE ABSOLUTE 0 IN feed"
+COUNT = sql.SQL("MOVE FORWARD ALL IN {}")
+BACK = sql.SQL("MOVE ABSOLUTE 0 IN {}")
 
 Given = dict[str, object]
 
 
-class Held:
-    """The rows of one query, kept by Postgres until they are read, or this is closed."""
+class Found:
+    """The rows of one query: few are here at once, many are kept by Postgres until they are read.
 
-    def __init__(self, conn: psycopg.Connection) -> None:
-        """Ask nothing yet; of one connection one at a time."""
+    Or until this is closed.
+    """
+
+    def __init__(self, conn: psycopg.Connection, query: LiteralString, *, few: bool) -> None:
+        """Ask nothing yet."""
         self._conn = conn
-        self._cursor = conn.cursor("feed", scrollable=True, withhold=True)
+        self._query = query
+        held = partial(conn.cursor, f"feed_{id(self)}", scrollable=True, withhold=True)
+        self._cursor = conn.cursor() if few else held()
         self.close = self._cursor.close
 
-    def find(self, query: LiteralString, given: Given) -> None:
+    def find(self, given: Given) -> None:
         """Have Postgres find them all: seconds for a million."""
-        self._cursor.execute(query, given)
+        self._cursor.execute(self._query, given)
 
     def count(self) -> int:
         """Return how many there are. Before any is read."""
-        moved = self._conn.execute(COUNT).statusmessage or ""
-        self._conn.execute(BACK)
+        if not isinstance(self._cursor, psycopg.ServerCursor):
+            return self._cursor.rowcount
+        name = sql.Identifier(self._cursor.name)
+        moved = self._conn.execute(COUNT.format(name)).statusmessage or ""
+        self._conn.execute(BACK.format(name))
         return int(moved.rpartition(" ")[2])
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Yield all of them, some at a time."""
-        while batch := self._cursor.fetchmany(ROWS_PER_FETCH):
+        while batch := self._cursor.fetchmany(ROWS_PER_BATCH):
             yield batch
 
 
@@ -149,21 +159,18 @@ def span_of(span: Span) -> Given:
     }
 
 
-def amount(conn: psycopg.Connection, span: Span) -> str | None:
-    """Return what a tick added to all balances; None if the tick before is no longer kept."""
-    row = conn.execute(SELECT_AMOUNT, span_of(span)).fetchone()
-    return row[0] if row else None
+def closing(conn: psycopg.Connection, span: Span) -> tuple[str | None, str]:
+    """Return what a tick added to all balances, and the id under which the one before was closed.
+
+    None: the tick before is no longer kept.
+    """
+    ((added, previous_id),) = conn.execute(SELECT_CLOSING, span_of(span)).fetchall()
+    return added, previous_id
 
 
 def confirm_session(conn: psycopg.Connection) -> str:
     """Raise psycopg's error if the session is gone, and with it our lock; else add nothing."""
     return postgres.scalar(conn, "SELECT 0")
-
-
-def closed_id(conn: psycopg.Connection, token: str) -> str:
-    """Return the id under which the tick of `token` was closed."""
-    ((found,),) = conn.execute(SELECT_CLOSED_ID, {"token": token}).fetchall()
-    return str(found)
 
 
 def note_closed_id(conn: psycopg.Connection, closed_id: str) -> bool:

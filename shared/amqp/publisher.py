@@ -18,7 +18,7 @@ from shared.amqp.channel import Channel
 from shared.amqp.connection import translating
 from shared.errors import Unavailable
 
-WINDOW_MAX = 4000
+WINDOW_MAX = 1000
 """Messages on their way at once, at most, and one call's more."""
 POLL_S = 0.5
 

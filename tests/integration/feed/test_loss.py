@@ -26,7 +26,7 @@ def test_ticks_that_came_while_it_was_away_are_told_in_order(
         add(conn, 1 + number % 2, number)
         syncer.tick(minute(number))
     with feeding(dsn, amqp_url) as feeder:
-        assert feeder.run() == ["followed"] * 10
+        assert feeder.run() == ["followed"]
     assert [one["epoch"] for one in queue.drain().closed] == list(range(1, 12))
     assert not queue.consumer.missed()
     assert queue.consumer.repeated == 0

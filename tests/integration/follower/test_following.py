@@ -147,7 +147,7 @@ def test_a_frozen_one_that_wakes_only_repeats(
 
     work.meddle = overtake
     assert frozen.run_once(own_conn, work) == "overtaken"
-    assert work.done == second.done[:1]
+    assert work.done == second.done
     assert position(conn) == newest(conn)
     work.meddle = lambda: None
     assert frozen.run_once(own_conn, work) == "idle"
@@ -220,7 +220,7 @@ def test_the_plan_of_a_look_reads_few_rows_however_many_ticks_there_are(
     )
     conn.execute("ANALYZE tick")
     conn.execute("UPDATE follower SET epoch = 11001, token = 'tick 10001'")
-    given = {"name": NAME, "published_epoch": None, "published_token": None}
+    given = {"name": NAME, "published_epoch": None, "published_token": None, "ticks_max": 1}
 
     plan = own_conn.execute("EXPLAIN (ANALYZE) " + follower_store.SELECT_NEXT, given)
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from services.feed.core import BalanceRow, ChangeRow, Events, Message
+from services.feed.core import (
+    QUIET_AFTER_S,
+    QUIET_BEFORE_S,
+    BalanceRow,
+    ChangeRow,
+    Events,
+    Message,
+    quiet_s,
+)
 
 CHANGE = ChangeRow(17, 4, 1, "600", "added", None, "payment-4711")
 
@@ -69,3 +77,15 @@ def test_the_end_of_a_tick_counts_its_events_of_each_kind() -> None:
     counts = {name: closed[name] for name in ("transactions", "providers", "balances", "amount")}
     assert counts == {"transactions": 2, "providers": 1, "balances": 1, "amount": "1800"}
     assert (closed["id"], closed["previous_id"], closed["anew"]) == ("T:tick", "S:tick", False)
+
+
+@pytest.mark.parametrize("interval_s", [1, 60])
+def test_it_is_quiet_from_a_little_before_each_boundary_to_a_little_after_it(
+    interval_s: int,
+) -> None:
+    boundary = 7200.0
+    whole_s = QUIET_BEFORE_S + QUIET_AFTER_S
+    assert quiet_s(boundary - QUIET_BEFORE_S, interval_s) == pytest.approx(whole_s)
+    assert quiet_s(boundary, interval_s) == pytest.approx(QUIET_AFTER_S)
+    assert quiet_s(boundary + QUIET_AFTER_S + 0.001, interval_s) == 0
+    assert quiet_s(boundary - QUIET_BEFORE_S - 0.001, interval_s) == 0
