@@ -13,8 +13,7 @@ from tests.faults import campaign, catalogue
 from tests.faults.fault import title
 from tests.faults.run import pairs
 from tests.faults.sequence import EVERY_S
-from tests.support import containers
-from tests.support.stack import Stack
+from tests.support import containers, stack
 
 ABOUT = """\
 Random sequences of faults upon a whole stack under load: see `make soak`. Prints the seed first,
@@ -51,7 +50,7 @@ def command(
     say(f"SEED={seed}")
     random.seed(seed)
     client = containers.engine()
-    Stack(client).compose("build", "migrate")
+    stack.build(client)
     faults = [one for one in catalogue.many(number * 99, seed) if re.search(only, title(one))]
     result = campaign.run(
         client,

@@ -18,6 +18,7 @@ from tests.faults import (
     followed,
     followed_verdict,
     reader,
+    service_health,
     verdict,
     work_in_hand,
 )
@@ -67,8 +68,9 @@ class Campaign:
         """Say what is not as it must be. The load has ended; all is healed."""
         run = Run(striker.strikes)
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not self._stack.unhealthy(), HEALTHY_TIMEOUT_S)
-        run.differences += [Difference(f"{one} is not healthy") for one in self._stack.unhealthy()]
+            service_health.await_healthy(self._stack, HEALTHY_TIMEOUT_S)
+        unhealthy = service_health.unhealthy(self._stack)
+        run.differences += [Difference(f"{one} is not healthy") for one in unhealthy]
         run.differences += self._found
         run.differences += [Difference(line) for line in bugs(self._stack)]
         run.differences += self._settled()
@@ -188,7 +190,7 @@ def standing(client: docker.DockerClient) -> Iterator[Stack]:
     """Yield the shipped stack with its followers, up, two of each part that may be two."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
         stack.settings["COMPOSE_PROFILES"] = ",".join(stacks.AROUND)
-        stack.up(options=scale(*REPLICAS))
+        service_health.start(stack, *scale(*REPLICAS))
         yield stack
 
 

@@ -2,14 +2,12 @@
 
 Runs in a container of our own image beside the stack. Orders come over the control port, one JSON
 line to a connection; the answer is a line with the number of hits, once the order was carried out
-or its time is over. `healthy` asks whether it is at work, for compose's health check.
+or its time is over. It is at work once that port is open.
 """
 
 import json
 import re
-import socket
 import socketserver
-import sys
 import threading
 import time
 
@@ -81,7 +79,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["healthy"]:
-        socket.create_connection(("127.0.0.1", CONTROL_PORT), 3).close()
-    else:
-        serve()
+    serve()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tests.faults.difference import Difference
 from tests.faults.fault import title
@@ -30,6 +31,14 @@ class Run:
         """Return the time from fault to fault, on the average."""
         return (self.strikes[-1].begun_s - self.strikes[0].begun_s) / max(len(self.strikes) - 1, 1)
 
+    def overlapping(self) -> int:
+        """Return how many faults struck while one before them still went on."""
+        earlier = accumulate((one.ended_s for one in self.strikes), max)
+        return sum(
+            later.begun_s < ended_s
+            for ended_s, later in zip(earlier, self.strikes[1:], strict=False)
+        )
+
     def right(self) -> bool:
         """Say whether nothing was found, and no fault failed but by missing its moment."""
         return not self.differences and all(one.missed or not one.error for one in self.strikes)
@@ -38,7 +47,10 @@ class Run:
         """Return the result: facts, then what was found, each with the faults around it."""
         flight = sum(one.in_flight for one in self.strikes)
         lines = [
-            f"{len(self.strikes)} faults, one every {self.every_s():.1f} s, {flight} in flight"
+            (
+                f"{len(self.strikes)} faults, one every {self.every_s():.1f} s, {flight} in flight,"
+                f" {self.overlapping()} beside another"
+            )
         ]
         lines += self.facts
         lines += [f"failed to strike: {one.words()}" for one in self.strikes if one.error]

@@ -6,6 +6,7 @@ only ever starts would keep everybody idle. On a slow machine the pace slows dow
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,27 +66,21 @@ class Striker:
         self._free = threading.Condition()
         self._busy: set[str] = set()
         self._striking = 0
+        self._pending: list[Turn] = []
         self.strikes: list[Strike] = []
 
     def run(self, faults: Sequence[Fault], until_s: float | None = None) -> None:
         """Begin a fault every so often, until there are no more or `until_s`; wait for the last."""
-        pending = [(1, one) for one in faults]
-        while pending and not _over(until_s):
-            begun = len(self.strikes)
-            self._go_through(pending, until_s)
-            again = [one for one in self.strikes[begun:] if one.missed]
-            pending = [(o.attempt + 1, o.fault) for o in again if o.attempt < ATTEMPTS_MAX]
-
-    def _go_through(self, pending: list[Turn], until_s: float | None) -> None:
+        self._pending = [(1, one) for one in faults]
         with ThreadPoolExecutor() as pool:
             due_s = time.monotonic()
-            while pending and not _over(until_s):
-                threading.Event().wait(due_s - time.monotonic())
-                attempt, fault = self._take(pending)
+            while not _over(until_s) and (turn := self._take()):
+                attempt, fault = turn
                 strike = Strike(len(self.strikes) + 1, fault, time.monotonic(), attempt=attempt)
                 self.strikes.append(strike)
                 pool.submit(self._strike, strike)
                 due_s = max(due_s + self._every_s, time.monotonic())
+                threading.Event().wait(due_s - time.monotonic())
 
     def around(self, difference: Difference) -> list[str]:
         """Return the faults that went on about when a difference began."""
@@ -96,25 +91,37 @@ class Striker:
             if at_s is None or one.begun_s - AROUND_S <= at_s <= one.ended_s + AROUND_S
         ]
 
-    def _take(self, pending: list[Turn]) -> Turn:
+    def _take(self) -> Turn | None:
+        """Wait until one may strike, and return it; None when all have struck.
+
+        The part with the most faults left comes first, or it would be alone at the end. All else
+        comes in the order given, and behind it what missed its moment.
+        """
         with self._free:
-            self._free.wait_for(
-                lambda: (
-                    self._striking < AT_ONCE_MAX
-                    and any(fault.part not in self._busy for _, fault in pending)
-                )
-            )
-            chosen = next(one for one in pending if one[1].part not in self._busy)
+            self._free.wait_for(lambda: self._ready() or not (self._pending or self._striking))
+            if not self._pending:
+                return None
+            longest, _ = Counter(fault.part for _, fault in self._pending).most_common(1)[0]
+            ready = self._ready()
+            chosen = next((one for one in ready if one[1].part == longest), ready[0])
             self._busy.add(chosen[1].part)
             self._striking += 1
-        pending.remove(chosen)
-        return chosen
+            self._pending.remove(chosen)
+            return chosen
+
+    def _ready(self) -> list[Turn]:
+        if self._striking == AT_ONCE_MAX:
+            return []
+        return [one for one in self._pending if one[1].part not in self._busy]
 
     def _strike(self, strike: Strike) -> None:
         try:
             strike.in_flight = strike.fault.strike(self._stack).in_flight
         except AssertionError as error:
             strike.missed, strike.error = True, f"missed: {error}"
+            if strike.attempt < ATTEMPTS_MAX:
+                with self._free:
+                    self._pending.append((strike.attempt + 1, strike.fault))
         except Exception as error:  # noqa: BLE001 - the run goes on and says so at the end
             strike.error = f"{type(error).__name__}: {error}"
         finally:

@@ -18,8 +18,9 @@ from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.container_faults import part, start
 from tests.faults.fault import Fault, Struck
-from tests.faults.kill_faults import GIVE, obeys
+from tests.faults.kill_faults import GIVE, LOOK_S, obeys
 from tests.faults.kill_orders import ASLEEP
+from tests.support import containers
 from tests.support.eventually import eventually
 from tests.support.stack import INTERVAL_S, Stack
 
@@ -88,7 +89,7 @@ def _asleep(one: Container, step: str) -> Iterator[bool]:
     """Yield whether it fell asleep; it wakes in the end."""
     try:
         obeys(one, GIVE, ASLEEP + step)
-        yield _within(lambda: obeys(one, IS_ASLEEP), FALLS_WITHIN_S)
+        yield _within(lambda: obeys(one, IS_ASLEEP), FALLS_WITHIN_S, containers.EXEC_EVERY_S)
     finally:
         obeys(one, WAKE)
 
@@ -98,9 +99,9 @@ def _goes_on(stack: Stack, within_s: float) -> bool:
     return _within(lambda: _epoch(stack) >= begun + TICKS_MEANWHILE, within_s)
 
 
-def _within(probe: Callable[[], bool], timeout_s: float) -> bool:
+def _within(probe: Callable[[], bool], timeout_s: float, pause_s: float = LOOK_S) -> bool:
     with contextlib.suppress(AssertionError):
-        eventually(probe, timeout_s)
+        eventually(probe, timeout_s, pause_s=pause_s)
         return True
     return False
 

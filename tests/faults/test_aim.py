@@ -12,7 +12,7 @@ from http.client import HTTPException
 import psycopg
 import pytest
 
-from tests.faults import addresses, catalogue, kill_faults, network_faults
+from tests.faults import addresses, catalogue, kill_faults, network_faults, service_health
 from tests.faults.fault import title
 from tests.support import containers, ledger, messages, stack
 from tests.support.eventually import eventually
@@ -120,8 +120,8 @@ def run() -> Iterator[Stack]:
         one.settings["TICK_INTERVAL_SECONDS"] = "1"
         prepared.enter_context(network_faults.prepare(one))
         prepared.enter_context(kill_faults.prepare(one))
-        one.compose("build", "migrate")
-        one.up()
+        stack.build(one.client)
+        service_health.start(one)
         with one.postgres() as conn:
             for number in range(1, PROVIDERS + 1):
                 ledger.add_provider(conn, f"Card {number}")

@@ -12,8 +12,7 @@ import pytest
 from tests.faults import campaign, catalogue
 from tests.faults.fault import Fault, title
 from tests.faults.run import Run
-from tests.support import containers
-from tests.support.stack import Stack
+from tests.support import containers, stack
 
 pytestmark = [
     # All faults strike while the first test waits.
@@ -23,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-EVERY_S = 2.0
+EVERY_S = 1.5
 """Closer to each other than in a long run: this one is to be over soon."""
 
 
@@ -31,7 +30,7 @@ EVERY_S = 2.0
 def run() -> Iterator[Run]:
     """One run of all faults."""
     client = containers.engine()
-    Stack(client).compose("build", "migrate")
+    stack.build(client)
     seed = random.randrange(1_000_000)
     yield campaign.run(client, catalogue.once(seed), seed, every_s=EVERY_S)
     # Log records held those sockets. They go while the filter above is in force: at the end of the
@@ -60,7 +59,6 @@ def test_every_aimed_fault_struck_work_in_flight(run: Run) -> None:
 
 def test_every_fault_struck_under_load_and_beneath_the_eyes_of_a_reader(run: Run) -> None:
     assert len(run.strikes) >= len(catalogue.FAULTS)
-    # Far less on a quiet machine: on a busy one everything takes its time, and is shown still.
-    assert run.every_s() <= 15
+    assert run.overlapping() >= len(run.strikes) / 4
     assert run.per_s >= 100
     assert run.look_s <= 0.02

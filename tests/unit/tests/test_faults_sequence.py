@@ -56,13 +56,17 @@ def test_all_strike_and_one_that_fails_is_told() -> None:
     assert [one.error for one in striker.strikes if one.error] == ["OSError: it could not"]
 
 
-def test_one_whose_moment_did_not_come_is_tried_again() -> None:
-    late, other = Known("ingest", "misses"), Known("keydb")
-    striker = Striker(stack(), lambda _: None, lambda _: True, every_s=0.0)
-    striker.run([late, other])
+def test_one_whose_moment_did_not_come_is_tried_again_while_there_are_others() -> None:
+    late, others = Known("ingest", "misses"), [Known("keydb"), Known("keydb")]
+
+    def is_well(part: str) -> bool:
+        return part != "keydb" or len(late.struck) == 3
+
+    striker = Striker(stack(), lambda _: None, is_well, every_s=0.0)
+    striker.run([late, *others])
     tried = [one for one in striker.strikes if one.fault is late]
     assert [one.missed for one in tried] == [True, True, False]
-    assert len(other.struck) == 1
+    assert striker.strikes[-1].fault.part == "keydb"
 
 
 def test_a_part_is_left_alone_until_it_is_healthy_and_others_have_their_turn_meanwhile() -> None:
@@ -81,6 +85,13 @@ def test_a_part_is_left_alone_until_it_is_healthy_and_others_have_their_turn_mea
 
     Striker(stack(), note, is_well, every_s=0.0).run([first, again, other])
     assert [one.fault for one in ended] == [first, other, again]
+
+
+def test_the_part_with_the_most_faults_left_comes_first() -> None:
+    faults = [Known("keydb"), Known("ingest"), Known("syncer"), Known("syncer")]
+    striker = Striker(stack(), lambda _: None, lambda _: True, every_s=0.0)
+    striker.run(faults)
+    assert striker.strikes[0].fault is faults[2]
 
 
 def test_a_difference_names_the_faults_around_it() -> None:
