@@ -10,7 +10,7 @@ import pytest
 from tests.support.containers import ROOT
 
 FETCH_TIMEOUT_S = 180.0
-RUN_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 240.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY
 from services.syncer import retention
 from services.syncer.partitions import Kept
 from services.syncer.retention import Done
+from tests.support.eventually import eventually
 
 MESSAGES, TICKS = 20_000, 250
 NOTE_SLICES = """
@@ -55,6 +56,21 @@ def left(conn: psycopg.Connection) -> tuple[int, ...]:
     return row
 
 
+def short_rounds(conn: psycopg.Connection, task: str) -> list[Done]:
+    """Run rounds that have a moment only, until `task` is behind.
+
+    What a busy machine does not do in that moment is tried again.
+    """
+    rounds: list[Done] = []
+
+    def probe() -> bool:
+        rounds.append(run(conn, interval_s=0.1))
+        return (overdue_s(task) or 0) > 0
+
+    eventually(probe)
+    return rounds
+
+
 def overdue_s(task: str) -> float | None:
     return REGISTRY.get_sample_value("minutebook_retention_overdue_seconds", {"task": task})
 
@@ -73,8 +89,9 @@ def test_a_round_is_short_where_ticks_are_and_says_what_it_has_left_for_the_next
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     expire(conn)
-    rounds = [run(ours, interval_s=0.1)]
-    assert not rounds[0].finished
+    rounds = short_rounds(ours, "prune_messages")
+    last = rounds[-1]
+    assert not last.finished
     assert (overdue_s("prune_messages") or 0) // 60 == 60
     while not rounds[-1].finished:
         rounds.append(run(ours, interval_s=1))
@@ -112,7 +129,7 @@ def test_many_expired_partitions_go_in_bounded_rounds(
         "SELECT minutebook_make_partition('2020-01-01 00:00Z'::timestamptz + n * interval '4 h')"
         " FROM generate_series(1, 30) n"
     )
-    rounds = [run(ours, interval_s=0.1)]
+    rounds = short_rounds(ours, "drop_partitions")
     assert (overdue_s("drop_partitions") or 0) > 86_400
     while not rounds[-1].finished:
         rounds.append(run(ours, interval_s=1))
