@@ -17,6 +17,8 @@ IMAGES_ARGS =
 
 # Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
 PY := .venv/bin/python
+# Whatever the environment says: each worker of pytest would compile all tests anew, every time.
+export PYTHONDONTWRITEBYTECODE =
 STAMP := .venv/.from-lock
 FUZZ_STAMP := .venv/.from-fuzz-lock
 PYTEST := $(PY) -m pytest
