@@ -12,31 +12,33 @@ from tests.support import containers, stack
 from tests.support.stack import Stack
 
 FOLDER = Path(__file__).parent
-shared = contextlib.ExitStack()
-"""The stacks that tests share; they go with the last test of this folder, not of all folders.
+SHARED = ("running", "second")
+"""The stacks that tests share, each up from the first test that asks for it to the last: tests that
+use both come between those that use one, and the stacks go with this folder, not with all folders.
 
 Tests below it (`fresh/`) have stacks of their own.
 """
+up = {name: contextlib.ExitStack() for name in SHARED}
 
 
 @pytest.fixture(scope="session")
 def engine() -> docker.DockerClient:
     """The Docker engine, with the image of our programs built from this checkout."""
     client = containers.engine()
-    Stack(client).compose("build", "migrate")
+    stack.build(client)
     return client
 
 
 @pytest.fixture(scope="session")
 def running(engine: docker.DockerClient) -> Stack:
     """The stack that most tests share, each with providers of its own."""
-    return _up(engine)
+    return _up(engine, "running")
 
 
 @pytest.fixture(scope="session")
 def second(engine: docker.DockerClient) -> Stack:
     """Another one beside it, for tests that take their stack down."""
-    return _up(engine)
+    return _up(engine, "second")
 
 
 @pytest.fixture
@@ -53,17 +55,37 @@ def conn(running: Stack) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def _up(engine: docker.DockerClient) -> Stack:
-    one = shared.enter_context(stack.project(engine))
+def _up(engine: docker.DockerClient, name: str) -> Stack:
+    one = up[name].enter_context(stack.project(engine))
     one.up()
     return one
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Have the shared stacks gone once no test of those that share them comes."""
-    if nextitem is None or nextitem.path.parent != FOLDER:
-        shared.close()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests of one stack come together; nothing else of the order changes."""
+    items.sort(key=_last_stack)
+
+
+def _last_stack(item: pytest.Item) -> tuple[bool, bool]:
+    running, second = (name in _used(item) for name in SHARED)
+    return second, second and not running
+
+
+def _used(item: pytest.Item | None) -> set[str]:
+    if item is None or item.path.parent != FOLDER:
+        return set()
+    return {name for name in SHARED if name in getattr(item, "fixturenames", ())}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Have a shared stack gone once no test that uses it comes."""
+    over = set(SHARED) if nextitem is None or nextitem.path.parent != FOLDER else set()
+    if _used(nextitem) == {"second"}:
+        over.add("running")
+    for name in over:
+        up[name].close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,11 +5,13 @@ Containers and ports are found by compose's labels; the whole project goes at th
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import subprocess
+import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
@@ -120,11 +122,12 @@ class Stack:
 
     def unhealthy(self) -> list[str]:
         """Return the names of running containers that are not healthy, of those that say so."""
-        found = {one.name: one.attrs["State"] for one in self.containers() if one.name}
+        # One cheap call, for it is asked often: the SDK's list inspects each container.
+        labels = [f"com.docker.compose.project={self.project}"]
         return [
-            name
-            for name, state in found.items()
-            if state["Running"] and state.get("Health", {}).get("Status", "healthy") != "healthy"
+            str(one["Names"][0]).removeprefix("/")
+            for one in self.client.api.containers(filters={"label": labels})
+            if "(unhealthy)" in one["Status"] or "(health: starting)" in one["Status"]
         ]
 
     def port(self, service: str, own: int) -> int:
@@ -191,6 +194,17 @@ class Stack:
     def secrets_told(self) -> set[str]:
         """Return which of its passwords it shows where: logs, commands, pages."""
         return secrets_exposed.told(self.secrets, self.containers())
+
+
+def build(client: docker.DockerClient) -> None:
+    """Build the image of our programs from this checkout.
+
+    Of several processes that ask at once the first builds it, and the others find it built.
+    """
+    lock = Path(tempfile.gettempdir()) / f"{OUR_IMAGE.replace(':', '-')}.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Stack(client).compose("build", "migrate")
 
 
 @contextlib.contextmanager
