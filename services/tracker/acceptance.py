@@ -9,7 +9,7 @@ Nothing of a request with `published_at` is published again.
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -28,6 +28,14 @@ from shared.unfit import Unfit
 ITEMS_AT_ONCE = 1000
 
 log = structlog.get_logger()
+
+
+class Connected(NamedTuple):
+    """What one life works with; items are published by `relay`."""
+
+    conn: psycopg.Connection
+    relay: Relay
+    replies: TopicPublisher
 
 
 class Delivery(NamedTuple):
@@ -59,18 +67,16 @@ class Acceptance:
 
     def __init__(
         self,
-        conn: psycopg.Connection,
-        relay: Relay,
-        replies: TopicPublisher,
+        to: Connected,
         target: str,
         stop: threading.Event,
+        progress: Callable[[], object] = lambda: None,
     ) -> None:
-        """Items are published by `relay` to the queue `target`."""
-        self._conn = conn
-        self._relay = relay
-        self._replies = replies
+        """Items go to the queue `target`; `progress` is called after each part of them."""
+        self._conn, self._relay, self._replies = to
         self._target = target
         self._stop = stop
+        self._progress = progress
 
     def keep_alive(self) -> None:
         """Handle what came on the connection for replies. Raises `Unavailable`."""
@@ -128,6 +134,7 @@ class Acceptance:
         for at in range(0, len(items), ITEMS_AT_ONCE):
             part = items[at : at + ITEMS_AT_ONCE]
             self._relay.publish_all("", part, self._target, mandatory=True)
+            self._progress()
         self._relay.flush()
         intake_store.note_published(self._conn, list(unpublished))
         metrics.ITEMS.inc(len(items))

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import structlog
 
 from services.tracker import metrics
-from services.tracker.acceptance import Acceptance, Delivery
+from services.tracker.acceptance import Acceptance, Connected, Delivery
 from shared import postgres, retry, worker
 from shared.amqp.properties import Properties
 from shared.amqp.publisher import Stopped
@@ -75,7 +76,9 @@ class Intake:
             relay.declare(self._target)
             state = relay.declare(QUEUE)
             replies.open_queues()
-            acceptance = Acceptance(conn, relay, replies, self._target, self._stop)
+            progress = partial(self._health.progress, QUEUE)
+            to = Connected(conn, relay, replies)
+            acceptance = Acceptance(to, self._target, self._stop, progress)
             relay.confirm_all(self._stop, acceptance.keep_alive)
             relay.consume(QUEUE, prefetch=PREFETCH, on_message=self._on_message)
             log.info("consuming", queue=QUEUE, messages=state.messages, consumers=state.consumers)

@@ -97,7 +97,8 @@ WITH change AS MATERIALIZED (
                  undecided integer[], waiting boolean)
 )
 """
-# Without a stored item no tick counts it, and the reply is due at once.
+# Without a stored item no tick counts it, and the reply is due at once. That an earlier reply was
+# not taken says nothing of this one.
 UPDATE_DECIDED: LiteralString = (
     CHANGES
     + """
@@ -109,8 +110,9 @@ UPDATE request r
                    THEN coalesce(r.xids, '{}') || c.xids::xid8[] END,
        reply_due = CASE WHEN (c.outcome ->> 'stored')::integer = 0
                          AND r.reply_to IS NOT NULL
-                         AND r.error IS NULL
+                         AND r.error IS DISTINCT FROM 'not_a_reply_queue'
                         THEN 'decided' END,
+       error = CASE WHEN r.error = 'not_a_reply_queue' THEN r.error END,
        numbers = NULL, provider_ids = NULL, "values" = NULL, message_ids = NULL,
        bodies_sha256 = NULL
   FROM change c

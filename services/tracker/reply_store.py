@@ -96,7 +96,8 @@ WITH RECURSIVE here AS MATERIALIZED (
        SET counted_by = s.boundary,
            shown_at = s.published_at,
            xids = NULL,
-           reply_due = CASE WHEN r.reply_to IS NOT NULL AND r.error IS NULL THEN 'decided' END
+           reply_due = CASE WHEN r.reply_to IS NOT NULL AND r.error IS NULL
+                            THEN 'decided' END
       FROM shown s
      WHERE r.id = s.id
        AND r.xids IS NOT NULL

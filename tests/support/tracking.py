@@ -14,7 +14,7 @@ from pydantic import Secret
 
 from adoption import checks
 from services.tracker import __main__ as program
-from services.tracker.acceptance import Acceptance, Delivery
+from services.tracker.acceptance import Acceptance, Connected, Delivery
 from services.tracker.intake import Intake
 from services.tracker.service import Limits, Tracker
 from shared import postgres
@@ -72,7 +72,7 @@ class Life:
         self.conn, self.relay = conn, relay
         self.stop = threading.Event()
         self.follower = Follower("tracker", Health(), self.stop, writes=True)
-        self.acceptance = Acceptance(conn, relay, replies, ITEMS, self.stop)
+        self.acceptance = Acceptance(Connected(conn, relay, replies), ITEMS, self.stop)
         self.tracker = Tracker(conn, replies, self.stop, 30, limits)
         self._received: list[tuple[int, Delivery]] = []
         relay.declare(ITEMS)

@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+from services.tracker import core, look_store
+from services.tracker.reply_store import FIRST
 from services.tracker.service import Limits
 from tests.support.tracking import Life, Sender, body, item, living, tick
 
@@ -162,6 +164,20 @@ def test_old_requests_are_looked_at_once_a_tick(
     tick(conn)
     life.run()
     assert conn.execute("SELECT state FROM request").fetchone() == ("done",)
+
+
+def test_what_somebody_else_has_decided_since_it_was_looked_at_stays(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    accept(life, sender, item(600), UNFIT)
+    sender.ingest()
+    seen, _ = look_store.looks(conn, FIRST)
+    late = [found for one in seen if (found := core.judge(one, keep=False))]
+    conn.execute("UPDATE dead_letter SET reason = 'refused_by_database'")
+    life.run()
+
+    assert look_store.write(conn, late) == []
+    assert state(life) == ("failed", 1, 0, 0, {"refused_by_database": 1})
 
 
 def test_a_request_is_forgotten_after_its_days(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.support.tracking import REPLIES, Life, Sender, body, item, tick
 
@@ -155,6 +156,30 @@ def test_when_only_waiting_items_are_left_one_reply_says_so_and_another_the_end(
     [(_, told)] = sender.replies()
     assert (told["state"], told["dead"]) == ("failed", {"refused_by_database": 1})
     assert told["counted_by"]
+
+
+@pytest.mark.parametrize("provider_comes", [True, False])
+def test_who_was_away_when_items_began_to_wait_gets_the_end_all_the_same(
+    life: Life, sender: Sender, conn: psycopg.Connection, *, provider_comes: bool
+) -> None:
+    decide(life, sender, WAITING, reply_to="replies.later")
+    assert replied(conn) == (False, "unroutable")
+    sender.channel.queue_declare("replies.later", durable=True)
+    if provider_comes:
+        conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
+        conn.execute(
+            "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
+            " VALUES (9, 5, 'K:0')"
+        )
+        conn.execute("DELETE FROM dead_letter")
+    else:
+        conn.execute("UPDATE dead_letter SET state = 'open', reason = 'refused_by_database'")
+    tick(conn)
+    life.run()
+
+    [(_, told)] = sender.replies("replies.later")
+    assert told["state"] == ("done" if provider_comes else "failed")
+    assert replied(conn) == (True, None)
 
 
 def test_a_reply_with_too_many_errors_says_where_they_are(life: Life, sender: Sender) -> None:
