@@ -45,6 +45,8 @@ ROWS, SECONDS = "minutebook_ingest_rows_total", "minutebook_feed_tick_seconds"
 COLUMNS: Row = dict.fromkeys((
     "what", "per second", "ratio", "ticks/s", "stored/s", "ticks behind", "peak MiB", "target"
 ))  # fmt: skip
+ASK_EVERY_S = 0.25
+"""Not more often: to serve its metrics takes the feed some milliseconds."""
 AWAY_TICKS, AWAY_CHANGES, TICKS_PER_S_MIN = 100, 1000, 20
 KINDS = ("transaction", "provider", "balance")
 
@@ -100,7 +102,10 @@ def _one_tick(site: Site, count: int) -> tuple[float, float]:
         conn.execute(INSERT, {"providers": PROVIDERS - 20, "first": 1, "last": count})
         ledger.count_all(conn)
         programs.wait_until(
-            lambda: feed.metric(f"{SECONDS}_count") >= 2, TICK_TIMEOUT_S, "the tick is not told"
+            lambda: feed.metric(f"{SECONDS}_count") >= 2,
+            TICK_TIMEOUT_S,
+            "the tick is not told",
+            every_s=ASK_EVERY_S,
         )
         seconds = feed.metric(f"{SECONDS}_sum") - before_s
         return (_events(feed) - read) / seconds, feed.memory_peak_mib()
@@ -125,7 +130,10 @@ def _away(site: Site) -> Row:
             programs.wait_until(lambda: feed.metric(name) >= 1, TICK_TIMEOUT_S, "none is told")
             begun, ticks, events = time.monotonic(), feed.metric(name), _events(feed)
             programs.wait_until(
-                lambda: feed.metric(name) >= AWAY_TICKS, TICK_TIMEOUT_S, "not all are told"
+                lambda: feed.metric(name) >= AWAY_TICKS,
+                TICK_TIMEOUT_S,
+                "not all are told",
+                every_s=ASK_EVERY_S,
             )
             seconds = time.monotonic() - begun
             return {

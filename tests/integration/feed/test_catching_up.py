@@ -85,6 +85,8 @@ def test_a_tick_that_lacks_a_row_leaves_none_before_it_half_told(
     syncer.tick(minute(5))
     assert feeder.run() == ["followed"]
     assert [one["epoch"] for one in queue.drain().closed] == [1, 4, 5]
+    closed = [event["epoch"] for _, _, event in queue.events if event["event"] == "tick.closed"]
+    assert closed == [1, 4, 5], "the tick before it is not closed afterwards, either"
     assert not queue.consumer.missed()
     queue.consumer.assert_right(conn)
 
