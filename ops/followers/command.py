@@ -22,7 +22,7 @@ class FollowerSettings(settings.PostgresSettings, deployment.OperatorSettings):
 
 @click.group(short_help="List followers of ticks; let one start anew; forget one.")
 def followers() -> None:
-    """List what follows the ticks (feed, notifier), let one start anew, forget one that is gone."""
+    """List what follows the ticks (feed, notifier, tracker); let one start anew; forget one."""
 
 
 @followers.command("list", short_help="List followers: position, lag, error.")
