@@ -27,7 +27,8 @@ class Limits:
 
     `requests` are looked at in a statement, and as many items as the store's limit; `replies` are
     on their way to the broker; `pruned` expired requests are removed at a look. After a look at
-    young requests there is none for `rest` times as long as it took.
+    young requests there is none for `rest` times as long as it took. Where no tick comes all are
+    looked at so often all the same (seconds).
     """
 
     requests: int = look_store.REQUESTS_MAX
@@ -36,6 +37,7 @@ class Limits:
     replies: int = 500
     pruned: int = 10_000
     rest: int = 4
+    all_every_s: float = 90.0
 
 
 log = structlog.get_logger()
@@ -59,7 +61,9 @@ class Tracker:
         self._kept_d = kept_d
         self._limits = limits
         self._decided: list[tuple[str, float]] = []
+        self._followed: tuple[int, int, float] | None = None
         self._look_at = 0.0
+        self._look_at_all_at = time.monotonic() + limits.all_every_s
         self._shown: int | None = None
         self._noted = reply_store.FIRST
         self._is_due = True
@@ -70,15 +74,9 @@ class Tracker:
         began = time.monotonic()
         self._decided = self._look(reply_store.FIRST, keep=True)
         self._is_due = True
+        self._look_at_all_at = time.monotonic() + self._limits.all_every_s
         took_s = time.monotonic() - began
-        metrics.LOOK_SECONDS.observe(took_s)
-        if self._decided:
-            log.info(
-                "requests_decided",
-                epoch=span.tick.epoch,
-                requests=len(self._decided),
-                duration_ms=round(took_s * 1000, 1),
-            )
+        self._followed = span.tick.epoch, len(self._decided), took_s
 
     def start_anew(self, _tick: Tick, reason: Reason) -> None:
         """Go on: what is open is known from the table, whatever was followed before."""
@@ -93,7 +91,7 @@ class Tracker:
         """
         with postgres.translating():
             if wait_s:
-                self._look_at_young()
+                self._look_between_ticks()
             self._report()
             self._note_shown()
             self._reply()
@@ -101,14 +99,17 @@ class Tracker:
                 self._is_due = self._look_after_old()
         self._publisher.poll(wait_s)
 
-    def _look_at_young(self) -> None:
+    def _look_between_ticks(self) -> None:
         began = time.monotonic()
         if began < self._look_at:
             return
+        is_all = began >= self._look_at_all_at
         with self._conn.transaction():
-            young = look_store.since(self._conn, YOUNG_S)
-            self._decided += self._look(young, keep=False)
+            after = reply_store.FIRST if is_all else look_store.since(self._conn, YOUNG_S)
+            self._decided += self._look(after, keep=is_all)
         now = time.monotonic()
+        if is_all:
+            self._look_at_all_at = now + self._limits.all_every_s
         self._look_at = now + self._limits.rest * (now - began)
 
     def _look(self, after: look_store.Place, *, keep: bool) -> list[tuple[str, float]]:
@@ -126,10 +127,18 @@ class Tracker:
         return decided
 
     def _report(self) -> None:
-        """Count what was decided, now that it is committed."""
+        """Count and say what was decided, now that it is committed."""
         for state, took_s in self._decided:
             metrics.DECIDED.labels(state).inc()
             metrics.SECONDS.observe(took_s)
+        if self._followed is None:
+            return
+        epoch, number, took_s = self._followed
+        self._followed = None
+        metrics.LOOK_SECONDS.observe(took_s)
+        if number:
+            took_ms = round(took_s * 1000, 1)
+            log.info("requests_decided", epoch=epoch, requests=number, duration_ms=took_ms)
 
     def _note_shown(self) -> None:
         """Note which ticks have counted requests: of all whenever KeyDB shows more, else of new."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from tests.support import messages
 from tests.support.eventually import eventually
 
 ITEMS, REPLIES = messages.QUEUE, "replies.test"
-USUAL = Limits(rest=0)
+USUAL = Limits(rest=0, all_every_s=math.inf)
 TICK = """
 INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount, published_at)
 SELECT max(epoch) + 1, gen_random_uuid()::text,

@@ -198,12 +198,9 @@ def test_questions_are_answered_from_the_ticks(
     assert {key: told[key]["error"] for key in ("value", "bad", "who")} == {
         "value": "not_available", "bad": "invalid_value", "who": "missing_field",
     }  # fmt: skip
-    rows = conn.execute("SELECT kind, state, replied_at IS NOT NULL FROM request").fetchall()
-    assert sorted(rows) == sorted(
-        [("balances", "done", True)] * 3
-        + [("statement", "done", True)] * 2
-        + [("valuation", "done", True)]
-    )
+    rows = conn.execute("SELECT kind FROM request WHERE state = 'done' AND replied_at IS NOT NULL")
+    kinds = ["balances"] * 3 + ["statement"] * 2 + ["valuation"]
+    assert sorted(rows) == [(one,) for one in kinds]
 
 
 def test_an_answer_that_is_too_large_says_where_it_is(

@@ -193,6 +193,19 @@ def test_a_request_is_forgotten_after_its_days(
     assert conn.execute("SELECT id FROM request").fetchall() == [("new",)]
 
 
+def test_where_no_tick_comes_old_requests_are_looked_at_all_the_same(
+    dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection
+) -> None:
+    with living(dsn, amqp_url, limits=Limits(rest=0, all_every_s=0)) as life:
+        life.run()
+        accept(life, sender, item(600))
+        conn.execute("UPDATE request SET published_at = now() - interval '1 minute'")
+        sender.ingest()
+        life.run()
+
+        assert life.document().decided_at
+
+
 @pytest.mark.parametrize("page", [1, 2, 1000])
 def test_however_many_are_open_each_is_looked_at(
     dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection, page: int
