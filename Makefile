@@ -142,8 +142,9 @@ settings: venv ## Write docs/settings.md, docs/cli.md and .env.example from the 
 	@$(PY) -m tools.settings
 	@$(PY) -m tools.cli
 
-schemas: venv ## Write docs/schemas/ from the types of messages and documents
+schemas: venv ## Write docs/schemas/ and docs/openapi.json from the types and routes in the code
 	@$(PY) -m tools.schemas
+	@$(PY) -m tools.openapi
 
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .

@@ -24,6 +24,8 @@ SERVICE_PORTS = {
     ("feed", 9106): "FEED_METRICS_PORT",
     ("notifier", 9107): "NOTIFIER_METRICS_PORT",
     ("tracker", 9105): "TRACKER_METRICS_PORT",
+    ("gateway", 8080): "GATEWAY_PORT",
+    ("gateway", 9104): "GATEWAY_METRICS_PORT",
     ("prometheus", 9090): "PROMETHEUS_PORT",
     ("alertmanager", 9093): "ALERTMANAGER_PORT",
     ("grafana", 3000): "GRAFANA_PORT",

@@ -19,7 +19,8 @@ DECLARE
 BEGIN
     FOREACH role IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_tracker', 'minutebook_ops', 'minutebook_reader']
+              'minutebook_tracker', 'minutebook_gateway', 'minutebook_ops',
+              'minutebook_reader']
     LOOP
         BEGIN
             IF to_regrole(role) IS NULL THEN
@@ -60,9 +61,10 @@ BEGIN
             pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
     FOR line IN
         WITH one (roles, may, kind, object, but) AS (VALUES
-            ('ingest,syncer,feed,notifier,tracker,ops,reader', 'USAGE', 'SCHEMA',
+            ('ingest,syncer,feed,notifier,tracker,gateway,ops,reader', 'USAGE', 'SCHEMA',
              quote_ident(current_schema()), ''),
-            ('ingest,syncer,feed,notifier,tracker,ops,reader', 'SELECT', 'TABLE', 'schema_migration', ''),
+            ('ingest,syncer,feed,notifier,tracker,gateway,ops,reader', 'SELECT', 'TABLE',
+             'schema_migration', ''),
 
             ('ingest', 'SELECT (id)', 'TABLE', 'initial_data', ''),
             ('ingest', 'SELECT (id, provider_id, transaction_value, message_id)', 'TABLE',
@@ -119,6 +121,20 @@ BEGIN
              'SELECT (id, provider_id, transaction_value, message_id, created_at, xmin)', 'TABLE',
              'historical_transactions', ''),
             ('tracker', 'SELECT', 'TABLE', 'outbox, outbox_dropped, received_message', ''),
+
+            -- It answers questions, and changes nothing.
+            ('gateway', 'SELECT (id)', 'TABLE', 'initial_data', ''),
+            ('gateway',
+             'SELECT (id, provider_id, transaction_value, message_id, created_at, xmin)', 'TABLE',
+             'historical_transactions', ''),
+            ('gateway', 'SELECT', 'TABLE', 'outbox, outbox_dropped, tick, balance,
+             received_message', ''),
+            ('gateway', 'SELECT', 'TABLE', 'alert', ''),
+            ('gateway', 'SELECT', 'TABLE', 'notification', ''),
+            ('gateway',
+             'SELECT (id, message_id, body_sha256, state, reason, error, queue, received_at)',
+             'TABLE', 'dead_letter', ''),
+            ('gateway', 'SELECT', 'TABLE', 'request', ''),
 
             ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'follower', ''),
             ('ops', 'SELECT', 'TABLE', 'alert', ''),

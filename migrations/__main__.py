@@ -39,6 +39,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_feed_password: Secret[str] = _password("feed")
     postgres_notifier_password: Secret[str] = _password("notifier")
     postgres_tracker_password: Secret[str] = _password("tracker")
+    postgres_gateway_password: Secret[str] = _password("gateway")
     postgres_ops_password: Secret[str] = _password("ops")
     postgres_exporter_password: Secret[str] = _password("exporter")
     migration_lock_wait_seconds: int = Field(
@@ -58,6 +59,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
             "feed": self.postgres_feed_password,
             "notifier": self.postgres_notifier_password,
             "tracker": self.postgres_tracker_password,
+            "gateway": self.postgres_gateway_password,
             "ops": self.postgres_ops_password,
             "exporter": self.postgres_exporter_password,
         }

@@ -17,8 +17,8 @@ EXPORTERS = "pg_monitor"
 """Postgres's own group for monitoring: statistics and settings, no table of anybody's."""
 GROUPS = {
     "ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "feed": "minutebook_feed",
-    "notifier": "minutebook_notifier", "tracker": "minutebook_tracker", "ops": "minutebook_ops",
-    "exporter": EXPORTERS,
+    "notifier": "minutebook_notifier", "tracker": "minutebook_tracker",
+    "gateway": "minutebook_gateway", "ops": "minutebook_ops", "exporter": EXPORTERS,
 }  # fmt: skip
 """The logins that this can make, and the group of each."""
 

@@ -115,7 +115,7 @@ def connection(
     wait has a limit on our side. Raises `Unavailable`, also from inside, and `Refusal` for a server
     that is too old.
     """
-    conninfo = _conninfo(settings, application, options)
+    conninfo = conninfo_of(settings, application, options)
     if turn:
         turn(_connecting_s(conninfo))
     with (
@@ -182,7 +182,8 @@ def _connecting_s(conninfo: str) -> float:
     return hosts * float(given["connect_timeout"] or CONNECT_TIMEOUT_S)
 
 
-def _conninfo(settings: PostgresSettings, application: str, options: str) -> str:
+def conninfo_of(settings: PostgresSettings, application: str, options: str = "") -> str:
+    """Return how to connect: as the DSN says, with our limits where it says nothing."""
     given = conninfo_to_dict(settings.postgres_dsn.get_secret_value())
     ours = {
         "application_name": f"minutebook-{application}",

@@ -13,6 +13,7 @@ from migrations.__main__ import command as migrations
 from model.__main__ import command as model
 from ops.__main__ import main as ops
 from services.feed.__main__ import PROGRAM as FEED
+from services.gateway.__main__ import PROGRAM as GATEWAY
 from services.ingest.__main__ import PROGRAM as INGEST
 from services.notifier.__main__ import PROGRAM as NOTIFIER
 from services.syncer.__main__ import PROGRAM as SYNCER
@@ -20,6 +21,7 @@ from services.ticker.__main__ import PROGRAM as TICKER
 from services.tracker.__main__ import PROGRAM as TRACKER
 from shared import program
 from tests.faults.__main__ import command as faults
+from tools.openapi import command as openapi
 from tools.schemas import command as schemas
 from tools.settings import command as settings
 
@@ -52,7 +54,7 @@ def command() -> int:
     return 0
 
 
-SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER, TRACKER)
+SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER, TRACKER, GATEWAY)
 PROGRAMS: dict[str, dict[str, click.Command]] = {
     "Services and migrations": {
         "python -m migrations": migrations,
@@ -67,6 +69,7 @@ PROGRAMS: dict[str, dict[str, click.Command]] = {
         "python -m tests.faults": faults,
         "python -m tools.settings": settings,
         "python -m tools.schemas": schemas,
+        "python -m tools.openapi": openapi,
         "python -m tools.cli": command,
     },
 }

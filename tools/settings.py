@@ -26,7 +26,8 @@ LINE_MAX = 100
 PROGRAMS = {
     "migrate": "migrations", "ingest": "services.ingest", "ticker": "services.ticker",
     "syncer": "services.syncer", "feed": "services.feed", "notifier": "services.notifier",
-    "tracker": "services.tracker", "ops": "ops",
+    "tracker": "services.tracker", "gateway": "services.gateway",
+    "ops": "ops",
 }  # fmt: skip
 """Whose settings there are, by the name that compose has for them: packages."""
 GROUPS: Mapping[str, str | tuple[type[settings.Settings], ...]] = {
@@ -34,6 +35,7 @@ GROUPS: Mapping[str, str | tuple[type[settings.Settings], ...]] = {
     "All programs": (settings.ServiceSettings, settings.TickSettings),
     "Ingest": "ingest", "Syncer": "syncer", "Feed": "feed", "Notifier": "notifier",
     "Tracker": "tracker",
+    "Gateway": "gateway",
     "Migrations": "migrate", "The operator's tool": "ops",
 }  # fmt: skip
 """Headings, and the classes or the program whose settings are below: each where it is first."""

@@ -8,7 +8,7 @@
 --   CREATE ROLE ingest LOGIN IN ROLE minutebook_ingest;   -- then \password ingest
 --   CREATE ROLE syncer LOGIN IN ROLE minutebook_syncer;
 --   CREATE ROLE ops    LOGIN IN ROLE minutebook_ops;
---   CREATE ROLE feed   LOGIN IN ROLE minutebook_feed;     -- where you run it; so notifier, tracker
+--   CREATE ROLE feed   LOGIN IN ROLE minutebook_feed;     -- where you run it; so the others
 --
 -- Or set POSTGRES_INGEST_PASSWORD and its like for python -m migrations, which makes them, and
 -- with POSTGRES_EXPORTER_PASSWORD also one for postgres_exporter:
@@ -22,7 +22,8 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_tracker', 'minutebook_ops', 'minutebook_reader']
+              'minutebook_tracker', 'minutebook_gateway', 'minutebook_ops',
+              'minutebook_reader']
     LOOP
         IF to_regrole(name) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', name);

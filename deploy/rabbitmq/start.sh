@@ -109,11 +109,13 @@ definitions() {
   ],
   "queues": [
 $(fed_by_gateway queue requests),
-$(fed_by_gateway queue sightings)
+$(fed_by_gateway queue sightings),
+$(fed_by_gateway queue alerts ', "x-single-active-consumer": true')
   ],
   "bindings": [
 $(fed_by_gateway binding requests),
-$(fed_by_gateway binding sightings)
+$(fed_by_gateway binding sightings),
+$(fed_by_gateway binding alerts)
   ],
   "policies": [
     {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)\$"),
@@ -134,11 +136,11 @@ bounded() {
 JSON
 }
 
-# fed_by_gateway queue|binding NAME: a queue that the gateway publishes to by its name.
+# fed_by_gateway queue|binding NAME [ARGUMENTS]: a queue that the gateway publishes to by its name.
 fed_by_gateway() {
   if [ "$1" = queue ]; then
     printf '    {"name": "%s", "vhost": "/", "durable": true, "auto_delete": false, ' "$2"
-    printf '"arguments": {"x-queue-type": "quorum"}}'
+    printf '"arguments": {"x-queue-type": "quorum"%s}}' "${3:-}"
   else
     printf '    {"source": "gateway", "vhost": "/", "destination": "%s", ' "$2"
     printf '"destination_type": "queue", "routing_key": "%s", "arguments": {}}' "$2"

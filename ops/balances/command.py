@@ -97,7 +97,7 @@ def _balances_at(
 
 
 def _refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
-    now = store.now(conn)
+    now = history.now(conn)
     if as_of > now + CLOCK_DIFFERENCE_MAX:
         says = f"{moment(as_of)} is yet to come: it is {moment(now)} by Postgres's clock"
         raise Refusal(f"{says}; times are UTC unless they say otherwise")

@@ -1,7 +1,6 @@
 """Balances in SQL: the newest of each provider, and what is not counted in it yet."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import LiteralString
 
 import psycopg
@@ -35,7 +34,6 @@ SELECT coalesce(n.provider_id, f.provider_id),
     OR p.id IS NOT NULL
  ORDER BY 1
 """
-SELECT_NOW: LiteralString = "SELECT clock_timestamp()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,3 @@ def newest(conn: psycopg.Connection) -> list[Balance]:
         Balance(provider, key, shown, int(balance), int(amount))
         for provider, key, shown, balance, amount in conn.execute(SELECT_BALANCES)
     ]
-
-
-def now(conn: psycopg.Connection) -> datetime:
-    """Return the time by Postgres's clock."""
-    ((found,),) = conn.execute(SELECT_NOW).fetchall()
-    return found  # type: ignore[no-any-return]

@@ -112,6 +112,22 @@ RIGHTS: Rights = {
             "INSERT (body, error, message_id, properties, queue, reason, state)",
         },
     },
+    "minutebook_gateway": EVERYWHERE
+    | {
+        "initial_data": {"SELECT (id)"},
+        "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION}, xmin)"},
+        "outbox": {"SELECT"},
+        "outbox_dropped": {"SELECT"},
+        "tick": {"SELECT"},
+        "balance": {"SELECT"},
+        "received_message": {"SELECT"},
+        "request": {"SELECT"},
+        "alert": {"SELECT"},
+        "notification": {"SELECT"},
+        "dead_letter": {
+            "SELECT (body_sha256, error, id, message_id, queue, reason, received_at, state)"
+        },
+    },
     "minutebook_ops": EVERYWHERE
     | {
         "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},

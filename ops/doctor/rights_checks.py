@@ -19,7 +19,8 @@ SELECT DISTINCT substr(a.application_name, 12), a.usename
   JOIN pg_class c ON c.oid = 'tick'::regclass
  WHERE a.datname = current_database()
    AND a.application_name IN
-       ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier')
+       ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier',
+        'minutebook-gateway')
    AND pg_has_role(a.usesysid, c.relowner, 'MEMBER')
  ORDER BY 1
 """

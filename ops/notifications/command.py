@@ -8,12 +8,12 @@ from rich.text import Text
 
 from ops import deployment, tables
 from ops.answer import Answer, answering
-from ops.notifications import store
-from ops.notifications.store import Choice, State
 from ops.params import Moment, ProviderId
 from ops.wording import moment, visible
 from shared import settings
 from shared.alert import CONDITIONS
+from shared.ledger import notifications as store
+from shared.ledger.notifications import Choice, State
 
 LIMIT_MAX = 1_000_000
 COLUMNS = ("tick", "provider", "condition", "threshold", "balance", "previous", "alert", "state")

@@ -54,6 +54,7 @@ SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text
 
 
 SELECT_OLDEST: LiteralString = "SELECT min(boundary) FROM tick"
+SELECT_NOW: LiteralString = "SELECT clock_timestamp()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ def balances_at(conn: psycopg.Connection, at: datetime) -> PastBalances:
     return PastBalances(
         epoch, boundary, {key: int(balance) for *_, key, balance in rows if key is not None}
     )
+
+
+def now(conn: psycopg.Connection) -> datetime:
+    """Return the time by Postgres's clock."""
+    ((found,),) = conn.execute(SELECT_NOW).fetchall()
+    return found  # type: ignore[no-any-return]
 
 
 def oldest_boundary(conn: psycopg.Connection) -> datetime:

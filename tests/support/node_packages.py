@@ -19,14 +19,19 @@ def installed(folder: Path) -> Path:
 
     Without Node skip on a laptop, fail where `CI` is set.
     """
-    if not (shutil.which("node") and shutil.which("npm")):
-        _give_up(NEEDED)
+    require()
     found = sorted(one for one in folder.iterdir() if one.is_file())
     digest = hashlib.sha256(b"".join(one.read_bytes() for one in found)).hexdigest()[:12]
     target = ROOT / "build" / "node" / f"{folder.name}-{digest}"
     if not target.exists():
         _install(found, target)
     return target
+
+
+def require() -> None:
+    """Skip or fail, as `installed` does, unless Node is there."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        _give_up(NEEDED)
 
 
 def _install(files: list[Path], target: Path) -> None:

@@ -28,7 +28,7 @@ def by(*logins: str) -> frozenset[str]:
 
 
 NOBODY = by()
-SERVICES = by("ingest", "syncer", "tracker", "ops", READER)
+SERVICES = by("ingest", "syncer", "tracker", "gateway", "ops", READER)
 LOOKING = by("syncer", "ops", READER)
 FOLLOWERS = by("feed", "notifier", "tracker")
 
@@ -68,7 +68,7 @@ ACTS = EMPTYING | {
     "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
     "advance the sequence": Act("SELECT minutebook_advance_sequence()", by("ingest", "ops")),
     # The outbox.
-    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed", "tracker"}),
+    "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed", "tracker", "gateway"}),
     "read the default partition": Act("SELECT count(*) FROM outbox_default", LOOKING),
     "note in the outbox": Act(
         "INSERT INTO outbox (transaction_id, provider_id, amount, operation)"
@@ -92,7 +92,7 @@ ACTS = EMPTYING | {
     "drop a partition": Act("SELECT minutebook_drop_partition('outbox_none')", by("syncer")),
     "repair the default partition": Act("SELECT minutebook_repair_default()", by("ops")),
     # Ticks and balances.
-    "read ticks": Act("SELECT FROM tick", LOOKING | FOLLOWERS),
+    "read ticks": Act("SELECT FROM tick", LOOKING | FOLLOWERS | by("gateway")),
     "write a tick": Act(
         "INSERT INTO tick (epoch, token, snapshot, system_identifier, rows, amount)"
         " VALUES (9, 'x', pg_current_snapshot(), 1, 0, 0)",
@@ -101,7 +101,7 @@ ACTS = EMPTYING | {
     "note when a tick was shown": Act("UPDATE tick SET published_at = now()", by("syncer")),
     "change what a tick counted": Act("UPDATE tick SET snapshot = '1:1:'", NOBODY),
     "prune ticks": Act("DELETE FROM tick", by("syncer")),
-    "read balances": Act("SELECT FROM balance", LOOKING | FOLLOWERS),
+    "read balances": Act("SELECT FROM balance", LOOKING | FOLLOWERS | by("gateway")),
     "append a balance": Act("INSERT INTO balance VALUES (1, 9, '1_Visa', false, 5)", by("syncer")),
     "change a balance": Act("UPDATE balance SET balance = 5", NOBODY),
     "prune balances": Act("DELETE FROM balance", by("syncer")),
@@ -115,7 +115,7 @@ ACTS = EMPTYING | {
     # Dead letters, streams, what operators did.
     "count dead letters": Act(
         "SELECT state, reason, count(*), min(received_at) FROM dead_letter GROUP BY 1, 2",
-        by("ingest", "ops", READER),
+        by("ingest", "gateway", "ops", READER),
     ),
     "read dead letters": Act("SELECT body, properties FROM dead_letter", by("ingest", "ops")),
     "store a dead letter": Act(
@@ -148,7 +148,7 @@ ACTS = EMPTYING | {
     # Followers and alerts.
     "read identities": Act(
         "SELECT id, message_id FROM historical_transactions",
-        by("ingest", "ops", "feed", "tracker", READER),
+        by("ingest", "ops", "feed", "tracker", "gateway", READER),
     ),
     "see where followers are": Act("SELECT FROM follower", by("ops", READER) | FOLLOWERS),
     "begin to follow as the feed": Act(BEGIN_TO_FOLLOW.format("feed"), by("feed")),
@@ -158,13 +158,13 @@ ACTS = EMPTYING | {
     ),
     "rename a follower": Act("UPDATE follower SET name = 'feed'", by("ops")),
     "forget a follower": Act("DELETE FROM follower", by("ops")),
-    "read alerts": Act("SELECT FROM alert", by("notifier", "ops", READER)),
+    "read alerts": Act("SELECT FROM alert", by("notifier", "gateway", "ops", READER)),
     "add an alert": Act(
         "INSERT INTO alert (condition, threshold, source, source_id, since_epoch)"
         " VALUES ('below', 5, 's', 'i', 0)",
         by("notifier", "ops"),
     ),
-    "read notifications": Act("SELECT FROM notification", by("notifier", "ops", READER)),
+    "read notifications": Act("SELECT FROM notification", by("notifier", "gateway", "ops", READER)),
     "write a notification": Act(
         "INSERT INTO notification (id, alert_id, provider_id, epoch, condition, balance)"
         " VALUES ('x', 1, 1, 0, 'below', 5)",
@@ -176,8 +176,8 @@ ACTS = EMPTYING | {
     ),
     "forget notifications": Act("DELETE FROM notification", by("notifier")),
     # Requests.
-    "read requests": Act("SELECT id, state FROM request", by("tracker", "ops", READER)),
-    "read what became of them": Act("SELECT outcome FROM request", by("tracker", "ops")),
+    "read requests": Act("SELECT id, state FROM request", by("tracker", "gateway", "ops", READER)),
+    "read what became of them": Act("SELECT outcome FROM request", by("tracker", "gateway", "ops")),
     "accept a request": Act(
         "INSERT INTO request (id, kind, submitted_by, items, digest)"
         " VALUES ('x', 'transactions', 'me', 1, '')",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-METRICS_PORTS = {"9101/tcp", "9102/tcp", "9103/tcp", "9106/tcp", "9107/tcp"}
+METRICS_PORTS = {"9101/tcp", "9102/tcp", "9103/tcp", "9104/tcp", "9106/tcp", "9107/tcp"}
 PAGES = ("metrics", "healthz")
 PAGE_TIMEOUT_S = 5.0
 

@@ -33,7 +33,7 @@ QUEUE = "incoming_transactions"
 USER = "user"
 PROGRAMS = ("ingest", "ticker", "syncer")
 AROUND = ("feed", "notifier")
-"""Services that the core does without: each has a profile of its name."""
+"""Followers, which the core does without: each has a profile of its name."""
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
 PASSWORDS = {name for name in SETTINGS if name.endswith("_PASSWORD")}

@@ -6,12 +6,12 @@ from typing_extensions import TypedDict  # typing's own lacks what pydantic read
 
 from ops.doctor.core import Check
 from ops.followers.store import Follower
-from ops.notifications.store import Notification, State
 from ops.repair.audit import Difference
 from ops.repair.partitions import Partition
 from ops.status.core import Finding
 from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
 from shared.alert_store import StoredAlert
+from shared.ledger.notifications import Notification, State
 from shared.ledger.request import Document
 from shared.ledger.statement import End, Movement
 

@@ -15,7 +15,9 @@ for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", time
     if line.startswith(b"pg_up "):
         print(line.decode().strip())
 """
-LOGINS = {"migrate": "user"} | {name: name for name in ("ingest", "syncer", *AROUND, "ops")}
+BESIDE = (*AROUND, "gateway")
+TOKEN = "a-token-from-a-file"
+LOGINS = {"migrate": "user"} | {name: name for name in ("ingest", "syncer", *BESIDE, "ops")}
 
 
 def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
@@ -25,11 +27,12 @@ def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
         password = secrets.get(f"POSTGRES_{login.upper()}_PASSWORD", secrets["POSTGRES_PASSWORD"])
         dsn = f"postgresql://{login}:{password}@postgres:5432/minutebook"
         (folder / f"{service}_postgres_dsn").write_text(dsn)
-    for service in (*PROGRAMS, *AROUND, "ops"):
+    for service in (*PROGRAMS, *BESIDE, "ops"):
         password = secrets[f"RABBITMQ_{service.upper()}_PASSWORD"]
         at_broker = f"{service}:{password}@rabbitmq"
         (folder / f"{service}_rabbitmq_url").write_text(f"amqp://{at_broker}:5672/%2F")
         (folder / f"{service}_rabbitmq_management_url").write_text(f"http://{at_broker}:15672")
+    (folder / "gateway_tokens").write_text(f"file:{TOKEN}:read\n")
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o444)
@@ -41,7 +44,7 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
     fresh.settings["SECRETS"] = str(tmp_path)
 
     fresh.up()
-    fresh.up(*AROUND)
+    fresh.up(*BESIDE)
 
     with fresh.postgres() as conn:
         conn.execute("INSERT INTO initial_data VALUES (81, 'Filed', 1000)")
@@ -52,6 +55,7 @@ def test_the_stack_works_with_its_secrets_in_files_only(fresh: Stack, tmp_path: 
     fresh.up("postgres-exporter")
     exported = ["python", "-c", ASK_EXPORTER]
     eventually(lambda: fresh.container("ingest").exec_run(exported).output == b"pg_up 1\n", 60)
-    for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS, *AROUND):
+    for service in ("migrate", "rabbitmq", "postgres-exporter", *PROGRAMS, *BESIDE):
         inspected = json.dumps(fresh.container(service).attrs)
         assert not [name for name, secret in fresh.secrets.items() if secret in inspected]
+        assert TOKEN not in inspected

@@ -9,7 +9,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from shared.amqp import ticks
+from shared.amqp import ordered, ticks
 from tests.support import servers
 from tests.support.servers import BROKER_USERS
 
@@ -78,12 +78,13 @@ ACTS = {
         lambda c: c.exchange_declare("notifications", "topic", durable=True), {"notifier"}
     ),
     "declare the queue of alerts": Act(
-        lambda c: c.queue_declare(ALERTS, durable=True), {"notifier"}
+        lambda c: c.queue_declare(ALERTS, durable=True, arguments=ordered.ARGUMENTS), {"notifier"}
     ),
     "consume alerts": Act(lambda c: c.basic_consume(ALERTS, print), {"notifier"}),
     "consume answers": Act(lambda c: c.basic_consume(DELIVERED, print), {"notifier"}),
     "send an alert": Act(publish("", ALERTS), {"tracker", "ops"}),
     "hand on a request": Act(publish("gateway", REQUESTS), {"gateway"}),
+    "hand on an alert": Act(publish("gateway", ALERTS), {"gateway"}),
     "declare the queue of requests": Act(
         lambda c: c.queue_declare(REQUESTS, durable=True), {"tracker"}
     ),
@@ -115,14 +116,13 @@ def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
         channel.queue_declare(QUEUE, durable=True)
         channel.exchange_declare("ticks", "fanout", durable=True)
         channel.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS)
-        for queue in (ALERTS, DELIVERED):
-            channel.queue_declare(queue, durable=True)
+        channel.queue_declare(DELIVERED, durable=True)
         for topic in TOPICS:
             channel.exchange_declare(topic, "topic", durable=True)
         yield rabbitmq_server
-        for queue in (QUEUE, ticks.QUEUE, ALERTS, DELIVERED):
+        for queue in (QUEUE, ticks.QUEUE, DELIVERED):
             channel.queue_delete(queue)
-        for queue in (REQUESTS, "sightings"):  # the broker's own definitions have made them
+        for queue in (REQUESTS, "sightings", ALERTS):  # the broker's own definitions have made them
             channel.queue_purge(queue)
         for exchange in ("ticks", *TOPICS):
             channel.exchange_delete(exchange)
@@ -166,7 +166,7 @@ def test_what_the_gateway_publishes_reaches_the_queues_bound_to_its_exchange_and
         found = {key: is_routed(key) for key in (REQUESTS, "sightings", QUEUE, ticks.QUEUE, ALERTS)}
 
     assert found == {
-        REQUESTS: True, "sightings": True, QUEUE: False, ticks.QUEUE: False, ALERTS: False,
+        REQUESTS: True, "sightings": True, QUEUE: False, ticks.QUEUE: False, ALERTS: True,
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""HTTP in: accepts transactions for the tracker, and answers questions."""

@@ -1,0 +1,204 @@
+"""What is written by HTTP: each request is one message, answered once the broker has it safe."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from email.message import Message as Headers
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway import core, exchange, metrics, sightings, tokens
+from services.gateway.exchange import BodyLimits, Exchange, InHand
+from services.gateway.known import KnownRequests
+from services.gateway.problems import Problem, Reason
+from services.gateway.producer import NotTaken, Outgoing, Producer
+from services.gateway.tokens import Token
+from shared import request_message
+from shared.change_record import NAME_BYTES_MAX
+from shared.errors import Unavailable
+from shared.transaction_body import Limits
+from shared.unique_ids import time_ordered
+
+SIGHTINGS = "sightings"
+"""A routing key of the exchange, and the queue behind it."""
+OWN_REPLIES = "amq.rabbitmq.reply-to"
+"""Of a channel, which HTTP has not: to name it would cost us the connection."""
+PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
+RETRY_AFTER_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is accepted at most."""
+
+    body: BodyLimits
+    items_max: int
+    in_flight_max: int
+
+
+@dataclass(slots=True)
+class Acceptor:
+    """Accepts requests by HTTP. `limits` are the columns', as soon as Postgres has said them."""
+
+    producer: Producer
+    known: KnownRequests
+    tokens: Sequence[Token]
+    bounds: Bounds
+    limits: Limits
+    in_hand: InHand = field(default_factory=InHand)
+    in_flight: int = 0
+
+    def judge_by(self, limits: Limits) -> None:
+        """Judge by other limits from now on; called by the thread that reads them."""
+        self.limits = limits
+
+    async def transactions(self, request: Request) -> Response:
+        """Accept one object, an array, lines of JSON or CSV, all or nothing."""
+        found = self.begin(request)
+        key = self._key(found)
+        properties = _properties(found)
+        read = _reader(found)
+        body = await found.body(self.bounds.body, self.in_hand)
+        items = read(body, self.limits, self.bounds.items_max)
+        by = found.by or ""
+        found.key, found.items = key or str(time_ordered()), len(items)
+        core.check_identities(found.key, items)
+        if key and await self.known.conflicts(key, by, items):
+            detail = "this key was used for another request: by another token, or with other items"
+            raise Problem(422, "idempotency_conflict", detail)
+        message = core.encode(found.key, by, items)
+        await self.publish(found, [Outgoing(request_message.QUEUE, found.key, message)], properties)
+        metrics.ITEMS.inc(len(items))
+        answer = msgspec.json.encode({"request": found.key, "items": len(items)})
+        headers = {"Location": f"/v1/requests/{found.key}", "Idempotency-Key": found.key}
+        return Response(answer, 202, headers, "application/json")
+
+    async def callback(self, request: Request) -> Response:
+        """Accept object ids that somebody has seen: each is a message to the observer."""
+        found = self.begin(request)
+        body = await self.json_body(found)
+        ids = sightings.read(body, self.bounds.items_max)
+        found.items = len(ids)
+        messages = [
+            Outgoing(SIGHTINGS, f"{found.request_id}:{number}", sightings.encode(one))
+            for number, one in enumerate(ids)
+        ]
+        await self.publish(found, messages, {})
+        return Response(msgspec.json.encode({"objects": len(ids)}), 202, None, "application/json")
+
+    def begin(self, request: Request) -> Exchange:
+        """Return the exchange of who may write, while the broker can take anything at all."""
+        found = exchange.of(request.scope)
+        found.kind = "accept"
+        found.by = tokens.authorize(self.tokens, found.header(b"authorization"), "write")
+        try:
+            self.producer.check()
+        except Unavailable as error:
+            raise _unavailable(error) from error
+        return found
+
+    async def json_body(self, found: Exchange) -> bytes:
+        """Return the body of a request that is to be JSON. Raises `Problem`."""
+        _media_type(found, ("application/json",))
+        return await found.body(self.bounds.body, self.in_hand)
+
+    @staticmethod
+    def _key(found: Exchange) -> str | None:
+        """Return the `Idempotency-Key`, with or without the quotes of a structured field."""
+        given = found.header(b"idempotency-key")
+        if given is None:
+            return None
+        key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
+        if not request_message.is_key(key):
+            detail = "Idempotency-Key is to be 1 to 200 of the characters A-Z a-z 0-9 . _ ~ -"
+            raise Problem(400, "bad_key", detail)
+        return key
+
+    async def publish(
+        self,
+        found: Exchange,
+        messages: Sequence[Outgoing],
+        properties: dict[str, object],
+    ) -> None:
+        """Publish all, and wait for all confirms. Raises `Problem`, with the key to repeat."""
+        if self.in_flight >= self.bounds.in_flight_max:
+            detail = "too many requests are on their way (GATEWAY_IN_FLIGHT_MAX)"
+            raise Problem(429, "too_many_requests", detail, retry_after_s=1)
+        headers = {"traceparent": found.traceparent} if found.traceparent else None
+        about = {**properties, "headers": headers, "app_id": "gateway"}
+        self.in_flight += 1
+        metrics.IN_FLIGHT.set(self.in_flight)
+        try:
+            await self.producer.publish(messages, about)
+        except NotTaken as error:
+            raise _not_taken(error, found.key) from error
+        except Unavailable as error:
+            raise _unavailable(error, found.key) from error
+        finally:
+            self.in_flight -= 1
+            metrics.IN_FLIGHT.set(self.in_flight)
+
+
+def _reader(found: Exchange) -> core.Reader:
+    return core.READERS[_media_type(found, tuple(core.READERS))]
+
+
+def _media_type(found: Exchange, taken: tuple[str, ...]) -> str:
+    """Return the media type of the body. Raises `Problem` for another one, or not in UTF-8."""
+    given = Headers()
+    given["content-type"] = found.header(b"content-type") or ""
+    charset = given.get_content_charset("utf-8")
+    kind = given.get_content_type()
+    if kind not in taken or charset not in {"utf-8", "us-ascii"}:
+        detail = f"Content-Type is to be one of {', '.join(taken)}, in UTF-8"
+        headers = {"Accept-Post": ", ".join(taken)}
+        raise Problem(415, "unsupported_media_type", detail, headers=headers)
+    return kind
+
+
+def _properties(found: Exchange) -> dict[str, object]:
+    """Return where the reply goes, if one is wanted. Raises `Problem`.
+
+    Elsewhere than to a reply queue a reply could do harm: with the tracker's rights it might be a
+    tick to the syncer.
+    """
+    properties: dict[str, object] = {}
+    if reply_to := found.header(b"reply-to"):
+        if not _is_reply_queue(reply_to):
+            detail = "Reply-To is to be called replies.*, amq.gen-* or amq.rabbitmq.reply-to.*"
+            raise Problem(400, "bad_reply_to", detail)
+        properties["reply_to"] = reply_to
+    if (correlation_id := found.header(b"correlation-id")) is not None:
+        if not _is_short(correlation_id):
+            detail = f"Correlation-Id is to be up to {NAME_BYTES_MAX} printable characters of ASCII"
+            raise Problem(400, "bad_correlation_id", detail)
+        properties["correlation_id"] = correlation_id
+    return properties
+
+
+def _is_reply_queue(name: str) -> bool:
+    beginning_only = name == "replies." or name.rstrip(".") == OWN_REPLIES or name == "amq.gen-"
+    return request_message.is_reply_queue(name) and _is_short(name) and not beginning_only
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= NAME_BYTES_MAX and PRINTABLE.fullmatch(text) is not None
+
+
+def _unavailable(error: Unavailable, key: str | None = None) -> Problem:
+    """Return the problem of a broker that is away, or did not say whether it has the message."""
+    return _again("broker_unavailable", error.detail, key)
+
+
+def _not_taken(error: NotTaken, key: str | None) -> Problem:
+    if error.failure == "refused":
+        return _again("queue_full", "the queue takes nothing: it is full, or lost its nodes", key)
+    return _again("unroutable", "no queue is bound for it: see the broker's definitions", key)
+
+
+def _again(reason: Reason, detail: str, key: str | None) -> Problem:
+    headers = {"Idempotency-Key": key} if key else {}
+    more = {"request": key} if key else {}
+    return Problem(503, reason, detail, retry_after_s=RETRY_AFTER_S, headers=headers, **more)

@@ -1,0 +1,182 @@
+"""Publishing from asyncio: one thread owns the connection, many requests wait for its confirms.
+
+A message is answered for once: confirmed, refused, or not known. Not known is an error to whoever
+waits, never a success: by the request's key it can be sent again.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from services.gateway import metrics
+from shared import retry
+from shared.amqp.blocked import report_blocked
+from shared.amqp.direct import DirectPublisher, Submission
+from shared.amqp.topic import Failure
+from shared.errors import Unavailable
+from shared.health import Health
+from shared.request_message import EXCHANGE
+
+BROKER = "rabbitmq"
+"""The part of health that says whether anything can be accepted."""
+SILENT_S = 10.0
+POLL_S = 0.5
+CONFIRM_WITHIN_S = 10.0
+"""A request waits so long for its confirm: below the stop grace period of compose.yaml."""
+
+Answer = Failure | Unavailable | None
+Waiting = tuple["asyncio.Future[Answer]", Answer]
+Connect = Callable[[], AbstractContextManager[DirectPublisher]]
+
+log = structlog.get_logger()
+
+
+class Outgoing(NamedTuple):
+    """A message to the exchange."""
+
+    routing_key: str
+    message_id: str
+    body: bytes
+
+
+class NotTaken(Exception):
+    """The broker answered, and no queue took the message."""
+
+    def __init__(self, failure: Failure) -> None:
+        """`failure` says why."""
+        super().__init__(failure)
+        self.failure = failure
+
+
+class _Life:
+    """One connection, and what the event loop has handed over to its thread."""
+
+    def __init__(self, publisher: DirectPublisher) -> None:
+        self._publisher = publisher
+        self._handed: deque[Submission] = deque()
+        self._woken = False
+
+    def hand_over(self, one: Submission) -> None:
+        """Have the thread publish it, and wake that if need be. Raises `Unavailable`."""
+        self._handed.append(one)
+        if not self._woken:
+            self._woken = True
+            self._publisher.from_thread(self._publish)
+
+    def unsettled(self) -> list[Submission]:
+        """Return what has no fate, and leave it: also what was not published at all."""
+        left = list(self._handed)
+        self._handed.clear()
+        return self._publisher.forget() + left
+
+    def _publish(self) -> None:
+        self._woken = False
+        while self._handed:
+            self._publisher.submit(self._handed.popleft())
+
+
+class Producer:
+    """Publishes for one event loop, over one connection after another."""
+
+    def __init__(self, connect: Connect, health: Health, stop: threading.Event) -> None:
+        """`connect` opens a connection; `stop` ends the thread once nobody waits any more."""
+        self._connect = connect
+        self._health = health
+        self._stop = stop
+        self._life: _Life | None = None
+        self._blocked: str | None = None
+        self._settled: list[Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        health.problem(BROKER, "not connected yet")
+
+    def check(self) -> None:
+        """Raise `Unavailable` while nothing can be published."""
+        if self._life is None:
+            raise Unavailable("rabbitmq", "there is no connection now")
+        if self._blocked:
+            raise Unavailable("rabbitmq", self._blocked)
+
+    async def publish(self, messages: Sequence[Outgoing], properties: Mapping[str, object]) -> None:
+        """Return once the broker has all safe. Raises `NotTaken`, and `Unavailable`: not known."""
+        self.check()
+        self._loop = asyncio.get_running_loop()
+        futures = [self._hand_over(one, properties) for one in messages]
+        try:
+            async with asyncio.timeout(CONFIRM_WITHIN_S):
+                with metrics.CONFIRM_SECONDS.time():
+                    answers = [await one for one in futures]
+        except TimeoutError:
+            raise Unavailable("rabbitmq", f"no confirm in {CONFIRM_WITHIN_S:g} s") from None
+        for answer in answers:
+            if isinstance(answer, Unavailable):
+                raise answer
+            if answer is not None:
+                raise NotTaken(answer)
+
+    def _hand_over(
+        self, one: Outgoing, properties: Mapping[str, object]
+    ) -> "asyncio.Future[Answer]":
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        if self._life is None:
+            raise Unavailable("rabbitmq", "the connection was lost")
+        self._life.hand_over(Submission(*one, properties, partial(self._note, future)))
+        return future
+
+    def live(self) -> None:
+        """Publish over one connection until it is lost, or `stop`: the thread's own work."""
+        with self._health.reporting(BROKER), self._connect() as publisher:
+            publisher.open_exchange(EXCHANGE)
+            publisher.when_blocked(self._on_blocked)
+            self._health.expect(BROKER, within_s=SILENT_S)
+            self._health.progress(BROKER)
+            self._blocked = None
+            self._life = _Life(publisher)
+            log.info("gateway_connected", exchange=EXCHANGE)
+            try:
+                while not self._stop.is_set():
+                    publisher.poll(POLL_S)
+                    self._answer()
+                    if not self._blocked:
+                        self._health.progress(BROKER)
+            except Unavailable as error:
+                self._health.problem(BROKER, str(error))
+                retry.report_lost(error)
+            finally:
+                self._end(Unavailable("rabbitmq", "the connection was lost before the confirm"))
+
+    def _end(self, error: Unavailable) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            self._give_up(life, error)
+
+    def _give_up(self, life: _Life, error: Unavailable) -> None:
+        for one in life.unsettled():
+            one.settle(error)
+        self._answer()
+
+    def _note(self, future: "asyncio.Future[Answer]", answer: Answer) -> None:
+        self._settled.append((future, answer))
+
+    def _answer(self) -> None:
+        """Tell those who wait, all with one call: each wakes the event loop."""
+        settled, self._settled = self._settled, []
+        if settled and self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, settled)
+
+    def _on_blocked(self, reason: str | None) -> None:
+        self._blocked = reason
+        report_blocked(self._health, BROKER, reason)
+        if reason and self._life:
+            self._give_up(self._life, Unavailable("rabbitmq", reason))
+
+
+def _resolve(settled: list[Waiting]) -> None:
+    for future, answer in settled:
+        if not future.done():  # who waited may have given up
+            future.set_result(answer)
