@@ -24,8 +24,11 @@ LONGEST_FIRST = (
     "integration/ingest/test_outage_broker.py",
     "integration/syncer/test_loss_postgres.py",
     "integration/ops/test_send_outage.py",
+    "integration/syncer/test_tick_preparation.py",
+    "integration/syncer/test_publish_readers.py",
+    "integration/deploy/test_alerts.py",
 )
-"""Files and folders that take a minute and more; so that no worker is left with one at the end."""
+"""Files and folders that take about a minute; so that no worker is left with one at the end."""
 FOLDERS = ("acceptance", "faults", "integration", "unit")
 
 # A machine that others share is slow now and then, which says nothing of the code.

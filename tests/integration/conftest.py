@@ -29,14 +29,16 @@ def engine() -> docker.DockerClient:
 @pytest.fixture(scope="session")
 def postgres_server(engine: docker.DockerClient) -> Iterator[servers.Postgres]:
     """One Postgres for the run."""
-    with servers.postgres(engine, in_memory=True) as server:
+    direct = containers.reachable(engine)
+    with servers.postgres(engine, direct=direct, in_memory=True) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server(engine: docker.DockerClient) -> Iterator[servers.Rabbitmq]:
     """One RabbitMQ for the run."""
-    with servers.rabbitmq(engine, in_memory=True) as server:
+    direct = containers.reachable(engine)
+    with servers.rabbitmq(engine, direct=direct, in_memory=True) as server:
         yield server
 
 
@@ -54,7 +56,8 @@ def keydb_servers(engine: docker.DockerClient) -> Iterator[Callable[[str], serve
 
         @functools.cache
         def of_kind(kind: str) -> servers.Keydb:
-            return started.enter_context(servers.keydb(engine, kind))
+            direct = containers.reachable(engine)
+            return started.enter_context(servers.keydb(engine, kind, direct=direct))
 
         yield of_kind
 

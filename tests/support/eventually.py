@@ -7,7 +7,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PAUSE_S = 0.02
+PAUSE_S, PAUSE_MAX_S = 0.02, 0.1
+PART_OF_WAIT = 0.1
+"""A pause is as long as this part of the time waited so far, within those two: what comes late is
+asked for less often, and noticed hardly later."""
 TIMEOUT_S = 30.0
 """Many times what anything takes on a quiet machine: only a failing test waits for so long."""
 
@@ -19,7 +22,7 @@ def eventually(
 
     Fails with the last thing it saw. `pause_s` is for a probe that costs more than what is awaited.
     """
-    deadline = time.monotonic() + timeout_s
+    begun = time.monotonic()
     pause = threading.Event()
     while True:
         try:
@@ -30,7 +33,8 @@ def eventually(
             if seen:
                 return seen
             last = seen
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - begun
+        if waited_s > timeout_s:
             message = f"not within {timeout_s} s; last seen: {last!r}"
             raise AssertionError(message)
-        pause.wait(pause_s)
+        pause.wait(max(pause_s, min(waited_s * PART_OF_WAIT, PAUSE_MAX_S)))

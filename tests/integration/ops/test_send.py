@@ -136,13 +136,10 @@ def test_a_connection_that_breaks_loses_nothing_and_doubles_no_identity(
         seen.append(messages.waiting_in_queue(amqp_url))
         return seen[-1] == seen[-2]
 
-    port = f":{urlsplit(amqp_url).port}/"
     options = ("--file", str(lines), "--rate", "3000", "--json")
     with (
-        proxying(amqp_url) as (proxy, _),
-        ops.started(
-            "send", *options, RABBITMQ_URL=amqp_url.replace(port, f":{proxy.port}/")
-        ) as process,
+        proxying(amqp_url) as (proxy, url),
+        ops.started("send", *options, RABBITMQ_URL=url) as process,
     ):
         eventually(lambda: messages.waiting_in_queue(amqp_url) > 500)
         with proxy.down():
