@@ -26,13 +26,14 @@ def test_it_is_counted_by_the_first_due_tick_that_sees_all_of_it_and_shown_with_
     accept(life, sender, item(600), item(5))
     first, second = sender.items()
     sender.store(first)
-    tick(conn)
+    tick(conn, shown=False)
     sender.store(second)
     life.run()
     assert counted(life) == (None, False)
 
     boundary = tick(conn, shown=False)
     tick(conn, shown=False)
+    conn.execute("UPDATE tick SET published_at = now() WHERE epoch = 1")  # it has not all of it
     life.run()
     assert counted(life) == (None, False)
     conn.execute("UPDATE tick SET published_at = now() WHERE epoch = 3")

@@ -124,6 +124,25 @@ def test_what_is_decided_stays_so_whatever_is_deleted_purged_or_corrected_later(
     assert [one.item for one in found.errors] == [1, 2]
 
 
+def test_what_is_decided_at_a_tick_stays_so_while_other_items_are_missing(
+    life: Life, sender: Sender, conn: psycopg.Connection
+) -> None:
+    accept(life, sender, item(600), UNFIT, item(6))
+    *two, last = sender.items()
+    sender.store(*two)
+    tick(conn)
+    life.run()
+    conn.execute("DELETE FROM historical_transactions")
+    conn.execute("DELETE FROM received_message")
+    conn.execute("DELETE FROM dead_letter")
+    assert state(life) == ("running", 1, 0, 1, {"wrong_type": 1})
+
+    sender.store(last)
+    tick(conn)
+    life.run()
+    assert state(life) == ("failed", 2, 0, 0, {"wrong_type": 1})
+
+
 def test_a_row_that_was_deleted_before_it_was_looked_at_was_stored(
     life: Life, sender: Sender, conn: psycopg.Connection
 ) -> None:
