@@ -17,8 +17,8 @@ import structlog
 from services.gateway import metrics
 from shared import retry
 from shared.amqp.blocked import report_blocked
+from shared.amqp.confirms import Failure
 from shared.amqp.direct import DirectPublisher, Submission
-from shared.amqp.topic import Failure
 from shared.errors import Unavailable
 from shared.health import Health
 from shared.request_message import EXCHANGE

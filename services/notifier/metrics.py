@@ -5,7 +5,7 @@ from typing import get_args
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.alert import CONDITIONS
-from shared.amqp.topic import Failure
+from shared.amqp.confirms import Failure
 from shared.tick import LATENESS_BUCKETS_S
 
 WRITTEN = Counter(

@@ -4,7 +4,7 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.amqp.topic import Failure
+from shared.amqp.confirms import Failure
 
 REQUESTS = Counter(
     "minutebook_requests_total",

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from shared.amqp.channel import Channel
-from shared.amqp.topic import PERSISTENT, Failure
+from shared.amqp.confirms import PERSISTENT, Failure
 from shared.errors import Unavailable
 
 

@@ -5,20 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from shared.amqp.channel import Channel
+from shared.amqp.confirms import PERSISTENT, Failure, InFlight
 from shared.amqp.connection import translating
 from shared.errors import Unavailable
 
 POLL_S = 0.5
 STOP_GRACE_S = 2.0
 """Who stops waits so long for confirms that are on their way: what has none is sent again."""
-PERSISTENT = 2
-
-Failure = Literal["unroutable", "refused"]
-"""No queue is bound for it; or one is, and did not take it: it is full, or lost its nodes."""
 
 
 class Message(NamedTuple):
@@ -43,9 +39,7 @@ class TopicPublisher(Channel):
 
     _exchange: str
     _on_wait: Callable[[], object]
-    _published = 0
-    _in_flight: dict[int, str]
-    _returned: set[str]
+    _in_flight: InFlight[str]
     _fates: Fates
 
     def open_topic(self, exchange: str, on_wait: Callable[[], object] = lambda: None) -> None:
@@ -64,8 +58,8 @@ class TopicPublisher(Channel):
 
     def _confirm_sent(self, exchange: str, on_wait: Callable[[], object]) -> None:
         self._exchange, self._on_wait = exchange, on_wait
-        self._in_flight, self._returned, self._fates = {}, set(), Fates()
-        self.confirm(self._on_confirm, lambda message_id: self._returned.add(message_id or ""))
+        self._in_flight, self._fates = InFlight(), Fates()
+        self.confirm(self._on_confirm, self._in_flight.on_return)
 
     def send(self, messages: Sequence[Message], stop: threading.Event) -> Fates:
         """Publish all of it, and wait until the broker has decided on each message.
@@ -75,8 +69,7 @@ class TopicPublisher(Channel):
         """
         self._fates = Fates()
         for message in messages:
-            self._published += 1
-            self._in_flight[self._published] = message.message_id
+            self._in_flight.add(message.message_id, message.message_id)
             self.publish(
                 self._exchange,
                 message.routing_key,
@@ -96,15 +89,8 @@ class TopicPublisher(Channel):
         return self._fates
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
-        decided = [tag]
-        if multiple:
-            decided = list(takewhile(lambda one: one <= tag, self._in_flight))
-        for one in decided:
-            message_id = self._in_flight.pop(one)
-            if message_id in self._returned:  # a return comes before its confirm
-                self._returned.discard(message_id)
-                self._fates.failed[message_id] = "unroutable"
-            elif taken:
+        for message_id, fate in self._in_flight.decided(tag, multiple=multiple, taken=taken):
+            if fate == "confirmed":
                 self._fates.confirmed.append(message_id)
             else:
-                self._fates.failed[message_id] = "refused"
+                self._fates.failed[message_id] = fate
