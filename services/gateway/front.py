@@ -116,6 +116,7 @@ def _report(found: Exchange) -> None:
     log.info(
         "answered",
         request_id=found.request_id,
+        client=(found.scope.get("client") or ("unknown",))[0],
         method=found.scope["method"],
         path=path,
         status=found.status,

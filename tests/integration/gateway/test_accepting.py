@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import http_gateway
 from tests.support.eventually import eventually
 from tests.support.http_gateway import READER, Gateway, Queues
 
@@ -196,6 +197,21 @@ def test_no_token_and_no_body_shows_in_a_log(gateway: Gateway, queues: Queues) -
     assert "seen-by-nobody-else" in logs
     for secret in (READER, "a-secret-guess", "4111"):
         assert secret not in logs
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client"),
+    [("", "127.0.0.1"), ("127.0.0.1", "203.0.113.7"), ("10.0.0.0/8", "127.0.0.1")],
+)
+def test_a_forwarded_address_is_believed_of_proxies_that_are_trusted_only(
+    gateway_url: str, trusted: str, client: str
+) -> None:
+    with http_gateway.running(gateway_url, GATEWAY_TRUSTED_PROXIES=trusted) as gateway:
+        gateway.client.get("/", headers={"X-Forwarded-For": "203.0.113.7", "X-Request-Id": "f-1"})
+        eventually(lambda: '"f-1"' in gateway.program.logs())
+
+        said = [one["client"] for one in gateway.program.lines() if one.get("request_id") == "f-1"]
+        assert said == [client]
 
 
 @pytest.mark.parametrize(
