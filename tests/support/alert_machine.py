@@ -1,10 +1,9 @@
 """What hypothesis makes up of balances, alerts and notifiers that die; what must be told then."""
 
 import contextlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from hypothesis.stateful import initialize, rule
 from tests.support import asked_alerts, servers
 from tests.support.asked_alerts import Asked
 from tests.support.eventually import eventually
+from tests.support.mortal_notifier import DEATHS, Death, Died, dying, mortal
 from tests.support.moving_ledger import MOVES, PICKS, MovingLedger
 from tests.support.notifying import Life, add_alert, listening, living
 from tests.support.reference_alerts import Alert, Told, judged
@@ -20,23 +20,12 @@ from tests.support.reference_alerts import Alert, Told, judged
 NUMBERS = st.integers(0, 1)
 LATE = "late"
 """The name of the alert whose transactions take their time."""
-FIRST_ALERTS = ((None, "below"), (1, "change"), (None, "silent"))
-Death = Literal["in the transaction", "before publishing", "before the note"]
-"""When a notifier dies at a tick: nothing is committed; it is, and not published; it is published,
-and not noted."""
-DEATHS: st.SearchStrategy[Death | None] = st.sampled_from(
-    [None, None, None, "in the transaction", "before publishing", "before the note"]
-)
-
+FIRST_ALERTS = ((None, "below"), (None, "above"), (1, "change"), (None, "silent"))
 SELECT_POSITION = "SELECT epoch FROM follower"
 SELECT_TOLD = """
 SELECT id, alert_id, provider_id, epoch, boundary, condition, threshold, balance, previous
   FROM notification
 """
-
-
-class Died(Exception):
-    """A notifier did."""
 
 
 class Machine(MovingLedger):
@@ -58,7 +47,7 @@ class Machine(MovingLedger):
         self.tick([], skipped=0)
         self.lives = [self._born() for _ in range(2)]
         self.look(0, None)
-        for name, (provider, condition) in zip("ABC", FIRST_ALERTS, strict=True):
+        for name, (provider, condition) in zip("ABCD", FIRST_ALERTS, strict=True):
             self.put_alert(name, asked_alerts.asked(provider, condition, 1, 60))
 
     # --- alerts -----------------------------------------------------------------------------------
@@ -96,25 +85,61 @@ class Machine(MovingLedger):
             st.tuples(st.lists(st.tuples(PICKS, MOVES), max_size=3), st.integers(0, 2)),
             min_size=1,
             max_size=4,
-        )
+        ),
+        begun=st.none() | asked_alerts.of(1, 2, 3),
+        late=st.booleans(),
+        both=st.booleans(),
+        number=NUMBERS,
+        death=DEATHS,
+        meanwhile=st.tuples(st.sampled_from("ABC"), st.none() | asked_alerts.of(None, 1, 2, 3)),
     )
-    def away(self, several: list[tuple[list[tuple[int, int]], int]]) -> None:
-        """Write some ticks while no notifier looks."""
+    def away(
+        self,
+        *,
+        several: list[tuple[list[tuple[int, int]], int]],
+        begun: Asked | None,
+        late: bool,
+        both: bool,
+        number: int,
+        death: Death | None,
+        meanwhile: tuple[str, Asked | None],
+    ) -> None:
+        """Write ticks while no notifier looks, then let both do so at once, or one.
+
+        The transaction of an alert that is `begun` before may commit before they look. If that one
+        dies, an alert is not the same any more when the other one looks.
+        """
+        if begun:
+            self.put_late(begun)
         for moves, skipped in several:
             self.tick(moves, skipped)
+        if late:
+            self.commit_late()
+        if both:
+            self.both_look()
+        self.look(number, death)
+        if death:
+            name, asked = meanwhile
+            if asked:
+                self.put_alert(name, asked)
+            else:
+                self.remove_alert(name)
+            self.look(1 - number, None)
 
     @rule(number=NUMBERS, death=DEATHS)
     def look(self, number: int, death: Death | None) -> None:
         """Let a notifier follow a tick, if there is one; it may die meanwhile."""
         life = self.lives[number][1]
-        with self._judging(), contextlib.suppress(Died), _dying(life, death):
+        lives = False
+        with self._judging(), mortal(), dying(life, death):
             life.look()
             if death == "before publishing":
                 raise Died
             life.notifier.pause(0.001)
             while death is None and life.look() == "followed":
                 life.notifier.pause(0.001)
-        if death:
+            lives = death is None
+        if not lives:
             self.lives[number][0].close()
             self.lives[number] = self._born()
         self.what_is_noted_as_sent_was_received()
@@ -152,16 +177,18 @@ class Machine(MovingLedger):
         """With a consumer bound, all that was missed is told after one more tick."""
         self.listener.bind()
         self.tick([], skipped=0)
-        self.look(0, None)
-        self.lives[0][1].run()
+        eventually(self._all_is_sent)
         told = {row[0]: row[1:] for row in self.conn.execute(SELECT_TOLD)}
         assert told == {one.id: _row(one) for one in self.expected.values()}
         received = self.listener.listen()
         assert received.keys() == told.keys()
         for one in received.values():
             assert _body(self.expected[one["id"]]).items() <= one.items()
+
+    def _all_is_sent(self) -> bool:
+        self.look(0, None)
         query = "SELECT count(*) FROM notification WHERE sent_at IS NULL OR error IS NOT NULL"
-        assert self.conn.execute(query).fetchone() == (0,)
+        return self.conn.execute(query).fetchone() == (0,)
 
     # --- means ------------------------------------------------------------------------------------
 
@@ -187,27 +214,6 @@ class Machine(MovingLedger):
         for number, tick in enumerate(self.history):
             if before[0] < tick.epoch <= after[0]:
                 self.expected |= judged(self.alerts.values(), self.history[: number + 1])
-
-
-@contextlib.contextmanager
-def _dying(life: Life, death: Death | None) -> Any:
-    """Let a notifier die at this place while inside."""
-    follow, send = life.notifier.follow, life.publisher.send
-
-    def dies_after(work: Callable[..., Any]) -> Callable[..., Any]:
-        def dying(*given: Any) -> Any:
-            done = work(*given)
-            if done is None or done.confirmed or done.failed:
-                raise Died
-            return done
-
-        return dying
-
-    if death == "in the transaction":
-        life.notifier.follow = dies_after(follow)  # type: ignore[method-assign]
-    if death == "before the note":
-        life.publisher.send = dies_after(send)  # type: ignore[method-assign]
-    yield
 
 
 def _row(told: Told) -> tuple[Any, ...]:
