@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo up down ps logs clean test check unit integration versions acceptance model \
+.PHONY: help demo tour up down ps logs clean test check unit integration versions acceptance model \
 	fuzz faults soak settings schemas format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
@@ -44,9 +44,15 @@ help: ## Print this help
 demo: venv engine ## The main job from nothing: one message in, the right balance a minute later
 	@$(PY) -m demo
 
+tour: venv engine ## What is around the core: HTTP, requests, replies, alerts, events; each checked
+	@$(PY) -m tour
+
 up: engine ## Build and start the stack in the background
 	@echo "==> starting the stack"
 	@$(COMPOSE) up --detach --build
+
+# Whatever profiles it was started with.
+down clean: export COMPOSE_PROFILES = all,observe
 
 down: ## Stop the stack; volumes stay
 	@$(COMPOSE) down --remove-orphans

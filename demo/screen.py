@@ -27,8 +27,9 @@ Report = Callable[[list[Container], str], None]
 class Screen:
     """Standard output. Nothing here decides anything."""
 
-    def __init__(self) -> None:
-        """Colours and movement only where rich finds a terminal."""
+    def __init__(self, name: str = "demo") -> None:
+        """Colours and movement only where rich finds a terminal. `name` is the program's."""
+        self._name = name
         self._console = Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -36,13 +37,13 @@ class Screen:
         self._console.print(f"[bold cyan]==>[/] {escape(text)}")
 
     def failed(self, failure: DemoFailed) -> None:
-        """Say why the demo ends, below the words of the program that failed."""
+        """Say why the program ends, below the words of the program that failed."""
         left_out = len(failure.details) - DETAIL_LINES_MAX
         if left_out > 0:
             self._console.print(f"    ({left_out} lines left out)", markup=False)
         for line in failure.details[-DETAIL_LINES_MAX:]:
             self._console.print(f"    {line}", markup=False)
-        self._console.print(f"[bold red]demo:[/] {escape(failure.reason)}")
+        self._console.print(f"[bold red]{self._name}:[/] {escape(failure.reason)}")
 
     @contextmanager
     def starting(self) -> Iterator[Report]:

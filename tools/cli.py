@@ -24,6 +24,7 @@ from tests.faults.__main__ import command as faults
 from tools.openapi import command as openapi
 from tools.schemas import command as schemas
 from tools.settings import command as settings
+from tour.__main__ import command as tour
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "cli.md"
 WIDTH = 96
@@ -63,6 +64,7 @@ PROGRAMS: dict[str, dict[str, click.Command]] = {
     "The operators' tool": {"ops": ops},
     "For developers": {
         "python -m demo": demo,
+        "python -m tour": tour,
         "python -m bench": bench,
         "python -m model": model,
         "python -m fuzz": fuzz,

@@ -1,4 +1,4 @@
-"""`make demo` as a person runs it, under a project name of its own."""
+"""`make demo` and `make tour` as a person runs them, under a project name of their own."""
 
 import subprocess
 import sys
@@ -7,12 +7,15 @@ from tests.support.containers import ROOT
 from tests.support.stack import Stack
 
 COMMAND = [sys.executable, "-m", "demo"]
+TOUR = [sys.executable, "-m", "tour"]
 
 
-def run(stack: Stack, **settings: str) -> subprocess.CompletedProcess[str]:
+def run(
+    stack: Stack, command: list[str] = COMMAND, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end; its words are its standard output."""
     return subprocess.run(
-        COMMAND,
+        command,
         cwd=ROOT,
         env=stack.environment() | settings,
         check=False,

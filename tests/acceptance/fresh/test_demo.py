@@ -48,7 +48,7 @@ def test_the_demo_shows_600_more_every_time_it_is_run(fresh: Stack) -> None:
 def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(
     fresh: Stack, taken: int, setting: str
 ) -> None:
-    answer = demo_run.run(fresh, **{setting: str(taken)})
+    answer = demo_run.run(fresh, demo_run.COMMAND, **{setting: str(taken)})
 
     assert answer.returncode == 1, answer.stdout
     assert f"port {taken} " in answer.stdout

@@ -1,0 +1,1 @@
+"""Shows what is around the core: HTTP, requests, replies, alerts, events."""
