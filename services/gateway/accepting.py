@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message as Headers
+from functools import lru_cache
 
 import msgspec
 from starlette.requests import Request
@@ -147,15 +148,20 @@ def _reader(found: Exchange) -> core.Reader:
 
 def _media_type(found: Exchange, taken: tuple[str, ...]) -> str:
     """Return the media type of the body. Raises `Problem` for another one, or not in UTF-8."""
-    given = Headers()
-    given["content-type"] = found.header(b"content-type") or ""
-    charset = given.get_content_charset("utf-8")
-    kind = given.get_content_type()
+    kind, charset = _parsed(found.header(b"content-type") or "")
     if kind not in taken or charset not in {"utf-8", "us-ascii"}:
         detail = f"Content-Type is to be one of {', '.join(taken)}, in UTF-8"
         headers = {"Accept-Post": ", ".join(taken)}
         raise Problem(415, "unsupported_media_type", detail, headers=headers)
     return kind
+
+
+@lru_cache(maxsize=64)
+def _parsed(content_type: str) -> tuple[str, str]:
+    """Return media type and charset: the same few come again and again."""
+    given = Headers()
+    given["content-type"] = content_type
+    return given.get_content_type(), given.get_content_charset("utf-8")
 
 
 def _properties(found: Exchange) -> dict[str, object]:
