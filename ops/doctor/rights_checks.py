@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from ops.doctor import core, grants
+from ops.doctor import core, grant_catalogue, grants
 from ops.doctor.core import Check
 
 EVERYBODY = "everybody"
@@ -45,7 +45,7 @@ def inspect(conn: psycopg.Connection) -> Iterator[Check]:
     for member, group in conn.execute(SELECT_MEMBERS, groups):
         members[member].add(group)
     absent = {name for (name,) in conn.execute(SELECT_ABSENT)}
-    yield from compare(grants.granted(conn), roles, members, absent)
+    yield from compare(grant_catalogue.granted(conn), roles, members, absent)
 
 
 def assess(mighty: Sequence[tuple[str, str]]) -> Check:

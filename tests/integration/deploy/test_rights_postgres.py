@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors, sql
 
 from migrations import rights, runner
-from ops.doctor import grants
+from ops.doctor import grant_catalogue, grants
 from shared.errors import Refusal
 from tests.support import postgres_logins, servers
 from tests.support.containers import ROOT
@@ -48,11 +48,11 @@ def hands(filled: str) -> Iterator[dict[str, psycopg.Connection]]:
 
 @pytest.mark.parametrize("grantee", grants.RIGHTS)
 def test_a_role_has_these_rights_and_no_others(conn: psycopg.Connection, grantee: str) -> None:
-    assert grants.granted(conn)[grantee] == grants.RIGHTS[grantee]
+    assert grant_catalogue.granted(conn)[grantee] == grants.RIGHTS[grantee]
 
 
 def test_nobody_else_has_any(conn: psycopg.Connection) -> None:
-    assert set(grants.granted(conn)) == set(grants.RIGHTS)
+    assert set(grant_catalogue.granted(conn)) == set(grants.RIGHTS)
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
