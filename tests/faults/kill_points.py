@@ -51,14 +51,15 @@ class KillableConnection:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._conn, name)
 
-    def execute(self, query: str, params: Any = None, **options: Any) -> Any:
-        statement = self._names.get(query)
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        # One that is composed anew each time, with a cursor's name say, is none of them.
+        statement = self._names.get(query) if isinstance(query, str) else None
         if statement is None:
-            return self._conn.execute(cast("Any", query), params, **options)
+            return self._conn.execute(query, params, **options)
         statement = statement.given(params)
         self._last, self._in_hand = statement, statement.weigh(params)
         self._orders.at(f"before {statement.name}", self._in_hand)
-        done = self._conn.execute(cast("Any", query), params, **options)
+        done = self._conn.execute(query, params, **options)
         self._orders.at(f"after {statement.name}", self._in_hand)
         return done
 

@@ -111,3 +111,14 @@ def queues(
 
 def _header(name: str) -> str:
     return name.replace("_", "-")
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Return status and reason of an answer that is to be a problem document."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    found = answer.json()
+    assert found["status"] == answer.status_code
+    assert found["type"].endswith(found["reason"])
+    assert found["title"]
+    assert found["detail"]
+    return answer.status_code, found["reason"]
