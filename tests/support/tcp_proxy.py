@@ -149,7 +149,8 @@ class _Connection:
                     if self._proxy.is_frozen():
                         self._ended.wait(POLL_S)
                         continue
-                    if not ready.select(POLL_S):
+                    # What comes while it waits here is for the frozen, too.
+                    if not ready.select(POLL_S) or self._proxy.is_frozen():
                         continue
                     data = source.recv(CHUNK)
                     if not data:
