@@ -100,9 +100,9 @@ def test_a_backend_terminated_with_a_batch_in_hand_costs_only_another_try(
         user.execute("LOCK TABLE historical_transactions")
         messages.publish(amqp_url, *bodies(), identities=identities(given=given))
         for _ in range(3):
-            messages.lock_awaited(conn)
+            messages.lock_awaited(conn, even_by_a_look=True)
             eventually(lambda: conn.execute(TERMINATE).rowcount == 1)
-        messages.lock_awaited(conn)
+        messages.lock_awaited(conn, even_by_a_look=True)
         user.rollback()
         eventually(lambda: len(rows(conn)) == SIZE)
         assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0
