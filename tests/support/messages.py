@@ -186,16 +186,14 @@ def queue_drained(program: programs.Program, amqp_url: str) -> None:
 
 
 def lock_awaited(conn: psycopg.Connection, *, even_by_a_look: bool = False) -> None:
-    """Wait until somebody in this database waits for a lock, with more than a look at the tables.
+    """Wait until somebody in this database waits for a lock.
 
-    Each connection of a service begins with such a look, and not all are made at once; one that is
-    made anew waits with that: `even_by_a_look`.
+    The look at the tables with which a service connects does not count, unless `even_by_a_look`.
     """
     query = """
     SELECT count(*) > 0
       FROM pg_stat_activity
-     WHERE datname = current_database()
-       AND wait_event_type = 'Lock'
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
        AND (%s OR NOT starts_with(query, 'EXPLAIN '))
     """
     eventually(lambda: conn.execute(query, [even_by_a_look]).fetchone() == (True,))
