@@ -2,12 +2,7 @@
 
 import sys
 
-import psycopg
-import redis
-from pika.exceptions import AMQPError
-
-from demo import scenario
-from demo.failure import EXIT_INTERRUPTED, EXIT_UNREACHABLE, DemoFailed
+from demo import outcome, scenario
 from demo.screen import Screen
 from shared import program
 
@@ -30,22 +25,7 @@ def main() -> int:
 @program.command(ABOUT, EPILOG)
 def command() -> int:
     """Run the demo; return the exit status."""
-    screen = Screen()
-    try:
-        scenario.run(screen)
-    except DemoFailed as failure:
-        screen.failed(failure)
-        return failure.exit_code
-    except (psycopg.OperationalError, redis.RedisError, AMQPError, ConnectionError) as error:
-        # The kind of error only: some libraries put the URL into its text.
-        reason = f"a server of the stack cannot be reached ({type(error).__name__}); see 'make ps'"
-        screen.failed(DemoFailed(reason))
-        return EXIT_UNREACHABLE
-    except KeyboardInterrupt:
-        reason = "interrupted; what was started goes on: see 'make ps', stop it with 'make down'"
-        screen.failed(DemoFailed(reason))
-        return EXIT_INTERRUPTED
-    return 0
+    return outcome.of(scenario.run, Screen())
 
 
 if __name__ == "__main__":

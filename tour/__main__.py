@@ -4,11 +4,8 @@ import os
 import sys
 
 import httpx
-import psycopg
-import redis
-from pika.exceptions import AMQPError
 
-from demo.failure import EXIT_INTERRUPTED, EXIT_UNREACHABLE, DemoFailed
+from demo import outcome
 from demo.screen import Screen
 from shared import program
 from tour import scenario
@@ -24,14 +21,6 @@ Settings come from .env and the environment, as for 'make up'; .env.example says
 Exit status: 0 everything says what it should, 1 something does not or the stack did not start (a
 port in use, say), 2 usage or settings, 3 something cannot be reached, 130 interrupted."""
 
-UNREACHABLE = (
-    psycopg.OperationalError,
-    redis.RedisError,
-    AMQPError,
-    httpx.TransportError,
-    ConnectionError,
-)
-
 
 def main() -> int:
     """Do what the command line says; return the exit status."""
@@ -42,22 +31,7 @@ def main() -> int:
 def command() -> int:
     """Run the tour; return the exit status."""
     os.environ["COMPOSE_PROFILES"] = "all"
-    screen = Screen("tour")
-    try:
-        scenario.run(screen)
-    except DemoFailed as failure:
-        screen.failed(failure)
-        return failure.exit_code
-    except UNREACHABLE as error:
-        # The kind of error only: some libraries put the URL into its text.
-        reason = f"a part of the stack cannot be reached ({type(error).__name__}); see 'make ps'"
-        screen.failed(DemoFailed(reason))
-        return EXIT_UNREACHABLE
-    except KeyboardInterrupt:
-        reason = "interrupted; what was started goes on: see 'make ps', stop it with 'make down'"
-        screen.failed(DemoFailed(reason))
-        return EXIT_INTERRUPTED
-    return 0
+    return outcome.of(scenario.run, Screen("tour"), httpx.TransportError)
 
 
 if __name__ == "__main__":

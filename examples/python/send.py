@@ -28,7 +28,10 @@ def main() -> None:
         sys.exit("usage: python send.py PROVIDER_ID VALUE [MESSAGE_ID]")
     provider_id, value, *given = sys.argv[1:]
     message_id = given[0] if given else time_ordered_id()
-    body = json.dumps({"id": int(provider_id), "value": int(value)}).encode()
+    try:
+        body = json.dumps({"id": int(provider_id), "value": int(value)}).encode()
+    except ValueError:
+        sys.exit("PROVIDER_ID and VALUE are whole numbers")
     with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
         channel = connection.channel()
         channel.queue_declare(QUEUE, durable=True)
