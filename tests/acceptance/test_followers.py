@@ -32,12 +32,14 @@ SELECT f.name, (SELECT count(*) FROM tick WHERE epoch > f.epoch AND NOT interim)
 def followed(second: Stack) -> Iterator[Stack]:
     """A running core, and then both followers."""
     before = {service: second.container(service).id for service in CORE}
-    second.compose("--profile=feed", "--profile=notifier", "up", "--detach", "--wait")
-    assert {service: second.container(service).id for service in CORE} == before
-    yield second
-    second.compose("rm", "--force", "--stop", *AROUND)
-    with second.postgres() as conn:  # else `ops status` would miss them
-        conn.execute("DELETE FROM follower")
+    try:
+        second.compose("--profile=feed", "--profile=notifier", "up", "--detach", "--wait")
+        assert {service: second.container(service).id for service in CORE} == before
+        yield second
+    finally:
+        second.compose("rm", "--force", "--stop", *AROUND)
+        with second.postgres() as conn:  # else `ops status` would miss them
+            conn.execute("DELETE FROM follower")
 
 
 def both(stack: Stack, disturb: Callable[[Container], object]) -> None:

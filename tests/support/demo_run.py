@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 from tests.support.containers import ROOT
-from tests.support.stack import Stack
+from tests.support.stack import OUR_IMAGE, Stack
 
 COMMAND = [sys.executable, "-m", "demo"]
 TOUR = [sys.executable, "-m", "tour"]
+ITS_IMAGE = {"MINUTEBOOK_IMAGE": f"{OUR_IMAGE}-demo"}
+"""What it builds is not the image of the stacks that run meanwhile."""
 
 
 def run(
@@ -17,7 +19,7 @@ def run(
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=stack.environment() | settings,
+        env=stack.environment() | ITS_IMAGE | settings,
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -42,6 +42,10 @@ FOR_IMAGES = {name for name in SETTINGS if name.endswith("_IMAGE")} | {"BUILD_NE
 ENV_FILES = (".env", ".airgap.env")
 # The same in every run from this checkout, so that runs replace it and none is left behind.
 OUR_IMAGE = "minutebook-test:" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+BUILDER = OUR_IMAGE.replace(":", "-")
+"""The project that builds it, for compose writes a project's name into what it builds: built by
+another one it is another image, for which compose replaces the containers of stacks that are up.
+"""
 COMMAND_TIMEOUT_S, LOG_LINES_SHOWN = 240.0, 40
 
 
@@ -201,10 +205,12 @@ def build(client: docker.DockerClient) -> None:
 
     Of several processes that ask at once the first builds it, and the others find it built.
     """
-    lock = Path(tempfile.gettempdir()) / f"{OUR_IMAGE.replace(':', '-')}.lock"
+    lock = Path(tempfile.gettempdir()) / f"{BUILDER}.lock"
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        Stack(client).compose("build", "migrate")
+        builder = Stack(client)
+        builder.project = BUILDER
+        builder.compose("build", "migrate")
 
 
 @contextlib.contextmanager

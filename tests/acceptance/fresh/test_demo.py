@@ -6,9 +6,10 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
+import docker
 import pytest
 
-from tests.support import demo_run
+from tests.support import demo_run, stack
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -23,9 +24,21 @@ def taken() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-def test_the_demo_shows_600_more_every_time_it_is_run(fresh: Stack) -> None:
+def test_the_demo_shows_600_more_every_time_it_is_run(
+    fresh: Stack, engine: docker.DockerClient
+) -> None:
+    def image() -> str | None:
+        return engine.images.get(stack.OUR_IMAGE).id
+
+    before = image()
+
     first = demo_run.run(fresh)
     again = demo_run.run(fresh)
+
+    after = image()
+    stack.build(engine)
+    # Otherwise compose would replace the containers of other workers' stacks.
+    assert {before, after, image()} == {before}
 
     assert first.returncode == 0, first.stdout
     assert re.search(r"1_Visa\W+-\W+1900\W+1900", first.stdout)
@@ -44,6 +57,19 @@ def test_the_demo_shows_600_more_every_time_it_is_run(fresh: Stack) -> None:
     )
 
 
+def test_tables_that_are_somebody_s_and_have_no_provider_1_are_left_alone(fresh: Stack) -> None:
+    fresh.compose("run", "--rm", "migrate")
+    with fresh.postgres() as conn:
+        conn.execute("INSERT INTO initial_data VALUES (61, 'Own', 70)")
+
+        answer = demo_run.run(fresh)
+
+        assert answer.returncode == 1, answer.stdout
+        assert "no provider 1" in answer.stdout
+        assert conn.execute("SELECT id FROM initial_data").fetchall() == [(61,)]
+        assert conn.execute("SELECT FROM historical_transactions").fetchall() == []
+
+
 @pytest.mark.parametrize("setting", ["POSTGRES_PORT", "RABBITMQ_UI_PORT", "INGEST_METRICS_PORTS"])
 def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(
     fresh: Stack, taken: int, setting: str
@@ -60,7 +86,7 @@ def test_an_interrupt_ends_the_demo_with_a_word_and_130(fresh: Stack) -> None:
     with subprocess.Popen(
         demo_run.COMMAND,
         cwd=ROOT,
-        env=fresh.environment(),
+        env=fresh.environment() | demo_run.ITS_IMAGE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
