@@ -18,6 +18,7 @@ whether or not the answer could be shown.
 
 COMMANDS = {
     "status": "ops.status.command:status",
+    "console": "ops.console.command:console",
     "find": "ops.find.command:find",
     "balances": "ops.balances.command:balances",
     "statement": "ops.statement.command:statement_",

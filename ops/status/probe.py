@@ -23,6 +23,7 @@ from ops.status.snapshot import (
     Occupied,
     Queues,
     Refuses,
+    Service,
     Shown,
     Snapshot,
     Unacknowledged,
@@ -38,6 +39,9 @@ COUNTED_ANEW_S = 6.0
 PAUSE_S = 0.5
 
 T = TypeVar("T")
+KnownLedger = tuple[Ledger, bool | None]
+"""What Postgres says, and whether it wrote the tick that KeyDB shows: None if that is unknown."""
+Held = Callable[[DeploymentSettings], Unacknowledged | Down | None]
 
 
 class Sample(NamedTuple):
@@ -52,16 +56,26 @@ def take(chosen: DeploymentSettings) -> Snapshot:
     """Return what can be found out now; a server in trouble raises nothing. Takes up to 6 s."""
     with ThreadPoolExecutor(4) as pool:
         services = pool.submit(replicas.ask, chosen.addresses)
-        keydb_says = pool.submit(_or_down, partial(_keydb, chosen))
-        rabbitmq_says = pool.submit(_or_down, partial(_rabbitmq, chosen))
-        postgres_says = pool.submit(_or_down, partial(_postgres, chosen, keydb_says.result))
-        found, shown = postgres_says.result(), keydb_says.result()
-        ledger, known = (found, None) if isinstance(found, Down) else found
-        if isinstance(shown, Shown):
-            shown = replace(shown, known=known)
-        interval_s = _interval_s(chosen, ledger)
-        queues = rabbitmq_says.result()
-        return Snapshot(interval_s, ledger, queues, shown, services.result(), chosen.composed)
+        keydb_says = pool.submit(or_down, partial(ask_keydb, chosen))
+        rabbitmq_says = pool.submit(or_down, partial(ask_rabbitmq, chosen, unacknowledged))
+        postgres_says = pool.submit(or_down, partial(ask_postgres, chosen, keydb_says.result))
+        said = (postgres_says.result(), rabbitmq_says.result(), keydb_says.result())
+        return together(chosen, *said, services.result())
+
+
+def together(
+    chosen: DeploymentSettings,
+    postgres_says: KnownLedger | Down,
+    queues: Queues | Down,
+    shown: Shown | Down,
+    services: list[Service],
+) -> Snapshot:
+    """Return what each said as what was found at one moment."""
+    ledger, known = (postgres_says, None) if isinstance(postgres_says, Down) else postgres_says
+    if isinstance(shown, Shown):
+        shown = replace(shown, known=known)
+    interval_s = _interval_s(chosen, ledger)
+    return Snapshot(interval_s, ledger, queues, shown, services, chosen.composed)
 
 
 def _interval_s(chosen: DeploymentSettings, ledger: Ledger | Down) -> float:
@@ -70,7 +84,8 @@ def _interval_s(chosen: DeploymentSettings, ledger: Ledger | Down) -> float:
     return min(chosen.tick_interval_seconds, measured or chosen.tick_interval_seconds)
 
 
-def _or_down(ask: Callable[[], T]) -> T | Down:
+def or_down(ask: Callable[[], T]) -> T | Down:
+    """Return the answer of a server, or that it is down and why."""
     try:
         return ask()
     except Unavailable as error:
@@ -78,9 +93,8 @@ def _or_down(ask: Callable[[], T]) -> T | Down:
         return kinds.get(type(error), Down)(error.detail)
 
 
-def _postgres(
-    chosen: DeploymentSettings, shown: Callable[[], Shown | Down]
-) -> tuple[Ledger, bool | None]:
+def ask_postgres(chosen: DeploymentSettings, shown: Callable[[], Shown | Down]) -> KnownLedger:
+    """Return what Postgres says, and whether it wrote the tick `shown`. Raises `Unavailable`."""
     with postgres.connection(chosen, application="ops", options=OPTIONS) as conn:
         ledger, in_keydb = store.read(conn, chosen.postgres_disk_bytes), shown()
         if ledger.tick is None or isinstance(in_keydb, Down):
@@ -89,7 +103,8 @@ def _postgres(
         return ledger, mark is not None and store.is_known(conn, mark.epoch, mark.token)
 
 
-def _rabbitmq(chosen: DeploymentSettings) -> Queues:
+def ask_rabbitmq(chosen: DeploymentSettings, held: Held) -> Queues:
+    """Return what RabbitMQ says; `held` is asked for what ingest holds. Raises `Unavailable`."""
     stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
     queue, is_stream = stats.queues[chosen.source], bool(chosen.ingest_stream)
     return Queues(
@@ -98,36 +113,38 @@ def _rabbitmq(chosen: DeploymentSettings) -> Queues:
         queue,
         stats.queues[ticks.QUEUE],
         is_stream=is_stream,
-        unacknowledged=_unacknowledged(chosen) if queue and not is_stream else None,
+        unacknowledged=held(chosen) if queue and not is_stream else None,
     )
 
 
-def _unacknowledged(chosen: DeploymentSettings) -> Unacknowledged | Down | None:
+def unacknowledged(chosen: DeploymentSettings) -> Unacknowledged | Down | None:
     """Return what is in hand; None where the management page is not set."""
     if not chosen.rabbitmq_management_url.get_secret_value():
         return None
     page = Page(chosen)
     try:
-        first = now = _sample(page, chosen.source)
+        first = now = sample(page, chosen.source)
         until = time.monotonic() + COUNTED_ANEW_S
         while now.messages and not first.rate and now.acknowledged == first.acknowledged:
             if time.monotonic() > until:
                 return Unacknowledged(now.messages, stuck=True)
             time.sleep(PAUSE_S)
-            now = _sample(page, chosen.source)
+            now = sample(page, chosen.source)
     except Unavailable as error:
         return Down(f"management page: {error.detail}")
     return Unacknowledged(now.messages, stuck=False)
 
 
-def _sample(page: Page, queue: str) -> Sample:
+def sample(page: Page, queue: str) -> Sample:
+    """Return what the management page says now of a queue. Raises `Unavailable`."""
     found = page.queue(queue)
     stats = found.get("message_stats") or {}
     rate = (stats.get("ack_details") or {}).get("rate", 0.0)
     return Sample(found.get("messages_unacknowledged", 0), stats.get("ack", 0), rate)
 
 
-def _keydb(chosen: DeploymentSettings) -> Shown:
+def ask_keydb(chosen: DeploymentSettings) -> Shown:
+    """Return what KeyDB says. Raises `Unavailable`."""
     with keydb.client(chosen, name="ops") as client:
         with keydb.translating(client):
             info: dict[str, Any] = client.info("server")

@@ -25,7 +25,7 @@ from services.gateway.protocol import Protocol
 from services.gateway.reading import Desk
 from services.gateway.streaming import Streamer
 from services.gateway.ticks import Reader, Ticks
-from shared import postgres, postgres_pool, program, settings, worker
+from shared import http_server, postgres, postgres_pool, program, settings, worker
 from shared.alert import HistorySettings
 from shared.amqp.direct import DirectPublisher
 from shared.health import Health
@@ -140,7 +140,9 @@ def run(
         application = app.make(
             AlertWriter(acceptor, chosen.history_s), questions, Streamer(ticks, known), health
         )
-        opened = stack.enter_context(serving.listening(chosen.gateway_host, chosen.gateway_port))
+        opened = stack.enter_context(
+            http_server.listening(chosen.gateway_host, chosen.gateway_port, "GATEWAY_PORT")
+        )
         reading = partial(_reader(chosen, ticks, acceptor, health, served).live, limits)
         stack.enter_context(worker.running("ticks", reading, served, health))
         ended = stack.enter_context(worker.running("producer", producer.live, served, health))

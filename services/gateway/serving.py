@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -13,8 +12,8 @@ import uvloop
 
 from services.gateway.front import App
 from services.gateway.protocol import Protocol
-from shared.errors import Refusal
 from shared.health import MAIN, Health
+from shared.http_server import Server
 
 LOOK_EVERY_S = 0.1
 KEEP_ALIVE_S = 75
@@ -32,28 +31,6 @@ class Life:
     health: Health
 
 
-class Server(uvicorn.Server):
-    """Uvicorn, without signals of its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `shared.program`."""
-        yield
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Open the port while inside. Raises `Refusal` if somebody has it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        opened = socket.create_server((host, port), family=family, backlog=1024,
-                                      dualstack_ipv6=host == "::")  # fmt: skip
-    except OSError as error:
-        raise Refusal(f"GATEWAY_PORT {port} cannot be opened: {error.strerror}") from error
-    with opened:
-        yield opened
-
-
 def run(
     app: App,
     opened: socket.socket,
@@ -61,8 +38,6 @@ def run(
     life: Life,
 ) -> None:
     """Serve until it is time to stop; what was begun is finished."""
-    logging.getLogger("uvicorn").addHandler(logging.NullHandler())  # we say ourselves what matters
-    logging.getLogger("uvicorn").propagate = False
     config = uvicorn.Config(
         app,
         http=Protocol,

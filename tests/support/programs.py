@@ -81,7 +81,7 @@ def metric(port: int, name: str) -> float:
 
 
 @contextlib.contextmanager
-def running(module: str, **environment: str) -> Iterator[Program]:
+def running(module: str, *arguments: str, **environment: str) -> Iterator[Program]:
     """Run `python -m module` while inside, with JSON logs and any free port; killed at the end."""
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "log"
@@ -89,7 +89,10 @@ def running(module: str, **environment: str) -> Iterator[Program]:
         with log_path.open("wb") as log:
             given = {"PATH": os.environ["PATH"], **settings, **environment}
             process = fork_server.start(
-                fork_server.Request(module, [], given), stdin=0, stdout=1, stderr=log.fileno()
+                fork_server.Request(module, [*arguments], given),
+                stdin=0,
+                stdout=1,
+                stderr=log.fileno(),
             )
         try:
             yield Program(process, log_path)

@@ -73,7 +73,7 @@ def test_the_schemas_are_those_of_the_types() -> None:
 
 
 def test_every_command_has_a_schema_of_what_it_prints() -> None:
-    assert set(DOCUMENTS) == set(commands(main)), ADD
+    assert set(DOCUMENTS) == set(commands(main)) - {"console"}, ADD  # which serves a page
 
 
 @pytest.mark.parametrize("name", schemas.all_schemas())

@@ -1,0 +1,128 @@
+"""One look at everything, taken for all viewers together: every two seconds at most, on demand.
+
+Nobody who watches, no look. A look has parts, asked beside one another, each in a thread. A part
+that fails, or has no answer by its deadline, says why in its place; the others go on. It is not
+asked again before it has come back, so that a server that hangs costs one thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from shared.errors import Refusal, Unavailable
+
+EVERY_S = 2.0
+DEADLINE_S = 2.7
+"""For a part; the page as a whole is to be there in three seconds, whatever hangs."""
+STALE_AFTER_S = 10.0
+"""A page that is older says so."""
+SELDOM_S = 60.0
+"""What costs a server something is asked once in this time."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One question; `ask` runs in a thread and raises `Unavailable` or `Refusal`.
+
+    What is asked `seldom` has no deadline: until its answer comes, the one before is shown.
+    """
+
+    ask: Callable[[], Any]
+    seldom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a part said, or the `error` in its place; `at` is when, by the monotonic clock."""
+
+    value: Any = None
+    error: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What all parts said; `number` counts looks, 0 is that before the first."""
+
+    number: int = 0
+    taken_at: datetime | None = None
+    began: float = float("-inf")
+    parts: Mapping[str, Found] = field(default_factory=dict)
+
+    def __getitem__(self, part: str) -> Found:
+        """Return what a part said."""
+        return self.parts.get(part) or Found(error="not asked yet")
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was taken."""
+        return time.monotonic() - self.began
+
+
+class Looker:
+    """Takes looks; used from one event loop."""
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        """Each part has a thread of its own."""
+        self._parts = dict(parts)
+        self._threads = ThreadPoolExecutor(len(parts), thread_name_prefix="look")
+        self._running: dict[str, Future[Found]] = {}
+        self._taking: asyncio.Task[None] | None = None
+        self.newest = Look()
+
+    async def recent(self) -> Look:
+        """Return the newest look if it is fresh enough for a page, else a new one."""
+        if self.newest.age_s <= 2 * EVERY_S:
+            return self.newest
+        return await self.after(self.newest.number)
+
+    async def after(self, number: int) -> Look:
+        """Return a look newer than that of `number`, shared by all who wait for one."""
+        while self.newest.number <= number:
+            if self._taking is None or self._taking.done():
+                self._taking = asyncio.create_task(self._take())
+            await asyncio.shield(self._taking)  # one viewer who leaves does not end it for others
+        return self.newest
+
+    def close(self) -> None:
+        """Ask nothing any more; what hangs is left to its own time-out."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _take(self) -> None:
+        await asyncio.sleep(max(0.0, EVERY_S - self.newest.age_s))
+        began, taken_at = time.monotonic(), datetime.now(UTC)
+        found = await asyncio.gather(*(self._ask(name) for name in self._parts))
+        parts = dict(zip(self._parts, found, strict=True))
+        self.newest = Look(self.newest.number + 1, taken_at, began, parts)
+
+    async def _ask(self, name: str) -> Found:
+        part, before = self._parts[name], self.newest[name]
+        running = self._running.get(name)
+        if part.seldom and before.at and time.monotonic() - before.at < SELDOM_S:
+            return before
+        if running is None:
+            running = self._running[name] = self._threads.submit(_answer, part)
+        if not (running.done() or part.seldom):
+            await asyncio.wait({asyncio.wrap_future(running)}, timeout=DEADLINE_S)
+        if not running.done():
+            return before if part.seldom else Found(error=f"no answer within {DEADLINE_S:g} s")
+        del self._running[name]
+        return running.result()
+
+
+def _answer(part: Part) -> Found:
+    try:
+        return Found(part.ask(), at=time.monotonic())
+    except (Unavailable, Refusal) as error:
+        return Found(error=str(error), at=time.monotonic())
+    except Exception as error:
+        log.exception("bug")
+        return Found(error=f"bug: {type(error).__name__}, see the log", at=time.monotonic())

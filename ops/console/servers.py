@@ -1,0 +1,72 @@
+"""The three servers and our services, asked as `ops status` asks them, each with its deadline."""
+
+from collections import deque
+from functools import partial
+from typing import Any, TypeVar
+
+from ops.console.look import Look, Part
+from ops.deployment import DeploymentSettings
+from ops.management_page import Page
+from ops.status import probe, replicas
+from ops.status.probe import COUNTED_ANEW_S, Sample, or_down
+from ops.status.snapshot import Down, Snapshot, Unacknowledged
+from shared.errors import Unavailable
+
+T = TypeVar("T")
+
+
+class Held:
+    """What ingest holds, told from one look to the next: no look waits until it is certain.
+
+    The broker counts every five seconds, so `stuck` is said once no look for so long saw an
+    acknowledgement.
+    """
+
+    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - a function without arguments
+        """`clock` returns seconds and never goes back."""
+        self._clock = clock
+        self._samples: deque[tuple[float, Sample]] = deque(maxlen=16)
+
+    def __call__(self, chosen: DeploymentSettings) -> Unacknowledged | Down | None:
+        """Ask the management page; None where it is not set."""
+        if not chosen.rabbitmq_management_url.get_secret_value():
+            return None
+        try:
+            now = probe.sample(Page(chosen), chosen.source)
+        except Unavailable as error:
+            return Down(f"management page: {error.detail}")
+        return Unacknowledged(now.messages, stuck=self._is_stuck(self._clock(), now))
+
+    def _is_stuck(self, at: float, now: Sample) -> bool:
+        if not now.messages or now.rate:
+            self._samples.clear()
+        while self._samples and self._samples[-1][1].acknowledged != now.acknowledged:
+            self._samples.pop()
+        if now.messages and not now.rate:
+            self._samples.append((at, now))
+        return bool(self._samples) and at - self._samples[0][0] > COUNTED_ANEW_S
+
+
+def parts(chosen: DeploymentSettings, clock: Any) -> dict[str, Part]:  # noqa: ANN401 - as `Held`
+    """Return the questions to the servers and to our services."""
+    held = Held(clock)
+
+    def ask_keydb() -> Any:  # noqa: ANN401 - what was found, or Down
+        return or_down(partial(probe.ask_keydb, chosen))
+
+    return {
+        "postgres": Part(lambda: or_down(partial(probe.ask_postgres, chosen, ask_keydb))),
+        "rabbitmq": Part(lambda: or_down(partial(probe.ask_rabbitmq, chosen, held))),
+        "keydb": Part(ask_keydb),
+        "services": Part(lambda: replicas.ask(chosen.addresses, starts_within_s=0)),
+    }
+
+
+def snapshot(chosen: DeploymentSettings, look: Look) -> Snapshot:
+    """Return what `ops status` would have found."""
+
+    def said(part: str) -> Any:  # noqa: ANN401 - what the part says, or Down
+        return Down(look[part].error) if look[part].error else look[part].value
+
+    services = look["services"].value or []
+    return probe.together(chosen, said("postgres"), said("rabbitmq"), said("keydb"), services)

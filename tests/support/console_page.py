@@ -1,0 +1,68 @@
+"""The console as a process, and its page as a program reads it."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import httpx
+
+from tests.support import programs
+from tests.support.eventually import eventually
+from tests.support.http_gateway import http_port
+from tests.support.programs import Program
+
+TIMEOUT_S = 30.0
+VOID = frozenset({"meta", "link", "input", "br", "img", "hr"})
+
+
+@dataclass(frozen=True)
+class Console:
+    """A running console."""
+
+    program: Program
+    client: httpx.Client
+
+    def text(self, element: str, path: str = "/") -> str:
+        """Return what an element of the page says, by its id."""
+        answer = self.client.get(path)
+        answer.raise_for_status()
+        return text_of(answer.text, element)
+
+
+class _Reader(HTMLParser):
+    def __init__(self, element: str) -> None:
+        super().__init__()
+        self.element, self.depth, self.found = element, 0, ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in VOID:
+            return
+        if self.depth or dict(attrs).get("id") == self.element:
+            self.depth += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.depth and tag not in VOID:
+            self.depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self.depth:
+            self.found += f" {data}"
+
+
+def text_of(html: str, element: str) -> str:
+    """Return the words of an element, with single spaces between them."""
+    reader = _Reader(element)
+    reader.feed(html)
+    return re.sub(r"\s+", " ", reader.found).strip()
+
+
+@contextlib.contextmanager
+def running(environment: dict[str, str], **given: str) -> Iterator[Console]:
+    """Run a console while inside, and wait until it serves."""
+    settings = {"CONSOLE_PORT": "0", "CONSOLE_HOST": "127.0.0.1", **environment, **given}
+    with programs.running("ops", "console", **settings) as program:
+        base = f"http://127.0.0.1:{eventually(lambda: http_port(program))}"
+        with httpx.Client(base_url=base, timeout=TIMEOUT_S, trust_env=False) as client:
+            yield Console(program, client)
