@@ -39,9 +39,12 @@ def ingesting(fresh: Ground, **environment: str) -> Iterator[programs.Program]:
 
 @contextlib.contextmanager
 def publishing(
-    fresh: Ground, count: int, pace: float, providers: int = PROVIDERS
+    fresh: Ground, count: int, pace: float, providers: int = PROVIDERS, **to: str
 ) -> Iterator[Callable[[], list[float]]]:
-    """Publish in a process of its own; what is yielded waits for it and returns the times."""
+    """Publish in a process of its own; what is yielded waits for it and returns the times.
+
+    Messages go to ingest's queue, unless `BENCH_EXCHANGE` and `BENCH_KEY` are given.
+    """
     with tempfile.NamedTemporaryFile() as record:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.peers.publisher"],
@@ -54,7 +57,8 @@ def publishing(
                 "BENCH_PROVIDERS": str(providers),
                 "BENCH_IDENTITIES": fresh.identities,
                 "BENCH_PUBLISHED": record.name,
-            },
+            }
+            | to,
         )
 
         def times() -> list[float]:

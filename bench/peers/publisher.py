@@ -20,6 +20,8 @@ from shared.amqp.write_coalescing import coalesce
 
 PAUSE_S = 0.005
 BURST_MAX = 200
+EXCHANGE = os.environ.get("BENCH_EXCHANGE", "")
+KEY = os.environ.get("BENCH_KEY", broker.QUEUE)
 
 
 class Publisher:
@@ -62,7 +64,7 @@ class Publisher:
             body, identity = message
             self.published.append(time.time())
             properties = pika.BasicProperties(delivery_mode=2, message_id=identity)
-            channel.basic_publish("", broker.QUEUE, body, properties)
+            channel.basic_publish(EXCHANGE, KEY, body, properties)
         behind = len(self.published) < due
         self._connection.ioloop.call_later(0 if behind else PAUSE_S, lambda: self._burst(channel))
 
