@@ -168,12 +168,18 @@ BEGIN
             ('ops,reader', 'EXECUTE', 'FUNCTION', 'minutebook_id_sequence(text),
              minutebook_transactions_sequence()', '')
         )
-        SELECT 'minutebook_' || role AS role, may, kind, object, string_to_array(but, ',') AS but
+        SELECT 'minutebook_' || role AS role, may, kind, there.object,
+               string_to_array(but, ',') AS but
           FROM one
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN kind = 'TABLE'
+                           THEN string_agg(name, ', ') FILTER (WHERE to_regclass(name) IS NOT NULL)
+                           ELSE one.object END AS object
+                 FROM unnest(string_to_array(one.object, ',')) AS name
+               ) AS there
          CROSS JOIN unnest(string_to_array(roles, ',')) AS role
          WHERE to_regrole('minutebook_' || role) IS NOT NULL
-           AND object <> '' -- ids may have no sequence, now or later
-           AND (kind <> 'TABLE' OR to_regclass(split_part(object, ',', 1)) IS NOT NULL)
+           AND there.object <> '' -- ids may have no sequence, now or later
     LOOP
         columns := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
                       FROM pg_attribute

@@ -31,7 +31,7 @@ from prometheus_client import Counter, Gauge
 from shared import follower_store as store
 from shared import postgres, retry
 from shared.errors import Unavailable
-from shared.follower_store import Look, Position, Reason, Span, Tick
+from shared.follower_store import NextStep, Position, Reason, Span, Tick
 from shared.health import Health
 
 LOOK_EVERY_S = 0.25
@@ -144,7 +144,7 @@ class Follower:
         """Look for the next due tick and follow it, or start anew. Raises `Unavailable`."""
         with postgres.translating():
             ticks_max = 1 if self._writes else TICKS_AT_ONCE
-            found = store.look(conn, self.name, self._published, ticks_max=ticks_max)
+            found = store.next_step(conn, self.name, self._published, ticks_max=ticks_max)
             self._measure(conn, found)
             turn = self._act(conn, work, found)
             if turn == "idle" and found.failed:
@@ -169,7 +169,7 @@ class Follower:
                 conn.execute("SELECT")
             self._ask_at = time.monotonic() + ASK_EVERY_S
 
-    def _act(self, conn: psycopg.Connection, work: Work, found: Look) -> Turn:
+    def _act(self, conn: psycopg.Connection, work: Work, found: NextStep) -> Turn:
         if not found.spans:
             return self._start_anew(conn, work, found, found.anew) if found.anew else "idle"
 
@@ -187,7 +187,7 @@ class Follower:
         return "followed"
 
     def _start_anew(
-        self, conn: psycopg.Connection, work: Work, found: Look, reason: Reason
+        self, conn: psycopg.Connection, work: Work, found: NextStep, reason: Reason
     ) -> Turn:
         tick = store.newest(conn)
         if tick is None:
@@ -205,7 +205,7 @@ class Follower:
         return "anew"
 
     def _done(
-        self, conn: psycopg.Connection, found: Look, tick: Tick, work: Callable[[], None]
+        self, conn: psycopg.Connection, found: NextStep, tick: Tick, work: Callable[[], None]
     ) -> bool:
         """Do what a tick needs and move the position to it; False if somebody else moved it."""
         if not self._writes:
@@ -225,7 +225,7 @@ class Follower:
             work()
         return True
 
-    def _measure(self, conn: psycopg.Connection, found: Look) -> None:
+    def _measure(self, conn: psycopg.Connection, found: NextStep) -> None:
         if not found.spans and found.anew is None:
             ticks, age_s, self._measure_at = 0, 0.0, 0.0
         elif time.monotonic() < self._measure_at:

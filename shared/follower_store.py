@@ -144,7 +144,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class NextStep:
     """What a follower finds: its position, and the next due ticks or why it has to start anew."""
 
     position: Position | None = None
@@ -159,9 +159,9 @@ def try_lock(conn: psycopg.Connection, name: str) -> bool:
     return conn.execute(LOCK, {"name": name}).fetchone() == (True,)
 
 
-def look(
+def next_step(
     conn: psycopg.Connection, name: str, published: Position | None, *, ticks_max: int = 1
-) -> Look:
+) -> NextStep:
     """Say what the follower has to do next; `published` is what it has sent last, if anything.
 
     Of `ticks_max` due ticks those that have few rows are followed in one go.
@@ -170,7 +170,7 @@ def look(
     given = {"name": name, "published_epoch": epoch, "published_token": token}
     rows = conn.execute(SELECT_NEXT, {**given, "ticks_max": ticks_max}).fetchall()
     if not rows:
-        return Look(anew="first_start")
+        return NextStep(anew="first_start")
     row = rows[0]
     position, failed, is_pruned, is_kept = row[:2], row[2], row[3], row[4]
     mine, following, baseline = row[5:9], row[9:13], row[14]
@@ -184,8 +184,8 @@ def look(
     elif baseline:
         anew = "baseline"
     if anew or following[0] is None:
-        return Look(position, failed, anew=anew)
-    return Look(position, failed, spans=_spans(Tick(*mine), rows))
+        return NextStep(position, failed, anew=anew)
+    return NextStep(position, failed, spans=_spans(Tick(*mine), rows))
 
 
 def _spans(before: Tick, rows: Sequence[tuple[Any, ...]]) -> list[Span]:

@@ -47,7 +47,13 @@ def add(*, name: str | None, **given: Any) -> Answer:  # noqa: ANN401 - click's
     asked = _asked(name, given, chosen.history_s)
     with deployment.ledger(chosen) as conn:
         made = store.add(conn, asked, name, operator=chosen.operator)
-    return Answer({"alert": made}, Text(f"alert {made.id} ({_says(made)}): judged from now on"))
+        number = made.provider_id
+        missing = number is not None and not store.has_provider(conn, number)
+    says = f"alert {made.id} ({_says(made)}): judged from now on"
+    if not missing:
+        return Answer({"alert": made}, Text(says))
+    note = f"there is no provider {number} now: nothing is told before there is one"
+    return Answer({"alert": made, "note": note}, Text(f"{says}\nnote: {note}"))
 
 
 @alert.command("list", short_help="List alerts.")

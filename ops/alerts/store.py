@@ -1,7 +1,7 @@
 """Alerts added and removed by an operator: each change is on record, in the same transaction."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -16,6 +16,8 @@ from shared.unique_ids import time_ordered
 
 SOURCE = "ops"
 """The source of what operators add; they may remove what came from any."""
+
+SELECT_PROVIDER: LiteralString = "SELECT FROM initial_data WHERE id = %(provider_id)s"
 
 
 def add(conn: psycopg.Connection, alert: Alert, name: str | None, *, operator: str) -> StoredAlert:
@@ -38,6 +40,12 @@ def add(conn: psycopg.Connection, alert: Alert, name: str | None, *, operator: s
             return made
     except Unfit as unfit:
         raise Refusal(f"nothing was added: {unfit.error}") from unfit
+
+
+def has_provider(conn: psycopg.Connection, provider_id: int) -> bool:
+    """Say whether there is a provider of this id now."""
+    with postgres.translating():
+        return conn.execute(SELECT_PROVIDER, {"provider_id": provider_id}).rowcount > 0
 
 
 def remove(conn: psycopg.Connection, ids: tuple[int, ...], *, operator: str) -> list[StoredAlert]:

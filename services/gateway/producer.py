@@ -71,9 +71,10 @@ class _Life:
 
     def unsettled(self) -> list[Submission]:
         """Return what has no fate, and leave it: also what was not published at all."""
-        left = list(self._handed)
-        self._handed.clear()
-        return self._publisher.forget() + left
+        left = self._publisher.forget()
+        while self._handed:  # one by one: the event loop may hand over more meanwhile
+            left.append(self._handed.popleft())
+        return left
 
     def _publish(self) -> None:
         self._woken = False

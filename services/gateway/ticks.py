@@ -78,7 +78,7 @@ class Ticks:
         at = epoch if epoch is not None else self._newest()
         yield b": ticks as they are shown\n\n"
         while not self.closed:
-            recent = list(self._recent)
+            more, recent = self._more, list(self._recent)  # in this order: else one is missed
             at = self._newest() if at is None else at  # what is old when it is known is not told
             for one in recent:
                 if at is not None and one.epoch > at:
@@ -86,7 +86,7 @@ class Ticks:
                     yield one.event()
             try:
                 async with asyncio.timeout(SILENT_S):
-                    await self._more.wait()
+                    await more.wait()
             except TimeoutError:
                 yield b": still here\n\n"
 

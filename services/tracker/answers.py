@@ -19,7 +19,7 @@ import psycopg
 from services.tracker import core
 from shared import change_record, postgres
 from shared.errors import Refusal, Unanswerable
-from shared.ledger import history
+from shared.ledger import balance_page, history
 from shared.ledger.statement import Movement, statement
 from shared.request_message import Request
 from shared.unfit import Unfit
@@ -66,18 +66,24 @@ def _balances(conn: psycopg.Connection, asked: Fields) -> Fields:
     at = _moment(asked, "as_of") or datetime.now(UTC)
     provider = asked.get("provider")
     if provider is None:
-        past = history.balances_at(conn, at)
-        tick = {"tick": past.boundary, "epoch": past.epoch}
-        found = [_balance(key, balance, tick) for key, balance in past.balances.items()]
-        return {**tick, "balances": found}
-    one = history.balance_at(conn, _provider_id(asked), at)
+        return _all_balances(conn, at)
+    number = _provider_id(asked)
+    one = history.balance_at(conn, number, at)
     tick = {"tick": one.boundary, "epoch": one.epoch}
-    shown = [] if one.key is None else [_balance(one.key, one.balance or 0, tick)]
-    return {**tick, "balances": shown}
+    shown = {"provider_id": number, "key": one.key, "balance": str(one.balance), **tick}
+    return {**tick, "balances": [] if one.key is None else [shown]}
 
 
-def _balance(key: str, balance: int, tick: Fields) -> Fields:
-    return {"provider_id": int(key.partition("_")[0]), "key": key, "balance": str(balance), **tick}
+def _all_balances(conn: psycopg.Connection, at: datetime) -> Fields:
+    """Return all of one tick, or more than fit into a reply: however many there are."""
+    page = balance_page.page(conn, at, most=core.BALANCES_MAX)
+    found = page.balances
+    while page.after is not None and len(found) <= core.BALANCES_MAX:
+        page = balance_page.page(
+            conn, at, most=core.BALANCES_MAX, after=page.after, epoch=page.epoch
+        )
+        found = found + page.balances
+    return {"tick": page.tick, "epoch": page.epoch, "balances": found}
 
 
 def _statement(conn: psycopg.Connection, asked: Fields) -> Fields:

@@ -1,7 +1,8 @@
 """What is decided of a request, without clock, socket or randomness."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ from shared.ledger.request import Document, ItemError, Outcome, State
 
 REPLY_BYTES_MAX = 65_536
 """A reply's body, at most: a larger one says where its data is instead."""
-MOVEMENTS_MAX = 1000
-"""Of a statement: more of them never fit into a reply."""
+MOVEMENTS_MAX = BALANCES_MAX = 1000
+"""Of a statement, and of all balances: more of them never fit into a reply."""
+BYTES_AT_ONCE = 4 * 2**20
+"""Requests handled together, unless one alone is larger: meanwhile nobody answers the broker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OpenRequest:
     """An open request, and what became of its items that were open: `undecided` still are.
 
     Of those, `waiting` wait for their provider. `xids` are the Postgres transactions that stored
@@ -49,26 +52,31 @@ class Change(msgspec.Struct, frozen=True):
     waiting: bool
 
 
-def judge(look: Look, *, keep: bool) -> Change | None:
+def at_once(sizes: Iterable[int]) -> int:
+    """Return how many of these requests, by the bytes of each, are handled together: 1 or more."""
+    return max(1, len(list(takewhile(lambda size: size <= BYTES_AT_ONCE, accumulate(sizes)))))
+
+
+def judge(found: OpenRequest, *, keep: bool) -> Change | None:
     """Say what is to be written, None for nothing.
 
     A request is decided once each item is. Until then what is decided of it is written with `keep`,
     which is seldom, and when only waiting items are left: the row is large.
     """
-    news = look.stored + len(look.errors)
-    waits = bool(look.undecided) and look.waiting == len(look.undecided)
-    first = waits and not look.told
-    if look.undecided and not first and not (keep and news):
+    news = found.stored + len(found.errors)
+    waits = bool(found.undecided) and found.waiting == len(found.undecided)
+    first = waits and not found.told
+    if found.undecided and not first and not (keep and news):
         return None
-    outcome = look.outcome.joined(look.stored, look.errors)
+    outcome = found.outcome.joined(found.stored, found.errors)
     return Change(
-        look.key, look.open, _state(look, outcome), outcome, look.xids, look.undecided, first
+        found.key, found.open, _state(found, outcome), outcome, found.xids, found.undecided, first
     )
 
 
-def _state(look: Look, outcome: Outcome) -> State:
-    if look.undecided:
-        return "running" if outcome.stored or look.waiting else look.state
+def _state(found: OpenRequest, outcome: Outcome) -> State:
+    if found.undecided:
+        return "running" if outcome.stored or found.waiting else found.state
     return "failed" if outcome.errors else "done"
 
 
@@ -96,6 +104,6 @@ def refusal(key: str, error: str, detail: str) -> bytes:
     return msgspec.json.encode({"request": key, "error": error, "detail": detail})
 
 
-def starts_running(looks: Sequence[Look]) -> list[str]:
+def starts_running(requests: Sequence[OpenRequest]) -> list[str]:
     """Return the keys of requests of which something is known for the first time."""
-    return [one.key for one in looks if one.state == "pending" and (one.stored or one.waiting)]
+    return [one.key for one in requests if one.state == "pending" and (one.stored or one.waiting)]

@@ -11,7 +11,7 @@ from functools import partial
 import psycopg
 import structlog
 
-from services.tracker import metrics
+from services.tracker import core, metrics
 from services.tracker.acceptance import Acceptance, Connected, Delivery
 from shared import postgres, retry, worker
 from shared.amqp.properties import Properties
@@ -23,7 +23,7 @@ from shared.health import NOT_CONNECTED, Health
 from shared.request_message import QUEUE
 
 PREFETCH = 50
-"""Requests in one commit, at most: each may have several MiB."""
+"""Requests that came and are not acknowledged, at most: each may have several MiB."""
 POLL_S = 0.5
 LAST_POLL_S = 0.05
 STUCK_S = 15.0
@@ -102,7 +102,8 @@ class Intake:
         """Wait a little for messages, and handle and acknowledge what came. Says if any did."""
         relay.poll(0.0 if self._received else POLL_S)
         acceptance.keep_alive()
-        received, self._received = self._received, []
+        count = core.at_once(len(one.body) for _, one in self._received)
+        received, self._received = self._received[:count], self._received[count:]
         if received:
             began = time.monotonic()
             outcomes = acceptance.handle([delivery for _, delivery in received])

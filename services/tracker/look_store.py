@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 
-from services.tracker.core import Change, Look
+from services.tracker.core import Change, OpenRequest
 from shared.ledger.request import ItemError, Outcome
 from shared.ledger.request_store import ERRORS, ITEMS
 
@@ -27,7 +27,7 @@ Place = tuple[datetime, str]
 
 # The transaction that wrote a row is `writer`, unless it did so within a savepoint: then the one
 # around it began shortly before, and has the row in the outbox.
-SELECT_LOOKS: LiteralString = (
+SELECT_OPEN: LiteralString = (
     """
 WITH asked AS MATERIALIZED (
     SELECT *
@@ -161,7 +161,7 @@ UPDATE request
    AND state = 'pending'
 """
 
-STATEMENTS = (SELECT_LOOKS, UPDATE_DECIDED, UPDATE_OPEN, UPDATE_RUNNING)
+STATEMENTS = (SELECT_OPEN, UPDATE_DECIDED, UPDATE_OPEN, UPDATE_RUNNING)
 """Tried out at each connection."""
 
 
@@ -171,18 +171,18 @@ def since(conn: psycopg.Connection, age_s: float) -> Place:
     return found, ""
 
 
-def looks(
+def inspect(
     conn: psycopg.Connection, after: Place, requests: int = REQUESTS_MAX, items: int = ITEMS_MAX
-) -> tuple[list[Look], Place | None]:
+) -> tuple[list[OpenRequest], Place | None]:
     """Look at the next open requests after a place; return the place of the last one, if any."""
     given = {"published_at": after[0], "key": after[1], "requests": requests, "items": items}
-    rows = conn.execute(SELECT_LOOKS, given).fetchall()
-    return [_look(row[1:]) for row in rows], rows[-1][:2] if rows else None
+    rows = conn.execute(SELECT_OPEN, given).fetchall()
+    return [_open_request(row[1:]) for row in rows], rows[-1][:2] if rows else None
 
 
-def _look(row: Sequence[Any]) -> Look:
+def _open_request(row: Sequence[Any]) -> OpenRequest:
     key, number, state, outcome, told, stored, waiting, errors, xids, undecided = row
-    return Look(
+    return OpenRequest(
         key,
         number,
         state,

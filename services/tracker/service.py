@@ -117,12 +117,12 @@ class Tracker:
         decided: list[tuple[str, float]] = []
         place: look_store.Place | None = after
         while place and not self._stop.is_set():
-            looks, place = look_store.looks(
+            found, place = look_store.inspect(
                 self._conn, place, self._limits.requests, self._limits.items
             )
-            changes = [one for look in looks if (one := core.judge(look, keep=keep))]
-            decided += look_store.write(self._conn, changes)
-            if running := core.starts_running(looks):
+            judged = [core.judge(one, keep=keep) for one in found]
+            decided += look_store.write(self._conn, [one for one in judged if one])
+            if running := core.starts_running(found):
                 look_store.note_running(self._conn, running)
         return decided
 

@@ -37,12 +37,21 @@ class InFlight(Generic[M]):
         self._messages[self._published] = (message_id, message)
         self._of_id[message_id] += 1
 
+    def forget(self) -> list[M]:
+        """Return those of which nothing is decided, and wait for them no longer."""
+        left = self.messages()
+        self._messages.clear()
+        self._of_id.clear()
+        self._returned.clear()
+        return left
+
     def on_return(self, message_id: str | None) -> None:
         """Hear that no queue took a message: before its confirm.
 
         Which of several with one id came back is not said, so none of them passes for taken.
         """
-        self._returned.add(message_id or "")
+        if message_id is not None and message_id in self._of_id:
+            self._returned.add(message_id)
 
     def decided(self, tag: int, *, multiple: bool, taken: bool) -> list[tuple[M, Fate]]:
         """Return each message about which the broker has decided now, and how."""

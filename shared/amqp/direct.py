@@ -5,11 +5,10 @@ all the same.
 """
 
 from collections.abc import Callable, Mapping
-from itertools import takewhile
 from typing import NamedTuple
 
 from shared.amqp.channel import Channel
-from shared.amqp.confirms import PERSISTENT, Failure
+from shared.amqp.confirms import PERSISTENT, Failure, InFlight
 from shared.errors import Unavailable
 
 
@@ -30,19 +29,16 @@ class DirectPublisher(Channel):
     """One connection, one channel, one exchange that is there already."""
 
     _exchange: str
-    _published = 0
-    _in_flight: dict[int, Submission]
-    _returned: set[int]
+    _in_flight: InFlight[Submission]
 
     def open_exchange(self, exchange: str) -> None:
         """Have what goes to `exchange` confirmed. Raises `Unavailable`."""
-        self._exchange, self._in_flight, self._returned = exchange, {}, set()
-        self.confirm(self._on_confirm, self._on_return)
+        self._exchange, self._in_flight = exchange, InFlight()
+        self.confirm(self._on_confirm, self._in_flight.on_return)
 
     def submit(self, one: Submission) -> None:
         """Publish; it is sent while `poll` runs. Raises `Unavailable`."""
-        self._published += 1
-        self._in_flight[self._published] = one
+        self._in_flight.add(one.message_id, one)
         self.publish(
             self._exchange,
             one.routing_key,
@@ -55,23 +51,8 @@ class DirectPublisher(Channel):
 
     def forget(self) -> list[Submission]:
         """Return what has no fate yet, and wait for it no longer."""
-        unsettled = list(self._in_flight.values())
-        self._in_flight.clear()
-        return unsettled
-
-    def _on_return(self, message_id: str | None) -> None:
-        # All of one id: which of several came back is not said, and none may pass for taken.
-        self._returned.update(
-            number for number, one in self._in_flight.items() if one.message_id == message_id
-        )
+        return self._in_flight.forget()
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
-        decided = [tag]
-        if multiple:
-            decided = list(takewhile(lambda number: number <= tag, self._in_flight))
-        for number in decided:
-            one = self._in_flight.pop(number, None)
-            unroutable = number in self._returned
-            self._returned.discard(number)
-            if one:
-                one.settle("unroutable" if unroutable else None if taken else "refused")
+        for one, fate in self._in_flight.decided(tag, multiple=multiple, taken=taken):
+            one.settle(None if fate == "confirmed" else fate)

@@ -1,7 +1,7 @@
 """What the commands print that change something, or compare in order to repair."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
@@ -14,9 +14,13 @@ from shared.alert_store import StoredAlert
 
 
 class AlertAdded(TypedDict):
-    """The alert as it is now; it was there if it says the same under the same name."""
+    """The alert as it is now; it was there if it says the same under the same name.
+
+    `note`: its provider does not exist yet.
+    """
 
     alert: StoredAlert
+    note: NotRequired[str]
 
 
 class AlertsRemoved(TypedDict):

@@ -113,6 +113,17 @@ def test_rights_are_granted_where_ids_come_from_no_sequence_any_more(
         assert rights.grant(conn) == []
 
 
+def test_a_table_that_is_not_there_keeps_no_role_from_its_rights_to_others(
+    conn: psycopg.Connection,
+) -> None:
+    given = "SELECT has_table_privilege('minutebook_gateway', 'balance', 'SELECT')"
+    conn.execute("ALTER TABLE outbox_dropped RENAME TO elsewhere")
+    conn.execute("REVOKE ALL ON balance FROM minutebook_gateway")
+
+    assert rights.grant(conn) == []
+    assert conn.execute(given).fetchone() == (True,)
+
+
 @contextlib.contextmanager
 def cluster_without_roles(conn: psycopg.Connection) -> Iterator[None]:
     """Be in a cluster without our groups, as a user who may make none; all of it is undone."""

@@ -104,7 +104,7 @@ def test_one_go_ends_before_a_tick_with(
     for number in (2, 3, 4):
         syncer.tick(minute(number))
     conn.execute(change.encode())
-    found = follower_store.look(feeder.conn, "feed", None, ticks_max=TICKS_AT_ONCE)
+    found = follower_store.next_step(feeder.conn, "feed", None, ticks_max=TICKS_AT_ONCE)
     assert [(one.tick.epoch, one.more) for one in found.spans] == [(2, False)]
 
 

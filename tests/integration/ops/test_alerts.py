@@ -86,6 +86,15 @@ def test_what_could_not_be_judged_is_a_usage_error(
     assert alert_records.stored(conn) == []
 
 
+def test_an_alert_of_a_provider_that_is_not_there_is_added_with_a_note(ops: Tool) -> None:
+    asked = ("alert", "add", "below", "5", "--provider", "7", "--name", "a")
+    note = "there is no provider 7 now: nothing is told before there is one"
+
+    assert ops.json(*asked)["note"] == note
+    assert ops(*asked).stdout.splitlines()[-1] == f"note: {note}"
+    assert "note" not in ops.json("alert", "add", "below", "5", "--each-provider")
+
+
 def test_how_long_silent_may_be_follows_from_how_long_history_is_kept(ops: Tool) -> None:
     silent = ("alert", "add", "silent", "--for", "31d", "--provider", "1")
 

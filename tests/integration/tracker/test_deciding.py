@@ -190,7 +190,7 @@ def test_what_somebody_else_has_decided_since_it_was_looked_at_stays(
 ) -> None:
     accept(life, sender, item(600), UNFIT)
     sender.ingest()
-    seen, _ = look_store.looks(conn, FIRST)
+    seen, _ = look_store.inspect(conn, FIRST)
     late = [found for one in seen if (found := core.judge(one, keep=False))]
     conn.execute("UPDATE dead_letter SET reason = 'refused_by_database'")
     life.run()

@@ -80,7 +80,7 @@ FIRST = {"published_at": reply_store.FIRST[0], "decided_at": reply_store.FIRST[0
 LIMITS = {"requests": 1000, "items": 100_000, "most": 500}
 KEYS = {"keys": [f"open-{n}" for n in range(1, OPEN + 1)]}
 QUERIES: dict[str, tuple[LiteralString, dict[str, Any]]] = {
-    "looks": (look_store.SELECT_LOOKS, FIRST | LIMITS),
+    "looks": (look_store.SELECT_OPEN, FIRST | LIMITS),
     "shown": (reply_store.UPDATE_SHOWN, FIRST | LIMITS),
     "newest shown": (reply_store.SELECT_SHOWN, {}),
     "due": (reply_store.SELECT_DUE, LIMITS),

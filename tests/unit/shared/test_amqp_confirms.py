@@ -49,3 +49,19 @@ def test_of_two_with_one_id_none_passes_for_taken_where_one_came_back() -> None:
     decided = messages.decided(2, multiple=True, taken=True)
 
     assert decided == [("A", "unroutable"), ("A", "unroutable")]
+
+
+def test_what_is_forgotten_is_decided_no_more_and_says_nothing_of_what_comes_later() -> None:
+    messages = on_their_way("a", "b")
+    messages.on_return("a")
+
+    assert messages.forget() == ["A", "B"]
+    messages.on_return("b")
+    messages.add("a", "A")
+    messages.add("b", "B")
+
+    assert messages.decided(2, multiple=True, taken=True) == []
+    assert messages.decided(4, multiple=True, taken=True) == [
+        ("A", "confirmed"),
+        ("B", "confirmed"),
+    ]

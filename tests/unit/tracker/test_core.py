@@ -13,7 +13,7 @@ NOTHING = Outcome()
 AT = datetime(2026, 11, 28, 7, tzinfo=UTC)
 
 
-def look(
+def open_request(
     *,
     stored: int = 0,
     waiting: int = 0,
@@ -22,10 +22,10 @@ def look(
     before: Outcome = NOTHING,
     told: bool = False,
     state: State = "pending",
-) -> core.Look:
+) -> core.OpenRequest:
     undecided = tuple(range(waiting + missing))
     number = stored + len(errors) + len(undecided)
-    return core.Look(
+    return core.OpenRequest(
         "K",
         number,
         state,
@@ -46,22 +46,22 @@ def states(found: core.Change | None) -> tuple[str, bool] | None:
 @pytest.mark.parametrize(
     ("seen", "keep", "written"),
     [
-        (look(missing=2), True, None),
-        (look(stored=2), False, ("done", False)),
-        (look(errors=(DEAD,)), False, ("failed", False)),
-        (look(stored=1, before=Outcome(0, (DEAD,))), False, ("failed", False)),
-        (look(stored=1, missing=1), False, None),
-        (look(stored=1, missing=1), True, ("running", False)),
-        (look(errors=(DEAD,), missing=1), True, ("pending", False)),
-        (look(stored=1, waiting=1), False, ("running", True)),
-        (look(waiting=1), False, ("running", True)),
-        (look(waiting=1, told=True), True, None),
-        (look(waiting=1, missing=1), True, None),
-        (look(stored=1, waiting=1, told=True), True, ("running", False)),
+        (open_request(missing=2), True, None),
+        (open_request(stored=2), False, ("done", False)),
+        (open_request(errors=(DEAD,)), False, ("failed", False)),
+        (open_request(stored=1, before=Outcome(0, (DEAD,))), False, ("failed", False)),
+        (open_request(stored=1, missing=1), False, None),
+        (open_request(stored=1, missing=1), True, ("running", False)),
+        (open_request(errors=(DEAD,), missing=1), True, ("pending", False)),
+        (open_request(stored=1, waiting=1), False, ("running", True)),
+        (open_request(waiting=1), False, ("running", True)),
+        (open_request(waiting=1, told=True), True, None),
+        (open_request(waiting=1, missing=1), True, None),
+        (open_request(stored=1, waiting=1, told=True), True, ("running", False)),
     ],
 )
 def test_it_is_written_once_decided_and_before_that_seldom(
-    seen: core.Look,
+    seen: core.OpenRequest,
     keep: bool,  # noqa: FBT001
     written: tuple[str, bool] | None,
 ) -> None:
@@ -69,7 +69,7 @@ def test_it_is_written_once_decided_and_before_that_seldom(
 
 
 def test_what_was_decided_before_is_kept() -> None:
-    found = core.judge(look(stored=2, before=Outcome(3, (DEAD,))), keep=False)
+    found = core.judge(open_request(stored=2, before=Outcome(3, (DEAD,))), keep=False)
 
     assert found
     assert found.outcome == Outcome(5, (DEAD,))
@@ -82,9 +82,23 @@ def test_errors_are_in_the_order_of_items() -> None:
 
 
 def test_those_of_which_something_is_known_for_the_first_time_begin_to_run() -> None:
-    seen = [look(stored=1, missing=1), look(missing=1), look(waiting=1, state="running")]
+    seen = [
+        open_request(stored=1, missing=1),
+        open_request(missing=1),
+        open_request(waiting=1, state="running"),
+    ]
 
     assert core.starts_running(seen) == ["K"]
+
+
+@pytest.mark.parametrize(
+    ("mib", "count"),
+    [([], 1), ([1, 1, 1], 3), ([3, 1, 1], 2), ([8], 1), ([8, 1], 1), ([2, 8, 1], 1)],
+)
+def test_requests_are_handled_together_up_to_a_size_and_one_at_least(
+    mib: list[int], count: int
+) -> None:
+    assert core.at_once(one * 2**20 for one in mib) == count
 
 
 def document(errors: int) -> Document:
