@@ -46,13 +46,22 @@ def read(body: bytes) -> Mapping[str, Any]:
             text, object_pairs_hook=pairs, parse_int=_parse_int, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError) as error:
-        said = f"not JSON: {type(error).__name__}{_section(body)}"
+        said = f"not JSON: {_fault(error)}{_section(body)}"
         raise Unfit("not_json", said) from error
     if repeated:
         raise Unfit("duplicate_key", "a key appears twice")
     if not isinstance(found, dict):
         raise Unfit("not_object", f"JSON, but {a_kind(found)}")
     return found
+
+
+def _fault(error: ValueError | RecursionError) -> str:
+    """Return what is wrong and where, without a word of the body, which logs must not show."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos}"
+    if isinstance(error, _NoConstant):
+        return f"it has no {error}"
+    return type(error).__name__
 
 
 def _section(body: bytes) -> str:
@@ -73,8 +82,12 @@ def _parse_int(digits: str) -> int:
     return int(digits) if len(digits.lstrip("-")) <= INT64_DIGITS else _Huge(digits)
 
 
+class _NoConstant(ValueError):
+    """NaN or an infinity, which Python's JSON has and JSON has not."""
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+    raise _NoConstant(name)
 
 
 class _Huge(int):

@@ -110,7 +110,9 @@ def _elements(body: bytes, items_max: int) -> Iterable[bytes]:
         raise _too_many(items_max)
     try:
         return map(bytes, _decode_array(body))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except msgspec.DecodeError as error:  # it says what is wrong at which byte
+        raise Problem(400, "not_json", f"not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise Problem(400, "not_json", f"not JSON: {type(error).__name__}") from error
 
 
