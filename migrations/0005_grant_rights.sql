@@ -1,7 +1,7 @@
 -- Each service may do what it is there for, and nothing else: ingest stores transactions and can
 -- change no balance; the syncer writes ticks and balances and can add no transaction; operators
--- correct what their tool corrects; followers read ticks and write where they stand; readers read.
--- Rights go to group roles without a login, to
+-- correct what their tool corrects, the console a part of that; followers read ticks and write
+-- where they stand; readers read. Rights go to group roles without a login, to
 -- which the services' logins are added. The ticker needs no database. Only the owner, who
 -- migrates, may change tables; one user who owns everything needs nothing of this.
 --
@@ -19,15 +19,15 @@ DECLARE
 BEGIN
     FOREACH role IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_tracker', 'minutebook_gateway', 'minutebook_ops',
-              'minutebook_reader']
+              'minutebook_tracker', 'minutebook_gateway', 'minutebook_console',
+              'minutebook_ops', 'minutebook_reader']
     LOOP
         BEGIN
             IF to_regrole(role) IS NULL THEN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', role);
             END IF;
             -- Otherwise they do not see who waits for whose lock.
-            IF role IN ('minutebook_ops', 'minutebook_reader')
+            IF role IN ('minutebook_console', 'minutebook_ops', 'minutebook_reader')
                AND NOT pg_has_role(role, 'pg_read_all_stats', 'MEMBER') THEN
                 EXECUTE format('GRANT pg_read_all_stats TO %I', role);
             END IF;
@@ -61,24 +61,24 @@ BEGIN
             pg_advisory_xact_lock(hashtextextended('minutebook:tick', 0));
     FOR line IN
         WITH one (roles, may, kind, object, but) AS (VALUES
-            ('ingest,syncer,feed,notifier,tracker,gateway,ops,reader', 'USAGE', 'SCHEMA',
+            ('ingest,syncer,feed,notifier,tracker,gateway,console,ops,reader', 'USAGE', 'SCHEMA',
              quote_ident(current_schema()), ''),
-            ('ingest,syncer,feed,notifier,tracker,gateway,ops,reader', 'SELECT', 'TABLE',
+            ('ingest,syncer,feed,notifier,tracker,gateway,console,ops,reader', 'SELECT', 'TABLE',
              'schema_migration', ''),
 
             ('ingest', 'SELECT (id)', 'TABLE', 'initial_data', ''),
             ('ingest', 'SELECT (id, provider_id, transaction_value, message_id)', 'TABLE',
              'historical_transactions', ''),
-            ('ingest,ops', 'INSERT (provider_id, transaction_value, message_id)', 'TABLE',
+            ('ingest,console,ops', 'INSERT (provider_id, transaction_value, message_id)', 'TABLE',
              'historical_transactions', ''),
-            ('ingest', 'USAGE', 'SEQUENCE', transaction_ids::text, ''),
-            ('ingest,ops', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence(text)', ''),
-            ('ingest', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,reason,created_at'),
+            ('ingest,console', 'USAGE', 'SEQUENCE', transaction_ids::text, ''),
+            ('ingest,console,ops', 'EXECUTE', 'FUNCTION', 'minutebook_advance_sequence(text)', ''),
+            ('ingest,console', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,reason,created_at'),
             ('ingest', 'SELECT, DELETE', 'TABLE', 'dead_letter, stream_offset', ''),
             ('ingest', 'INSERT (%s)', 'TABLE', 'dead_letter', 'id,body_sha256,received_at'),
             ('ingest', 'UPDATE (state, reason, error)', 'TABLE', 'dead_letter', ''),
             ('ingest', 'INSERT (%s)', 'TABLE', 'stream_offset', 'created_at'),
-            ('ingest,ops', 'SELECT, INSERT (message_id, provider_id, value)', 'TABLE',
+            ('ingest,console,ops', 'SELECT, INSERT (message_id, provider_id, value)', 'TABLE',
              'received_message', ''),
             ('ingest', 'SELECT (action, detail, body)', 'TABLE', 'operator_action', ''),
 
@@ -101,8 +101,8 @@ BEGIN
             ('feed,notifier,tracker', 'INSERT (%s)', 'TABLE', 'follower', ''),
             ('feed,notifier,tracker', 'UPDATE (%s)', 'TABLE', 'follower', 'name'),
             ('notifier', 'SELECT', 'TABLE', 'alert', ''),
-            ('notifier,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,xid,created_at'),
-            ('notifier,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),
+            ('notifier,console,ops', 'INSERT (%s)', 'TABLE', 'alert', 'id,xid,created_at'),
+            ('notifier,console,ops', 'UPDATE (%s)', 'TABLE', 'alert', 'id,created_at'),
             ('notifier', 'SELECT, DELETE', 'TABLE', 'notification', ''),
             ('notifier', 'INSERT (%s)', 'TABLE', 'notification', 'created_at'),
             ('notifier', 'UPDATE (sent_at, delivered_at, error)', 'TABLE', 'notification', ''),
@@ -136,10 +136,15 @@ BEGIN
              'TABLE', 'dead_letter', ''),
             ('gateway', 'SELECT', 'TABLE', 'request', ''),
 
+            -- It shows everything; it replays and purges dead letters, and adds providers.
+            ('console', 'SELECT (id, provider_name, initial_value)', 'TABLE', 'initial_data', ''),
+            ('console', 'INSERT (id, provider_name, initial_value)', 'TABLE', 'initial_data', ''),
+            ('console', 'SELECT', 'TABLE', 'follower', ''),
+
             ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'follower', ''),
-            ('ops', 'SELECT', 'TABLE', 'alert', ''),
-            ('ops', 'SELECT, UPDATE (delivered_at)', 'TABLE', 'notification', ''),
-            ('ops', 'SELECT', 'TABLE', 'request', ''),
+            ('console,ops', 'SELECT', 'TABLE', 'alert', ''),
+            ('console,ops', 'SELECT, UPDATE (delivered_at)', 'TABLE', 'notification', ''),
+            ('console,ops', 'SELECT', 'TABLE', 'request', ''),
             ('reader', 'SELECT (%s)', 'TABLE', 'request', 'values,outcome,error'),
             ('reader', 'SELECT', 'TABLE', 'follower', ''),
             ('reader', 'SELECT', 'TABLE', 'alert', ''),
@@ -147,25 +152,27 @@ BEGIN
 
             ('ops', 'SELECT, INSERT, UPDATE, DELETE', 'TABLE', 'initial_data', ''),
             ('ops', 'INSERT (%s)', 'TABLE', 'outbox', 'id,xid,created_at'),
-            ('ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'dead_letter', ''),
-            ('ops', 'INSERT (%s)', 'TABLE', 'operator_action', 'id,database_user,created_at'),
-            ('ops', 'SELECT', 'TABLE', 'operator_action', ''),
+            ('console,ops', 'SELECT, UPDATE, DELETE', 'TABLE', 'dead_letter', ''),
+            ('console,ops', 'INSERT (%s)', 'TABLE', 'operator_action',
+             'id,database_user,created_at'),
+            ('console,ops', 'SELECT', 'TABLE', 'operator_action', ''),
             ('ops', 'EXECUTE', 'FUNCTION', 'minutebook_repair_default()', ''),
             ('ops', 'USAGE', 'SEQUENCE', concat_ws(', ', transaction_ids, provider_ids), ''),
-            ('ops', 'SELECT', 'SEQUENCE', pg_get_serial_sequence('operator_action', 'id'), ''),
+            ('console,ops', 'SELECT', 'SEQUENCE',
+             pg_get_serial_sequence('operator_action', 'id'), ''),
 
             ('reader', 'SELECT (id, provider_name, initial_value)', 'TABLE', 'initial_data', ''),
             ('reader', 'SELECT (%s)', 'TABLE', 'dead_letter', 'body,properties,error,value'),
             ('reader', 'SELECT', 'TABLE', 'received_message', ''),
 
-            ('ops,reader',
+            ('console,ops,reader',
              'SELECT (id, provider_id, transaction_value, message_id, created_at, xmin)', 'TABLE',
              'historical_transactions', ''),
-            ('ops,reader', 'SELECT', 'TABLE', 'outbox, outbox_default, outbox_dropped, tick,
+            ('console,ops,reader', 'SELECT', 'TABLE', 'outbox, outbox_default, outbox_dropped, tick,
              balance, stream_offset, disk_usage', ''),
-            ('ops,reader', 'SELECT', 'SEQUENCE',
+            ('console,ops,reader', 'SELECT', 'SEQUENCE',
              concat_ws(', ', transaction_ids, provider_ids, outbox_ids, dead_letter_ids), ''),
-            ('ops,reader', 'EXECUTE', 'FUNCTION', 'minutebook_id_sequence(text),
+            ('console,ops,reader', 'EXECUTE', 'FUNCTION', 'minutebook_id_sequence(text),
              minutebook_transactions_sequence()', '')
         )
         SELECT 'minutebook_' || role AS role, may, kind, there.object,

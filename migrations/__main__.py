@@ -40,6 +40,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_notifier_password: Secret[str] = _password("notifier")
     postgres_tracker_password: Secret[str] = _password("tracker")
     postgres_gateway_password: Secret[str] = _password("gateway")
+    postgres_console_password: Secret[str] = _password("console")
     postgres_ops_password: Secret[str] = _password("ops")
     postgres_exporter_password: Secret[str] = _password("exporter")
     migration_lock_wait_seconds: int = Field(
@@ -60,6 +61,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
             "notifier": self.postgres_notifier_password,
             "tracker": self.postgres_tracker_password,
             "gateway": self.postgres_gateway_password,
+            "console": self.postgres_console_password,
             "ops": self.postgres_ops_password,
             "exporter": self.postgres_exporter_password,
         }

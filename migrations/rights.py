@@ -18,7 +18,8 @@ EXPORTERS = "pg_monitor"
 GROUPS = {
     "ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "feed": "minutebook_feed",
     "notifier": "minutebook_notifier", "tracker": "minutebook_tracker",
-    "gateway": "minutebook_gateway", "ops": "minutebook_ops", "exporter": EXPORTERS,
+    "gateway": "minutebook_gateway", "console": "minutebook_console", "ops": "minutebook_ops",
+    "exporter": EXPORTERS,
 }  # fmt: skip
 """The logins that this can make, and the group of each."""
 

@@ -22,8 +22,8 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_tracker', 'minutebook_gateway', 'minutebook_ops',
-              'minutebook_reader']
+              'minutebook_tracker', 'minutebook_gateway', 'minutebook_console',
+              'minutebook_ops', 'minutebook_reader']
     LOOP
         IF to_regrole(name) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', name);
@@ -33,4 +33,4 @@ END
 $$;
 
 -- So that `ops status` sees who waits for whose lock.
-GRANT pg_read_all_stats TO minutebook_ops, minutebook_reader;
+GRANT pg_read_all_stats TO minutebook_console, minutebook_ops, minutebook_reader;

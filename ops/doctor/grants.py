@@ -31,6 +31,37 @@ NOTIFIED = (
     " threshold"
 )
 
+SHOWN = EVERYWHERE | {
+    "outbox_id_seq": {"SELECT"},
+    "outbox_default": {"SELECT"},
+    "outbox_dropped": {"SELECT"},
+    "tick": {"SELECT"},
+    "balance": {"SELECT"},
+    "dead_letter_id_seq": {"SELECT"},
+    "stream_offset": {"SELECT"},
+    "disk_usage": {"SELECT"},
+    "minutebook_id_sequence(text)": {"EXECUTE"},
+    "minutebook_transactions_sequence()": {"EXECUTE"},
+    "role pg_read_all_stats": {"MEMBER"},
+}
+"""What operators, readers and the console have alike."""
+CORRECTING = SHOWN | {
+    "historical_transactions": {
+        f"SELECT (created_at, id, {TRANSACTION}, xmin)",
+        f"INSERT ({TRANSACTION})",
+    },
+    "historical_transactions_id_seq": {"SELECT", "USAGE"},
+    "operator_action_id_seq": {"SELECT"},
+    "dead_letter": {"SELECT", "UPDATE", "DELETE"},
+    "received_message": {"SELECT", "INSERT (message_id, provider_id, value)"},
+    "operator_action": {"SELECT", "INSERT (action, body, detail, operator, outcome, subject)"},
+    "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT}, xid)"},
+    "notification": {"SELECT", "UPDATE (delivered_at)"},
+    "request": {"SELECT"},
+    "minutebook_advance_sequence(text)": {"EXECUTE"},
+}
+"""What the console and operators have alike."""
+
 
 def _columns(right: str, *names: str) -> str:
     return f"{right} ({', '.join(sorted(names))})"
@@ -123,67 +154,42 @@ RIGHTS: Rights = {
             "SELECT (body_sha256, error, id, message_id, queue, reason, received_at, state)"
         },
     },
-    "minutebook_ops": EVERYWHERE
+    "minutebook_console": CORRECTING
+    | {
+        "initial_data": {
+            "SELECT (id, initial_value, provider_name)",
+            "INSERT (id, initial_value, provider_name)",
+        },
+        "initial_data_id_seq": {"SELECT"},
+        "outbox": {
+            "SELECT",
+            "INSERT (amount, operation, provider_id, traceparent, transaction_id)",
+        },
+        "follower": {"SELECT"},
+    },
+    "minutebook_ops": CORRECTING
     | {
         "initial_data": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-        "historical_transactions": {
-            f"SELECT (created_at, id, {TRANSACTION}, xmin)",
-            f"INSERT ({TRANSACTION})",
-        },
-        "historical_transactions_id_seq": {"SELECT", "USAGE"},
         "initial_data_id_seq": {"SELECT", "USAGE"},
-        "operator_action_id_seq": {"SELECT"},
         "outbox": {
             "SELECT",
             "INSERT (amount, operation, provider_id, reason, traceparent, transaction_id)",
         },
-        "outbox_id_seq": {"SELECT"},
-        "outbox_default": {"SELECT"},
-        "outbox_dropped": {"SELECT"},
-        "tick": {"SELECT"},
-        "balance": {"SELECT"},
-        "dead_letter": {"SELECT", "UPDATE", "DELETE"},
-        "dead_letter_id_seq": {"SELECT"},
-        "received_message": {"SELECT", "INSERT (message_id, provider_id, value)"},
-        "operator_action": {
-            "SELECT",
-            "INSERT (action, body, detail, operator, outcome, subject)",
-        },
-        "stream_offset": {"SELECT"},
-        "disk_usage": {"SELECT"},
         "follower": {"SELECT", "UPDATE", "DELETE"},
-        "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT}, xid)"},
-        "notification": {"SELECT", "UPDATE (delivered_at)"},
-        "request": {"SELECT"},
-        "minutebook_advance_sequence(text)": {"EXECUTE"},
-        "minutebook_id_sequence(text)": {"EXECUTE"},
-        "minutebook_transactions_sequence()": {"EXECUTE"},
         "minutebook_repair_default()": {"EXECUTE"},
-        "role pg_read_all_stats": {"MEMBER"},
     },
-    "minutebook_reader": EVERYWHERE
+    "minutebook_reader": SHOWN
     | {
         "initial_data": {"SELECT (id, initial_value, provider_name)"},
         "historical_transactions": {f"SELECT (created_at, id, {TRANSACTION}, xmin)"},
         "historical_transactions_id_seq": {"SELECT"},
         "initial_data_id_seq": {"SELECT"},
         "outbox": {"SELECT"},
-        "outbox_id_seq": {"SELECT"},
-        "outbox_default": {"SELECT"},
-        "outbox_dropped": {"SELECT"},
-        "tick": {"SELECT"},
-        "balance": {"SELECT"},
         "dead_letter": {f"SELECT (body_sha256, id, message_id, {STATE}, received_at, state)"},
-        "dead_letter_id_seq": {"SELECT"},
         "received_message": {"SELECT"},
-        "stream_offset": {"SELECT"},
-        "disk_usage": {"SELECT"},
         "follower": {"SELECT"},
         "alert": {"SELECT"},
         "notification": {"SELECT"},
         "request": {_columns("SELECT", "accepted_at", *ASKED, *TRACKED)},
-        "minutebook_id_sequence(text)": {"EXECUTE"},
-        "minutebook_transactions_sequence()": {"EXECUTE"},
-        "role pg_read_all_stats": {"MEMBER"},
     },
 }

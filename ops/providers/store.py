@@ -44,8 +44,8 @@ SELECT_PROVIDER: LiteralString = """
 SELECT id, provider_name::text, initial_value
   FROM initial_data
  WHERE id = %(id)s
-   FOR UPDATE
 """
+SELECT_PROVIDER_LOCKED: LiteralString = SELECT_PROVIDER + "FOR UPDATE"
 # Constraint triggers, too, have their say before it is looked at what stands.
 FIRE_TRIGGERS: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 SELECT_COUNTED: LiteralString = """
@@ -186,14 +186,16 @@ def _insert(conn: psycopg.Connection, given: dict[str, Any]) -> int | None:
 
 
 def _found(conn: psycopg.Connection, provider_id: int) -> Provider:
-    found = _standing(conn, provider_id)
+    found = _standing(conn, provider_id, SELECT_PROVIDER_LOCKED)
     if found is None:
         raise Refusal(f"there is no provider {provider_id}")
     return found
 
 
-def _standing(conn: psycopg.Connection, provider_id: int | None) -> Provider | None:
-    row = conn.execute(SELECT_PROVIDER, {"id": provider_id}).fetchone()
+def _standing(
+    conn: psycopg.Connection, provider_id: int | None, query: LiteralString = SELECT_PROVIDER
+) -> Provider | None:
+    row = conn.execute(query, {"id": provider_id}).fetchone()
     return Provider(*row) if row else None
 
 

@@ -28,8 +28,9 @@ def by(*logins: str) -> frozenset[str]:
 
 
 NOBODY = by()
-SERVICES = by("ingest", "syncer", "tracker", "gateway", "ops", READER)
-LOOKING = by("syncer", "ops", READER)
+OPERATORS = by("console", "ops")
+SERVICES = OPERATORS | by("ingest", "syncer", "tracker", "gateway", READER)
+LOOKING = OPERATORS | by("syncer", READER)
 FOLLOWERS = by("feed", "notifier", "tracker")
 
 BEGIN_TO_FOLLOW = "INSERT INTO follower (name, epoch, token) VALUES ('{0}', 0, '')"
@@ -43,7 +44,7 @@ ACTS = EMPTYING | {
     # The user's tables.
     "read providers' ids": Act("SELECT id FROM initial_data", SERVICES),
     "read providers": Act("SELECT provider_name, initial_value FROM initial_data", LOOKING),
-    "add a provider": Act("INSERT INTO initial_data VALUES (99, 'New', 0)", by("ops")),
+    "add a provider": Act("INSERT INTO initial_data VALUES (99, 'New', 0)", OPERATORS),
     "rename a provider": Act("UPDATE initial_data SET provider_name = 'X'", by("ops")),
     "change an initial value": Act("UPDATE initial_data SET initial_value = 9", by("ops")),
     "remove a provider": Act("DELETE FROM initial_data WHERE id = 2", by("ops")),
@@ -56,7 +57,7 @@ ACTS = EMPTYING | {
     "insert a transaction": Act(
         "INSERT INTO historical_transactions (provider_id, transaction_value, message_id)"
         " VALUES (1, 5, 'x')",
-        by("ingest", "ops"),
+        OPERATORS | by("ingest"),
     ),
     "insert one under an id of its own": Act(
         "INSERT INTO historical_transactions (id, provider_id, transaction_value)"
@@ -66,14 +67,14 @@ ACTS = EMPTYING | {
     "change a transaction": Act("UPDATE historical_transactions SET transaction_value = 0", NOBODY),
     "delete a transaction": Act("DELETE FROM historical_transactions", NOBODY),
     "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
-    "advance the sequence": Act("SELECT minutebook_advance_sequence()", by("ingest", "ops")),
+    "advance the sequence": Act("SELECT minutebook_advance_sequence()", OPERATORS | by("ingest")),
     # The outbox.
     "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed", "tracker", "gateway"}),
     "read the default partition": Act("SELECT count(*) FROM outbox_default", LOOKING),
     "note in the outbox": Act(
         "INSERT INTO outbox (transaction_id, provider_id, amount, operation)"
         " VALUES (1, 1, 5, 'added')",
-        by("ingest", "ops"),
+        OPERATORS | by("ingest"),
     ),
     "note a correction": Act(
         "INSERT INTO outbox (provider_id, amount, operation, reason)"
@@ -115,19 +116,19 @@ ACTS = EMPTYING | {
     # Dead letters, streams, what operators did.
     "count dead letters": Act(
         "SELECT state, reason, count(*), min(received_at) FROM dead_letter GROUP BY 1, 2",
-        by("ingest", "gateway", "ops", READER),
+        OPERATORS | by("ingest", "gateway", READER),
     ),
-    "read dead letters": Act("SELECT body, properties FROM dead_letter", by("ingest", "ops")),
+    "read dead letters": Act("SELECT body, properties FROM dead_letter", OPERATORS | by("ingest")),
     "store a dead letter": Act(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
         by("ingest", "notifier", "tracker"),
     ),
     "change a dead letter's state": Act(
-        "UPDATE dead_letter SET state = 'open'", by("ingest", "ops")
+        "UPDATE dead_letter SET state = 'open'", OPERATORS | by("ingest")
     ),
-    "change a dead letter's body": Act("UPDATE dead_letter SET body = ''", by("ops")),
-    "delete a dead letter": Act("DELETE FROM dead_letter", by("ingest", "ops")),
+    "change a dead letter's body": Act("UPDATE dead_letter SET body = ''", OPERATORS),
+    "delete a dead letter": Act("DELETE FROM dead_letter", OPERATORS | by("ingest")),
     "move a stream on": Act(
         "INSERT INTO stream_offset (stream, generation, previous, reached, body_sha256)"
         " VALUES ('s', 'g', -1, 0, '')",
@@ -137,7 +138,7 @@ ACTS = EMPTYING | {
     "note an operator's action": Act(
         "INSERT INTO operator_action (action, subject, outcome, operator)"
         " VALUES ('a', 's', 'done', 'me')",
-        by("ops"),
+        OPERATORS,
     ),
     "note it in another's name": Act(
         "INSERT INTO operator_action (action, subject, outcome, operator, database_user)"
@@ -148,9 +149,9 @@ ACTS = EMPTYING | {
     # Followers and alerts.
     "read identities": Act(
         "SELECT id, message_id FROM historical_transactions",
-        by("ingest", "ops", "feed", "tracker", "gateway", READER),
+        OPERATORS | by("ingest", "feed", "tracker", "gateway", READER),
     ),
-    "see where followers are": Act("SELECT FROM follower", by("ops", READER) | FOLLOWERS),
+    "see where followers are": Act("SELECT FROM follower", OPERATORS | FOLLOWERS | by(READER)),
     "begin to follow as the feed": Act(BEGIN_TO_FOLLOW.format("feed"), by("feed")),
     "begin to follow as nobody": Act(BEGIN_TO_FOLLOW.format("nobody"), NOBODY),
     "move the notifier": Act(
@@ -158,13 +159,15 @@ ACTS = EMPTYING | {
     ),
     "rename a follower": Act("UPDATE follower SET name = 'feed'", by("ops")),
     "forget a follower": Act("DELETE FROM follower", by("ops")),
-    "read alerts": Act("SELECT FROM alert", by("notifier", "gateway", "ops", READER)),
+    "read alerts": Act("SELECT FROM alert", OPERATORS | by("notifier", "gateway", READER)),
     "add an alert": Act(
         "INSERT INTO alert (condition, threshold, source, source_id, since_epoch)"
         " VALUES ('below', 5, 's', 'i', 0)",
-        by("notifier", "ops"),
+        OPERATORS | by("notifier"),
     ),
-    "read notifications": Act("SELECT FROM notification", by("notifier", "gateway", "ops", READER)),
+    "read notifications": Act(
+        "SELECT FROM notification", OPERATORS | by("notifier", "gateway", READER)
+    ),
     "write a notification": Act(
         "INSERT INTO notification (id, alert_id, provider_id, epoch, condition, balance)"
         " VALUES ('x', 1, 1, 0, 'below', 5)",
@@ -172,12 +175,16 @@ ACTS = EMPTYING | {
     ),
     "change what was told": Act("UPDATE notification SET balance = 9", NOBODY),
     "note that it was delivered": Act(
-        "UPDATE notification SET delivered_at = now()", by("notifier", "ops")
+        "UPDATE notification SET delivered_at = now()", OPERATORS | by("notifier")
     ),
     "forget notifications": Act("DELETE FROM notification", by("notifier")),
     # Requests.
-    "read requests": Act("SELECT id, state FROM request", by("tracker", "gateway", "ops", READER)),
-    "read what became of them": Act("SELECT outcome FROM request", by("tracker", "gateway", "ops")),
+    "read requests": Act(
+        "SELECT id, state FROM request", OPERATORS | by("tracker", "gateway", READER)
+    ),
+    "read what became of them": Act(
+        "SELECT outcome FROM request", OPERATORS | by("tracker", "gateway")
+    ),
     "accept a request": Act(
         "INSERT INTO request (id, kind, submitted_by, items, digest)"
         " VALUES ('x', 'transactions', 'me', 1, '')",

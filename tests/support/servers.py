@@ -21,7 +21,9 @@ from tests.support import keydb_rights
 from tests.support.containers import ROOT, address, await_success, published_port, running
 
 USER, PASSWORD = "user", "password"
-BROKER_USERS = ("ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "ops")
+BROKER_USERS = (
+    "ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "console", "ops",
+)  # fmt: skip
 """The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"

@@ -101,8 +101,8 @@ ACTS = {
     "lead others' messages to ticks": Act(lambda c: c.exchange_bind("ticks", "amq.fanout"), NOBODY),
 }
 PAGES = {
-    "nodes": {"ops"},
-    f"queues/%2F/{QUEUE}": {"ops"},
+    "nodes": {"console", "ops"},
+    f"queues/%2F/{QUEUE}": {"console", "ops"},
     "definitions": NOBODY,
     "users": NOBODY,
 }

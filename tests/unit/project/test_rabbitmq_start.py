@@ -17,6 +17,7 @@ SETTINGS = {"RABBITMQ_USER": "user", "RABBITMQ_PASSWORD": "password", "INGEST_QU
         ({"INGEST_QUEUE": ""}, "INGEST_QUEUE: must be set"),
         ({"RABBITMQ_USER": "ops"}, "RABBITMQ_USER is the name of a service's user"),
         ({"RABBITMQ_USER": "feed"}, "RABBITMQ_USER is the name of a service's user"),
+        ({"RABBITMQ_USER": "console"}, "RABBITMQ_USER is the name of a service's user"),
         ({"RABBITMQ_USER": "tracker"}, "RABBITMQ_USER is the name of a service's user"),
         ({"RABBITMQ_QUEUE_MAX_BYTES": "1G"}, "RABBITMQ_QUEUE_MAX_BYTES must be a number"),
         ({"INGEST_QUEUE": "a\\Eb"}, "a name holds a backslash"),
