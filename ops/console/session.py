@@ -1,0 +1,91 @@
+"""Who is signed in, and whether a form is one of ours: kept in a signed cookie, nowhere else.
+
+The key of the signature is made at the start: a restart signs everybody out.
+"""
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+COOKIE = "minutebook_console"
+LASTS_S = 8 * 3600
+"""A shift."""
+NAME, TOKEN = "name", "csrf"
+"""What a session holds: who it is, and what each of their forms carries."""
+FIELDS_MAX, FIELD_BYTES_MAX = 50, 2**20
+
+Act = Callable[[Request, FormData], Response]
+
+
+def middleware() -> Middleware:
+    """Return what reads and writes the cookie; browsers send it with requests of our own only."""
+    return Middleware(
+        SessionMiddleware,
+        secret_key=secrets.token_hex(32),
+        session_cookie=COOKIE,
+        max_age=LASTS_S,
+        same_site="strict",
+    )
+
+
+def name(request: Request) -> str:
+    """Return the name that was given at signing in; empty if nobody is signed in."""
+    return str(request.session.get(NAME, ""))
+
+
+def begin(request: Request, who: str) -> None:
+    """Sign in."""
+    request.session.clear()
+    request.session[NAME] = who
+    request.session[TOKEN] = secrets.token_urlsafe(32)
+
+
+def end(request: Request) -> None:
+    """Sign out."""
+    request.session.clear()
+
+
+def token(request: Request) -> str:
+    """Return what a form has to carry in its field `csrf`: other people's pages cannot know it."""
+    if TOKEN not in request.session:
+        request.session[TOKEN] = secrets.token_urlsafe(32)
+    return str(request.session[TOKEN])
+
+
+def posting(path: str, act: Act, *, writes: bool, signed_in: bool = True) -> Route:
+    """Return a route for a form of ours: `act` is called with it, in a thread.
+
+    `writes` says whether anything may be changed here at all (CONSOLE_WRITES). Otherwise, without
+    the form's token, or with `signed_in` where nobody is: 403.
+    """
+    return Route(path, _endpoint(act, writes=writes, signed_in=signed_in), methods=["POST"])
+
+
+def _endpoint(
+    act: Act, *, writes: bool, signed_in: bool
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        if not writes:
+            raise HTTPException(403, "This console is read-only: CONSOLE_WRITES is off.")
+        form = await request.form(max_files=0, max_fields=FIELDS_MAX, max_part_size=FIELD_BYTES_MAX)
+        _check(request, str(form.get(TOKEN, "")))
+        if signed_in and not name(request):
+            raise HTTPException(403, "Sign in first: only who is signed in may change anything.")
+        return await run_in_threadpool(act, request, form)
+
+    return endpoint
+
+
+def _check(request: Request, given: str) -> None:
+    expected = str(request.session.get(TOKEN, ""))
+    if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
+        raise HTTPException(403, "This form is too old, or not of this console: load it again.")

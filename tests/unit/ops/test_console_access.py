@@ -1,0 +1,226 @@
+"""Who reaches the console, who may change anything by it, and how often a password may be tried."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.datastructures import FormData
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ops.console import session
+from ops.console.attempts import ALL_MAX, EACH_MAX, PERIOD_S, Attempts
+from ops.console.guard import BODY_BYTES_MAX, HEADERS, Guard
+from ops.console.settings import ConsoleSettings
+from ops.console.signing_in import SigningIn
+from tests.support.asgi_browser import Browser
+
+PASSWORD = "open sesame"
+SERVERS = {
+    "postgres_dsn": "postgresql://u:p@127.0.0.1/d",
+    "rabbitmq_url": "amqp://u:p@127.0.0.1:5672/%2F",
+    "keydb_url": "redis://127.0.0.1:6379/0",
+}
+
+
+def show(_request: Request, _name: str, context: dict[str, object], status_code: int) -> Response:
+    return JSONResponse(context, status_code)
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"csrf=x"
+
+
+def hello(request: Request) -> Response:
+    return PlainTextResponse(session.name(request))
+
+
+def act(request: Request, _form: FormData) -> Response:
+    return PlainTextResponse(f"done by {session.name(request)}")
+
+
+def application(**given: str) -> Starlette:
+    chosen = ConsoleSettings.model_validate(SERVERS | {"console_password": PASSWORD} | given)
+    routes = [
+        Route("/", hello),
+        Route("/healthz", hello),
+        *SigningIn(chosen, show).routes(),
+        session.posting("/act", act, writes=chosen.writes),
+    ]
+    guard = Middleware(Guard, hosts=chosen.hosts)
+    return Starlette(routes=routes, middleware=[guard, session.middleware()])
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return Browser(application(console_writes="on"))
+
+
+def token(browser: Browser) -> str:
+    return str(browser.get("/sign-in").json()["csrf"])
+
+
+def sign_in(browser: Browser, password: str = PASSWORD, **more: str) -> int:
+    form = {"csrf": token(browser), "name": "Ada", "password": password} | more
+    return int(browser.post("/sign-in", form).status_code)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8081", 200),
+        ("LOCALHOST", 200),
+        ("rebound.example.com:8081", 421),
+        ("127.0.0.1.example.com", 421),
+        ("user@localhost", 421),
+        ("[::1]:8081", 421),
+        ("", 421),
+    ],
+)
+def test_it_answers_to_its_own_names_only(browser: Browser, host: str, status: int) -> None:
+    assert browser.get("/", headers={"host": host}).status_code == status
+
+
+def test_a_health_check_need_not_know_the_name(browser: Browser) -> None:
+    assert browser.get("/healthz", headers={"host": "anything"}).status_code == 200
+
+
+def test_every_answer_tells_browsers_to_run_nothing_of_others(browser: Browser) -> None:
+    for answer in (
+        browser.get("/"),
+        browser.get("/nowhere"),
+        browser.get("/", headers={"host": "x"}),
+    ):
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert answer.headers["cache-control"] == "no-store"
+    assert "unsafe" not in HEADERS["Content-Security-Policy"]
+
+
+def test_a_form_says_its_size_and_is_not_too_large(browser: Browser) -> None:
+    assert browser.post("/act", content=pieces()).status_code == 411
+    assert browser.post("/act", content=b"x" * (BODY_BYTES_MAX + 1)).status_code == 413
+
+
+def test_who_knows_the_password_is_signed_in_under_the_name_they_type(browser: Browser) -> None:
+    assert sign_in(browser, next="/?state=open") == 303
+
+    assert browser.get("/").text == "Ada"
+
+
+def test_the_cookie_is_for_this_site_and_no_script(browser: Browser) -> None:
+    browser.get("/sign-in")
+    answer = browser.get("/sign-in", headers={"cookie": ""})
+
+    said = (answer.headers.get("set-cookie") or "").lower()
+    assert "httponly" in said
+    assert "samesite=strict" in said
+    assert PASSWORD not in said
+
+
+def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
+    sign_in(browser)
+    value = browser.cookies[session.COOKIE]
+    browser.cookies.clear()
+
+    answer = browser.get("/", headers={"cookie": f"{session.COOKIE}=e30=.{value}"})
+
+    assert answer.text == ""
+
+
+@pytest.mark.parametrize("password", ["", "open sesam", "open sesame ", "\udcff"])
+def test_another_password_signs_nobody_in(browser: Browser, password: str) -> None:
+    sent = password.encode("utf-8", "surrogateescape").decode("latin-1")
+
+    assert sign_in(browser, sent) == 403
+    assert browser.get("/").text == ""
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101, "a\u202eb"])
+def test_a_name_can_be_seen_on_record(browser: Browser, name: str) -> None:
+    assert sign_in(browser, name=name) == 422
+
+
+@pytest.mark.parametrize("path", ["//example.com/", "https://example.com", "/\\example.com", "x"])
+def test_signing_in_leads_nowhere_else(browser: Browser, path: str) -> None:
+    form = {"csrf": token(browser), "name": "Ada", "password": PASSWORD, "next": path}
+
+    assert browser.post("/sign-in", form).headers["location"] == "/"
+
+
+def test_nothing_is_changed_without_the_forms_token(browser: Browser) -> None:
+    sign_in(browser)
+
+    for given in ({}, {"csrf": ""}, {"csrf": "x" * 43}):
+        for path in ("/act", "/sign-in", "/sign-out"):
+            assert browser.post(path, given).status_code == 403
+    assert browser.post("/act", {"csrf": token(browser)}).text == "done by Ada"
+
+
+def test_nothing_is_changed_by_who_is_not_signed_in(browser: Browser) -> None:
+    assert browser.post("/act", {"csrf": token(browser)}).status_code == 403
+
+
+def test_who_signs_out_may_change_nothing_any_more(browser: Browser) -> None:
+    sign_in(browser)
+    own = token(browser)
+
+    assert browser.post("/sign-out", {"csrf": own}).status_code == 303
+    assert browser.post("/act", {"csrf": own}).status_code == 403
+
+
+def test_a_console_that_is_read_only_signs_nobody_in_and_changes_nothing() -> None:
+    browser = Browser(application())
+
+    assert browser.get("/sign-in").json()["writes"] is False
+    for path in ("/act", "/sign-in", "/sign-out"):
+        assert browser.post(path, {"csrf": ""}).status_code == 403
+
+
+def test_a_password_can_be_tried_a_few_times_a_minute(browser: Browser) -> None:
+    tried = [sign_in(browser, "guess") for _ in range(EACH_MAX + 1)]
+
+    assert tried == [403] * EACH_MAX + [429]
+    refused = browser.post(
+        "/sign-in", {"csrf": token(browser), "name": "Ada", "password": PASSWORD}
+    )
+    assert re.fullmatch(r"[1-9]\d?", refused.headers["retry-after"])
+
+
+def test_attempts_are_counted_by_address_and_altogether_and_forgotten_in_time() -> None:
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+
+    assert [attempts.begin("a") for _ in range(EACH_MAX)] == [0.0] * EACH_MAX
+    assert attempts.begin("a") == PERIOD_S
+    assert attempts.begin("b") == 0.0
+    others = [attempts.begin(f"c{number}") for number in range(ALL_MAX)]
+    assert others == [0.0] * (ALL_MAX - EACH_MAX - 1) + [PERIOD_S] * (EACH_MAX + 1)
+    now[0] = PERIOD_S
+    assert attempts.begin("a") == 0.0
+
+
+def test_who_knew_the_password_begins_anew() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for _ in range(EACH_MAX):
+        attempts.begin("a")
+    attempts.succeeded("a")
+
+    assert attempts.begin("a") == 0.0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"console_writes": "on", "console_password": ""},
+        {"console_password": "short"},
+        {"console_hosts": ""},
+        {"console_hosts": "localhost:8081"},
+        {"console_writes": "yes"},
+    ],
+)
+def test_settings_that_would_leave_it_open_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="console_"):
+        ConsoleSettings.model_validate(SERVERS | given)
