@@ -83,7 +83,8 @@ def test_operators_and_exporters_see_who_waits_and_a_service_does_not(
         hidden = hands[login].execute(others.replace("SELECT%", "SELECT%%"), [login]).fetchone()
         return hidden != (0,)
 
-    assert {login for login in LOGINS if seen(login)} == {"ops", "exporter", postgres_logins.READER}
+    seeing = {"console", "ops", "exporter", postgres_logins.READER}
+    assert {login for login in LOGINS if seen(login)} == seeing
 
 
 def test_rights_granted_again_are_the_same_and_cover_what_came_later(
