@@ -27,9 +27,10 @@ class Page:
         vhost = urlsplit(chosen.rabbitmq_url.get_secret_value()).path[1:]
         self._host = quote(unquote(vhost) or "/", safe="")
 
-    def queue(self, name: str) -> Mapping[str, Any]:
-        """Return what it knows of a queue."""
-        found: Mapping[str, Any] = self.get(f"queues/{self._host}/{quote(name, safe='')}")
+    def queue(self, name: str, query: str = "") -> Mapping[str, Any]:
+        """Return what it knows of a queue; `query` asks for samples of the past."""
+        path = f"queues/{self._host}/{quote(name, safe='')}?{query}"
+        found: Mapping[str, Any] = self.get(path.rstrip("?"))
         return found
 
     def queues(self, columns: str) -> list[Mapping[str, Any]]:

@@ -71,7 +71,7 @@ def balances(  # noqa: PLR0913 - one for each option
 def _past(provider_id: int | None, as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
     with deployment.ledger(chosen, options=OPTIONS) as conn:
-        _refuse_future(conn, as_of)
+        refuse_future(conn, as_of)
         found = _balances_at(conn, provider_id, as_of)
     table = tables.table("key", "balance", numbers=("balance",))
     for key, balance in found.balances.items():
@@ -96,7 +96,8 @@ def _balances_at(
     return history.PastBalances(one.epoch, one.boundary, {one.key: one.balance})
 
 
-def _refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
+def refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
+    """Raise `Refusal` for a time that is yet to come by Postgres's clock."""
     now = history.now(conn)
     if as_of > now + CLOCK_DIFFERENCE_MAX:
         says = f"{moment(as_of)} is yet to come: it is {moment(now)} by Postgres's clock"

@@ -1,69 +1,149 @@
 """The application: its routes, the page, and the events that keep it live."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
+import click
 from jinja2 import Environment
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ops.console import rendering
-from ops.console.look import STALE_AFTER_S, Look, Looker
+from ops.console.balances import Asked, Balances
+from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
+from ops.params import Moment
 
-View = Callable[[Look], Mapping[str, Any]]
-"""What makes the values of a section's template of a look."""
+Views = Callable[[Look], Mapping[str, Mapping[str, Any]]]
+"""What makes the values of each section's template, by its name, of a look."""
+T = TypeVar("T")
+NUMBER = re.compile("-?[0-9]{1,18}")
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+THREADS = 16
+"""Questions of single requests that are asked at once."""
 
 
 @dataclass(slots=True)
 class Console:
-    """What all requests share. `sections` are by name: that of their template and element."""
+    """What all requests share."""
 
     looker: Looker
-    sections: Mapping[str, View]
+    views: Views
+    past: Callable[[datetime], Mapping[str, Mapping[str, Any]]]
+    balances: Balances
     templates: Environment = field(default_factory=rendering.environment)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, THREADS))
     _rendered: tuple[int, dict[str, Markup]] = (-1, {})
+    _listed: tuple[int, dict[Asked, asyncio.Task[Markup]]] = (-1, {})
+
+    def render(self, name: str, values: Mapping[str, Any]) -> Markup:
+        """Return a template as HTML."""
+        html = self.templates.get_template(f"{name}.html").render(values)
+        return Markup(html)  # noqa: S704 - a template's, which escapes
+
+    async def ask(self, question: Callable[[], T]) -> Found:
+        """Return the answer of a question of one request, or why there is none in time."""
+        running = asyncio.wrap_future(self.threads.submit(answer, Part(question)))
+        done, _ = await asyncio.wait({running}, timeout=DEADLINE_S)
+        return running.result() if done else Found(error=f"no answer within {DEADLINE_S:g} s")
 
     def rendered(self, look: Look) -> dict[str, Markup]:
         """Return each section of a look as HTML, made once for all viewers."""
         if self._rendered[0] != look.number:
-            made = {name: self._section(name, view(look)) for name, view in self.sections.items()}
+            views = self.views(look)
+            made = {name: self.render(name, values) for name, values in views.items()}
             self._rendered = (look.number, made)
         return self._rendered[1]
 
-    def _section(self, name: str, values: Mapping[str, Any]) -> Markup:
-        template = self.templates.get_template(f"{name}.html")
-        return Markup(template.render(**values))  # noqa: S704 - a template, which escapes
+    async def listed(self, asked: Asked, look: Look) -> Markup:
+        """Return a page of balances as HTML, made once for a look and all who see that page."""
+        if self._listed[0] != look.number:
+            self._listed = (look.number, {})
+        pages = self._listed[1]
+        if asked not in pages:
+            pages[asked] = asyncio.create_task(self._list(asked))
+        return await asyncio.shield(pages[asked])
 
-    async def page(self, _request: Request) -> HTMLResponse:
-        """Answer with the whole page."""
+    async def _list(self, asked: Asked) -> Markup:
+        found = await self.ask(partial(self.balances.page, asked))
+        return self.render("balances", {"asked": asked, "found": found})
+
+    async def page(self, request: Request) -> Response:
+        """Answer with the whole page, of now or of a past minute."""
+        try:
+            asked = asked_for(request)
+        except click.UsageError as error:
+            return self.refuse(error.message, 400)
+        values = await (self._past(asked, asked.at) if asked.at else self._now(asked))
+        return HTMLResponse(
+            self.render("page", {"asked": asked, "query": rendering.address(asked)} | values)
+        )
+
+    async def _now(self, asked: Asked) -> dict[str, Any]:
         look = await self.looker.recent()
-        template = self.templates.get_template("page.html")
-        values = {"look": look, "stale": look.age_s > STALE_AFTER_S, **self.rendered(look)}
-        return HTMLResponse(template.render(values))
+        values = {"stale": look.age_s > STALE_AFTER_S, "looked_at": look.taken_at}
+        return values | self.rendered(look) | {"balances": await self.listed(asked, look)}
 
-    async def events(self, _request: Request) -> StreamingResponse:
+    async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:
+        found, balances = await asyncio.gather(self.ask(partial(self.past, at)), self._list(asked))
+        sections = found.value or {"verdict_past": {"at": at, "error": found.error}}
+        made = {name: self.render(name, values) for name, values in sections.items()}
+        return made | {"balances": balances}
+
+    async def events(self, request: Request) -> Response:
         """Answer with what changes: each section's HTML, under its name."""
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(), 200, headers, "text/event-stream")
+        try:
+            asked = asked_for(request)
+        except click.UsageError as error:
+            return self.refuse(error.message, 400)
+        return StreamingResponse(self._events(asked), 200, STREAM_HEADERS, "text/event-stream")
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self, asked: Asked) -> AsyncIterator[bytes]:
         sent: dict[str, Markup] = {}
-        number = 0
+        look = await self.looker.recent()
         while not self.closing.is_set():
-            look = await self.looker.after(number)
-            number = look.number
-            for name, html in self.rendered(look).items():
+            now = self.rendered(look) | {"balances": await self.listed(asked, look)}
+            for name, html in now.items():
                 if sent.get(name) != html:
                     sent[name] = html
                     yield event(name, html)
+            yield event("looked", str(look.number))
+            look = await self.looker.after(look.number)
+
+    def close(self) -> None:
+        """Ask nothing any more; what hangs is left to its own time-out."""
+        self.looker.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def refuse(self, says: str, status: int) -> HTMLResponse:
+        """Answer that something cannot be shown, and why."""
+        return HTMLResponse(self.render("refused", {"says": says}), status)
+
+
+def asked_for(request: Request) -> Asked:
+    """Return which page of balances a request means. Raises `click.UsageError`."""
+    given = request.query_params
+    text = given.get("after", "")
+    if text and not NUMBER.fullmatch(text):
+        raise click.UsageError("after is to be a number")
+    at = given.get("at", "").strip()
+    return Asked(
+        Moment().convert(at, None, None) if at else None,
+        "change" if given.get("order") == "change" else "id",
+        given.get("search", "").replace("\0", "").strip()[:100],
+        int(text) if text else None,
+    )
 
 
 def event(name: str, html: str) -> bytes:

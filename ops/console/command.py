@@ -4,22 +4,25 @@ import asyncio
 import socket
 import sys
 import time
-from datetime import UTC, datetime
 
 import click
 import structlog
 import uvicorn
 
-from ops.console import dead_letters, servers, verdict
-from ops.console.app import Console, View, make_app
-from ops.console.look import Look, Looker
+from ops.console.app import Console, make_app
+from ops.console.balances import Balances
+from ops.console.look import Looker
+from ops.console.pages import Pages
+from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
-from shared import logs, program, settings
+from shared import keydb, logs, postgres_pool, program, settings
 from shared.errors import Refusal
 from shared.http_server import Server, listening
 
 GRACE_S = 5
 POLL_S = 0.1
+POOL_MAX = 8
+"""Questions that Postgres answers at once; more wait a little."""
 
 log = structlog.get_logger()
 
@@ -43,32 +46,26 @@ def console() -> None:
     log.info("stopped")
 
 
-def sections(chosen: ConsoleSettings) -> dict[str, View]:
-    """Return what makes each section of a look."""
-
-    def verdict_view(look: Look) -> dict[str, object]:
-        return verdict.view(servers.snapshot(chosen, look), datetime.now(UTC))
-
-    def dead_letters_view(look: Look) -> dict[str, object]:
-        return dead_letters.view(servers.snapshot(chosen, look))
-
-    return {"verdict": verdict_view, "dead_letters": dead_letters_view}
-
-
 async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
     stop = program.stop_on_signals()
-    looker = Looker(servers.parts(chosen, time.monotonic))
-    made = Console(looker, sections(chosen))
-    server = Server(_config(make_app(made)))
-    serving = asyncio.create_task(server.serve(sockets=[opened]))
-    while not stop.is_set() and not serving.done():
-        await asyncio.wait({serving}, timeout=POLL_S)
-    made.closing.set()
-    server.should_exit = True
-    try:
-        await serving
-    finally:
-        looker.close()
+    with (
+        postgres_pool.opened(chosen, application="console", size_max=POOL_MAX) as pool,
+        keydb.client(chosen, name="console") as client,
+    ):
+        balances = Balances(pool, client, chosen.tick_interval_seconds)
+        sections = Sections(chosen, pool, balances, time.monotonic)
+        made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
+        pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
+        server = Server(_config(make_app(made, pages.routes())))
+        serving = asyncio.create_task(server.serve(sockets=[opened]))
+        while not stop.is_set() and not serving.done():
+            await asyncio.wait({serving}, timeout=POLL_S)
+        made.closing.set()
+        server.should_exit = True
+        try:
+            await serving
+        finally:
+            made.close()
 
 
 def _config(app: object) -> uvicorn.Config:

@@ -1,14 +1,18 @@
 """Templates, and how values are written: everything is escaped, foreign text stays in its place."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ops.console.balances import Asked
 from ops.wording import age, count, moment, visible
 
 HERE = Path(__file__).parent
+INTEGER = re.compile("-?[0-9]+")
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
 
@@ -30,6 +34,35 @@ def clock(at: datetime | None) -> str:
     return NOTHING if at is None else at.astimezone(UTC).strftime("%H:%M:%S")
 
 
+def seconds(span_s: float) -> str:
+    """Return a span in whole seconds, as a countdown has it."""
+    return age(float(int(span_s) + 1))
+
+
+def second(at: datetime | None) -> str:
+    """Return a time in UTC to the second."""
+    return moment(at.replace(microsecond=0)) if at else NOTHING
+
+
+def sign(value: int | str | None) -> str:
+    """Return the class of a difference: `minus` of what is below 0."""
+    return "minus" if value is not None and int(value) < 0 else ""
+
+
+def amount_or_text(value: str | None) -> str:
+    """Return a threshold: digits in groups if it is a whole number."""
+    return amount(value) if value and INTEGER.fullmatch(value) else value or ""
+
+
+def address(asked: Asked, **other: int | None) -> str:
+    """Return the query that means a page of balances, or the `other` one beside it."""
+    given: dict[str, Any] = {
+        "at": asked.at and asked.at.isoformat(), "order": asked.order, "search": asked.search,
+        "after": asked.after, **other,
+    }  # fmt: skip
+    return urlencode({name: one for name, one in given.items() if one not in ("id", "", None)})
+
+
 def environment() -> Environment:
     """Return the templates' environment."""
     made = Environment(
@@ -42,7 +75,8 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {
         "age": age, "amount": amount, "change": change, "clock": clock, "moment": moment,
-        "visible": visible,
+        "visible": visible, "seconds": seconds, "second": second, "sign": sign,
+        "amount_or_text": amount_or_text, "address": address,
     }  # fmt: skip
     made.filters.update(filters)
     made.globals["count"] = count

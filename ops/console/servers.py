@@ -2,17 +2,16 @@
 
 from collections import deque
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ops.console.look import Look, Part
+from ops.console.metrics import Clock
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import probe, replicas
 from ops.status.probe import COUNTED_ANEW_S, Sample, or_down
 from ops.status.snapshot import Down, Snapshot, Unacknowledged
 from shared.errors import Unavailable
-
-T = TypeVar("T")
 
 
 class Held:
@@ -22,8 +21,8 @@ class Held:
     acknowledgement.
     """
 
-    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - a function without arguments
-        """`clock` returns seconds and never goes back."""
+    def __init__(self, clock: Clock) -> None:
+        """Nothing is asked yet."""
         self._clock = clock
         self._samples: deque[tuple[float, Sample]] = deque(maxlen=16)
 
@@ -47,7 +46,7 @@ class Held:
         return bool(self._samples) and at - self._samples[0][0] > COUNTED_ANEW_S
 
 
-def parts(chosen: DeploymentSettings, clock: Any) -> dict[str, Part]:  # noqa: ANN401 - as `Held`
+def parts(chosen: DeploymentSettings, clock: Clock) -> dict[str, Part]:
     """Return the questions to the servers and to our services."""
     held = Held(clock)
 

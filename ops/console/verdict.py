@@ -1,15 +1,15 @@
 """Section 1: what `ops status` says, and what to type next."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ops.status.core import assess
+from ops.status.core import Finding
 from ops.status.snapshot import Down, Shown, Snapshot
 
 
-def view(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
+def view(snapshot: Snapshot, findings: Sequence[Finding], now: datetime) -> dict[str, Any]:
     """Return the sentence, the findings, the boundary that is shown and when the next one is."""
-    findings = assess(snapshot)
     wrong = [one for one in findings if one.level == "wrong"]
     shown = snapshot.keydb if isinstance(snapshot.keydb, Shown) else None
     return {
@@ -22,6 +22,7 @@ def view(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
         "keydb_down": isinstance(snapshot.keydb, Down),
         "next_at": _next(now, snapshot.interval_s),
         "next_in_s": (_next(now, snapshot.interval_s) - now).total_seconds(),
+        "now": now,
         "interval_s": snapshot.interval_s,
     }
 

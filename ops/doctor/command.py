@@ -24,21 +24,25 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @answering
 def doctor() -> Answer:
     """Check every server setting that matters; say what to change and why. Exit 1 on a fail."""
-    chosen = settings.load(DeploymentSettings)
-    postgres_says = list(_of("postgres", lambda: _postgres(chosen)))
-    followers = follower_checks.named(postgres_says)
-    checks = [
-        *postgres_says,
-        *_of("rabbitmq", lambda: rabbitmq_checks.inspect(chosen, followers)),
-        *_of("keydb", lambda: _keydb(chosen)),
-    ]
+    checks = inspect(settings.load(DeploymentSettings))
     code = program.EXIT_FINDING if failed(checks) else 0
     return Answer({"ok": not code, "checks": checks}, _view(checks), code)
 
 
-def _of(server: Server, inspect: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+def inspect(chosen: DeploymentSettings) -> list[Check]:
+    """Return every check; a server that gives no answer is one that fails."""
+    postgres_says = list(_of("postgres", lambda: _postgres(chosen)))
+    followers = follower_checks.named(postgres_says)
+    return [
+        *postgres_says,
+        *_of("rabbitmq", lambda: rabbitmq_checks.inspect(chosen, followers)),
+        *_of("keydb", lambda: _keydb(chosen)),
+    ]
+
+
+def _of(server: Server, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
     try:
-        yield from inspect()
+        yield from look()
     except Unavailable as error:
         denied = isinstance(error, Denied)
         advice = "correct what it says" if denied else f"bring {server} back: ops status"

@@ -58,6 +58,20 @@ def text_of(html: str, element: str) -> str:
     return re.sub(r"\s+", " ", reader.found).strip()
 
 
+def rows_of(html: str) -> dict[str, str]:
+    """Return balances by key, as programs read them off the page."""
+    found: dict[str, str] = {}
+
+    class Rows(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            given = dict(attrs)
+            if tag == "tr" and "data-key" in given:
+                found[str(given["data-key"])] = str(given["data-balance"])
+
+    Rows().feed(html)
+    return found
+
+
 @contextlib.contextmanager
 def running(environment: dict[str, str], **given: str) -> Iterator[Console]:
     """Run a console while inside, and wait until it serves."""

@@ -1,0 +1,244 @@
+"""Section 4: balances, page by page, beside what KeyDB shows.
+
+What Postgres says of a page is asked once for each tick, what KeyDB shows at each look.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Literal
+
+import click
+import psycopg
+
+from ops.console import balance_store as store
+from ops.console.balance_store import Last
+from ops.console.drawing import points
+from ops.params import ProviderId
+from services.syncer.projection import WATERMARK_KEY
+from shared import keydb
+from shared.errors import Unavailable
+from shared.ledger import balance_page
+from shared.postgres_pool import ReadingPool
+
+ROWS = 50
+CACHED_MAX = 256
+SOON = timedelta(days=1)
+"""Whatever clock is asked, the newest tick's boundary is not further in the future."""
+
+Order = Literal["id", "change"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which page: after a provider's id, or after a place in the order of changes."""
+
+    at: datetime | None = None
+    order: Order = "id"
+    search: str = ""
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A provider's balance in a tick, and its movements (minor units).
+
+    `same`: whether KeyDB shows it, too; None where KeyDB shows another tick, or nothing is known.
+    """
+
+    id: int
+    key: str
+    balance: int
+    minute: int | None
+    hour: int | None
+    per_minute: float | None
+    last_seen: datetime | None
+    lines: list[str]
+    keydb: str | None = None
+    same: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of balances of one tick; `after` is where the next one begins, None at the end.
+
+    `not_compared` is why KeyDB could not be asked.
+    """
+
+    asked: Asked
+    tick: Last | None = None
+    rows: tuple[Row, ...] = ()
+    after: int | None = None
+    not_compared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InKeydb:
+    """What KeyDB shows: its watermark's epoch, and values in the order of the keys asked for."""
+
+    epoch: int | None
+    values: list[str | None]
+
+
+class Balances:
+    """Pages of balances; safe to use from several threads."""
+
+    def __init__(self, pool: ReadingPool, client: keydb.Client, interval_s: float) -> None:
+        """`client` is one connection, so it is lent to one thread at a time."""
+        self._pool = pool
+        self._client, self._lent = client, Lock()
+        self._interval_s = interval_s
+        self._pages: OrderedDict[Asked, Listing] = OrderedDict()
+        self._counts: tuple[int, dict[int, int] | None] = (-1, None)
+        self._moved: tuple[int, list[int]] = (-1, [])
+        self._kept = Lock()
+
+    def page(self, asked: Asked) -> Listing:
+        """Return a page, compared with KeyDB if it is of now. Raises `Unavailable`."""
+        with self._kept:
+            known = self._pages.get(asked)
+        with self._pool.connection() as conn:
+            last = store.last(conn, asked.at or datetime.now(UTC) + SOON)
+            if last is None:
+                return Listing(asked)
+            if known is None or known.tick != last:
+                known = self._read(conn, asked, last)
+        self._keep(known)
+        return known if asked.at else self._compared(known)
+
+    def one(self, provider_id: int) -> Row | None:
+        """Return the newest balance of a provider, None if there is none. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            last = store.last(conn, datetime.now(UTC) + SOON)
+            rows = self._rows(conn, [provider_id], last, now=True) if last else ()
+        found = self._compared(Listing(Asked(), last, rows)).rows
+        return found[0] if found else None
+
+    def in_keydb(self, keys: Sequence[str]) -> InKeydb:
+        """Return what KeyDB shows of some keys, of one tick. Raises `Unavailable`."""
+        with self._lent, keydb.translating(self._client), self._client.pipeline() as pipe:
+            pipe.hget(WATERMARK_KEY, "epoch")
+            if keys:
+                pipe.mget(list(keys))
+            epoch, *values = pipe.execute()
+        text = str(epoch or "")
+        shown = [None if one is None else str(one) for one in (values[0] if values else [])]
+        return InKeydb(int(text) if text.isascii() and text.isdigit() else None, shown)
+
+    def _keep(self, listing: Listing) -> None:
+        with self._kept:
+            self._pages[listing.asked] = listing
+            self._pages.move_to_end(listing.asked)
+            while len(self._pages) > CACHED_MAX:
+                self._pages.popitem(last=False)
+
+    def _read(self, conn: psycopg.Connection, asked: Asked, last: Last) -> Listing:
+        ids, after = self._ids(conn, asked, last)
+        return Listing(asked, last, self._rows(conn, ids, last, now=asked.at is None), after)
+
+    def _ids(
+        self, conn: psycopg.Connection, asked: Asked, last: Last
+    ) -> tuple[list[int], int | None]:
+        if asked.search:
+            return _searched(conn, asked)
+        if asked.order == "change":
+            start = asked.after or 0
+            moved = self._moved_in(conn, last)
+            return moved[start : start + ROWS], start + ROWS if moved[start + ROWS :] else None
+        found = balance_page.page(
+            conn, last.boundary, most=ROWS, after=asked.after, epoch=last.epoch
+        )
+        return [one.provider_id for one in found.balances], found.after
+
+    def _moved_in(self, conn: psycopg.Connection, last: Last) -> list[int]:
+        with self._kept:
+            epoch, moved = self._moved
+        if epoch != last.epoch:
+            moved = store.moved(conn, last) if last.before is not None else []
+            with self._kept:
+                self._moved = (last.epoch, moved)
+        return moved
+
+    def _rows(
+        self,
+        conn: psycopg.Connection,
+        ids: Sequence[int],
+        last: Last,
+        *,
+        now: bool,
+    ) -> tuple[Row, ...]:
+        minutes = store.minutes(conn, ids, last.boundary)
+        counts = self._counted(conn, last) if now else None
+        rate = 60 / self._interval_s
+        return tuple(
+            _row(
+                one,
+                minutes.get(one[0], []),
+                None if counts is None else counts.get(one[0], 0) * rate,
+            )
+            for one in store.rows(conn, ids, last.epoch)
+        )
+
+    def _counted(self, conn: psycopg.Connection, last: Last) -> dict[int, int] | None:
+        with self._kept:
+            epoch, counts = self._counts
+        if epoch != last.epoch:
+            counts = store.transactions(conn, last)
+            with self._kept:
+                self._counts = (last.epoch, counts)
+        return counts
+
+    def _compared(self, listing: Listing) -> Listing:
+        if listing.tick is None:
+            return listing
+        try:
+            shown = self.in_keydb([one.key for one in listing.rows])
+        except Unavailable as error:  # what Postgres has is shown all the same
+            return replace(listing, not_compared=str(error))
+        if shown.epoch != listing.tick.epoch:
+            return listing
+        rows = zip(listing.rows, shown.values, strict=True)
+        return replace(
+            listing,
+            rows=tuple(
+                replace(one, keydb=value, same=value == str(one.balance)) for one, value in rows
+            ),
+        )
+
+
+def _row(
+    found: tuple[int, str, str, datetime | None],
+    minutes: Sequence[str | None],
+    per_minute: float | None,
+) -> Row:
+    provider_id, key, balance, last_seen = found
+    known = [None if one is None else int(one) for one in minutes]
+
+    def since(place: int) -> int | None:
+        then = known[place] if known else None
+        return None if then is None else int(balance) - then
+
+    return Row(
+        provider_id, key, int(balance), since(-2), since(0), per_minute, last_seen, points(known)
+    )
+
+
+def _searched(conn: psycopg.Connection, asked: Asked) -> tuple[list[int], int | None]:
+    ids, after = store.search(conn, asked.search, _after(asked), ROWS)
+    exact = _exact(asked.search)
+    if exact is not None and asked.after is None:
+        ids = [exact, *(one for one in ids if one != exact)]
+    return ids, after
+
+
+def _after(asked: Asked) -> int:
+    return balance_page.LEAST if asked.after is None else asked.after
+
+
+def _exact(text: str) -> int | None:
+    try:
+        return ProviderId().convert(text, None, None)
+    except click.UsageError:
+        return None

@@ -1,0 +1,106 @@
+"""What is asked for a look, and what each section makes of it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from ops.balances.command import refuse_future
+from ops.console import around, comparison, dead_letters, flow, servers, tick_store, ticks, verdict
+from ops.console.balances import SOON, Balances
+from ops.console.comparison import Comparison
+from ops.console.look import Look, Part
+from ops.console.metrics import Clock, Replica, Scraper
+from ops.console.settings import ConsoleSettings
+from ops.doctor.command import inspect
+from ops.status.core import assess
+from ops.status.snapshot import Shown, Snapshot
+from shared.ledger import history
+from shared.postgres_pool import ReadingPool
+
+WHOLE = tuple(f'minutebook_republished_total{{cause="{one}"}}' for one in ("missing", "unknown"))
+"""How often the syncer sent KeyDB everything."""
+
+
+class Sections:
+    """The questions of a look, and the values of each section's template."""
+
+    def __init__(
+        self, chosen: ConsoleSettings, pool: ReadingPool, balances: Balances, clock: Clock
+    ) -> None:
+        """`clock` returns seconds and never goes back."""
+        self._chosen = chosen
+        self._pool = pool
+        self._clock = clock
+        self._scraper = Scraper(chosen, clock)
+        self._comparison = Comparison(pool, balances)
+        self._sent_whole: set[datetime] = set()
+
+    def parts(self) -> dict[str, Part]:
+        """Return the questions, by name."""
+        return {
+            **servers.parts(self._chosen, self._clock),
+            "queue": Part(partial(flow.depths, self._chosen)),
+            "metrics": Part(self._scraper.read),
+            "ticks": Part(partial(self.ticks_until, None)),
+            "compared": Part(self._comparison.step),
+            "requests": Part(partial(around.requests, self._pool)),
+            "notifications": Part(partial(around.told, self._pool)),
+            "actions": Part(lambda: around.actions(self._pool, datetime.now(UTC) + SOON)),
+            "doctor": Part(partial(inspect, self._chosen), seldom=True),
+        }
+
+    def ticks_until(self, at: datetime | None) -> list[tick_store.Tick]:
+        """Return the ticks until a time, or until now. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            return tick_store.ticks(conn, at or datetime.now(UTC) + SOON)
+
+    def views(self, look: Look) -> Mapping[str, Mapping[str, Any]]:
+        """Return the values of each section's template."""
+        now = datetime.now(UTC)
+        snapshot = servers.snapshot(self._chosen, look)
+        findings = assess(snapshot)
+        # What status does not look at: single balances.
+        findings = [*comparison.finding(look["compared"].value or []), *findings]
+        replicas = look["metrics"].value or []
+        self._note_sent_whole(snapshot, replicas)
+        return {
+            "verdict": verdict.view(snapshot, findings, now),
+            "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
+            "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
+            | {"error": look["ticks"].error},
+            "dead_letters": dead_letters.view(snapshot),
+            "around": around.view(snapshot, look),
+        }
+
+    def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
+        """Return the same of a past time: what is kept of it, nothing that is known of now only.
+
+        Raises `Unavailable`, `Refusal` for a time that is yet to come or before the oldest tick.
+        """
+        with self._pool.connection() as conn:
+            refuse_future(conn, at)
+            found = tick_store.ticks(conn, at)
+            if not found:
+                raise history.unanswerable(at, history.oldest_boundary(conn))
+        interval_s = self._chosen.tick_interval_seconds
+        return {
+            "verdict_past": {"at": at, "tick": found[-1], "error": ""},
+            "ticks": self.ticks_view(found, interval_s, found[-1].boundary) | {"error": ""},
+            "around": around.past(self._pool, at),
+        }
+
+    def ticks_view(
+        self, found: list[tick_store.Tick], interval_s: float, now: datetime
+    ) -> dict[str, Any]:
+        """Return the values of the section of ticks."""
+        return ticks.view(found, interval_s, now, self._sent_whole)
+
+    def _note_sent_whole(self, snapshot: Snapshot, replicas: list[Replica]) -> None:
+        """Remember at which boundary the syncers' counters of whole sends grew."""
+        shown = snapshot.keydb
+        if not isinstance(shown, Shown) or shown.boundary is None:
+            return
+        if any(one.grown_lately(counter) for one in replicas for counter in WHOLE):
+            self._sent_whole.add(shown.boundary)
+            self._sent_whole = set(sorted(self._sent_whole)[-tick_store.TICKS :])

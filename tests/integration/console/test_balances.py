@@ -1,0 +1,108 @@
+"""Balances on the page are those of the tick, beside what KeyDB shows."""
+
+import psycopg
+import redis
+
+from services.syncer.service import Syncer
+from tests.support.console_page import Console, rows_of
+from tests.support.eventually import eventually
+from tests.support.ledger import add, add_provider, minute
+
+
+def rows(console: Console, query: str = "") -> dict[str, str]:
+    answer = console.client.get(f"/{query}")
+    answer.raise_for_status()
+    return rows_of(answer.text)
+
+
+def test_the_page_has_the_balances_that_keydb_shows(console: Console) -> None:
+    assert rows(console) == {"1_Visa": "1300", "2_Mastercard": "1800"}
+    assert "differ" not in console.text("verdict")
+
+
+def test_a_balance_overwritten_by_hand_in_keydb_turns_the_verdict_red(
+    console: Console, store: "redis.Redis"
+) -> None:
+    store.set("1_Visa", "5")
+
+    eventually(lambda: "KeyDB shows 5" in console.text("verdict"))
+
+    assert "KeyDB shows 5 for 1_Visa, whose balance is 1300" in console.text("verdict")
+    assert rows(console)["1_Visa"] == "1300"
+    store.set("1_Visa", "1300")
+    eventually(lambda: "KeyDB shows 5" not in console.text("verdict"))
+
+
+def test_movements_are_those_since_the_last_minute_and_hour(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    add(conn, 1, 250)
+    syncer.tick(minute(2))
+
+    said = console.text("balances")
+
+    assert "1_Visa 1,550 +250" in said
+    assert "2_Mastercard 1,800 0" in said
+
+
+def test_a_key_is_found_by_a_part_of_it(console: Console) -> None:
+    assert rows(console, "?search=card") == {"2_Mastercard": "1800"}
+    assert rows(console, "?search=1_Visa") == {"1_Visa": "1300"}
+    assert rows(console, "?search=2") == {"2_Mastercard": "1800"}
+    assert rows(console, "?search=%25") == {}
+
+
+def test_pages_go_on_where_the_last_one_ended(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    for number in range(60):
+        add_provider(conn, f"Bank {number}", number)
+    syncer.tick(minute(2))
+
+    first, second = rows(console), rows(console, "?after=50")
+
+    assert len(first) == 50
+    assert "?after=50" in console.client.get("/").text
+    assert next(iter(second)) == "51_Bank 48"
+    assert len(second) == 12
+
+
+def test_the_order_by_change_is_that_of_the_last_tick(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    third = add_provider(conn, "Diners", 7)
+    syncer.tick(minute(2))
+    add(conn, 2, -900)
+    add(conn, third, 5)
+    syncer.tick(minute(3))
+
+    assert list(rows(console, "?order=change")) == ["2_Mastercard", "3_Diners"]
+
+
+def test_a_past_minute_is_shown_as_it_was(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    add(conn, 1, 250)
+    syncer.tick(minute(2))
+    at = minute(1).strftime("%Y-%m-%dT%H:%M")
+
+    assert rows(console, f"?at={at}") == {"1_Visa": "1300", "2_Mastercard": "1800"}
+    assert f"As of {at}:00Z" in console.text("verdict", f"/?at={at}")
+    assert rows(console)["1_Visa"] == "1550"
+    assert "nothing is kept" in console.text("verdict", "/?at=2019-01-01T00:00")
+    assert "yet to come" in console.text("verdict", "/?at=2099-01-01T00:00")
+    assert console.client.get("/?at=nonsense").status_code == 400
+
+
+def test_names_with_markup_are_text(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    name = "<script>alert(1)</script>&\u202e'\""
+    add_provider(conn, name)
+    syncer.tick(minute(2))
+
+    html = console.client.get("/").text
+
+    assert rows_of(html)[f"3_{name}"] == "0"
+    assert "<script>alert" not in html
+    assert "\\u202e" in console.text("balances")

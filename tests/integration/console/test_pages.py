@@ -1,0 +1,85 @@
+"""Pages of a provider and of a tick, and the events that keep the page live."""
+
+import httpx
+import psycopg
+
+from services.syncer.service import Syncer
+from tests.support.console_page import Console, text_of
+from tests.support.ledger import add, minute
+
+
+def event(client: httpx.Client, name: str, query: str = "") -> str:
+    """Return the first event of this name."""
+    with client.stream("GET", f"/events{query}") as answer:
+        lines = answer.iter_lines()
+        found: list[str] = []
+        for line in lines:
+            if line == f"event: {name}":
+                break
+        for line in lines:
+            if not line.startswith("data: "):
+                return "\n".join(found)
+            found.append(line.removeprefix("data: "))
+    raise AssertionError(f"no event {name}")
+
+
+def test_events_bring_the_sections_as_they_are_on_the_page(console: Console) -> None:
+    assert "1_Visa" in text_of(event(console.client, "balances"), "balances")
+    assert "2_Mastercard" in event(console.client, "balances", "?search=card")
+    assert "1_Visa" not in event(console.client, "balances", "?search=card")
+    assert "Doctor" in event(console.client, "around")
+    assert "data-next" in event(console.client, "verdict")
+
+
+def test_a_tick_is_audited(console: Console, conn: psycopg.Connection, syncer: Syncer) -> None:
+    add(conn, 1, 250)
+    syncer.tick(minute(2))
+
+    said = console.text("audit", "/ticks/2")
+
+    assert "It wrote exactly what its rows add up to." in said
+    assert "written by the tick 1 +250 recomputed from the outbox 1 +250" in said
+    assert "there is no tick 77" in console.text("audit", "/ticks/77")
+
+
+def test_a_provider_has_its_balance_statement_and_alerts(
+    console: Console, conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO alert (provider_id, condition, threshold, source, source_id, since_epoch)"
+        " VALUES (1, 'below', 1000, 'ops', 'a', 0)"
+    )
+
+    html = console.client.get("/providers/1").text
+
+    assert 'data-balance="1300"' in html
+    assert "1,300" in text_of(html, "provider")
+    assert "below 1,000 this provider" in text_of(html, "main")
+    assert "There is no provider 9" in console.text("provider", "/providers/9")
+    assert console.client.get("/providers/nonsense").status_code == 404
+
+
+def test_what_operators_did_last_is_shown(console: Console, conn: psycopg.Connection) -> None:
+    conn.execute(
+        "INSERT INTO operator_action (action, subject, outcome, operator)"
+        " VALUES ('dead_letter_purged', '17', 'purged', 'mira')"
+    )
+
+    said = console.text("actions")
+
+    assert "mira dead_letter_purged 17 purged" in said
+
+
+def test_the_ticks_of_a_past_time_are_cells_with_links_to_their_audits(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    add(conn, 1, 250)
+    syncer.tick(minute(3))
+    at = minute(3).strftime("%Y-%m-%dT%H:%M")
+
+    html = console.client.get(f"/?at={at}").text
+
+    assert 'href="/ticks/1"' in html
+    assert 'href="/ticks/2"' in html
+    assert "2020-01-01T00:02:00Z, no tick" in text_of(html, "ticks")
+    assert "2020-01-01T00:02:00Z" in console.text("ticks", f"/ticks?at={at}")
