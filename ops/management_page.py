@@ -38,12 +38,19 @@ class Page:
         found: list[Mapping[str, Any]] = self.get(f"queues/{self._host}?columns={columns}")
         return found
 
-    def bound(self, exchange: str) -> list[str]:
-        """Return the queues bound to an exchange. Raises `Unavailable` where there is none."""
+    def bound(self, exchange: str) -> dict[str, str]:
+        """Return the queues bound to an exchange, and by which routing key (one of each).
+
+        Raises `Unavailable` where there is none.
+        """
         path = f"exchanges/{self._host}/{quote(exchange, safe='')}"
         self.get(path)
         found = self.get(f"{path}/bindings/source")
-        return [one["destination"] for one in found if one["destination_type"] == "queue"]
+        return {
+            one["destination"]: one["routing_key"]
+            for one in found
+            if one["destination_type"] == "queue"
+        }
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """Ask; raises `Unavailable` with what it answered instead."""

@@ -25,8 +25,8 @@ AROUND = re.compile(r"alerts|requests|(changes|notifications|replies)[.].+|sight
 """Queues around the core, as the policies that we ship name them."""
 POSITION = "follower "
 """What the name of a check begins with that is about one."""
-OURS = ("alerts", "notifications.delivered", "requests")
-"""Queues that the notifier and the tracker read."""
+OURS = ("alerts", "notifications.delivered", "requests", "sightings")
+"""Queues that services around the core read."""
 BEHIND_MAX_S = 300.0
 BOUND = (
     "name it changes.… or notifications.…, which our policies bound (deploy/README.md), or"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ops import queue_stats
 from ops.deployment import DeploymentSettings
-from ops.doctor import core, follower_checks
+from ops.doctor import core, follower_checks, gateway_checks
 from ops.doctor.core import Check
 from ops.management_page import Page
 from shared.amqp import ticks
@@ -57,6 +57,8 @@ def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iter
             yield from delivery_limit(found, version, check, fails=False)
         queues = page.queues(follower_checks.COLUMNS)
         yield from follower_checks.broker(page, queues, followers)
+        if "tracker" in followers:  # then the profile gateway is in use
+            yield from gateway_checks.broker(page, queues)
         for one in queues:
             if one["name"] in follower_checks.OURS:
                 check = f"delivery limit of {one['name']}"

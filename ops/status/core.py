@@ -20,6 +20,8 @@ BLOCKED_MAX_S = 2.0
 """For how long a lock may be waited for: a batch takes milliseconds."""
 FULL_WRONG_S, FULL_NOTE_S = 6 * 3600, 72 * 3600
 """The disk is said to be full so soon: as the alerts MinutebookDiskFull and …Filling."""
+REQUEST_OPEN_MAX_S = 3600.0
+"""As the alert MinutebookRequestOpen."""
 AGAIN_SOON = "ops status   (again in some seconds)"
 AGAIN = "ops status   (again after the next boundary)"
 
@@ -104,6 +106,9 @@ def _postgres(snapshot: Snapshot) -> Iterator[Finding]:
         says = f"the disk is full in {age(in_s)} at the rate of the last hours"
         level = wrong if in_s < FULL_WRONG_S else note
         yield level("disk", says if in_s else "the disk is full", advice.before_full(snapshot))
+    if ledger.requests and (ledger.requests.oldest_s or 0) > REQUEST_OPEN_MAX_S:
+        says = f"one of {age(ledger.requests.oldest_s)} ago is not decided"
+        yield note("requests", says, "ops requests list --state running   (or pending)")
     yield from _dead_letters(ledger)
     yield from _followers(snapshot, ledger)
 

@@ -70,6 +70,15 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests that are not decided, how old the oldest is, and those that failed in a day."""
+
+    open: int
+    oldest_s: float | None
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What Postgres says; without a schema of ours only the first three, and what is missing."""
 
@@ -87,6 +96,8 @@ class Ledger:
     missing: str = ""
     followers: list[Follower] = field(default_factory=list)
     disk: DiskUsage | None = None
+    requests: Requests | None = None
+    """None where neither a tracker nor a request was ever there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from typing import LiteralString
 import psycopg
 
 from ops.followers import store as followers
-from ops.status.snapshot import Blocked, Dead, LastTick, Ledger
+from ops.status.snapshot import Blocked, Dead, LastTick, Ledger, Requests
 from shared import postgres
 from shared.ledger import disk_usage
 
 FOLLOWERS_SINCE = 6
 """The schema that has them first."""
+REQUESTS_SINCE = 7
 
 SELECT_SERVER: LiteralString = """
 SELECT split_part(current_setting('server_version'), ' ', 1), clock_timestamp(),
@@ -64,6 +65,19 @@ SELECT substr(application_name, 12), pg_blocking_pids(pid),
    AND wait_event_type = 'Lock'
  ORDER BY 3 DESC
 """
+# Each by the index of what is not done; no row where there never was a tracker or a request.
+SELECT_REQUESTS: LiteralString = """
+SELECT count(*), extract(epoch FROM clock_timestamp() - min(accepted_at))::float8,
+       (SELECT count(*)
+          FROM request
+         WHERE state = 'failed'
+           AND accepted_at > clock_timestamp() - interval '1 day')
+  FROM request
+ WHERE state <> 'done'
+   AND state IN ('pending', 'running')
+HAVING EXISTS (SELECT FROM follower WHERE name = 'tracker')
+    OR EXISTS (SELECT FROM request)
+"""
 SELECT_KNOWN: LiteralString = """
 SELECT EXISTS (SELECT FROM tick WHERE epoch = %(epoch)s AND token = %(token)s)
 """
@@ -103,7 +117,13 @@ def read(conn: psycopg.Connection, disk_bytes: float | None = None) -> Ledger:
         dead=[Dead(*one) for one in conn.execute(COUNT_DEAD)],
         followers=followers.everyone(conn) if schema >= FOLLOWERS_SINCE else [],
         disk=disk_usage.read(conn, disk_bytes),
+        requests=_requests(conn) if schema >= REQUESTS_SINCE else None,
     )
+
+
+def _requests(conn: psycopg.Connection) -> Requests | None:
+    row = conn.execute(SELECT_REQUESTS).fetchone()
+    return Requests(*row) if row else None
 
 
 def is_known(conn: psycopg.Connection, epoch: int, token: str) -> bool:

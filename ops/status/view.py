@@ -17,6 +17,7 @@ from ops.status.snapshot import (
     LastTick,
     Ledger,
     Queues,
+    Requests,
     Service,
     Shown,
     Snapshot,
@@ -87,6 +88,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, str | Text]]:
     if isinstance(snapshot.postgres, Ledger):
         if snapshot.postgres.followers:
             yield "followers", _followers(snapshot.postgres.followers)
+        if snapshot.postgres.requests:
+            yield "requests", _requests(snapshot.postgres.requests)
         yield "dead letters", _dead(snapshot.postgres)
     if snapshot.services:
         yield "services", _services(snapshot.services)
@@ -157,6 +160,11 @@ def _follower(one: Follower) -> str:
     if one.error:
         return "stands still"
     return f"{count(one.lag_ticks, 'tick')} behind" if one.lag_ticks else "up to date"
+
+
+def _requests(requests: Requests) -> str:
+    oldest = f", the oldest {age(requests.oldest_s)} old" if requests.open else ""
+    return f"{requests.open:,} open{oldest}, {requests.failed:,} failed since yesterday"
 
 
 def _services(services: Sequence[Service]) -> str:

@@ -10,8 +10,9 @@ import pytest
 import redis
 
 from shared.amqp import ticks
-from tests.support import keydb_rights, messages, ops_tool, servers
+from tests.support import http_gateway, keydb_rights, messages, ops_tool, servers
 from tests.support.eventually import eventually
+from tests.support.http_gateway import EXCHANGE
 from tests.support.ops_tool import Tool
 from tests.support.servers import PASSWORD, USER
 
@@ -187,6 +188,27 @@ def test_a_queue_of_ticks_that_drops_them_is_a_warning(
     found = found_at_last(managed, f"delivery limit of {ticks.QUEUE}", "20")
 
     assert found["rabbitmq", f"delivery limit of {ticks.QUEUE}"]["verdict"] == "warn"
+
+
+def test_an_exchange_of_the_gateways_that_leads_nowhere_is_found_once_there_is_a_tracker(
+    managed: Tool, conn: psycopg.Connection, amqp_url: str
+) -> None:
+    exchange, bindings = (
+        ("rabbitmq", "exchange gateway"),
+        ("rabbitmq", "bindings of exchange gateway"),
+    )
+    assert exchange not in checks(managed, 0)
+
+    conn.execute(
+        "INSERT INTO follower (name, epoch, token, moved_at) VALUES ('tracker', 1, 't', now())"
+    )
+    assert checks(managed, 0)[exchange]["found"] == "missing"
+
+    with http_gateway.queues(amqp_url) as queues:
+        found = checks(managed, 0)
+        assert (found[exchange]["verdict"], found[bindings]["verdict"]) == ("ok", "ok")
+        queues.channel.queue_unbind("sightings", EXCHANGE, "sightings")
+        assert checks(managed, 0)[bindings]["found"] == "none to sightings"
 
 
 def test_without_the_management_page_it_says_what_was_not_checked(ops: Tool) -> None:

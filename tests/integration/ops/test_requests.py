@@ -35,6 +35,12 @@ def alive(dsn: str, amqp_url: str) -> Alive:
     return partial(living, dsn, amqp_url)
 
 
+def counted(ops: Tool) -> tuple[int, int]:
+    """Return how many requests `ops status` says are open, and have failed."""
+    found = ops("status", "--json").document["postgres"]["requests"]
+    return found["open"], found["failed"]
+
+
 def test_a_request_is_shown_as_it_is_now_and_with_what_became_of_its_reply(
     ops: Tool, alive: Alive, sender: Sender, conn: psycopg.Connection
 ) -> None:
@@ -47,6 +53,7 @@ def test_a_request_is_shown_as_it_is_now_and_with_what_became_of_its_reply(
         "running", 1, {"wrong_type": 1},
     )  # fmt: skip
     assert (open_one["by"], open_one["decided_at"]) == ("me", None)
+    assert counted(ops) == (1, 0)
 
     tick(conn)
     with alive() as life:
@@ -54,6 +61,7 @@ def test_a_request_is_shown_as_it_is_now_and_with_what_became_of_its_reply(
     decided = ops("requests", "show", "pay-1", "--json").document
     assert (decided["state"], decided["error"]) == ("failed", "unroutable")
     assert decided["counted_by"]
+    assert counted(ops) == (0, 1)
     said = ops("requests", "show", "pay-1").stdout
     for part in ("1 wrong_type", "not taken by replies.gone: unroutable", "failed"):
         assert part in said
