@@ -18,6 +18,7 @@ from bench import (
     against,
     feed_lateness,
     feed_speed,
+    gateway_speed,
     ingest_growth,
     ingest_latency,
     ingest_memory,
@@ -63,6 +64,7 @@ QUESTIONS: dict[str, Question] = {
     "feed_speed": feed_speed.measure,
     "feed_lateness": feed_lateness.measure,
     "notifier_speed": notifier_speed.measure,
+    "gateway_speed": gateway_speed.measure,
 }
 AGAINST: dict[str, Question] = {
     "ingest_against": against.ingest,
