@@ -81,7 +81,8 @@ class GatewaySettings(
         default=33_554_432,
         ge=1_048_576,
         le=1_073_741_824,
-        description="bytes of all bodies that were read and wait for their confirm, at most",
+        description="bytes of all bodies that were read and wait for their confirm, at most; and"
+        " as many of answers that clients do not read",
     )
     gateway_in_flight_max: int = Field(
         default=1000, ge=1, le=10_000, description="requests that wait for their confirm, at most"
@@ -94,6 +95,9 @@ class GatewaySettings(
     )
     gateway_body_seconds: float = Field(
         default=30, ge=0.1, le=300, description="seconds in which a request's body must have come"
+    )
+    gateway_answer_seconds: float = Field(
+        default=30, ge=0.1, le=300, description="seconds in which a client must have read an answer"
     )
 
     @property
@@ -120,7 +124,9 @@ def run(
     """
     _allow_files(chosen.gateway_connections_max)
     Protocol.head_within_s = chosen.gateway_head_seconds
+    Protocol.answer_within_s = chosen.gateway_answer_seconds
     Protocol.connections_max = chosen.gateway_connections_max
+    Protocol.unread_bytes_max = chosen.gateway_bytes_in_hand_max
     served = threading.Event()
     to_rabbitmq = partial(connect, chosen, name=NAME, turn=health.turning("producer"))
     producer = Producer(to_rabbitmq, health, served)
@@ -149,7 +155,7 @@ def run(
         host, port, *_ = opened.getsockname()
         log.info("listening", host=host, http_port=port)
         life = serving.Life((stop, ended), ticks.close, health)
-        front = Front(application, acceptor.in_hand)
+        front = Front(application, acceptor.in_hand, {app.TRANSACTIONS: acceptor.transactions})
         serving.run(front, opened, chosen.gateway_trusted_proxies, life)
 
 

@@ -1,7 +1,7 @@
 """What is written by HTTP: each request is one message, answered once the broker has it safe."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message as Headers
 from functools import lru_cache
@@ -20,7 +20,6 @@ from shared import request_message
 from shared.change_record import NAME_BYTES_MAX
 from shared.errors import Unavailable
 from shared.transaction_body import Limits
-from shared.unique_ids import time_ordered
 
 SIGHTINGS = "sightings"
 """A routing key of the exchange, and the queue behind it."""
@@ -59,18 +58,18 @@ class Acceptor:
         """Accept one object, an array, lines of JSON or CSV, all or nothing."""
         found = self.begin(request)
         key = self._key(found)
-        properties = _properties(found)
+        replying = _replying(found)
         read = _reader(found)
         body = await found.body(self.bounds.body, self.in_hand)
         items = read(body, self.limits, self.bounds.items_max)
         by = found.by or ""
-        found.key, found.items = key or str(time_ordered()), len(items)
+        found.key, found.items = key or found.own_id(), len(items)
         core.check_identities(found.key, items)
         if key and await self.known.conflicts(key, by, items):
             detail = "this key was used for another request: by another token, or with other items"
             raise Problem(422, "idempotency_conflict", detail)
         message = core.encode(found.key, by, items)
-        await self.publish(found, [Outgoing(request_message.QUEUE, found.key, message)], properties)
+        await self.publish(found, [Outgoing(request_message.QUEUE, found.key, message)], replying)
         metrics.ITEMS.inc(len(items))
         answer = msgspec.json.encode({"request": found.key, "items": len(items)})
         headers = {"Location": f"/v1/requests/{found.key}", "Idempotency-Key": found.key}
@@ -86,7 +85,7 @@ class Acceptor:
             Outgoing(SIGHTINGS, f"{found.request_id}:{number}", sightings.encode(one))
             for number, one in enumerate(ids)
         ]
-        await self.publish(found, messages, {})
+        await self.publish(found, messages)
         return Response(msgspec.json.encode({"objects": len(ids)}), 202, None, "application/json")
 
     def begin(self, request: Request) -> Exchange:
@@ -121,18 +120,16 @@ class Acceptor:
         self,
         found: Exchange,
         messages: Sequence[Outgoing],
-        properties: dict[str, object],
+        replying: Mapping[str, str] | None = None,
     ) -> None:
         """Publish all, and wait for all confirms. Raises `Problem`, with the key to repeat."""
         if self.in_flight >= self.bounds.in_flight_max:
             detail = "too many requests are on their way (GATEWAY_IN_FLIGHT_MAX)"
             raise Problem(429, "too_many_requests", detail, retry_after_s=1)
-        headers = {"traceparent": found.traceparent} if found.traceparent else None
-        about = {**properties, "headers": headers, "app_id": "gateway"}
         self.in_flight += 1
         metrics.IN_FLIGHT.set(self.in_flight)
         try:
-            await self.producer.publish(messages, about)
+            await self.producer.publish(messages, found.traceparent, replying or {})
         except NotTaken as error:
             raise _not_taken(error, found.key) from error
         except Unavailable as error:
@@ -164,24 +161,24 @@ def _parsed(content_type: str) -> tuple[str, str]:
     return given.get_content_type(), given.get_content_charset("utf-8")
 
 
-def _properties(found: Exchange) -> dict[str, object]:
+def _replying(found: Exchange) -> dict[str, str]:
     """Return where the reply goes, if one is wanted. Raises `Problem`.
 
     Elsewhere than to a reply queue a reply could do harm: with the tracker's rights it might be a
     tick to the syncer.
     """
-    properties: dict[str, object] = {}
+    replying: dict[str, str] = {}
     if reply_to := found.header(b"reply-to"):
         if not _is_reply_queue(reply_to):
             detail = "Reply-To is to be called replies.*, amq.gen-* or amq.rabbitmq.reply-to.*"
             raise Problem(400, "bad_reply_to", detail)
-        properties["reply_to"] = reply_to
+        replying["reply_to"] = reply_to
     if (correlation_id := found.header(b"correlation-id")) is not None:
         if not _is_short(correlation_id):
             detail = f"Correlation-Id is to be up to {NAME_BYTES_MAX} printable characters of ASCII"
             raise Problem(400, "bad_correlation_id", detail)
-        properties["correlation_id"] = correlation_id
-    return properties
+        replying["correlation_id"] = correlation_id
+    return replying
 
 
 def _is_reply_queue(name: str) -> bool:

@@ -70,6 +70,6 @@ class AlertWriter:
             errors = [{"reason": unfit.reason, "error": unfit.error}]
             raise Problem(422, "unfit", unfit.error, errors=errors) from unfit
         message = Outgoing(ALERTS, f"{ALERTS}:{time_ordered()}", body)
-        await self.acceptor.publish(found, [message], {})
+        await self.acceptor.publish(found, [message])
         answer = {"source": read.source, "source_id": read.source_id}
         return Response(msgspec.json.encode(answer), 202, None, "application/json")

@@ -27,6 +27,7 @@ from services.gateway.streaming import Streamer
 from shared.health import Health
 from shared.version import VERSION
 
+TRANSACTIONS = "/v1/transactions"
 Questions = Mapping[str, Callable[..., Response]]
 """By path, what answers it."""
 
@@ -47,9 +48,7 @@ def make(writer: AlertWriter, questions: Questions, streamer: Streamer, health: 
             Exception: _refuse_for_bug,
         },
     )
-    app.add_api_route(
-        "/v1/transactions", writer.acceptor.transactions, **openapi_writing.TRANSACTIONS
-    )
+    app.add_api_route(TRANSACTIONS, writer.acceptor.transactions, **openapi_writing.TRANSACTIONS)
     app.add_api_route("/callback", writer.acceptor.callback, **openapi_writing.CALLBACK)
     app.add_api_route("/v1/alerts", writer.put, **openapi_writing.PUT_ALERT)
     app.add_api_route("/v1/alerts", writer.remove, **openapi_writing.REMOVE_ALERT)

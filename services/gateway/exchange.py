@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Exchange:
 
     scope: Scope
     receive: Receive
+    headers: Mapping[bytes, bytes]
     request_id: str
     traceparent: str | None
     started: float = field(default_factory=time.monotonic)
@@ -54,6 +55,8 @@ class Exchange:
     status: int = 0
     reason: Reason | None = None
     kind: str = "other"
+    path: str | None = None
+    """Of the route, where the framework does not say it."""
     ended: bool = False
     """Whether the whole body has come."""
     size: int = 0
@@ -65,14 +68,22 @@ class Exchange:
     def route(self) -> str:
         """Return the path as it is declared; of what is no route of ours nothing is quoted."""
         route = self.scope.get("route")
-        return str(getattr(route, "path", "")) or "unknown"
+        return self.path or str(getattr(route, "path", "")) or "unknown"
+
+    def own_id(self) -> str:
+        """Return an id that nobody else makes: that of the request, unless its sender made it."""
+        given = b"x-request-id" in self.headers
+        return str(time_ordered()) if given else self.request_id
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; None without it. Raises `Problem` if it is there twice."""
-        found = [value for one, value in self.scope["headers"] if one == name]
-        if len(found) > 1:
+        found = self.headers.get(name)
+        if found is None:
+            return None
+        given = self.scope["headers"]
+        if len(given) > len(self.headers) and sum(one == name for one, _ in given) > 1:
             raise Problem(400, "bad_request", f"the header {name.decode()} is there twice")
-        return found[0].decode("latin-1").strip() if found else None
+        return found.decode("latin-1").strip()
 
     async def body(self, limits: BodyLimits, in_hand: InHand) -> bytes:
         """Return the body. Raises `Problem`: 408, 413, 415, 429, or 400 where it breaks off."""
@@ -132,6 +143,7 @@ def begin(scope: Scope, receive: Receive) -> Exchange:
     found = Exchange(
         scope,
         receive,
+        headers,
         given if REQUEST_ID.fullmatch(given) else str(time_ordered()),
         traceparent if TRACEPARENT.fullmatch(traceparent) else None,
     )

@@ -1,10 +1,11 @@
 """Around every request: its id, its log line, its metrics; a problem document for any failure."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.requests import Request
+from starlette.responses import Response
 
 from services.gateway import exchange, metrics, problems
 from services.gateway.exchange import Exchange, Receive, Scope
@@ -12,28 +13,28 @@ from services.gateway.problems import Problem
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 QUIET = frozenset({"/livez", "/healthz", "/metrics"})
 """A probe every few seconds is no event."""
 
-BUFFERED_BYTES = 65_536
-"""What is smaller the server takes without waiting for the client."""
-READ_WITHIN_S = 30.0
-
 log = structlog.get_logger()
-
-
-class SlowReader(Exception):
-    """The client does not read what it asked for."""
 
 
 class Front:
     """ASGI around the application."""
 
-    def __init__(self, app: App, in_hand: exchange.InHand) -> None:
-        """`in_hand` is what bodies take up, given back here when a request ends."""
+    def __init__(
+        self, app: App, in_hand: exchange.InHand, posts: Mapping[str, Handler] | None = None
+    ) -> None:
+        """`in_hand` is what bodies take up, given back here when a request ends.
+
+        `posts` are by path what answers POST requests without the framework's layers, which take
+        longer than all that we do: the application has the same routes, and documents them.
+        """
         self._app = app
         self._in_hand = in_hand
+        self._posts = posts or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -44,18 +45,25 @@ class Front:
         scope[exchange.NAME] = found
         answer = _Answer(found, send)
         try:
-            await self._app(scope, receive, answer.send)
-        except Problem as problem:  # of what is not a route of the application's
+            await self._handle(found, answer.send)
+        except Problem as problem:  # of what the application does not answer itself
             await answer.refuse(problem)
-        except SlowReader:
-            found.reason = "timeout"
-            raise  # the server then hangs up
         except Exception:
             log.exception("bug", request_id=found.request_id)
             await answer.refuse(problems.of_status(500))
         finally:
             self._in_hand.size -= found.size
             _report(found)
+
+    async def _handle(self, found: Exchange, send: Send) -> None:
+        scope = found.scope
+        handler = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
+        if handler is None:
+            await self._app(scope, found.receive, send)
+            return
+        found.path = scope["path"]
+        response = await handler(Request(scope))
+        await response(scope, found.receive, send)
 
 
 class _Answer:
@@ -68,14 +76,7 @@ class _Answer:
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             await self._begin(message)
-        if self._found.kind != "stream" and len(message.get("body", b"")) < BUFFERED_BYTES:
-            await self._send(message)
-            return
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                await self._send(message)
-        except TimeoutError:
-            raise SlowReader from None
+        await self._send(message)
 
     async def _begin(self, message: MutableMapping[str, Any]) -> None:
         found = self._found
@@ -92,22 +93,15 @@ class _Answer:
         if self._found.status:  # the answer has begun: all that is left is to break it off
             return
         self._found.reason = problem.reason
-        headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
-        headers += [
-            (one.lower().encode(), value.encode()) for one, value in problem.headers.items()
-        ]
-        body = problem.body()
-        headers.append((b"content-length", str(len(body)).encode()))
-        start = {"type": "http.response.start", "status": problem.status, "headers": headers}
-        await self.send(start)
-        await self.send({"type": "http.response.body", "body": body})
+        answer = Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
+        await answer(self._found.scope, self._found.receive, self.send)
 
 
 def _report(found: Exchange) -> None:
     took_s = found.took_s()
     path = found.route()
     if found.kind != "stream":
-        metrics.REQUEST_SECONDS.labels(found.kind).observe(took_s)
+        metrics.SECONDS_OF[found.kind].observe(took_s)
     if found.reason:
         metrics.REFUSED.labels(found.reason).inc()
     if path in QUIET:

@@ -35,7 +35,6 @@ IN_FLIGHT = Gauge(
 CONNECTIONS = Gauge("minutebook_gateway_connections", "Connections of clients that are open.")
 STREAMS = Gauge("minutebook_gateway_streams", "Event streams that are open.")
 
-for _kind in KINDS:
-    REQUEST_SECONDS.labels(_kind)
+SECONDS_OF = {kind: REQUEST_SECONDS.labels(kind) for kind in KINDS}
 for _reason in get_args(Reason):
     REFUSED.labels(_reason)

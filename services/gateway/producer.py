@@ -6,7 +6,7 @@ waits, never a success: by the request's key it can be sent again.
 
 import asyncio
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -28,7 +28,7 @@ BROKER = "rabbitmq"
 SILENT_S = 10.0
 POLL_S = 0.5
 CONFIRM_WITHIN_S = 10.0
-"""A request waits so long for its confirm: below the stop grace period of compose.yaml."""
+"""A request waits so long, and up to `POLL_S` more: below the stop grace period of compose.yaml."""
 
 Answer = Failure | Unavailable | None
 Waiting = tuple["asyncio.Future[Answer]", Answer]
@@ -58,28 +58,37 @@ class _Life:
     """One connection, and what the event loop has handed over to its thread."""
 
     def __init__(self, publisher: DirectPublisher) -> None:
-        self._publisher = publisher
-        self._handed: deque[Submission] = deque()
-        self._woken = False
+        self.publisher = publisher
+        self._handed: list[Submission] = []
+        self._lock = threading.Lock()
+        self._ended = False
 
-    def hand_over(self, one: Submission) -> None:
-        """Have the thread publish it, and wake that if need be. Raises `Unavailable`."""
-        self._handed.append(one)
-        if not self._woken:
-            self._woken = True
-            self._publisher.from_thread(self._publish)
+    def hand_over(self, messages: Sequence[Submission]) -> None:
+        """Have the thread publish them, and wake that if need be. Raises `Unavailable`."""
+        with self._lock:
+            if self._ended:
+                raise Unavailable("rabbitmq", "the connection was lost")
+            wakes = not self._handed
+            self._handed += messages
+        if wakes:
+            self.publisher.from_thread(self._publish)
+
+    def end(self) -> None:
+        """Take nothing more."""
+        with self._lock:
+            self._ended = True
 
     def unsettled(self) -> list[Submission]:
         """Return what has no fate, and leave it: also what was not published at all."""
-        left = self._publisher.forget()
-        while self._handed:  # one by one: the event loop may hand over more meanwhile
-            left.append(self._handed.popleft())
-        return left
+        return self.publisher.forget() + self._taken()
 
     def _publish(self) -> None:
-        self._woken = False
-        while self._handed:
-            self._publisher.submit(self._handed.popleft())
+        self.publisher.submit(self._taken())
+
+    def _taken(self) -> list[Submission]:
+        with self._lock:
+            taken, self._handed = self._handed, []
+        return taken
 
 
 class Producer:
@@ -103,31 +112,28 @@ class Producer:
         if self._blocked:
             raise Unavailable("rabbitmq", self._blocked)
 
-    async def publish(self, messages: Sequence[Outgoing], properties: Mapping[str, object]) -> None:
+    async def publish(
+        self, messages: Sequence[Outgoing], traceparent: str | None, replying: Mapping[str, str]
+    ) -> None:
         """Return once the broker has all safe. Raises `NotTaken`, and `Unavailable`: not known."""
         self.check()
         self._loop = asyncio.get_running_loop()
-        futures = [self._hand_over(one, properties) for one in messages]
-        try:
-            async with asyncio.timeout(CONFIRM_WITHIN_S):
-                with metrics.CONFIRM_SECONDS.time():
-                    answers = [await one for one in futures]
-        except TimeoutError:
-            raise Unavailable("rabbitmq", f"no confirm in {CONFIRM_WITHIN_S:g} s") from None
+        now = time.monotonic()
+        futures: list[asyncio.Future[Answer]] = [self._loop.create_future() for _ in messages]
+        submissions = [
+            Submission(*one, traceparent, replying, now, partial(self._note, future))
+            for one, future in zip(messages, futures, strict=True)
+        ]
+        if (life := self._life) is None:
+            raise Unavailable("rabbitmq", "the connection was lost")
+        life.hand_over(submissions)
+        answers = [await one for one in futures]
+        metrics.CONFIRM_SECONDS.observe(time.monotonic() - now)
         for answer in answers:
             if isinstance(answer, Unavailable):
                 raise answer
             if answer is not None:
                 raise NotTaken(answer)
-
-    def _hand_over(
-        self, one: Outgoing, properties: Mapping[str, object]
-    ) -> "asyncio.Future[Answer]":
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        if self._life is None:
-            raise Unavailable("rabbitmq", "the connection was lost")
-        self._life.hand_over(Submission(*one, properties, partial(self._note, future)))
-        return future
 
     def live(self) -> None:
         """Publish over one connection until it is lost, or `stop`: the thread's own work."""
@@ -141,8 +147,11 @@ class Producer:
             log.info("gateway_connected", exchange=EXCHANGE)
             try:
                 while not self._stop.is_set():
-                    publisher.poll(POLL_S)
-                    self._answer()
+                    publisher.poll(POLL_S, self._answer)
+                    late = publisher.overdue(time.monotonic() - CONFIRM_WITHIN_S)
+                    self._give_up(
+                        late, Unavailable("rabbitmq", f"no confirm in {CONFIRM_WITHIN_S:g} s")
+                    )
                     if not self._blocked:
                         self._health.progress(BROKER)
             except Unavailable as error:
@@ -154,27 +163,29 @@ class Producer:
     def _end(self, error: Unavailable) -> None:
         life, self._life = self._life, None
         if life is not None:
-            self._give_up(life, error)
+            life.end()
+            self._give_up(life.unsettled(), error)
 
-    def _give_up(self, life: _Life, error: Unavailable) -> None:
-        for one in life.unsettled():
+    def _give_up(self, messages: Sequence[Submission], error: Unavailable) -> None:
+        for one in messages:
             one.settle(error)
         self._answer()
 
     def _note(self, future: "asyncio.Future[Answer]", answer: Answer) -> None:
         self._settled.append((future, answer))
 
-    def _answer(self) -> None:
-        """Tell those who wait, all with one call: each wakes the event loop."""
+    def _answer(self) -> bool:
+        """Tell those who wait, all with one call: each wakes the event loop. The thread goes on."""
         settled, self._settled = self._settled, []
         if settled and self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, settled)
+        return True
 
     def _on_blocked(self, reason: str | None) -> None:
         self._blocked = reason
         report_blocked(self._health, BROKER, reason)
         if reason and self._life:
-            self._give_up(self._life, Unavailable("rabbitmq", reason))
+            self._give_up(self._life.unsettled(), Unavailable("rabbitmq", reason))
 
 
 def _resolve(settled: list[Waiting]) -> None:

@@ -1,6 +1,7 @@
-"""HTTP/1.1 as uvicorn speaks it, with a deadline and a limit for the head of each request.
+"""HTTP/1.1 as uvicorn speaks it, with deadlines and limits for heads and for unread answers.
 
-uvicorn itself waits for a head for ever, however slowly it comes and however long it gets.
+uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets, and for
+clients to read what they asked for.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import ClassVar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.gateway import metrics, problems
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, Reason
 
 HEAD_BYTES_MAX = 32_768
 UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
@@ -20,7 +21,12 @@ class Protocol(HttpToolsProtocol):
     """One connection. The limits are of the class: uvicorn makes the objects."""
 
     head_within_s: ClassVar[float]
+    answer_within_s: ClassVar[float]
     connections_max: ClassVar[int]
+    unread_bytes_max: ClassVar[int]
+
+    _unread: ClassVar[dict["Protocol", asyncio.TimerHandle]] = {}
+    """Connections whose clients do not read as fast as we answer: the oldest first."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
@@ -41,6 +47,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         metrics.CONNECTIONS.set(len(self.connections))
         self._head_done()
+        self._was_read()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, as long as the head is not too large."""
@@ -76,9 +83,31 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
 
+    def pause_writing(self) -> None:
+        """Have the client read what was answered in time, and all clients leave not too much."""
+        super().pause_writing()
+        self._unread[self] = self.loop.call_later(self.answer_within_s, self._hang_up, "timeout")
+        while sum(map(_unread_bytes, self._unread)) > self.unread_bytes_max:
+            next(iter(self._unread))._hang_up("too_many_requests")  # noqa: SLF001 - one of us
+
+    def resume_writing(self) -> None:
+        """Go on: most of it was read."""
+        super().resume_writing()
+        self._was_read()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(Problem(400, "bad_request", msg))
+
+    def _was_read(self) -> None:
+        if timer := self._unread.pop(self, None):
+            timer.cancel()
+
+    def _hang_up(self, reason: Reason) -> None:
+        """Give up on a client that does not read, and what it was to read."""
+        self._was_read()
+        metrics.REFUSED.labels(reason).inc()
+        self.transport.abort()
 
     def _await_head(self) -> None:
         self._in_head = True
@@ -110,6 +139,10 @@ class Protocol(HttpToolsProtocol):
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(b"".join((STATUS_LINE[problem.status], lines.encode(), b"\r\n", body)))
         self.transport.close()
+
+
+def _unread_bytes(one: Protocol) -> int:
+    return one.transport.get_write_buffer_size()
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -4,11 +4,13 @@ Persistent, mandatory, confirmed. What was not settled when the connection was l
 all the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
-from shared.amqp.channel import Channel
+from shared.amqp import publish_frames
 from shared.amqp.confirms import PERSISTENT, Failure, InFlight
+from shared.amqp.frame_writer import FrameWriter
 from shared.errors import Unavailable
 
 
@@ -19,13 +21,18 @@ class Submission(NamedTuple):
     """
 
     routing_key: str
+    """Also its `type`."""
     message_id: str
     body: bytes
-    properties: Mapping[str, object]
+    traceparent: str | None
+    replying: Mapping[str, str]
+    """`reply_to` and `correlation_id`: few messages have any."""
+    submitted_at: float
+    """By the monotonic clock."""
     settle: Callable[[Failure | Unavailable | None], None]
 
 
-class DirectPublisher(Channel):
+class DirectPublisher(FrameWriter):
     """One connection, one channel, one exchange that is there already."""
 
     _exchange: str
@@ -36,22 +43,35 @@ class DirectPublisher(Channel):
         self._exchange, self._in_flight = exchange, InFlight()
         self.confirm(self._on_confirm, self._in_flight.on_return)
 
-    def submit(self, one: Submission) -> None:
-        """Publish; it is sent while `poll` runs. Raises `Unavailable`."""
-        self._in_flight.add(one.message_id, one)
-        self.publish(
-            self._exchange,
-            one.routing_key,
-            one.body,
-            mandatory=True,
-            delivery_mode=PERSISTENT,
-            message_id=one.message_id,
-            **one.properties,
-        )
+    def submit(self, messages: Sequence[Submission]) -> None:
+        """Publish all; they are sent while `poll` runs. Raises `Unavailable`."""
+        for one in messages:
+            self._in_flight.add(one.message_id, one)
+        self._check()
+        for one in messages:
+            self._write(one)
+
+    def overdue(self, before: float) -> list[Submission]:
+        """Return what was submitted before that time and has no fate yet; it may still get one."""
+        return list(takewhile(lambda one: one.submitted_at < before, self._in_flight.messages()))
 
     def forget(self) -> list[Submission]:
         """Return what has no fate yet, and wait for it no longer."""
         return self._in_flight.forget()
+
+    def _write(self, one: Submission) -> None:
+        key, identity = one.routing_key, one.message_id
+        if one.replying:  # pika takes several times as long
+            headers = {"traceparent": one.traceparent} if one.traceparent else None
+            about = {"message_id": identity, "type": key, "headers": headers, **one.replying}
+            self.publish(
+                self._exchange, key, one.body, mandatory=True, delivery_mode=PERSISTENT, **about
+            )
+            return
+        number = self._open.channel_number
+        method = publish_frames.method(number, self._exchange, key, mandatory=True)
+        content = publish_frames.content(number, key, identity, one.body, one.traceparent)
+        self._transport.write(method + content)
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
         for one, fate in self._in_flight.decided(tag, multiple=multiple, taken=taken):

@@ -11,11 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
-from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
-
 from shared.amqp import publish_frames
-from shared.amqp.channel import Channel
 from shared.amqp.connection import translating
+from shared.amqp.frame_writer import FrameWriter
 from shared.errors import Unavailable
 
 WINDOW_MAX = 1000
@@ -42,10 +40,9 @@ class Message(Protocol):
     def traceparent(self) -> str | None: ...  # noqa: D102
 
 
-class Publisher(Channel):
+class Publisher(FrameWriter):
     """One connection, one channel. Begin with `confirm_all`."""
 
-    _transport: AbstractStreamTransport
     _published = 0
     _confirmed = 0
     """All messages up to this number are confirmed."""
@@ -136,16 +133,6 @@ class Publisher(Channel):
     def _wake(self, _future: Future[T]) -> None:
         with contextlib.suppress(Unavailable):  # then `poll` says so
             self.from_thread(self._loop.stop)
-
-    def _hook(self, protocol: AbstractStreamProtocol) -> None:
-        made = protocol.connection_made
-
-        def connected(transport: AbstractStreamTransport) -> None:
-            self._transport = transport
-            made(transport)
-
-        protocol.connection_made = connected  # type: ignore[method-assign]
-        super()._hook(protocol)
 
     def _on_return(self, _message_id: str | None) -> None:
         self._unroutable = True

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import http_gateway
 from tests.support.eventually import eventually
-from tests.support.http_gateway import READER, Gateway, Queues, problem
+from tests.support.http_gateway import READER, WRITER, Gateway, Queues, problem
 
 FIT = {"id": 1, "value": 600}
 
@@ -125,7 +125,7 @@ def test_an_identity_that_another_items_place_gives_is_taken(
     assert queues.take() is None
 
 
-@pytest.mark.parametrize("path", ["/v1/transactions", "/callback"])
+@pytest.mark.parametrize("path", ["/v1/transactions", "/callback", "/v1/alerts"])
 @pytest.mark.parametrize(
     ("login", "found"),
     [
@@ -141,7 +141,7 @@ def test_who_may_not_write_is_told_so_and_nothing_is_published(
 
     assert problem(answer) == found
     assert "Bearer" in answer.headers["WWW-Authenticate"]
-    assert queues.take() is None
+    assert [queues.take(queue) for queue in http_gateway.QUEUES] == [None] * 3
 
 
 def test_no_token_and_no_body_shows_in_a_log(gateway: Gateway, queues: Queues) -> None:
@@ -152,7 +152,7 @@ def test_no_token_and_no_body_shows_in_a_log(gateway: Gateway, queues: Queues) -
 
     logs = gateway.program.logs()
     assert "seen-by-nobody-else" in logs
-    for secret in (READER, "a-secret-guess", "4111-1111"):
+    for secret in (WRITER, READER, "a-secret-guess", "4111-1111"):
         assert secret not in logs
 
 
