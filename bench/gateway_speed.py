@@ -165,10 +165,14 @@ def _many(site: Site) -> Row:
 def _slow(site: Site) -> tuple[Row, str]:
     """Return what became of others while there are slow clients, and what became of those."""
     with ground(site) as fresh, _gateway(fresh) as server:
-        before = posting.post(server, connections=10, seconds=SINGLE_S, per_s=OTHERS_PER_S)
+        steady = {"connections": SINGLE_CONNECTIONS, "per_s": OTHERS_PER_S}
+        before = posting.post(server, seconds=SINGLE_S, **steady)
         slow_settings = {"clients": SLOW_CLIENTS, "seconds": SLOW_S}
-        with posting.peer("http_slow", server, **slow_settings) as slow:
-            found = posting.post(server, connections=10, seconds=SLOW_S, per_s=OTHERS_PER_S)
+        with (
+            posting.begun(server, seconds=SLOW_S, **steady) as ended,
+            posting.peer("http_slow", server, **slow_settings) as slow,
+        ):
+            found = ended()
             said, _ = slow.communicate(timeout=SLOW_S * 2)
         row = _row(f"others beside {SLOW_CLIENTS:,} slow clients", [found])
         ends = ", ".join(f"{number:,} {name}" for name, number in json.loads(said).items())

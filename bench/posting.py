@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench import programs
@@ -17,6 +17,7 @@ from bench.programs import Program
 TOKEN = "a-token-of-the-bench"  # noqa: S105 - of nobody
 ENDED_TIMEOUT_S = 300.0
 ACCEPTED = "202"
+FIGURES = ("seconds", "statuses", "median", "p99", "late_p99")
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,32 @@ def peer(module: str, server: Server, **given: object) -> Iterator["subprocess.P
         process.communicate()
 
 
-def post(server: Server, *, connections: int, seconds: float, per_s: float = 0) -> Posted:
-    """Post single transactions; as fast as it is answered, unless `per_s` says otherwise."""
+@contextlib.contextmanager
+def begun(
+    server: Server, *, connections: int, seconds: float, per_s: float = 0
+) -> Iterator[Callable[[], Posted]]:
+    """Post single transactions while inside, once connected; as fast as it is answered, or `per_s`.
+
+    What is yielded waits for the end.
+    """
     given = {"items": 1, "connections": connections, "seconds": seconds, "per_s": per_s}
     before_s = server.program.cpu_s()
     with peer("http_load", server, token=TOKEN, **given) as process:
-        said, _ = process.communicate(timeout=seconds + ENDED_TIMEOUT_S)
-        begun, ended = (json.loads(line) for line in said.splitlines())
-    cpu_us = (server.program.cpu_s() - before_s) * 1e6 / max(1, sum(ended["statuses"].values()))
-    figures = {name: ended[name] for name in ("seconds", "statuses", "median", "p99", "late_p99")}
-    return Posted(begun["begun"], cpu_us=cpu_us, **figures)
+        assert process.stdout
+        began = float(json.loads(process.stdout.readline())["begun"])
+
+        def ended() -> Posted:
+            said, _ = process.communicate(timeout=seconds + ENDED_TIMEOUT_S)
+            found = json.loads(said)
+            cpu_s = server.program.cpu_s() - before_s
+            cpu_us = cpu_s * 1e6 / max(1, sum(found["statuses"].values()))
+            figures = {one: found[one] for one in FIGURES}
+            return Posted(began, cpu_us=cpu_us, **figures)
+
+        yield ended
+
+
+def post(server: Server, *, connections: int, seconds: float, per_s: float = 0) -> Posted:
+    """Do the same, to its end."""
+    with begun(server, connections=connections, seconds=seconds, per_s=per_s) as ended:
+        return ended()

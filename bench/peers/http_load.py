@@ -50,6 +50,7 @@ class Load:
         for _ in range(connections):
             _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
             self._open.add(made)
+        print(json.dumps({"begun": time.time()}), flush=True)
         begun = time.monotonic()
         self._idle.extend(self._open)
         with contextlib.suppress(TimeoutError):
@@ -191,7 +192,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def main() -> None:
-    """Post as `BENCH_…` says; print what came of it as one line of JSON."""
+    """Post as `BENCH_…` says; print when it began, once connected, and what came of it, as JSON."""
     given = os.environ
     load = Load(
         requests(int(given["BENCH_ITEMS"]), given["BENCH_TOKEN"]),
@@ -199,7 +200,6 @@ def main() -> None:
         int(given.get("BENCH_COUNT", "0")),
     )
     port, connections = int(given["BENCH_PORT"]), int(given["BENCH_CONNECTIONS"])
-    print(json.dumps({"begun": time.time()}), flush=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         took_s = runner.run(load.run(port, connections, float(given["BENCH_SECONDS"])))
     said = {
