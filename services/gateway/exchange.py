@@ -89,7 +89,7 @@ class Exchange:
         """Return the body. Raises `Problem`: 408, 413, 415, 429, or 400 where it breaks off."""
         encoding = self.header(b"content-encoding")
         if encoding and encoding.lower() != "identity":
-            raise Problem(415, "unsupported_encoding", "bodies are taken as they are, not packed",
+            raise Problem(415, "unsupported_encoding", "bodies are not taken compressed",
                           headers={"Accept-Encoding": "identity"})  # fmt: skip
         length = self.header(b"content-length")
         if length and int(length) > limits.bytes_max:

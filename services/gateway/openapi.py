@@ -60,7 +60,7 @@ SAYS = {
     408: "Head or body did not come in time.",
     410: "It is not kept any more.",
     413: "It is too large, or has too many items.",
-    415: "Not of a media type that is taken, or packed.",
+    415: "Not of a media type that is taken, or compressed.",
     422: "It can be read, and does not fit; nothing of it was accepted.",
     429: "Too much is on its way.",
     500: "A bug of ours.",
