@@ -6,24 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.call_lists import DOCUMENT, counted
 from tests.support.containers import ROOT
 
-DOCUMENT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-CALL = re.compile(r"^\d+\. `([\w/.]+):([\w.]+)`", re.MULTILINE)
 NAMED = re.compile(r"`([\w/.]+\.(?:py|lua)):([\w.]+)`")
 BOUNDS = {"One message": (40, 11), "One tick": (28, 9)}
 """Calls and files at most: what a stranger can follow in an afternoon."""
 FILES_MAX, HEART_LINES_MAX, PATH_LINES_MAX = 16, 1300, 2500
-
-
-def section(heading: str) -> str:
-    """Return the text below a heading."""
-    return DOCUMENT.partition(f"\n### {heading}\n")[2].partition("\n##")[0]
-
-
-def calls(heading: str) -> list[tuple[str, str]]:
-    """Return file and function of each line of a list."""
-    return CALL.findall(section(heading))
 
 
 def functions(file: str) -> set[str]:
@@ -49,7 +38,7 @@ def test_a_function_that_is_listed_exists(file: str, function: str) -> None:
 @pytest.mark.parametrize("heading", BOUNDS)
 def test_a_list_of_calls_is_short_enough_to_be_followed(heading: str) -> None:
     calls_max, files_max = BOUNDS[heading]
-    listed = calls(heading)
+    listed = counted(heading)
 
     assert 0 < len(listed) <= calls_max
     assert len({file for file, _ in listed}) <= files_max

@@ -10,9 +10,13 @@ from migrations.rights import GROUPS
 from shared.settings import Settings
 from tests.support.containers import ROOT
 
-PROGRAMS = (
-    "migrations", "services.ingest", "services.ticker", "services.syncer", "services.feed", "ops",
+SERVICES = (
+    "services.ingest", "services.ticker", "services.syncer", "services.feed", "services.notifier",
+    "services.tracker", "services.gateway",
 )  # fmt: skip
+PROGRAMS = ("migrations", *SERVICES, "ops")
+FIXED = re.compile(r"METRICS_(HOST|PORT)|GATEWAY_HOST|(RABBITMQ|KEYDB)_(CA|CERT|KEY)_FILE")
+"""What compose decides for a service, and files of servers that are not compose's own."""
 ELSEWHERE = {"SECRETS_DIR"}
 """Settings that no class has: where `shared.settings` looks for the others."""
 
@@ -30,15 +34,18 @@ def classes_below(cls: type[Settings]) -> set[type[Settings]]:
     return below.union(*(classes_below(one) for one in below))
 
 
-def in_code() -> dict[str, object]:
+def classes() -> list[type[Settings]]:
     for program in PROGRAMS:
         package = importlib.import_module(program)
         for one in pkgutil.walk_packages(package.__path__, f"{program}."):
             importlib.import_module(one.name)
     # Settings made up by other tests of the same run do not count.
-    classes = [cls for cls in classes_below(Settings) if not cls.__module__.startswith("test")]
+    return [cls for cls in classes_below(Settings) if not cls.__module__.startswith("test")]
+
+
+def in_code() -> dict[str, object]:
     return {
-        name.upper(): field.default for cls in classes for name, field in cls.model_fields.items()
+        name.upper(): field.default for cls in classes() for name, field in cls.model_fields.items()
     }
 
 
@@ -52,6 +59,16 @@ def test_every_setting_of_the_programs_is_in_the_example() -> None:
 
 def test_every_setting_of_compose_is_in_the_example() -> None:
     assert in_compose() <= set(DEFAULTS)
+
+
+def test_compose_passes_on_whatever_a_service_reads() -> None:
+    read = {
+        name.upper()
+        for cls in classes()
+        if cls.__module__.startswith(SERVICES)
+        for name in cls.model_fields
+    }
+    assert {one for one in read - in_compose() if not FIXED.fullmatch(one)} == set()
 
 
 def test_every_name_in_the_example_exists_in_code_or_compose() -> None:
