@@ -43,12 +43,14 @@ class ReadingPool:
 
 
 @contextlib.contextmanager
-def opened(settings: PostgresSettings, *, application: str, size_max: int) -> Iterator[ReadingPool]:
+def opened(
+    settings: PostgresSettings, *, application: str, size_max: int, options: str = OPTIONS
+) -> Iterator[ReadingPool]:
     """Have a pool while inside; it connects when it is first asked."""
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())  # who asks is told
     logging.getLogger("psycopg.pool").propagate = False
     pool: ConnectionPool[LimitedConnection] = ConnectionPool(
-        postgres.conninfo_of(settings, application, OPTIONS),
+        postgres.conninfo_of(settings, application, options),
         connection_class=LimitedConnection,
         kwargs={"autocommit": True, "prepare_threshold": 2},
         min_size=0,

@@ -29,6 +29,8 @@ Views = Callable[[Look], Mapping[str, Mapping[str, Any]]]
 T = TypeVar("T")
 NUMBER = re.compile("-?[0-9]{1,18}")
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MAIN = Markup("<!--main-->")
+"""Where the page's sections come: nothing that is escaped has it."""
 THREADS = 16
 """Questions of single requests that are asked at once."""
 
@@ -66,10 +68,10 @@ class Console:
             self._rendered = (look.number, made)
         return self._rendered[1]
 
-    async def listed(self, asked: Asked, look: Look) -> Markup:
+    async def listed(self, asked: Asked, number: int) -> Markup:
         """Return a page of balances as HTML, made once for a look and all who see that page."""
-        if self._listed[0] != look.number:
-            self._listed = (look.number, {})
+        if self._listed[0] != number:
+            self._listed = (number, {})
         pages = self._listed[1]
         if asked not in pages:
             pages[asked] = asyncio.create_task(self._list(asked))
@@ -85,15 +87,24 @@ class Console:
             asked = asked_for(request)
         except click.UsageError as error:
             return self.refuse(error.message, 400)
-        values = await (self._past(asked, asked.at) if asked.at else self._now(asked))
-        return HTMLResponse(
-            self.render("page", {"asked": asked, "query": rendering.address(asked)} | values)
+        shell = self.render(
+            "page", {"asked": asked, "query": rendering.address(asked), "main": MAIN}
         )
+        return StreamingResponse(self._streamed(asked, shell), media_type="text/html")
+
+    async def _streamed(self, asked: Asked, shell: str) -> AsyncIterator[str]:
+        """Yield the page; its head at once, so that a browser has what it names meanwhile."""
+        top, _, bottom = shell.partition(MAIN)
+        yield top
+        values = await (self._past(asked, asked.at) if asked.at else self._now(asked))
+        yield self.render("main", {"asked": asked} | values)
+        yield bottom
 
     async def _now(self, asked: Asked) -> dict[str, Any]:
+        balances = asyncio.ensure_future(self.listed(asked, self.looker.coming))
         look = await self.looker.recent()
-        values = {"stale": look.age_s > STALE_AFTER_S, "looked_at": look.taken_at}
-        return values | self.rendered(look) | {"balances": await self.listed(asked, look)}
+        values = {"stale": look.age_s > STALE_AFTER_S}
+        return values | self.rendered(look) | {"balances": await balances}
 
     async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:
         found, balances = await asyncio.gather(self.ask(partial(self.past, at)), self._list(asked))
@@ -113,7 +124,7 @@ class Console:
         sent: dict[str, Markup] = {}
         look = await self.looker.recent()
         while not self.closing.is_set():
-            now = self.rendered(look) | {"balances": await self.listed(asked, look)}
+            now = self.rendered(look) | {"balances": await self.listed(asked, look.number)}
             for name, html in now.items():
                 if sent.get(name) != html:
                     sent[name] = html

@@ -7,9 +7,11 @@ from typing import LiteralString
 
 import psycopg
 
-from shared import postgres
+from shared import postgres, postgres_pool
 from shared.ledger.statement import Change, what_it_counted
 
+OPTIONS = f"{postgres_pool.OPTIONS} -c enable_sort=off"
+"""Of connections: of a table that was never analysed all would be read and sorted, for one row."""
 MINUTES = 60
 COUNTED_ROWS_MAX = 100_000
 """Rows of a tick up to which its transactions are counted by provider."""

@@ -9,6 +9,7 @@ import click
 import structlog
 import uvicorn
 
+from ops.console import balance_store
 from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.look import Looker
@@ -49,7 +50,9 @@ def console() -> None:
 async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
     stop = program.stop_on_signals()
     with (
-        postgres_pool.opened(chosen, application="console", size_max=POOL_MAX) as pool,
+        postgres_pool.opened(
+            chosen, application="console", size_max=POOL_MAX, options=balance_store.OPTIONS
+        ) as pool,
         keydb.client(chosen, name="console") as client,
     ):
         balances = Balances(pool, client, chosen.tick_interval_seconds)

@@ -78,11 +78,14 @@ class Looker:
         self._taking: asyncio.Task[None] | None = None
         self.newest = Look()
 
+    @property
+    def coming(self) -> int:
+        """The number of the look that `recent` returns now."""
+        return self.newest.number + (self.newest.age_s > 2 * EVERY_S)
+
     async def recent(self) -> Look:
         """Return the newest look if it is fresh enough for a page, else a new one."""
-        if self.newest.age_s <= 2 * EVERY_S:
-            return self.newest
-        return await self.after(self.newest.number)
+        return await self.after(self.coming - 1)
 
     async def after(self, number: int) -> Look:
         """Return a look newer than that of `number`, shared by all who wait for one."""
