@@ -77,7 +77,9 @@ SELECT id, source, source_id, version, provider_id, condition, threshold::text, 
    AND (%(source)s::text IS NULL OR source = %(source)s::text)
    AND (%(source_id)s::text IS NULL OR source_id = %(source_id)s::text)
    AND (%(condition)s::text IS NULL OR condition = %(condition)s::text)
+   AND id > %(after)s
  ORDER BY id
+ LIMIT %(most)s::bigint
 """
 SELECT_FOR_UPDATE: LiteralString = SELECT_ALERTS + "FOR UPDATE"
 
@@ -114,7 +116,7 @@ class StoredAlert:
 class Choice:
     """Which alerts: those that fit everything that is given. Removed ones only if asked for.
 
-    With `provider_id` those of each provider are meant, too.
+    With `provider_id` those of each provider are meant, too. `most` of them `after` an id.
     """
 
     ids: tuple[int, ...] = ()
@@ -123,6 +125,8 @@ class Choice:
     source_id: str | None = None
     condition: str | None = None
     removed: bool = False
+    after: int = 0
+    most: int | None = None
 
 
 def put(conn: psycopg.Connection, record: ChangeRecord, alert: Alert) -> Outcome:

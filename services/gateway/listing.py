@@ -84,10 +84,14 @@ class Lister:
         after = parameters.whole("cursor", place[0]) if place else 0
         number = None if provider is None else parameters.provider(provider)
         chosen = alert_store.Choice(
-            provider_id=number, source=reading.text(source), source_id=reading.text(source_id)
+            provider_id=number,
+            source=reading.text(source),
+            source_id=reading.text(source_id),
+            after=after,
+            most=limit + 1,
         )
         with self.desk.asked(request) as conn:
-            found = [one for one in alert_store.select(conn, chosen) if one.id > after]
+            found = alert_store.select(conn, chosen)
         more = len(found) > limit
         following = parameters.cursor(found[limit - 1].id) if more else None
         return reading.answer(answers.Alerts(found[:limit], following))

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from shared import alert_store
 from shared.alert import EACH_PROVIDER_MAX
+from shared.alert_store import Choice
 from shared.unfit import Unfit
 from tests.support import messages
 from tests.support.alert_records import (
@@ -192,3 +194,12 @@ def test_two_who_add_the_last_one_at_the_same_time_do_not_exceed_the_limit(
             other.result()
 
     assert set(alerts(conn)) == {*names, "x"}
+
+
+def test_no_more_alerts_are_read_than_a_page_has(conn: psycopg.Connection) -> None:
+    apply(conn, *(record(alert=EACH, source_id=str(number)) for number in range(5)))
+    first = alert_store.select(conn, Choice(most=2))
+
+    rest = alert_store.select(conn, Choice(after=first[-1].id, most=2))
+
+    assert [one.source_id for one in first + rest] == ["0", "1", "2", "3"]
