@@ -42,6 +42,11 @@ def name(request: Request) -> str:
     return str(request.session.get(NAME, ""))
 
 
+def operator(request: Request) -> str:
+    """Return who to write beside a change."""
+    return f"{name(request)} (console)"
+
+
 def begin(request: Request, who: str) -> None:
     """Sign in."""
     request.session.clear()

@@ -1,12 +1,11 @@
 """`ops dead-letters replay|purge`: what changes letters, many at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
 import click
-import psycopg
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -17,16 +16,14 @@ from ops.dead_letters import purge, store
 from ops.dead_letters.absent import Absent, absent
 from ops.dead_letters.choosing import choosing, need_choice
 from ops.dead_letters.core import Choice
-from ops.dead_letters.replay import Edit, Order, Replayed, replay
-from ops.dead_letters.replay_records import replay_records
+from ops.dead_letters.replay import Edit, Order, Replayed
+from ops.dead_letters.replay_each import Queues, replay_each
 from ops.params import Reason, Words
 from ops.progress import bar
 from ops.wording import count
 from services.ingest.store import OPTIONS
-from services.notifier import intake
-from shared import postgres, program, settings, tracing
+from shared import program, settings, tracing
 from shared.alert import HistorySettings
-from shared.queue_worker import Handle
 
 SHOWN_MAX = 50
 """Letters of which a dry run shows a person each; `--json` has all."""
@@ -71,12 +68,10 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
     chosen = settings.load(LetterSettings)
-    others = intake.handlers(chosen.history_s)
-    others.pop(chosen.source, None)
-    if choice.queue not in (None, chosen.source, *others):
+    queues = Queues.of(chosen.source, chosen.history_s)
+    if choice.queue not in (None, *queues.names):
         raise click.UsageError(
-            "letters are replayed to the queue they came from:"
-            f" {', '.join([chosen.source, *others])}"
+            f"letters are replayed to the queue they came from: {', '.join(queues.names)}"
         )
     tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
@@ -84,31 +79,9 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
         with bar("replaying", len(store.ids(conn, choice))) as progress:
             limit, note = chosen.ingest_body_max_bytes, given["note"] or ""
             order = Order(choice, edit, chosen.operator, limit, note, given["dry_run"], progress)
-            done = _replayed(conn, order, chosen.source, others)
-        asked = replace(choice, queue=choice.queue or chosen.source)
-        done.absent = absent(conn, asked, done.ids)
+            done = replay_each(conn, order, queues)
     missing = [one for one in done.absent if one.record != "replayed"]
-    return Answer(done, _view(done, [chosen.source, *others]), code(done.dead, missing))
-
-
-def _replayed(
-    conn: psycopg.Connection, order: Order, source: str, others: Mapping[str, Handle]
-) -> Replayed:
-    """Replay each letter by what acts upon the queue it came from: all in one transaction.
-
-    Raises `Unavailable`, after which nothing or all was done and may be repeated, and `Refusal`.
-    """
-    done = Replayed(order.dry_run)
-    asked = order.choice
-    with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
-        found = len(store.ids(conn, asked))
-        if asked.queue in (None, source):
-            replay(conn, replace(order, choice=replace(asked, queue=source)), done)
-        for queue, handle in others.items():
-            if asked.queue in (None, queue):
-                replay_records(conn, order, queue, handle, done)
-        done.elsewhere = found - len(done.letters)
-    return done
+    return Answer(done, _view(done, queues.names), code(done.dead, missing))
 
 
 def _view(done: Replayed, queues: Sequence[str]) -> Group:

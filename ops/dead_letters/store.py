@@ -96,12 +96,14 @@ DELETE FROM dead_letter
 
 
 def pages(
-    conn: psycopg.Connection, choice: Choice, *, locked: bool = False
+    conn: psycopg.Connection, choice: Choice, *, locked: bool = False, after: int = 0
 ) -> Iterator[list[StoredDeadLetter]]:
-    """Yield the chosen letters, oldest first, some at a time; `locked` until the commit."""
+    """Yield the chosen letters, oldest first, some at a time; `locked` until the commit.
+
+    Those with an id up to `after` are left out.
+    """
     query = SELECT_PAGE_LOCKED if locked else SELECT_PAGE
     wanted = choice.parameters() | {"page": PAGE, "page_bytes": PAGE_BYTES}
-    after = 0
     with conn.cursor(row_factory=class_row(StoredDeadLetter)) as cursor:
         while page := cursor.execute(query, wanted | {"after": after}).fetchall():
             after = page[-1].id

@@ -1,0 +1,40 @@
+"""What surrounds the application: who reaches it, who may change what, what is said instead."""
+
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ops.console import session
+from ops.console.guard import Guard
+from ops.console.letter_acts import LetterActs
+from ops.console.letters import Letters
+from ops.console.provider_acts import ProviderActs
+from ops.console.settings import ConsoleSettings
+from ops.console.showing import Pages
+from ops.console.signing_in import SigningIn
+
+
+def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) -> Starlette:
+    """Give an application that shows things all that is needed to reach it and to change things."""
+    pages = Pages(templates, writes=chosen.writes)
+    app.router.routes += [
+        Route("/healthz", _alive, methods=["GET"]),
+        Route("/livez", _alive, methods=["GET"]),
+        *SigningIn(chosen, pages.show).routes(),
+        *Letters(chosen, pages).routes(),
+        *LetterActs(chosen, pages).routes(),
+        *ProviderActs(chosen, pages).routes(),
+    ]
+    app.add_exception_handler(HTTPException, pages.refuse)
+    sessions = session.middleware()
+    app.add_middleware(sessions.cls, *sessions.args, **sessions.kwargs)
+    app.add_middleware(Guard, hosts=chosen.hosts)  # the last one added is the outermost
+    return app
+
+
+async def _alive(_request: Request) -> Response:
+    """Say that it serves: what it looks at may be down, which is what it is there to show."""
+    return PlainTextResponse("{}\n", media_type="application/json")

@@ -1,0 +1,177 @@
+"""`/dead-letters`: letters by a filter in the address; `/dead-letters/ID`: one letter whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, LiteralString
+
+import click
+import msgspec
+import psycopg
+from psycopg.rows import class_row
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ops import deployment
+from ops.console.settings import ConsoleSettings
+from ops.console.showing import Pages
+from ops.dead_letters import store
+from ops.dead_letters.absent import absent
+from ops.dead_letters.choosing import LETTER_ID, REASONS
+from ops.dead_letters.core import Choice, StoredDeadLetter, preview
+from ops.params import Moment
+
+SHOWN = 100
+PREVIEW_BYTES = 80
+BYTES_SHOWN_MAX = 65_536
+HEX_WIDTH = 16
+LIMITS = "-c statement_timeout=2500ms -c lock_timeout=2s"
+FILTER = ("state", "reason", "queue", "since", "until")
+WAITING_MAX = 100
+
+SELECT_WAITING: LiteralString = """
+SELECT provider_id, count(*) AS letters, sum(value)::text AS amount, min(received_at) AS oldest
+  FROM dead_letter
+ WHERE state = 'waiting'
+ GROUP BY provider_id
+ ORDER BY count(*) DESC, provider_id
+ LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A provider that messages wait for, their number and what they add up to (minor units)."""
+
+    provider_id: int
+    letters: int
+    amount: str
+    oldest: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What answers them."""
+
+    chosen: ConsoleSettings
+    pages: Pages
+
+    def routes(self) -> Sequence[Route]:
+        """Return where they are."""
+        return [
+            Route("/dead-letters", self.pages.reading(self._list), methods=["GET"]),
+            Route("/dead-letters/{id:int}", self.pages.reading(self._letter), methods=["GET"]),
+        ]
+
+    def _list(self, request: Request) -> Response:
+        given = request.query_params
+        choice, after = choice_of(given), _number(given.get("after", "0"))
+        with deployment.ledger(self.chosen, options=LIMITS) as conn:
+            everything = store.count(conn, Choice())
+            chosen = store.count(conn, choice)
+            found = list(
+                islice(chain.from_iterable(store.pages(conn, choice, after=after)), SHOWN + 1)
+            )
+            awaited = waiting(conn)
+        values = {
+            "groups": everything,
+            "chosen": sum(number for _, _, number in chosen),
+            "letters": [_line(one) for one in found[:SHOWN]],
+            "next_after": found[SHOWN - 1].id if len(found) > SHOWN else None,
+            "filter": {name: given.get(name, "") for name in FILTER},
+            "reasons": REASONS,
+            "awaited": awaited,
+        }
+        return self.pages.show(request, "letters.html", values)
+
+    def _letter(self, request: Request) -> Response:
+        with deployment.ledger(self.chosen, options=LIMITS) as conn:
+            letter, missing = one(conn, request.path_params["id"])
+        if letter is None:
+            return self.pages.said(request, missing, 404)
+        return self.pages.show(request, "letter.html", {"letter": whole(letter)})
+
+
+def one(conn: psycopg.Connection, letter_id: int) -> tuple[StoredDeadLetter | None, str]:
+    """Return a letter, or None and in words what became of it."""
+    choice = Choice((min(letter_id, LETTER_ID.max or letter_id),))
+    found = list(chain.from_iterable(store.pages(conn, choice)))
+    missing = absent(conn, choice, [each.id for each in found])
+    return (found[0] if found else None), "".join(each.says for each in missing)
+
+
+def waiting(conn: psycopg.Connection) -> list[Awaited]:
+    """Return the providers that messages wait for, most messages first."""
+    with conn.cursor(row_factory=class_row(Awaited)) as cursor:
+        return cursor.execute(SELECT_WAITING, {"limit": WAITING_MAX}).fetchall()
+
+
+def choice_of(given: Mapping[str, Any]) -> Choice:
+    """Return which letters an address or a form means. Raises `HTTPException`: 400."""
+    typed = {name: str(given.get(name, "")).strip() for name in FILTER}
+    types: dict[str, click.ParamType[Any]] = {
+        "state": click.Choice(["open", "waiting"]), "reason": click.Choice(REASONS),
+        "queue": click.STRING, "since": Moment(), "until": Moment(),
+    }  # fmt: skip
+    try:
+        chosen = {name: types[name].convert(one, None, None) for name, one in typed.items() if one}
+    except click.UsageError as error:
+        raise HTTPException(400, error.message) from error
+    if "\0" in typed["queue"]:
+        raise HTTPException(400, "no queue has such a name")
+    return Choice(**chosen)
+
+
+def whole(letter: StoredDeadLetter) -> dict[str, Any]:
+    """Return all of a letter for people: its body as text and in hexadecimal, its properties."""
+    shown = letter.body[:BYTES_SHOWN_MAX]
+    return _line(letter) | {
+        "error": letter.error,
+        "queue": letter.queue,
+        "value": letter.value,
+        "properties": msgspec.json.format(msgspec.json.encode(letter.properties)).decode(),
+        "size": len(letter.body),
+        "text": preview(letter.body, BYTES_SHOWN_MAX),
+        "hex": hexadecimal(shown),
+        "editable": text_of(letter.body),
+    }
+
+
+def text_of(body: bytes) -> str | None:
+    """Return a body as text that can be edited; None where it is none, or too long."""
+    if len(body) > BYTES_SHOWN_MAX or b"\0" in body:
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def hexadecimal(body: bytes) -> str:
+    """Return bytes as `hexdump -C` shows them: offset, 16 bytes, and what of it is ASCII."""
+    lines = []
+    for at in range(0, len(body), HEX_WIDTH):
+        row = body[at : at + HEX_WIDTH]
+        text = "".join(chr(one) if 0x20 <= one < 0x7F else "." for one in row)  # noqa: PLR2004
+        lines.append(f"{at:08x}  {row.hex(' '):<{HEX_WIDTH * 3}} {text}")
+    return "\n".join(lines)
+
+
+def _line(letter: StoredDeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "received_at": letter.received_at,
+        "state": letter.state,
+        "reason": letter.reason,
+        "provider": letter.provider,
+        "message_id": letter.message_id,
+        "preview": preview(letter.body, PREVIEW_BYTES),
+    }
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004 - of a bigint
+        raise HTTPException(400, "after is to be a letter's id")
+    return int(text)

@@ -1,0 +1,71 @@
+"""Adding a provider that messages wait for: shown first, then done, on record."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ops import deployment
+from ops.console import letters, session
+from ops.console.settings import ConsoleSettings
+from ops.console.showing import Pages
+from ops.params import ProviderId
+from ops.providers import store
+
+LIMITS = "-c lock_timeout=2s"
+INTEGER = re.compile("-?[0-9]{1,19}")
+
+
+class ProviderActs:
+    """The form of it."""
+
+    def __init__(self, chosen: ConsoleSettings, pages: Pages) -> None:
+        """`pages` renders."""
+        self._chosen = chosen
+        self._pages = pages
+
+    def routes(self) -> Sequence[Route]:
+        """Return where it is sent to."""
+        return [session.posting("/providers", self._add, writes=self._chosen.writes)]
+
+    def _add(self, request: Request, form: FormData) -> Response:
+        provider_id, name, initial = _asked(form)
+        values: dict[str, Any] = {
+            "id": provider_id, "name": name, "initial": initial, "key": f"{provider_id}_{name}",
+            "done": form.get("confirmed") == "yes", "as_asked": True,
+        }  # fmt: skip
+        try:
+            with deployment.ledger(self._chosen, options=LIMITS) as conn:
+                found = {one.provider_id: one for one in letters.waiting(conn)}
+                values["awaited"] = found.get(provider_id)
+                if values["done"]:
+                    who = session.operator(request)
+                    made = store.add(conn, provider_id, name, initial, operator=who)
+                    stands = (made.provider_name, made.initial_value)
+                    values["as_asked"] = stands == (name, initial)
+        except Exception as error:
+            excused = self._pages.excused(request, error)
+            if excused is None:
+                raise
+            return excused
+        return self._pages.show(request, "provider_act.html", values)
+
+
+def _asked(form: FormData) -> tuple[int, str, int]:
+    name = str(form.get("name", ""))
+    if not name.strip() or "\0" in name:
+        raise HTTPException(422, "A provider needs a name.")
+    try:
+        provider_id = ProviderId().convert(str(form.get("id", "")), None, None)
+    except click.UsageError as error:
+        raise HTTPException(422, error.message) from error
+    initial = str(form.get("initial", "")).strip()
+    if not INTEGER.fullmatch(initial):
+        raise HTTPException(422, "The initial value is a number of minor units, such as 1000.")
+    return provider_id, name, int(initial)

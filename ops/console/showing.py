@@ -1,0 +1,86 @@
+"""Pages of their own beside the first one: who may do what on them, and what is said instead."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from jinja2 import Environment
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from ops.console import session
+from ops.wording import visible
+from shared.errors import Refusal, StatementFailed, Unanswerable, Unavailable
+
+DEADLINE_S = 2.7
+"""A page is to be there in three seconds, or to say what is missing."""
+
+
+class Pages:
+    """Renders pages and refusals."""
+
+    def __init__(self, templates: Environment, *, writes: bool) -> None:
+        """`writes`: whether anything may be changed by the console."""
+        templates.filters["lines"] = lines
+        self._templates = templates
+        self.writes = writes
+
+    def show(
+        self, request: Request, name: str, values: Mapping[str, Any], status_code: int = 200
+    ) -> HTMLResponse:
+        """Return a page; it knows who is signed in, and the token of their forms."""
+        who = session.name(request)
+        access = {
+            "writes": self.writes,
+            "who": who,
+            "csrf": session.token(request) if who else "",
+        }
+        html = self._templates.get_template(name).render(access | dict(values))
+        return HTMLResponse(html, status_code)
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """Answer what was raised as `HTTPException`: in words, with its status."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these only
+        answer = self.said(request, error.detail, error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    def said(self, request: Request, says: str, status: int) -> HTMLResponse:
+        """Return a page that says why there is nothing else."""
+        return self.show(request, "said.html", {"says": says}, status)
+
+    def reading(self, page: Callable[[Request], Response]) -> Callable[..., Awaitable[Response]]:
+        """Make an endpoint of a function that asks Postgres: it runs in a thread, within a time."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    return await run_in_threadpool(page, request)
+            except TimeoutError:
+                return self.said(request, f"Postgres: no answer within {DEADLINE_S:g} s", 503)
+            except Exception as error:
+                refused = self.excused(request, error)
+                if refused is None:
+                    raise
+                return refused
+
+        return endpoint
+
+    def excused(self, request: Request, error: Exception) -> Response | None:
+        """Return what to say of an error that is nobody's bug; None for others."""
+        if isinstance(error, Unanswerable):
+            return self.said(request, str(error), 404)
+        if isinstance(error, Refusal):
+            return self.said(request, str(error), 409)
+        if isinstance(error, StatementFailed):
+            return self.said(request, f"Postgres refuses it: {error.detail}", 409)
+        if isinstance(error, Unavailable):
+            return self.said(request, f"{error.server} {error.state}: {error.detail}", 503)
+        return None
+
+
+def lines(text: str) -> str:
+    """Return foreign text with its line ends, and other control characters written out."""
+    return "\n".join(visible(one) for one in text.split("\n"))
