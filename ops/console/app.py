@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ops.console import rendering
+from ops.console import rendering, session
 from ops.console.balances import Asked, Balances
 from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
 from ops.params import Moment
@@ -87,9 +87,8 @@ class Console:
             asked = asked_for(request)
         except click.UsageError as error:
             return self.refuse(error.message, 400)
-        shell = self.render(
-            "page", {"asked": asked, "query": rendering.address(asked), "main": MAIN}
-        )
+        values = {"asked": asked, "query": rendering.address(asked), "main": MAIN}
+        shell = self.render("page", values | session.shown(request))
         return StreamingResponse(self._streamed(asked, shell), media_type="text/html")
 
     async def _streamed(self, asked: Asked, shell: str) -> AsyncIterator[str]:

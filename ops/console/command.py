@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from ops.console import balance_store
+from ops.console.access import surround
 from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.look import Looker
@@ -59,7 +60,7 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
         sections = Sections(chosen, pool, balances, time.monotonic)
         made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
         pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
-        server = Server(_config(make_app(made, pages.routes())))
+        server = Server(_config(surround(make_app(made, pages.routes()), chosen, made.templates)))
         serving = asyncio.create_task(server.serve(sockets=[opened]))
         while not stop.is_set() and not serving.done():
             await asyncio.wait({serving}, timeout=POLL_S)

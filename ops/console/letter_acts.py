@@ -131,8 +131,8 @@ class LetterActs:
             fates = [(one["id"], one["outcome"]) for one in result.letters]
             missing = [one.says for one in result.absent]
             if result.elsewhere:
-                left = f"{count(result.elsewhere, 'letter')} left: from another queue than"
-                missing.append(f"{left} {', '.join(queues.names)}")
+                rest = f"{count(result.elsewhere, 'letter')} left: from another queue than"
+                missing.append(f"{rest} {', '.join(queues.names)}")
         if dry_run:
             return Fates(fates, missing)
         since = {"after": row[0] if row else 0, "operator": asked.operator}

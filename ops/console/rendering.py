@@ -80,4 +80,5 @@ def environment() -> Environment:
     }  # fmt: skip
     made.filters.update(filters)
     made.globals["count"] = count
+    made.globals["writes"] = False  # whoever lets anything be changed says so
     return made

@@ -47,6 +47,12 @@ def operator(request: Request) -> str:
     return f"{name(request)} (console)"
 
 
+def shown(request: Request) -> dict[str, str]:
+    """Return what templates know: `who` is signed in, and the token of their forms."""
+    who = name(request)
+    return {"who": who, "csrf": token(request) if who else ""}
+
+
 def begin(request: Request, who: str) -> None:
     """Sign in."""
     request.session.clear()

@@ -24,20 +24,14 @@ class Pages:
     def __init__(self, templates: Environment, *, writes: bool) -> None:
         """`writes`: whether anything may be changed by the console."""
         templates.filters["lines"] = lines
+        templates.globals["writes"] = writes
         self._templates = templates
-        self.writes = writes
 
     def show(
         self, request: Request, name: str, values: Mapping[str, Any], status_code: int = 200
     ) -> HTMLResponse:
         """Return a page; it knows who is signed in, and the token of their forms."""
-        who = session.name(request)
-        access = {
-            "writes": self.writes,
-            "who": who,
-            "csrf": session.token(request) if who else "",
-        }
-        html = self._templates.get_template(name).render(access | dict(values))
+        html = self._templates.get_template(name).render(session.shown(request) | dict(values))
         return HTMLResponse(html, status_code)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
