@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo tour up down ps logs clean test check unit integration versions acceptance model \
+.PHONY: help demo tour up console down ps logs clean test check unit integration versions acceptance model \
 	fuzz faults soak settings schemas format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
@@ -50,6 +50,11 @@ tour: venv engine ## What is around the core: HTTP, requests, replies, alerts, e
 up: engine ## Build and start the stack in the background
 	@echo "==> starting the stack"
 	@$(COMPOSE) up --detach --build
+
+console: engine ## Build and start the stack with its console: how all is, on one page
+	@echo "==> starting the stack and its console"
+	@$(COMPOSE) --profile console up --detach --build --wait
+	@echo "==> http://$$($(COMPOSE) --profile console port console 8081)"
 
 # Whatever profiles it was started with.
 down clean: export COMPOSE_PROFILES = all,observe

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
 
-AROUND = frozenset({"feed", "notifier", "tracker", "gateway"})
+AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "console"})
 """Services that the core does without: each has a compose profile of its name, the tracker that of
 the gateway."""
 OURS = frozenset({"ingest", "ticker", "syncer"}) | AROUND

@@ -1,5 +1,6 @@
 """What surrounds the application: who reaches it, who may change what, what is said instead."""
 
+import prometheus_client
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +24,7 @@ def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) ->
     app.router.routes += [
         Route("/healthz", _alive, methods=["GET"]),
         Route("/livez", _alive, methods=["GET"]),
+        Route("/metrics", _metrics, methods=["GET"]),
         *SigningIn(chosen, pages.show).routes(),
         *Letters(chosen, pages).routes(),
         *LetterActs(chosen, pages).routes(),
@@ -38,3 +40,10 @@ def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) ->
 async def _alive(_request: Request) -> Response:
     """Say that it serves: what it looks at may be down, which is what it is there to show."""
     return PlainTextResponse("{}\n", media_type="application/json")
+
+
+async def _metrics(_request: Request) -> Response:
+    """Say what the process costs."""
+    return Response(
+        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
+    )

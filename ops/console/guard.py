@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BODY_BYTES_MAX = 4 * 2**20
 """Of a form: a letter's body, or the ids of many."""
 HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@\[\]]+))(?::\d{1,5})?")
-PROBED = frozenset({"/livez", "/healthz"})
-"""Asked by health checks, which name no host; they say nothing that is not for everybody."""
+PROBED = frozenset({"/livez", "/healthz", "/metrics"})
+"""Asked by programs, by whatever name; they say nothing of money, keys or people."""
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
     " object-src 'none'"

@@ -15,7 +15,7 @@ for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", time
     if line.startswith(b"pg_up "):
         print(line.decode().strip())
 """
-BESIDE = (*AROUND, "gateway")
+BESIDE = (*AROUND, "gateway", "console")
 TOKEN = "a-token-from-a-file"
 LOGINS = {"migrate": "user"} | {name: name for name in ("ingest", "syncer", *BESIDE, "ops")}
 
@@ -32,6 +32,7 @@ def write_secrets(folder: Path, secrets: dict[str, str]) -> None:
         at_broker = f"{service}:{password}@rabbitmq"
         (folder / f"{service}_rabbitmq_url").write_text(f"amqp://{at_broker}:5672/%2F")
         (folder / f"{service}_rabbitmq_management_url").write_text(f"http://{at_broker}:15672")
+    (folder / "console_password").write_text(secrets["CONSOLE_PASSWORD"])
     (folder / "gateway_tokens").write_text(f"file:{TOKEN}:read\n")
     folder.chmod(0o755)
     for path in folder.iterdir():
