@@ -27,7 +27,8 @@ SELECT id, submitted_by, digest, published_at IS NOT NULL
   FROM request
  WHERE id = ANY (%(keys)s)
 """
-# What was published before, by somebody who could not note it, is not published again.
+# What was published before, by somebody who could not note it, is not published again. That another
+# row has an item's identity does not say that the item was: then it has a dead letter.
 SELECT_MISSING: LiteralString = (
     """
 WITH asked AS MATERIALIZED (
@@ -37,7 +38,10 @@ WITH asked AS MATERIALIZED (
 ), """  # noqa: S608 - put together from constants
     + ITEMS
     + """
-SELECT id, array_agg(number) FILTER (WHERE NOT stored AND NOT waiting AND reason IS NULL)
+SELECT id,
+       array_agg(number) FILTER (
+           WHERE NOT stored AND NOT waiting
+             AND (reason IS NULL OR reason = 'id_conflict' AND NOT is_letter))
   FROM item
  GROUP BY id
 """

@@ -18,7 +18,8 @@ clock AS MATERIALIZED (
            CASE WHEN h.alike THEN (now - ((now - h.xmin) & 4294967295))::text::xid8
                 ELSE n.xid
            END AS writer,
-           coalesce(d.state = 'waiting', false) AS waiting,
+           h.alike IS NULL AND d.state IS NOT DISTINCT FROM 'waiting' AS waiting,
+           d.state IS NOT NULL AS is_letter,
            CASE WHEN h.alike IS TRUE OR n.xid IS NOT NULL THEN NULL
                 WHEN h.alike IS FALSE THEN 'id_conflict'
                 WHEN d.state = 'open' THEN d.reason
@@ -54,7 +55,7 @@ clock AS MATERIALIZED (
              FROM dead_letter
             WHERE message_id = i.message_id
               AND body_sha256 = i.body_sha256
-              AND h.alike IS NULL
+              AND h.alike IS NOT TRUE
               AND n.xid IS NULL
            OFFSET 0
            ) AS d ON true

@@ -10,7 +10,7 @@ from tests.support import messages
 from tests.support.disturbances import Disturbance
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, proxying
-from tests.support.tracking import Sender, accepting, body, item
+from tests.support.tracking import Life, Sender, accepting, body, item
 
 ACK = b"\x00\x3c\x00\x50"
 PUBLISH = b"\x00\x3c\x00\x28"
@@ -91,6 +91,32 @@ def test_what_an_operator_deleted_meanwhile_does_not_come_back(
 
     sender.ingest()
     assert messages.rows(conn) == []
+
+
+def test_an_item_whose_identity_was_taken_before_it_came_out_is_a_dead_letter_and_published_once(
+    conn: psycopg.Connection, life: Life, sender: Sender
+) -> None:
+    sender.send(body(item(1, message_id="own"), key="J"))
+    life.accept()
+    sender.ingest()
+    request = body(item(5), item(2, message_id="own"))
+
+    def published(*, stored: bool) -> list[str]:
+        sender.send(request)
+        life.accept()
+        conn.execute("UPDATE request SET published_at = NULL WHERE id = 'K'")  # as if it had died
+        came = sender.items()
+        sender.store(*(came if stored else ()))
+        return [identity for identity, _ in came]
+
+    assert published(stored=False) == ["K:0", "own"]  # as if it had died before
+    assert published(stored=True) == ["K:0", "own"]
+    assert published(stored=True) == []
+
+    assert conn.execute("SELECT message_id, reason FROM dead_letter").fetchall() == [
+        ("own", "id_conflict")
+    ]
+    assert sorted(messages.rows(conn)) == [(1, 1), (1, 5)]
 
 
 @pytest.mark.parametrize("server", ["postgres", "rabbitmq"])
