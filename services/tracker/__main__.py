@@ -68,6 +68,7 @@ def connected(chosen: TrackerSettings, health: Health, follower: Follower) -> It
 
 
 Connect = Callable[[TrackerSettings, Health, Follower], AbstractContextManager[Connected]]
+ConnectIntake = Callable[[TrackerSettings], Connectors]
 
 
 def connectors(chosen: TrackerSettings) -> Connectors:
@@ -90,18 +91,22 @@ def refuse(chosen: settings.SourceNames) -> None:
 
 
 def run(
-    chosen: TrackerSettings, health: Health, stop: threading.Event, connect: Connect = connected
+    chosen: TrackerSettings,
+    health: Health,
+    stop: threading.Event,
+    connect: Connect = connected,
+    connect_intake: ConnectIntake = connectors,
 ) -> None:
     """Accept requests, decide them and reply until `stop`; start anew when a server was lost.
 
-    Who composes the service otherwise passes another `connect`. Raises `Refusal`.
+    Who composes the service otherwise passes other connections. Raises `Refusal`.
     """
     refuse(chosen)
     health.problem(NAME, NOT_CONNECTED)
     follower = Follower(NAME, health, stop, writes=True)
     opened = partial(connect, chosen, health, follower)
     live = partial(_live, chosen, opened, follower, health, stop)
-    intake = Intake(chosen.ingest_queue, connectors(chosen), health, stop)
+    intake = Intake(chosen.ingest_queue, connect_intake(chosen), health, stop)
     with intake.running():
         retry.run_with_reconnect(stop, live, health.turning(MAIN))
 

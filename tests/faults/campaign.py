@@ -15,13 +15,17 @@ from shared.errors import Unavailable
 from tests.faults import (
     addresses,
     catalogue,
+    clients,
     followed,
     followed_verdict,
     reader,
+    request_mixture,
+    request_verdict,
     service_health,
     verdict,
     work_in_hand,
 )
+from tests.faults.clients import Posted
 from tests.faults.container_faults import REPLICAS, scale
 from tests.faults.corrections import Corrections, correcting, keys
 from tests.faults.difference import Difference
@@ -50,6 +54,7 @@ class Campaign:
         """Put together by `run`."""
         self._stack, self._load, self._corrections = stack, load, corrections
         self._say = say
+        self._posted = Posted()
         self._found: list[Difference] = []
         self._total = 0
 
@@ -63,15 +68,19 @@ class Campaign:
         return striker
 
     def judge(
-        self, striker: Striker, looking: SideProcess[Seen], consuming: SideProcess[Followed]
+        self,
+        striker: Striker,
+        looking: SideProcess[Seen],
+        consuming: SideProcess[Followed],
+        posted: Posted,
     ) -> Run:
         """Say what is not as it must be. The load has ended; all is healed."""
-        run = Run(striker.strikes)
+        run, self._posted = Run(striker.strikes), posted
         with contextlib.suppress(AssertionError):
             service_health.await_healthy(self._stack, HEALTHY_TIMEOUT_S)
         unhealthy = service_health.unhealthy(self._stack)
         run.differences += [Difference(f"{one} is not healthy") for one in unhealthy]
-        run.differences += self._found
+        run.differences += self._found + posted.differences
         run.differences += [Difference(line) for line in bugs(self._stack)]
         run.differences += self._settled()
         seen = looking.end()
@@ -80,7 +89,7 @@ class Campaign:
         run.differences += differences
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
-        run.facts = [*self._facts(), seen.looks.words(), came.words()]
+        run.facts = [*self._facts(), seen.looks.words(), came.words(), posted.words()]
         run.per_s = self._load.per_s
         run.look_s = seen.looks.median_s()
         run.around = {one: striker.around(one) for one in run.differences}
@@ -125,13 +134,17 @@ class Campaign:
         return last
 
     def _drained(self) -> bool:
-        return self._stack.messages_ready() == 0 and work_in_hand.in_hand(self._stack) == 0
+        ready = self._stack.messages_ready(), self._stack.messages_ready("requests")
+        return ready == (0, 0) and work_in_hand.in_hand(self._stack) == 0
 
     def _compare(self) -> list[Difference]:
-        sent, books = self._load.sent.values(), self._corrections.books
+        books = self._corrections.books
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             found = verdict.stored(conn)
+            requests = request_verdict.requests(conn, self._posted.postings)
+            sent = [*self._load.sent.values(), *request_verdict.sent(requests).values()]
             differences = [
+                *request_verdict.of_keys(requests),
                 *verdict.of_messages(sent, found, books.providers),
                 *verdict.of_corrections(conn, books),
                 *verdict.of_ticks(conn),
@@ -151,13 +164,17 @@ class Campaign:
         return differences + list(verdict.of_balances(expected, values, "KeyDB"))
 
     def _followed(self, consuming: SideProcess[Followed]) -> tuple[Followed, list[Difference]]:
-        """Wait until both followers have done all; hold what their consumers had against that."""
+        """Wait until all followers have done all; hold what their consumers had against that."""
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             newest = followed_verdict.newest_epoch(conn)
             with contextlib.suppress(AssertionError):  # then what is missing is found below
                 eventually(lambda: followed_verdict.are_at(conn, newest), RIGHT_TIMEOUT_S)
             came = consuming.end()
-            return came, [*came.differences, *followed_verdict.all_of(conn, newest, came)]
+            return came, [
+                *came.differences,
+                *followed_verdict.all_of(conn, newest, came),
+                *request_verdict.all_of(self._stack, conn, self._posted.postings, came.replies),
+            ]
 
     def _facts(self) -> list[str]:
         load, sent = self._load, self._load.sent.values()
@@ -187,9 +204,9 @@ class Campaign:
 
 @contextlib.contextmanager
 def standing(client: docker.DockerClient) -> Iterator[Stack]:
-    """Yield the shipped stack with its followers, up, two of each part that may be two."""
+    """Yield the shipped stack with all around it, up, two of each part that may be two."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
-        stack.settings["COMPOSE_PROFILES"] = ",".join(stacks.AROUND)
+        stack.settings["COMPOSE_PROFILES"] = ",".join((*stacks.AROUND, "gateway"))
         service_health.start(stack, *scale(*REPLICAS))
         yield stack
 
@@ -210,11 +227,17 @@ def run(
         with beside(stack, look) as looking, beside(stack, consume) as consuming:
             with stack.postgres() as conn:
                 followed_verdict.prepare(conn)
-            with correcting(stack, seed) as corrections, producing_load(stack, seed) as load:
+                request_mixture.prepare(conn)
+            with (
+                correcting(stack, seed) as corrections,
+                producing_load(stack, seed) as load,
+                beside(stack, partial(clients.post, seed)) as posting,
+            ):
                 campaign = Campaign(stack, load, corrections, say)
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
-            result = campaign.judge(striker, looking, consuming)
+                posted = posting.end()
+            result = campaign.judge(striker, looking, consuming, posted)
         if not result.right():
             leave(stack, seed, result)
         return result

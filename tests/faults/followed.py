@@ -1,8 +1,8 @@
-"""What the followers published, as their consumers have it: every event and every notification.
+"""What the followers published, as their consumers have it: events, notifications, replies.
 
 One process of its own reads a queue of each kind during the whole run, through all outages of the
 broker. What it has at each `tick.closed`, and each notification, is held against Postgres at the
-end (`followed_verdict.py`).
+end (`followed_verdict.py`), and so are replies to requests (`request_verdict.py`).
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from pika.exceptions import AMQPError
 from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.difference import Difference
+from tests.faults.request_mixture import REPLIES
 from tests.support.changes_consumer import Consumer
 from tests.support.stack import Stack
 
@@ -29,6 +30,9 @@ PREFETCH = 500
 AGAIN_S = 0.2
 QUIET_S = 1.0
 """The end: nothing has come for so long, over connections that work."""
+
+Take = Callable[[Any, pika.BasicProperties], None]
+"""Takes the document and the properties of a message."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Followed:
     notifications: dict[str, dict[str, Any]] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
     """How often each notification came."""
+    replies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By correlation id."""
     events: int = 0
     connections: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -62,15 +68,16 @@ class Followed:
         return (
             f"{self.events} events came over {self.connections} connections, {len(self.closed)}"
             f" ticks were closed, {anew} of them anew; {len(self.notifications)} notifications,"
-            f" {again} of them more than once"
+            f" {again} of them more than once; {sum(map(len, self.replies.values()))} replies to"
+            f" {len(self.replies)} correlation ids"
         )
 
 
 class Consumers:
-    """Reads both queues over one connection after another."""
+    """Reads all queues over one connection after another."""
 
     def __init__(self, stack: Stack, stop: Event, bound: Event) -> None:
-        """`bound` is set once both queues are there."""
+        """`bound` is set once all queues are there."""
         self._stack = stack
         self._stop = stop
         self._bound = bound
@@ -91,27 +98,28 @@ class Consumers:
         with pika.BlockingConnection(to) as connection:
             channel = connection.channel()
             channel.basic_qos(prefetch_count=PREFETCH)
-            self._begin(channel, "changes", self._take_event)
-            self._begin(channel, "notifications", self._take_notification)
+            for exchange, queue in QUEUES.items():
+                channel.queue_declare(queue, durable=True)
+                channel.queue_bind(queue, exchange, "#")
+            channel.queue_declare(REPLIES, durable=True)
+            self._begin(channel, QUEUES["changes"], self._take_event)
+            self._begin(channel, QUEUES["notifications"], self._take_notification)
+            self._begin(channel, REPLIES, self._take_reply)
             self._bound.set()
             self.followed.connections += 1
             self._came_s = time.monotonic()
             while not self._over():
                 connection.process_data_events(AGAIN_S)
 
-    def _begin(self, channel: BlockingChannel, exchange: str, take: Callable[[Any], None]) -> None:
-        queue = QUEUES[exchange]
-        channel.queue_declare(queue, durable=True)
-        channel.queue_bind(queue, exchange, "#")
-
-        def received(_: object, method: Any, __: object, body: bytes) -> None:
+    def _begin(self, channel: BlockingChannel, queue: str, take: Take) -> None:
+        def received(_: object, method: Any, about: pika.BasicProperties, body: bytes) -> None:
             self._came_s = time.monotonic()
-            take(json.loads(body))
+            take(json.loads(body), about)
             channel.basic_ack(method.delivery_tag)
 
         channel.basic_consume(queue, received)
 
-    def _take_event(self, event: dict[str, Any]) -> None:
+    def _take_event(self, event: dict[str, Any], _: object) -> None:
         self.followed.events += 1
         try:
             self._consumer.take(event)
@@ -127,9 +135,12 @@ class Consumers:
         for closed in self._consumer.history[len(self.followed.closed) :]:
             self.followed.closed.append(Closed(*closed, time.monotonic()))
 
-    def _take_notification(self, notification: dict[str, Any]) -> None:
+    def _take_notification(self, notification: dict[str, Any], _: object) -> None:
         self.followed.notifications[notification["id"]] = notification
         self.followed.times[notification["id"]] += 1
+
+    def _take_reply(self, reply: dict[str, Any], about: pika.BasicProperties) -> None:
+        self.followed.replies.setdefault(str(about.correlation_id), []).append(reply)
 
     def _over(self) -> bool:
         return self._stop.is_set() and 0 < self._came_s < time.monotonic() - QUIET_S

@@ -42,8 +42,15 @@ SELECT id, epoch, sent_at IS NOT NULL, balance::bigint::text, previous::bigint::
 """
 ARE_AT = """
 SELECT (SELECT count(*) FROM follower WHERE epoch >= %(epoch)s AND token <> ''),
-       (SELECT count(*) FROM notification WHERE epoch <= %(epoch)s AND sent_at IS NULL)
+       (SELECT count(*) FROM notification WHERE epoch <= %(epoch)s AND sent_at IS NULL),
+       (SELECT count(*)
+          FROM request
+         WHERE published_at IS NULL
+            OR reply_due IS NOT NULL
+            OR decided_at IS NOT NULL AND xids IS NOT NULL)
 """
+FOLLOWERS = 3
+"""Feed, notifier, tracker."""
 SHOWN_MAX = 5
 STARTED_TIMEOUT_S = 60.0
 
@@ -149,8 +156,8 @@ def of_notifications(
 
 
 def are_at(conn: psycopg.Connection, epoch: int) -> bool:
-    """Say whether both followers have followed the tick, and all that is written is sent."""
-    return conn.execute(ARE_AT, {"epoch": epoch}).fetchone() == (2, 0)
+    """Say whether all followers have followed the tick, and all that is written is sent."""
+    return conn.execute(ARE_AT, {"epoch": epoch}).fetchone() == (FOLLOWERS, 0, 0)
 
 
 def newest_epoch(conn: psycopg.Connection) -> int:

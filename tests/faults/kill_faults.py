@@ -1,7 +1,7 @@
 """Kill points: a service dies between two steps of its protocol, exactly there.
 
-The services are composed by `ingest.py`, `ticker.py`, `syncer.py`, `feed.py` and `notifier.py`
-beside this; what is passed to them is wrapped (`kill_points.py`), they know nothing of it.
+The services are composed by the files of their names beside this, `ingest.py` and so on; what is
+passed to them is wrapped (`kill_points.py`), they know nothing of it.
 Postgres, which takes an outbox partition away in one function, is killed in the middle of that.
 """
 
@@ -174,4 +174,18 @@ FAULTS: list[Fault] = [
     KillPoint("notifier", "killed between position and COMMIT", "before COMMIT of judgement"),
     KillPoint("notifier", "killed between COMMIT and publish", "before publish"),
     KillPoint("notifier", "killed between confirm and note", "after confirm"),
+    # A request is inserted, its items published, confirmed, that noted, the request acknowledged.
+    KillPoint("tracker", "killed when it received a request", "message received"),
+    KillPoint("tracker", "killed between COMMIT and items", "before known"),
+    KillPoint("tracker", "killed between items and confirm", "items published"),
+    KillPoint("tracker", "killed between confirm and published_at", "items confirmed"),
+    KillPoint("tracker", "killed between published_at and ack", "after published_at"),
+    KillPoint("tracker", "killed after the request's ack", "after ack"),
+    # It is decided, COMMIT, reply, confirm, replied_at.
+    KillPoint("tracker", "killed between decision and COMMIT", "before COMMIT of decision"),
+    KillPoint("tracker", "killed between COMMIT and reply", "before publish"),
+    KillPoint("tracker", "killed between confirm and replied_at", "after confirm"),
+    # A request by HTTP is published, confirmed, answered.
+    KillPoint("gateway", "killed before the publish", "before publish"),
+    KillPoint("gateway", "killed between confirm and 202", "after confirm"),
 ]

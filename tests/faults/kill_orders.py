@@ -1,7 +1,7 @@
 """Dying at a named step, when told to: no farewell, nothing flushed, sockets closed by the kernel.
 
 Or falling asleep there: connections stay, nobody answers them. Runs inside our services, composed
-by `ingest.py`, `ticker.py` and `syncer.py` beside it. The order is a file that holds the step's
+by the files of their names beside it. The order is a file that holds the step's
 name, or `asleep STEP`. It goes with the process: /tmp is the container's own.
 """
 

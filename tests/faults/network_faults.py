@@ -45,6 +45,10 @@ ACK = _bytes(b"\x00\x00\x00\x0d\x00\x3c\x00\x50")
 DELIVERY = _bytes(b"\x00\x3c\x00\x3c") + r".{1,300}\{"
 EVENT = _bytes(b'{"event":"transaction.added"') + ".{30}"
 BOUNDARY = _bytes(b'{"tick":"') + ".{30}"
+# Keys of requests: in a body, in a statement's parameters, and as the identity of an item.
+REQUEST = _bytes(b'{"request":"http-') + ".{30}"
+KEY = r"\A[PB].*http-"
+ITEM = "http-[0-9]+-[0-9]+:[0-9].{10}"
 SCRIPT = _bytes(b"EVALSHA")
 VERDICT = _bytes(b"applied\r\n")
 
@@ -152,4 +156,24 @@ FAULTS: list[Fault] = [
     ),
     *_of("notifier", "postgres", ("reply to COMMIT eaten", "reply", COMMIT)),
     *_of("notifier", "rabbitmq", ("confirm eaten", "answer", ACK)),
+    *_of(
+        "tracker",
+        "postgres",
+        ("reply to COMMIT eaten", "reply", COMMIT),
+        ("statement about a request cut in the middle", "half", KEY),
+        ("reply to a statement about a request eaten", "reply", KEY),
+    ),
+    *_of(
+        "tracker",
+        "rabbitmq",
+        ("item cut in the middle", "half", ITEM),
+        ("confirm eaten", "answer", ACK),
+        ("ack eaten", "request", ACK),
+    ),
+    *_of(
+        "gateway",
+        "rabbitmq",
+        ("request cut in the middle", "half", REQUEST),
+        ("confirm eaten", "answer", ACK),
+    ),
 ]

@@ -27,6 +27,9 @@ UPSTREAMS = {
     "feed-rabbitmq": (7008, ("rabbitmq", 5672)),
     "notifier-postgres": (7009, ("postgres", 5432)),
     "notifier-rabbitmq": (7010, ("rabbitmq", 5672)),
+    "tracker-postgres": (7011, ("postgres", 5432)),
+    "tracker-rabbitmq": (7012, ("rabbitmq", 5672)),
+    "gateway-rabbitmq": (7013, ("rabbitmq", 5672)),
 }
 """As compose.proxies.yaml has them."""
 

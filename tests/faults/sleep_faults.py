@@ -136,4 +136,5 @@ FAULTS: list[Fault] = [
     Sleep("asleep after a fold while another is at work and dies", "after fold", left_alone),
     Sleep("asleep before tick.closed while another goes on", "events confirmed", replaced, "feed"),
     Sleep("asleep before a publish while another goes on", "before publish", replaced, "notifier"),
+    Sleep("asleep before a reply while another goes on", "before publish", replaced, "tracker"),
 ]

@@ -34,6 +34,8 @@ USER = "user"
 PROGRAMS = ("ingest", "ticker", "syncer")
 AROUND = ("feed", "notifier")
 """Followers, which the core does without: each has a profile of its name."""
+BY_HTTP = ("gateway", "tracker")
+"""Requests, which it does without, too: both have the profile `gateway`."""
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
 PASSWORDS = {name for name in SETTINGS if name.endswith("_PASSWORD")}
@@ -168,10 +170,10 @@ class Stack:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our broker
             return dict(json.loads(answer.read()))
 
-    def messages_ready(self) -> int:
+    def messages_ready(self, queue: str = QUEUE) -> int:
         """Return how many messages wait in the queue, not counting what was delivered."""
         with self.amqp() as connection:
-            answer = connection.channel().queue_declare(QUEUE, passive=True)
+            answer = connection.channel().queue_declare(queue, passive=True)
             return int(answer.method.message_count)
 
     def keydb(self) -> "redis.Redis":
