@@ -18,7 +18,7 @@ import structlog
 from shared.errors import Refusal, Unavailable
 
 EVERY_S = 2.0
-DEADLINE_S = 2.7
+DEADLINE_S = 2.5
 """For a part; the page as a whole is to be there in three seconds, whatever hangs."""
 STALE_AFTER_S = 10.0
 """A page that is older says so."""

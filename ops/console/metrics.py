@@ -3,7 +3,7 @@
 import math
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,9 +55,11 @@ class Replica:
 class Scraper:
     """Reads every replica; used from one thread at a time."""
 
-    def __init__(self, chosen: DeploymentSettings, clock: Clock) -> None:
+    def __init__(
+        self, chosen: DeploymentSettings, clock: Clock, names: Collection[str] = ASKED
+    ) -> None:
         """Nothing is read yet."""
-        self._places = [one for one in chosen.addresses if one[0] in ASKED]
+        self._places = [one for one in chosen.addresses if one[0] in names]
         self._clock = clock
         self._looks: dict[str, deque[tuple[float, Values]]] = {}
 

@@ -21,19 +21,21 @@ from shared.ledger.series import Point, series
 from shared.ledger.statement import End, Movement, statement
 from shared.postgres_pool import ReadingPool
 
-DAY, LATELY = timedelta(hours=24), timedelta(hours=1)
+DAY = timedelta(hours=24)
 STEP_MIN, ROW_STEP = timedelta(minutes=1), timedelta(hours=1)
-MOVEMENTS_MAX = 200
+SPANS = (timedelta(minutes=2), timedelta(minutes=15), timedelta(hours=1))
+"""Of how long a statement is read: the first that has enough, up to so many movements."""
+MOVEMENTS_SHOWN, MOVEMENTS_READ = 100, 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """The beginning of a statement; `more`: it is longer than what is shown."""
+    """The end of a statement, newest first; `whole`: `opening` is what the last one began with."""
 
     opening: End
     closing: End
     movements: list[Movement]
-    more: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,19 @@ class Pages:
             return series(conn, provider_id, now - DAY, now, step).points
 
     def _statement(self, provider_id: int) -> Extract:
+        shorter = (self._extract(provider_id, span) for span in SPANS[:-1])
+        enough = next((found for found in shorter if not found.whole), None)
+        return enough or self._extract(provider_id, SPANS[-1])
+
+    def _extract(self, provider_id: int, span: timedelta) -> Extract:
         now = datetime.now(UTC)
         with self.pool.connection() as conn, conn.transaction():
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            since = max(now - LATELY, history.oldest_boundary(conn))
+            since = max(now - span, history.oldest_boundary(conn))
             found = statement(conn, provider_id, since, now)
-            movements = list(islice(found.movements, MOVEMENTS_MAX + 1))
-        more = len(movements) > MOVEMENTS_MAX
-        return Extract(found.opening, found.closing, movements[:MOVEMENTS_MAX], more)
+            movements = list(islice(found.movements, MOVEMENTS_READ))
+        whole = len(movements) <= MOVEMENTS_SHOWN
+        return Extract(found.opening, found.closing, movements[: -MOVEMENTS_SHOWN - 1 : -1], whole)
 
     def _alerts(self, provider_id: int) -> list[StoredAlert]:
         choice = Choice((), provider_id, None, None, None, removed=False)

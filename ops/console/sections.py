@@ -10,16 +10,13 @@ from ops.console import around, comparison, dead_letters, flow, servers, tick_st
 from ops.console.balances import SOON, Balances
 from ops.console.comparison import Comparison
 from ops.console.look import Look, Part
-from ops.console.metrics import Clock, Replica, Scraper
+from ops.console.metrics import Clock, Scraper
 from ops.console.settings import ConsoleSettings
 from ops.doctor.command import inspect
 from ops.status.core import assess
-from ops.status.snapshot import Shown, Snapshot
+from ops.status.snapshot import Shown
 from shared.ledger import history
 from shared.postgres_pool import ReadingPool
-
-WHOLE = tuple(f'minutebook_republished_total{{cause="{one}"}}' for one in ("missing", "unknown"))
-"""How often the syncer sent KeyDB everything."""
 
 
 class Sections:
@@ -63,7 +60,8 @@ class Sections:
         # What status does not look at: single balances.
         findings = [*comparison.finding(look["compared"].value or []), *findings]
         replicas = look["metrics"].value or []
-        self._note_sent_whole(snapshot, replicas)
+        shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
+        self._sent_whole = ticks.sent_whole(self._sent_whole, shown, replicas)
         return {
             "verdict": verdict.view(snapshot, findings, now),
             "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
@@ -95,12 +93,3 @@ class Sections:
     ) -> dict[str, Any]:
         """Return the values of the section of ticks."""
         return ticks.view(found, interval_s, now, self._sent_whole)
-
-    def _note_sent_whole(self, snapshot: Snapshot, replicas: list[Replica]) -> None:
-        """Remember at which boundary the syncers' counters of whole sends grew."""
-        shown = snapshot.keydb
-        if not isinstance(shown, Shown) or shown.boundary is None:
-            return
-        if any(one.grown_lately(counter) for one in replicas for counter in WHOLE):
-            self._sent_whole.add(shown.boundary)
-            self._sent_whole = set(sorted(self._sent_whole)[-tick_store.TICKS :])

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Literal
 
 from ops.console.drawing import log_share
+from ops.console.metrics import Replica
 from ops.console.tick_store import TICKS, Tick
 from ops.status.core import LATENESS_MAX_S
 from ops.wording import age, count, moment
@@ -16,6 +17,9 @@ CELL, TOP, FLOOR = 10, 12, 112
 """Units of the drawing: the width of a cell, and from where to where it may reach."""
 GRACE_S = LATENESS_MAX_S + 1
 """So long after a boundary its tick may still be on its way."""
+
+WHOLE = tuple(f'minutebook_republished_total{{cause="{one}"}}' for one in ("missing", "unknown"))
+"""How often a syncer sent KeyDB everything."""
 
 State = Literal["shown", "late", "missed", "unshown"]
 
@@ -38,13 +42,13 @@ class Cell:
 
 
 def view(
-    found: Sequence[Tick], interval_s: float, now: datetime, sent_whole: Collection[datetime]
+    found: Sequence[Tick], interval_s: float, now: datetime, whole: Collection[datetime]
 ) -> dict[str, Any]:
-    """Return a cell for each boundary; `sent_whole`: those at which KeyDB was sent everything."""
+    """Return a cell for each boundary; `whole`: those at which KeyDB was sent everything."""
     known = {one.boundary: one for one in found}
     boundaries = _boundaries(found, interval_s, now)
     cells = [
-        _cell(place, at, known.get(at), at in sent_whole)
+        _cell(place, at, known.get(at), at in whole)
         for place, at in enumerate(boundaries, TICKS - len(boundaries))  # the newest at the right
     ]
     late = sorted(one.lateness_s for one in cells if one.lateness_s is not None)
@@ -61,6 +65,18 @@ def view(
     }
 
 
+def sent_whole(
+    known: Collection[datetime], shown: datetime | None, replicas: Sequence[Replica]
+) -> set[datetime]:
+    """Return at which boundaries KeyDB was sent everything: `shown`, if a syncer just counted it.
+
+    Those that are too old for the drawing are forgotten.
+    """
+    counted = any(one.grown_lately(counter) for one in replicas for counter in WHOLE)
+    found = {*known, shown} if shown and counted else {*known}
+    return set(sorted(found)[-TICKS:])
+
+
 def _boundaries(found: Sequence[Tick], interval_s: float, now: datetime) -> list[datetime]:
     """Return all boundaries between the first and the last, 120 at most: those missed, too."""
     if not found:
@@ -73,7 +89,7 @@ def _boundaries(found: Sequence[Tick], interval_s: float, now: datetime) -> list
     return sorted({*grid, *(one.boundary for one in found)})[-TICKS:]
 
 
-def _cell(place: int, at: datetime, tick: Tick | None, sent_whole: bool) -> Cell:  # noqa: FBT001 - a column
+def _cell(place: int, at: datetime, tick: Tick | None, whole: bool) -> Cell:  # noqa: FBT001 - a column
     late = (tick.published_at - at).total_seconds() if tick and tick.published_at else None
     state: State = "missed" if tick is None else "unshown" if late is None else "shown"
     if late is not None and late > LATENESS_MAX_S:
@@ -84,13 +100,13 @@ def _cell(place: int, at: datetime, tick: Tick | None, sent_whole: bool) -> Cell
         moment(at),
         {"missed": "no tick", "unshown": "not shown in KeyDB"}.get(state, f"{age(late)} late"),
         *([count(tick.rows or 0, "row")] if tick else []),
-        *(["all balances sent"] if sent_whole or is_baseline else []),
+        *(["all balances sent"] if whole or is_baseline else []),
         *(["baseline: another cluster, all counted anew"] if is_baseline else []),
         *(["failover: ticks before it were lost"] if is_failover else []),
     ]
     return Cell(
         at, tick.epoch if tick else None, state, ", ".join(words), place * CELL, FLOOR - height,
-        height, sent_whole or is_baseline,
+        height, whole or is_baseline,
         "baseline" if is_baseline else "failover" if is_failover else "",
         late, tick.rows if tick else None,
     )  # fmt: skip

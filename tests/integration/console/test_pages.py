@@ -1,5 +1,7 @@
 """Pages of a provider and of a tick, and the events that keep the page live."""
 
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import psycopg
 
@@ -57,6 +59,36 @@ def test_a_provider_has_its_balance_statement_and_alerts(
     assert "below 1,000 this provider" in text_of(html, "main")
     assert "There is no provider 9" in console.text("provider", "/providers/9")
     assert console.client.get("/providers/nonsense").status_code == 404
+
+
+def test_a_statement_is_told_newest_first(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    add(conn, 1, 250)
+    add(conn, 1, -50)
+    syncer.tick(datetime.now(UTC).replace(second=0, microsecond=0))
+
+    said = console.text("statement", "/providers/1")
+
+    assert "balance of the last tick 1,500" in said
+    newest, oldest = said.index("\u221250 1,500"), said.index("+250 1,550")
+    assert newest < oldest < said.index("balance then 1,300")
+
+
+def test_the_chart_has_numbers_and_gaps(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    at = datetime.now(UTC).replace(second=0, microsecond=0)
+    syncer.tick(at - timedelta(minutes=2))
+    add(conn, 1, 250)
+    syncer.tick(at)
+
+    found = console.client.get("/providers/1/series").json()
+
+    series = dict(zip(found["at"], found["balance"], strict=True))
+    assert series[at.timestamp()] == 1550
+    assert series[at.timestamp() - 60] is None
+    assert series[at.timestamp() - 120] == 1300
 
 
 def test_what_operators_did_last_is_shown(console: Console, conn: psycopg.Connection) -> None:

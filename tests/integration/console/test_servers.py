@@ -1,6 +1,13 @@
 """The page shows how the servers are; one that is down is said in its place."""
 
+import socket
+
+from pydantic import Secret
+
+from ops.console.metrics import Scraper
+from ops.deployment import DeploymentSettings
 from services.syncer.service import Syncer
+from shared import health
 from tests.support import console_page
 from tests.support.console_page import rows_of, text_of
 from tests.support.ops_tool import NOWHERE
@@ -9,9 +16,37 @@ from tests.support.ops_tool import NOWHERE
 def test_the_page_says_what_status_says(environment: dict[str, str]) -> None:
     with console_page.running(environment) as console:
         says = console.text("verdict")
+        assert "No tick yet" in console.text("ticks")
+        assert "No tick yet" in console.text("main")
+        assert "Nothing was done by hand yet." in console.text("actions")
 
     assert "wrong" in says
     assert "no syncer waits for ticks" in says
+
+
+def test_a_server_that_hangs_is_said_and_the_others_are_shown(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d"
+        with console_page.running(environment | {"POSTGRES_DSN": hanging}) as console:
+            html = console.client.get("/").text
+
+    assert "postgres gives no answer" in text_of(html, "verdict")
+    assert 'id="box-postgres" data-state="wrong"' in html
+    assert "Postgres" not in text_of(html, "box-rabbitmq")
+
+
+def test_what_a_replica_counts_is_read_from_its_port() -> None:
+    with health.serving(health.Health(), "127.0.0.1", 0) as port:
+        chosen = DeploymentSettings(
+            postgres_dsn=Secret(f"postgresql://u:p@{NOWHERE}/d"),
+            rabbitmq_url=Secret(f"amqp://u:p@{NOWHERE}/%2F"),
+            keydb_url=Secret(f"redis://{NOWHERE}/0"),
+            ops_services=f"127.0.0.1:{port}",
+        )
+        found = Scraper(chosen, lambda: 0.0, ("127.0.0.1",)).read()
+
+    assert [one.address for one in found] == [f"127.0.0.1:{port}"]
+    assert found[0].now["minutebook_healthy"] == 1
 
 
 def test_servers_that_are_away_are_said_and_the_page_is_there() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ops.console import ticks
+from ops.console.metrics import Replica
 from ops.console.tick_store import TICKS, Tick
 
 START = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
@@ -16,9 +17,9 @@ def tick(number: int, late_s: float | None = 0.03, **marks: bool) -> Tick:
     return Tick(number + 1, boundary, shown, 10, **flags)
 
 
-def seen(*found: Tick, after_s: float = 3.0, sent_whole: frozenset[datetime] = frozenset()) -> dict:  # type: ignore[type-arg]
+def seen(*found: Tick, after_s: float = 3.0, whole: frozenset[datetime] = frozenset()) -> dict:  # type: ignore[type-arg]
     now = found[-1].boundary + timedelta(seconds=after_s) if found else START
-    return ticks.view(found, 60, now, sent_whole)
+    return ticks.view(found, 60, now, whole)
 
 
 def states(found: dict) -> list[str]:  # type: ignore[type-arg]
@@ -85,10 +86,20 @@ def test_whole_sends_baselines_and_failovers_are_marked() -> None:
         tick(1),
         tick(2, is_baseline=True),
         tick(3, is_failover=True),
-        sent_whole=frozenset({START + MINUTE}),
+        whole=frozenset({START + MINUTE}),
     )["cells"]
 
     assert [one.full for one in found] == [False, True, True, False]
     assert [one.mark for one in found] == ["", "", "baseline", "failover"]
     assert "all balances sent" in found[1].title
     assert "ticks before it were lost" in found[3].title
+
+
+def test_a_boundary_is_sent_whole_if_a_syncer_counted_that_since_the_last_look() -> None:
+    counter = ticks.WHOLE[0]
+    grown = Replica("syncer", "a", {counter: 2.0}, {}, 0, {counter: 1.0})
+    first_look = Replica("syncer", "a", {counter: 2.0}, {}, 0, {})
+
+    assert ticks.sent_whole({START}, START + MINUTE, [grown]) == {START, START + MINUTE}
+    assert ticks.sent_whole({START}, START + MINUTE, [first_look]) == {START}
+    assert ticks.sent_whole({START}, None, [grown]) == {START}
