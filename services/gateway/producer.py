@@ -94,11 +94,21 @@ class _Life:
 class Producer:
     """Publishes for one event loop, over one connection after another."""
 
-    def __init__(self, connect: Connect, health: Health, stop: threading.Event) -> None:
-        """`connect` opens a connection; `stop` ends the thread once nobody waits any more."""
+    def __init__(
+        self,
+        connect: Connect,
+        health: Health,
+        stop: threading.Event,
+        within_s: float = CONFIRM_WITHIN_S,
+    ) -> None:
+        """`connect` opens a connection; `stop` ends the thread once nobody waits any more.
+
+        A message is given up after `within_s` without a confirm.
+        """
         self._connect = connect
         self._health = health
         self._stop = stop
+        self._within_s = within_s
         self._life: _Life | None = None
         self._blocked: str | None = None
         self._settled: list[Waiting] = []
@@ -148,9 +158,9 @@ class Producer:
             try:
                 while not self._stop.is_set():
                     publisher.poll(POLL_S, self._answer)
-                    late = publisher.overdue(time.monotonic() - CONFIRM_WITHIN_S)
+                    late = publisher.overdue(time.monotonic() - self._within_s)
                     self._give_up(
-                        late, Unavailable("rabbitmq", f"no confirm in {CONFIRM_WITHIN_S:g} s")
+                        late, Unavailable("rabbitmq", f"no confirm in {self._within_s:g} s")
                     )
                     if not self._blocked:
                         self._health.progress(BROKER)

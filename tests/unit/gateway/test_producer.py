@@ -1,0 +1,108 @@
+"""The producer between many who wait and one thread, without a broker."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from services.gateway.producer import Outgoing, Producer
+from shared.amqp.direct import DirectPublisher, Submission
+from shared.errors import Unavailable
+from shared.health import Health
+
+MESSAGE = Outgoing("requests", "order-1", b"{}")
+MANY = 50
+
+
+class Broker:
+    """A connection whose broker confirms only what it is told to."""
+
+    def __init__(self, *, confirms: bool) -> None:
+        self.confirms = confirms
+        self.batches: list[int] = []
+        self._in_flight: list[Submission] = []
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def open_exchange(self, _exchange: str) -> None:
+        pass
+
+    def when_blocked(self, _on_change: Callable[[str | None], None]) -> None:
+        pass
+
+    def from_thread(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+
+    def submit(self, messages: Sequence[Submission]) -> None:
+        self.batches.append(len(messages))
+        self._in_flight += messages
+
+    def poll(self, _timeout_s: float, on_piece: Callable[[], bool]) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._calls.get(timeout=0.01)()
+        if self.confirms:
+            for one in self.forget():
+                one.settle(None)
+            on_piece()
+
+    def overdue(self, before: float) -> list[Submission]:
+        return [one for one in self._in_flight if one.submitted_at < before]
+
+    def forget(self) -> list[Submission]:
+        left, self._in_flight = self._in_flight, []
+        return left
+
+
+@contextlib.contextmanager
+def producing(broker: Broker, within_s: float) -> Iterator[Producer]:
+    stop, health = threading.Event(), Health()
+    connect = cast(
+        "Callable[[], Any]", lambda: contextlib.nullcontext(cast("DirectPublisher", broker))
+    )
+    producer = Producer(connect, health, stop, within_s)
+    thread = threading.Thread(target=producer.live)
+    thread.start()
+    try:
+        while "rabbitmq" in health.problems():
+            stop.wait(0.01)
+        yield producer
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_gets_no_confirm_in_time_is_not_known() -> None:
+    with producing(Broker(confirms=False), within_s=0.1) as producer:
+        with pytest.raises(Unavailable, match=r"no confirm in 0\.1 s"):
+            asyncio.run(producer.publish([MESSAGE], None, {}))
+        producer.check()
+
+
+def test_who_waits_when_the_connection_ends_is_told_that_it_is_not_known() -> None:
+    async def wait(producer: Producer, ending: contextlib.ExitStack) -> None:
+        waiting = asyncio.create_task(producer.publish([MESSAGE], None, {}))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(ending.close)
+        await waiting
+
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(producing(Broker(confirms=False), within_s=60))
+        with pytest.raises(Unavailable, match="the connection was lost"):
+            asyncio.run(wait(producer, stack))
+        with pytest.raises(Unavailable, match="no connection"):
+            producer.check()
+
+
+def test_those_who_publish_at_once_are_handed_over_together() -> None:
+    async def all_at_once(producer: Producer) -> None:
+        await asyncio.gather(*(producer.publish([MESSAGE], None, {}) for _ in range(MANY)))
+
+    broker = Broker(confirms=True)
+    with producing(broker, within_s=60) as producer:
+        asyncio.run(all_at_once(producer))
+
+    assert sum(broker.batches) == MANY
+    assert len(broker.batches) < MANY
