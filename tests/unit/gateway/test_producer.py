@@ -16,6 +16,7 @@ from shared.health import Health
 
 MESSAGE = Outgoing("requests", "order-1", b"{}")
 MANY = 50
+TIMEOUT_S = 30.0
 
 
 class Broker:
@@ -77,7 +78,7 @@ def producing(broker: Broker, within_s: float) -> Iterator[Producer]:
 def test_what_gets_no_confirm_in_time_is_not_known() -> None:
     with producing(Broker(confirms=False), within_s=0.1) as producer:
         with pytest.raises(Unavailable, match=r"no confirm in 0\.1 s"):
-            asyncio.run(producer.publish([MESSAGE], None, {}))
+            asyncio.run(asyncio.wait_for(producer.publish([MESSAGE], None, {}), TIMEOUT_S))
         producer.check()
 
 
