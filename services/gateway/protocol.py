@@ -30,6 +30,8 @@ class Protocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
+    _begun = False
+    """Whether anything of a head has come."""
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -59,13 +61,14 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(_head_too_large())
+        elif self._begun and self._timer is None:  # most heads come whole: no timer for them
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """Have the head come in time, from its first byte on."""
         super().on_message_begin()
         self._head_bytes = 0
-        if self._timer is None:
-            self._await_head()
+        self._begun = True
 
     def on_headers_complete(self) -> None:
         """Refuse a head that is too large, also one that came all at once."""
@@ -114,7 +117,7 @@ class Protocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.head_within_s, self._too_slow)
 
     def _head_done(self) -> None:
-        self._in_head = False
+        self._in_head = self._begun = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
