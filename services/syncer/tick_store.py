@@ -92,8 +92,8 @@ WITH fresh AS MATERIALIZED (
       LEFT JOIN LATERAL (
            SELECT key, balance
              FROM balance
-            WHERE provider_id = c.provider_id
-            ORDER BY epoch DESC
+            WHERE provider_id BETWEEN c.provider_id AND c.provider_id -- by the primary key alone:
+            ORDER BY provider_id DESC, epoch DESC -- by epoch, all is read for a new provider
             LIMIT 1
            ) AS b ON true
      ORDER BY c.provider_id -- the order of the index: 100,000 rows take a quarter less time

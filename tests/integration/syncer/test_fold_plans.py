@@ -157,6 +157,29 @@ def test_a_tick_that_was_planned_for_few_providers_reads_no_more_of_many(
     assert_narrow(plan, "initial_data")
 
 
+def test_a_new_provider_beside_few_busy_ones_costs_no_look_at_their_history(
+    postgres_server: servers.Postgres,
+) -> None:
+    busy, ticks = 70, 1000
+    with (
+        postgres_server.database() as dsn,
+        psycopg.connect(dsn, autocommit=True, options=tick_store.OPTIONS) as conn,
+    ):
+        conn.execute("SET session_replication_role = replica")  # no triggers
+        conn.execute(
+            "INSERT INTO balance SELECT p, t, p || '_p', false, 1"
+            " FROM generate_series(1, %s) t, generate_series(1, %s) p"
+            " WHERE mod(hashint4(p * 1000 + t), 3) = 0 ORDER BY t, hashint4(p + t)",
+            [ticks, busy],
+        )
+        conn.execute("VACUUM ANALYZE balance")
+        tick = a_tick(tick_store.newest_tick(conn).snapshot, range(busy + 1, busy + CHANGED + 1))
+        with planned_once(conn, tick_store.INSERT_TICK) as explained:
+            plan = explained(tick)
+
+    assert_narrow(plan, "balance")
+
+
 def test_publishing_reads_what_changed_since_the_tick_that_is_shown(
     ours: psycopg.Connection,
 ) -> None:
