@@ -42,15 +42,17 @@ SELECT t.epoch, t.boundary, t.snapshot::text, before.epoch, before.snapshot::tex
           AND epoch <= t.epoch
        ) AS n ON true
 """
+# Of each provider the newest balance by the primary key: in the order of epochs alone, all that is
+# kept might be read for one that seldom moves.
 SELECT_ROWS: LiteralString = """
 SELECT p.id, b.key, b.balance::text, t.boundary
   FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS p (id, place)
  CROSS JOIN LATERAL (
        SELECT key, balance, epoch
          FROM balance
-        WHERE provider_id = p.id
+        WHERE provider_id BETWEEN p.id AND p.id
           AND epoch <= %(epoch)s
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b
   LEFT JOIN LATERAL (
@@ -83,9 +85,9 @@ SELECT p.id, array_agg(b.balance::text ORDER BY m.n DESC)
   LEFT JOIN LATERAL (
        SELECT balance
          FROM balance
-        WHERE provider_id = p.id
+        WHERE provider_id BETWEEN p.id AND p.id
           AND epoch <= m.epoch
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b ON true
  GROUP BY p.id
@@ -112,9 +114,9 @@ SELECT b.provider_id
   LEFT JOIN LATERAL (
        SELECT balance
          FROM balance
-        WHERE provider_id = b.provider_id
+        WHERE provider_id BETWEEN b.provider_id AND b.provider_id
           AND epoch <= %(before)s
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS p ON true
  ORDER BY abs(b.balance - coalesce(p.balance, 0)) DESC, b.provider_id

@@ -42,9 +42,9 @@ SELECT j.provider_id, b.key, b.balance::text
   LEFT JOIN LATERAL (
        SELECT key, balance
          FROM balance
-        WHERE provider_id = j.provider_id
+        WHERE provider_id BETWEEN j.provider_id AND j.provider_id
           AND epoch <= %(epoch)s
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b ON true
  WHERE j.provider_id IS NOT NULL

@@ -27,9 +27,9 @@ SELECT oldest.boundary, asked.epoch, asked.boundary, b.key, b.balance::text, ask
   LEFT JOIN LATERAL (
        SELECT key, balance
          FROM balance
-        WHERE provider_id = %(provider_id)s
+        WHERE provider_id BETWEEN %(provider_id)s AND %(provider_id)s
           AND epoch <= asked.epoch
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b ON true
 """

@@ -19,9 +19,9 @@ SELECT asked.at, t.epoch, CASE WHEN b.key IS NOT NULL THEN b.balance::text END
   LEFT JOIN LATERAL (
        SELECT key, balance
          FROM balance
-        WHERE provider_id = %(provider_id)s
+        WHERE provider_id BETWEEN %(provider_id)s AND %(provider_id)s
           AND epoch <= t.epoch
-        ORDER BY epoch DESC
+        ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b ON true
  ORDER BY asked.at
