@@ -5,6 +5,7 @@ looked at four times a second. All others wait for a tick anyway, as their repli
 looked at once for each, in the transaction that moves the follower's position.
 """
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import structlog
 from services.tracker import core, look_store, metrics, reply_store
 from shared import postgres
 from shared.amqp.topic import Message, TopicPublisher
+from shared.errors import Unavailable
 from shared.follower_store import Reason, Span, Tick
 
 YOUNG_S = 10.0
@@ -124,6 +126,8 @@ class Tracker:
             decided += look_store.write(self._conn, [one for one in judged if one])
             if running := core.starts_running(found):
                 look_store.note_running(self._conn, running)
+            with contextlib.suppress(Unavailable):  # whoever replies next says so
+                self._publisher.poll(0.0)  # many open items take longer than a heartbeat
         return decided
 
     def _report(self) -> None:

@@ -70,7 +70,7 @@ class Life:
         replies: TopicPublisher,
         limits: Limits = USUAL,
     ) -> None:
-        self.conn, self.relay = conn, relay
+        self.conn, self.relay, self.replies = conn, relay, replies
         self.stop = threading.Event()
         self.follower = Follower("tracker", Health(), self.stop, writes=True)
         self.acceptance = Acceptance(Connected(conn, relay, replies), ITEMS, self.stop)

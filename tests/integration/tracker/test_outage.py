@@ -1,6 +1,7 @@
 """Servers lost at any moment of accepting: each item becomes one row, and each request is noted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -10,7 +11,7 @@ from tests.support import messages
 from tests.support.disturbances import Disturbance
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, proxying
-from tests.support.tracking import Life, Sender, accepting, body, item
+from tests.support.tracking import USUAL, Life, Sender, accepting, body, item, living, tick
 
 ACK = b"\x00\x3c\x00\x50"
 PUBLISH = b"\x00\x3c\x00\x28"
@@ -148,3 +149,24 @@ def test_two_trackers_share_the_queue_and_each_key_is_written_down_once(
 
     found = conn.execute("SELECT count(*) FROM request").fetchone()
     assert found == (REQUESTS,)
+
+
+def test_the_broker_is_answered_while_many_open_requests_are_looked_at(
+    dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection
+) -> None:
+    with living(dsn, amqp_url, limits=replace(USUAL, requests=1)) as life:
+        life.run()
+        for number in range(5):
+            sender.send(body(item(number), key=f"K-{number}"))
+        life.accept(5)
+        poll, waits = life.replies.poll, list[float]()
+
+        def noted(timeout_s: float, on_piece: Callable[[], bool] | None = None) -> None:
+            waits.append(timeout_s)
+            poll(timeout_s, on_piece)
+
+        life.replies.poll = noted  # type: ignore[method-assign]
+        tick(conn)
+        life.run()
+
+    assert waits.count(0.0) >= 5
