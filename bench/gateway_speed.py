@@ -31,7 +31,7 @@ from tests.support import http_gateway
 
 QUESTION = "requests per second, and what they are beside who does less"
 RATIO_MIN, MEMORY_MIB_MAX = 0.5, 150
-SINGLE_CONNECTIONS, SINGLE_S = 64, 10
+SINGLE_CONNECTIONS, SINGLE_S = 128, 10
 WARM_UP_S = 2
 PACED_SHARE = 0.25
 ARRAY_ITEMS, ARRAY_CONNECTIONS = 500, 8
