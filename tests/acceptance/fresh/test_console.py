@@ -227,6 +227,19 @@ def test_the_first_key_leads_past_the_top_of_the_page(looking: Window) -> None:
     assert looking.page.evaluate("document.activeElement.id") == "main"
 
 
+def test_its_container_has_no_right_that_it_does_not_need(running: Stack) -> None:
+    found = running.container("console").attrs
+    host = found["HostConfig"]
+
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert 0 < host["Memory"] <= 512 * 2**20
+    assert found["Config"]["User"] == "10001:10001"
+    assert [one["HostIp"] for one in host["PortBindings"]["8081/tcp"]] == ["127.0.0.1"]
+    assert found["State"]["Health"]["Status"] == "healthy"
+
+
 def test_another_name_of_this_machine_is_not_answered(browser: Browser, base: str) -> None:
     with window(browser, base, extra_http_headers={}) as opened:
         answer = opened.page.request.get("/", headers={"Host": "rebound.example.com"})

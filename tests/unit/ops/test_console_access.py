@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ops.console import session
+from ops.console import rendering, session
+from ops.console.access import surround
 from ops.console.attempts import ALL_MAX, EACH_MAX, PERIOD_S, Attempts
 from ops.console.guard import BODY_BYTES_MAX, HEADERS, Guard
 from ops.console.settings import ConsoleSettings
@@ -42,8 +43,12 @@ def act(request: Request, _form: FormData) -> Response:
     return PlainTextResponse(f"done by {session.name(request)}")
 
 
+def settings(**given: str) -> ConsoleSettings:
+    return ConsoleSettings.model_validate(SERVERS | {"console_password": PASSWORD} | given)
+
+
 def application(**given: str) -> Starlette:
-    chosen = ConsoleSettings.model_validate(SERVERS | {"console_password": PASSWORD} | given)
+    chosen = settings(**given)
     routes = [
         Route("/", hello),
         Route("/healthz", hello),
@@ -157,6 +162,19 @@ def test_nothing_is_changed_without_the_forms_token(browser: Browser) -> None:
         for path in ("/act", "/sign-in", "/sign-out"):
             assert browser.post(path, given).status_code == 403
     assert browser.post("/act", {"csrf": token(browser)}).text == "done by Ada"
+
+
+def test_no_form_of_the_console_forgets_to_look_at_its_token() -> None:
+    chosen = settings(console_writes="on")
+    app = surround(Starlette(), chosen, rendering.environment())
+    forms = [one for one in app.routes if isinstance(one, Route) and "POST" in (one.methods or ())]
+    browser = Browser(app)
+    browser.get("/sign-in")
+
+    for form in forms:
+        answer = browser.post(form.path, {"csrf": "another"})
+        assert (answer.status_code, "This form is too old" in answer.text) == (403, True)
+    assert {"/sign-in", "/sign-out", "/dead-letters", "/providers"} <= {one.path for one in forms}
 
 
 def test_nothing_is_changed_by_who_is_not_signed_in(browser: Browser) -> None:
