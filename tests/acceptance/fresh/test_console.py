@@ -1,22 +1,30 @@
 """The console of the shipped stack in a real browser: what it shows is so, what it does is done."""
 
-import uuid
 from collections.abc import Iterator
 from typing import Literal
 
 import docker
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.support import chromium, stack
 from tests.support.chromium import Window, violations, window
+from tests.support.console_visit import (
+    balances,
+    healthy,
+    load,
+    pages,
+    reach,
+    shown,
+    sign_in,
+    with_letters,
+)
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack, publish
 
 SHOTS = ROOT / "build" / "console"
-HEALTHY_S = 90
 Scheme = Literal["light", "dark"]
 ELEMENTS = (
     "verdict", "flow", "ticks", "balances", "dead-letters", "requests", "followers", "doctor",
@@ -24,7 +32,7 @@ ELEMENTS = (
 MARKUP = "<b>Zażółć</b> \u202eevil"
 PROVIDERS = {1: ("Visa", 1000), 2: ("Mastercard", 2000), 3: (MARKUP, -1234567890)}
 MANY = [f'{{"id": {1 + number % 2}, "value": {number}}}'.encode() for number in range(40)]
-UNFIT = b'{"id": 1, "value": "600"}'
+COUNTED = {"1_Visa": "1380", "2_Mastercard": "2400", f"3_{MARKUP}": "-1234567890"}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +46,8 @@ def running(engine: docker.DockerClient) -> Iterator[Stack]:
             cursor.executemany("INSERT INTO initial_data VALUES (%s, %s, %s)", rows)
         names = [f"payment-{number}" for number in range(len(MANY))]
         publish(one, *MANY, message_ids=names)
+        with one.postgres() as conn:
+            eventually(lambda: balances(conn) == COUNTED)
         yield one
 
 
@@ -72,49 +82,12 @@ def address(running: Stack) -> str:
     return f"http://127.0.0.1:{running.port('console', 8081)}"
 
 
-def healthy(page: Page) -> None:
-    expect(page.locator("#verdict .verdict.healthy")).to_be_visible(timeout=HEALTHY_S * 1000)
-
-
-def with_letters(running: Stack, conn: psycopg.Connection) -> None:
-    """Have some messages that cannot become rows, or not yet."""
-    bodies = [UNFIT, b"no", b'{"id": 9, "value": 5}']
-    publish(running, *bodies, message_ids=[uuid.uuid4().hex for _ in bodies])
-    there = "SELECT count(*) FROM dead_letter"
-    eventually(lambda: conn.execute(there).fetchone() == (len(bodies),))
-
-
-def balances(conn: psycopg.Connection) -> dict[str, str]:
-    """Return what the newest tick says, by key."""
-    found = conn.execute(
-        "SELECT DISTINCT ON (provider_id) key, balance::text FROM balance"
-        " ORDER BY provider_id, epoch DESC"
-    )
-    return dict(found.fetchall())
-
-
-def shown(page: Page) -> dict[str, str]:
-    """Return what the table says, by key."""
-    rows = page.locator("#balances tr[data-key]").all()
-    return {
-        str(one.get_attribute("data-key")): str(one.get_attribute("data-balance")) for one in rows
-    }
-
-
-def sign_in(page: Page, running: Stack, name: str = "Ada") -> None:
-    page.goto("/sign-in")
-    page.get_by_label("Your name").fill(name)
-    page.get_by_label("Password").fill(running.secrets["CONSOLE_PASSWORD"])
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-
-
 def test_each_element_is_there_and_shows_what_is_so(
     looking: Window, running: Stack, conn: psycopg.Connection
 ) -> None:
     page = looking.page
     for element in ELEMENTS:
-        assert page.locator(f"#{element}").count() == 1, element
+        expect(page.locator(f"#{element}")).to_have_count(1)
     expect(page.locator("#verdict h1")).to_have_text("Everything is healthy.")
     eventually(lambda: shown(page) == balances(conn) and len(shown(page)) == len(PROVIDERS))
     for box in ("rabbitmq", "ingest", "postgres", "syncer", "keydb"):
@@ -127,10 +100,10 @@ def test_each_element_is_there_and_shows_what_is_so(
 def test_a_new_transaction_shows_by_itself(
     looking: Window, running: Stack, conn: psycopg.Connection
 ) -> None:
-    before = int(balances(conn)["1_Visa"])
-    publish(running, b'{"id": 1, "value": 777}', message_ids=["by-itself"])
+    before = int(balances(conn)["2_Mastercard"])
+    publish(running, b'{"id": 2, "value": 777}', message_ids=["by-itself"])
 
-    row = looking.page.locator('#balances tr[data-key="1_Visa"]')
+    row = looking.page.locator('#balances tr[data-key="2_Mastercard"]')
     expect(row).to_have_attribute("data-balance", str(before + 777))
 
 
@@ -149,13 +122,11 @@ def test_without_scripts_the_page_is_complete(
     with_letters(running, conn)
     with window(browser, base, java_script_enabled=False) as opened:
         page = opened.page
-        page.goto("/")
-        for element in ELEMENTS:
-            assert page.locator(f"#{element}").count() == 1, element
+        load(page, "/", *(f"#{element}" for element in ELEMENTS))
         assert set(shown(page)) == set(balances(conn))
-        page.goto("/dead-letters")
-        page.locator("#letters a").first.click()
-        expect(page.locator("#text")).to_be_visible()
+        load(page, "/dead-letters", "#letters a")
+        letter = str(page.locator("#letters a").first.get_attribute("href"))
+        load(page, letter, "#text", "#hex", "#properties")
 
 
 def test_keydb_overwritten_by_hand_turns_the_verdict_red(looking: Window, running: Stack) -> None:
@@ -185,7 +156,7 @@ def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     page = looking.page
     with_letters(running, conn)
     sign_in(page, running)
-    page.goto("/dead-letters?reason=wrong_type")
+    load(page, "/dead-letters?reason=wrong_type", "#letters a")
     page.locator("#letters a").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#letter")).to_contain_text("wrong_type")
@@ -207,17 +178,6 @@ def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     assert conn.execute(newest).fetchone() == (600,)
     page.goto("/")
     expect(page.get_by_text("dead_letter_replayed")).to_be_visible()
-
-
-def reach(page: Page, selector: str) -> None:
-    """Press Tab until the element has the focus, which can be seen."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        if page.evaluate("one => document.activeElement.matches(one)", selector):
-            outline = "getComputedStyle(document.activeElement).outlineStyle"
-            assert page.evaluate(outline) != "none"
-            return
-    raise AssertionError(f"{selector} is not reached by Tab")
 
 
 def test_the_first_key_leads_past_the_top_of_the_page(looking: Window) -> None:
@@ -258,24 +218,11 @@ def test_everybody_can_read_it_at_every_size(
         with window(browser, address(running), size, color_scheme=scheme) as opened:
             page = opened.page
             sign_in(page, running)
-            for name, path in pages(page).items():
-                page.goto(path)
-                expect(page.locator("main")).to_be_visible()
+            for name, (path, element) in pages(page).items():
+                load(page, path, element)
                 page.screenshot(path=SHOTS / f"{name}-{size}-{scheme}.png", full_page=True)
                 wider = (
                     "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                 )
                 assert page.evaluate(wider) <= 0, f"{name} is wider than the window"
                 assert violations(page) == [], name
-
-
-def pages(page: Page) -> dict[str, str]:
-    """Return a page of each kind, by a name for its picture."""
-    page.goto("/dead-letters")
-    letter = page.locator("#letters a").first.get_attribute("href")
-    page.goto("/")
-    tick = page.locator("#ticks a").last.get_attribute("href")
-    return {
-        "console": "/", "letters": "/dead-letters", "letter": str(letter),
-        "provider": "/providers/1", "tick": str(tick),
-    }  # fmt: skip
