@@ -23,12 +23,12 @@ from tests.faults.difference import Difference
 from tests.faults.request_mixture import REPLIES, TOKEN, Posting, RequestMixture
 from tests.support.stack import Stack
 
-CLIENTS = 24
-PAUSE_S, AGAIN_S = 0.35, 0.3
+CLIENTS = 32
+PAUSE_S, AGAIN_S = 0.35, 1.0
 ANSWER_S = 15.0
 """The gateway waits 10 s for a confirm."""
-LAST_ANSWERS_S = 35.0
-OLD_S = 10.0
+LAST_ANSWERS_S = 30.0
+OLD_S = 15.0
 """Nothing of a request is on its way any more so long after it was shown: a message that has no row
 any more, and that was not delivered before, would be stored."""
 SAY_AGAIN = frozenset({429, 503})

@@ -123,6 +123,7 @@ def of_requests(
         if seen != expected:
             yield Difference(f"request {first.key} is {seen}, not {expected}", first.at_s)
         for text in (
+            *_rows_back(found.taken[first.key], books),
             *_wrong_replies(found.taken[first.key], document, replies),
             *_wrong_conflicts(found, first.key, replies),
         ):
@@ -131,6 +132,12 @@ def of_requests(
     for correlation_id, came in replies.items():
         if wrong := {one["request"] for one in came} - {ours.get(correlation_id)}:
             yield Difference(f"replies to {correlation_id} are of requests {wrong}")
+
+
+def _rows_back(taken: Sequence[Posting], books: Stored) -> Iterator[str]:
+    for identity in _deleted(taken):
+        if rows := books.rows.get(identity):
+            yield f"an operator deleted {identity}, and it is back: {rows}"
 
 
 def _expected(taken: Sequence[Posting], books: Stored) -> dict[str, object]:

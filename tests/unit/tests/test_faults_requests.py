@@ -87,6 +87,7 @@ def test_what_is_as_it_must_be_is_no_difference(
         (of(posting(), posting("b")), ROW, DONE, {"a": [DONE]}, "no reply to b"),
         (of(posting(), others=[LOSER]), ROW, DONE, {"a": [DONE]}, "was told of no conflict"),
         (of(posting(), others=[LOSER]), ROW, DONE, {"a": [DONE], "b": [DONE]}, "other items"),
+        (of(GONE), ROW, DONE, {"a": [DONE]}, "it is back"),
         (of(posting(conflicts=1)), ROW, DONE, {"a": [DONE]}, "its items were taken"),
     ],
 )
