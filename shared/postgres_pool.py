@@ -22,7 +22,8 @@ ANSWER_WITHIN_S = 15.0
 CONNECTION_WITHIN_S = 3.0
 WAITING_MAX = 64
 RETRY_S = 5.0
-"""For so long the pool itself tries to connect; after that it does so for the next question."""
+"""For so long the pool itself tries to connect; after that it does so for the next question, and
+without one where so many have waited that it takes none."""
 IDLE_S = 60.0
 
 log = structlog.get_logger()
@@ -62,9 +63,21 @@ def opened(
         max_waiting=WAITING_MAX,
         max_idle=IDLE_S,
         reconnect_timeout=RETRY_S,
+        reconnect_failed=_go_on,
     )
     with pool:
         yield ReadingPool(pool)
+
+
+def _go_on(pool: "ConnectionPool[LimitedConnection]") -> None:
+    """Connect again where too many have waited in vain.
+
+    The pool counts them until there is a connection, refuses whoever comes then, and makes a
+    connection only for whom it does not refuse.
+    """
+    if pool.get_stats().get("requests_waiting", 0) >= WAITING_MAX:
+        pool.resize(1, pool.max_size)  # begins to connect
+        pool.resize(0, pool.max_size)
 
 
 def _prepare(conn: LimitedConnection) -> None:
