@@ -14,6 +14,7 @@ from tests.support.http_gateway import http_port
 from tests.support.programs import Program
 
 TIMEOUT_S = 30.0
+TOO_LATE = "no answer within"
 VOID = frozenset({"meta", "link", "input", "br", "img", "hr"})
 
 
@@ -24,11 +25,19 @@ class Console:
     program: Program
     client: httpx.Client
 
+    def html(self, path: str = "/") -> str:
+        """Return a page once nothing on it came too late: on a busy machine something may."""
+
+        def ask() -> str:
+            answer = self.client.get(path)
+            answer.raise_for_status()
+            return "" if TOO_LATE in answer.text else answer.text
+
+        return eventually(ask)
+
     def text(self, element: str, path: str = "/") -> str:
-        """Return what an element of the page says, by its id."""
-        answer = self.client.get(path)
-        answer.raise_for_status()
-        return text_of(answer.text, element)
+        """Return what an element of such a page says, by its id."""
+        return text_of(self.html(path), element)
 
 
 class _Reader(HTMLParser):

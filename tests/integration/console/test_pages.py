@@ -6,22 +6,22 @@ import httpx
 import psycopg
 
 from services.syncer.service import Syncer
-from tests.support.console_page import Console, text_of
+from tests.support.console_page import TOO_LATE, Console, text_of
+from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 
 
 def event(client: httpx.Client, name: str, query: str = "") -> str:
-    """Return the first event of this name."""
+    """Return the first event of this name with nothing in it that came too late."""
     with client.stream("GET", f"/events{query}") as answer:
-        lines = answer.iter_lines()
-        found: list[str] = []
-        for line in lines:
-            if line == f"event: {name}":
-                break
-        for line in lines:
-            if not line.startswith("data: "):
-                return "\n".join(found)
-            found.append(line.removeprefix("data: "))
+        named, found = "", ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                named, found = line.removeprefix("event: "), ""
+            elif line.startswith("data: "):
+                found += line.removeprefix("data: ") + "\n"
+            elif named == name and TOO_LATE not in found:
+                return found
     raise AssertionError(f"no event {name}")
 
 
@@ -52,7 +52,7 @@ def test_a_provider_has_its_balance_statement_and_alerts(
         " VALUES (1, 'below', 1000, 'ops', 'a', 0)"
     )
 
-    html = console.client.get("/providers/1").text
+    html = console.html("/providers/1")
 
     assert 'data-balance="1300"' in html
     assert "1,300" in text_of(html, "provider")
@@ -83,7 +83,11 @@ def test_the_chart_has_numbers_and_gaps(
     add(conn, 1, 250)
     syncer.tick(at)
 
-    found = console.client.get("/providers/1/series").json()
+    def ask() -> dict[str, list[float]]:
+        answer = console.client.get("/providers/1/series")
+        return dict(answer.json()) if answer.is_success else {}
+
+    found = eventually(ask)
 
     series = dict(zip(found["at"], found["balance"], strict=True))
     assert series[at.timestamp()] == 1550
@@ -109,7 +113,7 @@ def test_the_ticks_of_a_past_time_are_cells_with_links_to_their_audits(
     syncer.tick(minute(3))
     at = minute(3).strftime("%Y-%m-%dT%H:%M")
 
-    html = console.client.get(f"/?at={at}").text
+    html = console.html(f"/?at={at}")
 
     assert 'href="/ticks/1"' in html
     assert 'href="/ticks/2"' in html
