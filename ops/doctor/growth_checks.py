@@ -17,6 +17,7 @@ VACUUM_WANTED = {
     "autovacuum_vacuum_insert_scale_factor": "0",
     "autovacuum_vacuum_insert_threshold": "1000000",
     "autovacuum_freeze_min_age": "0",
+    "autovacuum_vacuum_cost_limit": "100",
 }
 """What the migrations set; other values that somebody chose will do."""
 SET_VACUUM = "ALTER TABLE historical_transactions SET ({})"

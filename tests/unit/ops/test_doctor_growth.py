@@ -43,5 +43,6 @@ def test_the_advice_about_vacuum_names_what_is_missing_and_leaves_what_somebody_
     advice = advised(replace(ROOMY, parameters=chosen))[VACUUM]
 
     assert advice.startswith(
-        "ALTER TABLE historical_transactions SET (autovacuum_vacuum_insert_scale_factor = 0)"
+        "ALTER TABLE historical_transactions SET (autovacuum_vacuum_insert_scale_factor = 0,"
+        " autovacuum_vacuum_cost_limit = 100)"
     )
