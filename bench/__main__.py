@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import (
     against,
+    console_speed,
     feed_lateness,
     feed_speed,
     gateway_speed,
@@ -64,6 +65,7 @@ QUESTIONS: dict[str, Question] = {
     "feed_speed": feed_speed.measure,
     "feed_lateness": feed_lateness.measure,
     "notifier_speed": notifier_speed.measure,
+    "console_speed": console_speed.measure,
     "gateway_speed": gateway_speed.measure,
 }
 AGAINST: dict[str, Question] = {

@@ -73,8 +73,9 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
         {"what": f"the feed, a tick of {large:,}", "per second": large_per_s,
          "peak MiB": peak, "target": MEMORY_MIB_MAX},
     ]  # fmt: skip
-    progress.turn(f"{AWAY_TICKS} ticks missed")
-    rows.append(_away(site))
+    for events in ("all", "balances"):
+        progress.turn(f"{AWAY_TICKS} ticks missed, {events} told")
+        rows.append(_away(site, events))
     progress.turn("full speed of ingest")
     full = load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     for pace in (full / 2, PER_S_MIN):
@@ -116,21 +117,24 @@ def _one_tick(site: Site, count: int) -> tuple[float, float]:
         return (_events(feed) - read) / seconds, feed.memory_peak_mib()
 
 
-def _away(site: Site) -> Row:
-    """Return how fast a feed is that missed ticks, each of as many changes as providers."""
+def _away(site: Site, told: str) -> Row:
+    """Return how fast a feed is that missed ticks, each of as many changes as providers.
+
+    All of them are two events for each change: the transaction, and the balance.
+    """
     with (
         ground(site, providers=AWAY_CHANGES + 20) as fresh,
         bound(fresh),
         psycopg.connect(fresh.dsn, autocommit=True) as conn,
     ):
-        with programs.service("feed").running(fresh) as feed:
+        with programs.service("feed", FEED_EVENTS=told).running(fresh) as feed:
             programs.said(feed, "follower_anew")
         for number in range(AWAY_TICKS):
             first = number * AWAY_CHANGES
             given = {"first": first + 1, "last": first + AWAY_CHANGES, "providers": AWAY_CHANGES}
             conn.execute(INSERT, given)
             ledger.count_all(conn)
-        with programs.service("feed").running(fresh) as feed:
+        with programs.service("feed", FEED_EVENTS=told).running(fresh) as feed:
             name = f"{SECONDS}_count"
             programs.wait_until(lambda: feed.metric(name) >= 1, TICK_TIMEOUT_S, "none is told")
             begun, ticks, events = time.monotonic(), feed.metric(name), _events(feed)
@@ -142,7 +146,7 @@ def _away(site: Site) -> Row:
             )
             seconds = time.monotonic() - begun
             return {
-                "what": f"{AWAY_TICKS} missed ticks of {AWAY_CHANGES:,} changes",
+                "what": f"{AWAY_TICKS} missed ticks of {AWAY_CHANGES:,} changes, {told} told",
                 "per second": (_events(feed) - events) / seconds,
                 "ticks/s": (AWAY_TICKS - ticks) / seconds,
                 "peak MiB": feed.memory_peak_mib(),

@@ -181,9 +181,11 @@ def _syncer(snapshot: Snapshot, replicas: Sequence[Replica]) -> list[tuple[str, 
     at_work = [one for one in ours if one.now.get(ACTIVE_GAUGE, float("nan")) >= 0]
     tick = snapshot.postgres.tick if isinstance(snapshot.postgres, Ledger) else None
     late = tick.lateness_s if tick else None
+    tickers = sum(one.name == "ticker" for one in snapshot.services)
     return [
         ("active", amount(len(at_work)) if ours else NOTHING),
         ("standby", amount(len(ours) - len(at_work)) if ours else NOTHING),
+        ("ticker", f"\N{MULTIPLICATION SIGN}{tickers}" if tickers else NOTHING),
         ("last tick", f"{age(late)} late" if late is not None else NOTHING),
     ]
 

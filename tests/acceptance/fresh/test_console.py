@@ -150,6 +150,18 @@ def test_a_service_that_was_killed_has_a_red_box(looking: Window, running: Stack
     healthy(page)
 
 
+def test_a_page_that_hears_nothing_says_how_old_it_is(looking: Window, running: Stack) -> None:
+    page = looking.page
+    console = running.container("console")
+    console.pause()
+    try:
+        expect(page.locator("#stale")).to_be_visible()
+    finally:
+        console.unpause()
+    expect(page.locator("#stale")).to_be_hidden()
+    healthy(page)
+
+
 def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     looking: Window, running: Stack, conn: psycopg.Connection
 ) -> None:
