@@ -1,5 +1,7 @@
 """Pages of one thing: a provider with its day, its statement and its alerts; a tick's audit."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,15 +63,14 @@ class Pages:
         provider_id = _id(request)
         if provider_id is None:
             return self.console.refuse("A provider's id is a number.", 404)
-        asking = self.console.ask
-        row = await asking(partial(self.console.balances.one, provider_id))
-        values = {
-            "id": provider_id,
-            "row": row,
-            "day": await asking(partial(self._day, provider_id, ROW_STEP)),
-            "statement": await asking(partial(self._statement, provider_id)),
-            "alerts": await asking(partial(self._alerts, provider_id)),
+        questions: dict[str, Callable[[], object]] = {
+            "row": partial(self.console.balances.one, provider_id),
+            "day": partial(self._day, provider_id, ROW_STEP),
+            "statement": partial(self._statement, provider_id),
+            "alerts": partial(self._alerts, provider_id),
         }
+        found = await asyncio.gather(*(self.console.ask(one) for one in questions.values()))
+        values = {"id": provider_id, **dict(zip(questions, found, strict=True))}
         return HTMLResponse(self.console.render("provider", values))
 
     async def series(self, request: Request) -> Response:
