@@ -70,7 +70,7 @@ def opened(
 
 
 def _go_on(pool: "ConnectionPool[LimitedConnection]") -> None:
-    """Connect again where too many have waited in vain.
+    """Connect again where too many have waited and got no answer.
 
     The pool counts them until there is a connection, refuses whoever comes then, and makes a
     connection only for whom it does not refuse.

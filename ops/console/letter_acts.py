@@ -31,6 +31,7 @@ from ops.params import Reason
 from ops.wording import count
 from services.ingest.store import OPTIONS
 from shared import tracing
+from shared.errors import Refusal, Unavailable
 
 LETTERS_MAX = 1000
 """In one act, which is one transaction and one page; the command line takes any number."""
@@ -91,11 +92,8 @@ class LetterActs:
     def _act(self, request: Request, form: FormData) -> Response:
         try:
             return self._answered(request, form)
-        except Exception as error:
-            excused = self._pages.excused(request, error)
-            if excused is None:
-                raise
-            return excused
+        except (Refusal, Unavailable) as error:
+            return self._pages.excused(request, error)
 
     def _answered(self, request: Request, form: FormData) -> Response:
         with deployment.ledger(self._chosen, options=LIMITS) as conn:

@@ -17,6 +17,7 @@ from ops.console.settings import ConsoleSettings
 from ops.console.showing import Pages
 from ops.params import ProviderId
 from ops.providers import store
+from shared.errors import Refusal, Unavailable
 
 LIMITS = "-c lock_timeout=2s"
 INTEGER = re.compile("-?[0-9]{1,19}")
@@ -49,11 +50,8 @@ class ProviderActs:
                     made = store.add(conn, provider_id, name, initial, operator=who)
                     stands = (made.provider_name, made.initial_value)
                     values["as_asked"] = stands == (name, initial)
-        except Exception as error:
-            excused = self._pages.excused(request, error)
-            if excused is None:
-                raise
-            return excused
+        except (Refusal, Unavailable) as error:
+            return self._pages.excused(request, error)
         return self._pages.show(request, "provider_act.html", values)
 
 

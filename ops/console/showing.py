@@ -54,25 +54,20 @@ class Pages:
                     return await run_in_threadpool(page, request)
             except TimeoutError:
                 return self.said(request, f"Postgres: no answer within {DEADLINE_S:g} s", 503)
-            except Exception as error:
-                refused = self.excused(request, error)
-                if refused is None:
-                    raise
-                return refused
+            except (Refusal, Unavailable) as error:
+                return self.excused(request, error)
 
         return endpoint
 
-    def excused(self, request: Request, error: Exception) -> Response | None:
-        """Return what to say of an error that is nobody's bug; None for others."""
+    def excused(self, request: Request, error: Refusal | Unavailable) -> Response:
+        """Return what to say of an error that is nobody's bug."""
         if isinstance(error, Unanswerable):
             return self.said(request, str(error), 404)
         if isinstance(error, Refusal):
             return self.said(request, str(error), 409)
         if isinstance(error, StatementFailed):
             return self.said(request, f"Postgres refuses it: {error.detail}", 409)
-        if isinstance(error, Unavailable):
-            return self.said(request, f"{error.server} {error.state}: {error.detail}", 503)
-        return None
+        return self.said(request, f"{error.server} {error.state}: {error.detail}", 503)
 
 
 def lines(text: str) -> str:

@@ -1,20 +1,16 @@
 """A real browser for the console's pages: the distribution's Chromium, driven by Playwright."""
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.support import node_packages
+from tests.support import node_packages, tools
 from tests.support.containers import ROOT
 
-FETCH_TIMEOUT_S = 240.0
 TIMEOUT_MS = 30_000
 AXE = ROOT / "tests" / "support" / "axe"
 SERIOUS = ("serious", "critical")
@@ -24,27 +20,10 @@ COMPLAINTS = ("Content Security Policy", "status of 404", "status of 500")
 SIZES = {"wide": (1440, 1000), "narrow": (390, 844)}
 
 
-def path() -> str:
-    """Return where it is; where it cannot be had skip on a laptop, fail where `CI` is set."""
-    done = subprocess.run(
-        [str(ROOT / "deploy" / "airgap" / "chromium.sh")],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=FETCH_TIMEOUT_S,
-    )
-    if done.returncode:
-        message = done.stderr.strip()
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return done.stdout.splitlines()[-1]
-
-
 @contextlib.contextmanager
 def running() -> Iterator[Browser]:
     """Run it while inside."""
-    executable = path()
+    executable = tools.path("chromium.sh")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable)
         try:

@@ -1,15 +1,11 @@
 """Prometheus's checker of rules, fetched once by deploy/airgap/promtool.sh."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.support import tools
 
-from tests.support.containers import ROOT
-
-FETCH_TIMEOUT_S = 180.0
 RUN_TIMEOUT_S = 240.0
 
 
@@ -37,16 +33,4 @@ class Promtool:
 
 def fetched() -> Promtool:
     """Return it; where it cannot be had skip on a laptop, fail where `CI` is set."""
-    done = subprocess.run(
-        [str(ROOT / "deploy" / "airgap" / "promtool.sh")],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=FETCH_TIMEOUT_S,
-    )
-    if done.returncode:
-        message = done.stderr.strip()
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return Promtool(done.stdout.splitlines()[-1])
+    return Promtool(tools.path("promtool.sh"))

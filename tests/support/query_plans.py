@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
 
 import psycopg
@@ -19,6 +19,25 @@ def explain(conn: psycopg.Connection, query: LiteralString, values: dict[str, An
         row = conn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", values).fetchone()
     assert row
     return row[0][0]["Plan"]  # type: ignore[no-any-return]
+
+
+def keep_much(
+    dsn: str,
+    tables: Iterable[LiteralString],
+    fill: Iterable[LiteralString],
+    sizes: dict[str, int],
+    *,
+    analyzed: bool,
+) -> None:
+    """Fill a database by statements; Postgres learns what is in `tables` only if `analyzed`."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")  # no triggers
+        for table in tables:
+            conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        for statement in fill:
+            conn.execute(statement, sizes)
+        if analyzed:
+            conn.execute("ANALYZE")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from services.notifier import judge_store, store
 from shared import postgres
 from shared.settings import PostgresSettings
 from tests.support import servers
-from tests.support.query_plans import explain, scans, visited
+from tests.support.query_plans import explain, keep_much, scans, visited
 
 PROVIDERS, TICKS, CHANGED = 1000, 100, 20
 VISITED_MAX = 10 * CHANGED
@@ -68,14 +68,8 @@ def ours(
 ) -> Iterator[psycopg.Connection]:
     """The notifier's own connection to a database that has kept much."""
     with postgres_server.database() as dsn:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute("SET session_replication_role = replica")  # no triggers
-            for table in ("balance", "tick", "alert", "notification"):
-                conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-            for statement in FILL:
-                conn.execute(statement, SIZES)
-            if request.param == "analyzed":
-                conn.execute("ANALYZE balance, tick, alert, notification")
+        tables = ("balance", "tick", "alert", "notification")
+        keep_much(dsn, tables, FILL, SIZES, analyzed=request.param == "analyzed")
         settings = PostgresSettings(postgres_dsn=Secret(dsn))
         options = judge_store.OPTIONS
         with postgres.connection(settings, application="test", options=options) as conn:

@@ -20,7 +20,7 @@ def is_answered(pool: ReadingPool) -> bool:
         return False
 
 
-def test_questions_are_answered_again_however_many_waited_in_vain(dsn: str) -> None:
+def test_questions_are_answered_again_however_many_got_no_answer(dsn: str) -> None:
     with proxying(dsn) as (proxy, cut_dsn):
         settings = PostgresSettings(postgres_dsn=Secret(cut_dsn))
         with postgres_pool.opened(settings, application="test", size_max=2) as pool:

@@ -13,7 +13,7 @@ from shared import postgres
 from shared.ledger import request_store
 from shared.settings import PostgresSettings
 from tests.support import servers
-from tests.support.query_plans import explain, nodes, scans, visited
+from tests.support.query_plans import explain, keep_much, nodes, scans, visited
 
 KEPT, OPEN, EACH = 20_000, 100, 3
 VISITED_MAX = 10 * OPEN * EACH
@@ -104,15 +104,8 @@ def ours(
 ) -> Iterator[psycopg.Connection]:
     """The tracker's own connection to a database that has kept much."""
     with postgres_server.database() as dsn:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute("SET session_replication_role = replica")  # no triggers
-            for table in TABLES:
-                if table != "outbox":
-                    conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-            for statement in FILL:
-                conn.execute(statement, SIZES)
-            if request.param == "analyzed":
-                conn.execute("ANALYZE")
+        tables = [one for one in TABLES if one != "outbox"]
+        keep_much(dsn, tables, FILL, SIZES, analyzed=request.param == "analyzed")
         settings = PostgresSettings(postgres_dsn=Secret(dsn))
         with postgres.connection(settings, application="test", options=program.OPTIONS) as conn:
             yield conn
