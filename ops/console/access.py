@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from ops.console import session
 from ops.console.guard import Guard
@@ -18,7 +19,7 @@ from ops.console.showing import Pages
 from ops.console.signing_in import SigningIn
 
 
-def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) -> Starlette:
+def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) -> ASGIApp:
     """Give an application that shows things all that is needed to reach it and to change things."""
     pages = Pages(templates, writes=chosen.writes)
     app.router.routes += [
@@ -33,8 +34,9 @@ def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) ->
     app.add_exception_handler(HTTPException, pages.refuse)
     sessions = session.middleware()
     app.add_middleware(sessions.cls, *sessions.args, **sessions.kwargs)
-    app.add_middleware(Guard, hosts=chosen.hosts)  # the last one added is the outermost
-    return app
+    app.add_exception_handler(Exception, pages.broken)
+    # Not one of its middlewares: what the application says of a bug comes from further out.
+    return Guard(app, hosts=chosen.hosts)
 
 
 async def _alive(_request: Request) -> Response:

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ops.console import rendering, session
+from ops.console import numbers, rendering, session
 from ops.console.balances import Asked, Balances
 from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
 from ops.params import Moment
@@ -27,12 +27,15 @@ from ops.params import Moment
 Views = Callable[[Look], Mapping[str, Mapping[str, Any]]]
 """What makes the values of each section's template, by its name, of a look."""
 T = TypeVar("T")
-NUMBER = re.compile("-?[0-9]{1,18}")
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAIN = Markup("<!--main-->")
 """Where the page's sections come: nothing that is escaped has it."""
 THREADS = 16
 """Questions of single requests that are asked at once."""
+VIEWERS_MAX = 500
+"""Pages that are kept live at once; anybody else's is as it was when it was loaded."""
+LINE_END = re.compile("\r\n|\r|\n")
+"""Of events: not whatever else Python takes for one."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class Console:
     templates: Environment = field(default_factory=rendering.environment)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, THREADS))
+    viewers: int = 0
     _rendered: tuple[int, dict[str, Markup]] = (-1, {})
     _listed: tuple[int, dict[Asked, asyncio.Task[Markup]]] = (-1, {})
 
@@ -56,9 +60,12 @@ class Console:
 
     async def ask(self, question: Callable[[], T]) -> Found:
         """Return the answer of a question of one request, or why there is none in time."""
-        running = asyncio.wrap_future(self.threads.submit(answer, Part(question)))
-        done, _ = await asyncio.wait({running}, timeout=DEADLINE_S)
-        return running.result() if done else Found(error=f"no answer within {DEADLINE_S:g} s")
+        running = self.threads.submit(answer, Part(question))
+        done, _ = await asyncio.wait({asyncio.wrap_future(running)}, timeout=DEADLINE_S)
+        if done:
+            return running.result()
+        running.cancel()  # what has not begun by now is not asked any more
+        return Found(error=f"no answer within {DEADLINE_S:g} s")
 
     def rendered(self, look: Look) -> dict[str, Markup]:
         """Return each section of a look as HTML, made once for all viewers."""
@@ -117,19 +124,26 @@ class Console:
             asked = asked_for(request)
         except click.UsageError as error:
             return self.refuse(error.message, 400)
-        return StreamingResponse(self._events(asked), 200, STREAM_HEADERS, "text/event-stream")
+        if self.viewers >= VIEWERS_MAX:
+            return self.refuse(f"{VIEWERS_MAX} people look at it, the most there may be", 503)
+        events = self._events(asked) if request.method == "GET" else ()
+        return StreamingResponse(events, 200, STREAM_HEADERS, "text/event-stream")
 
     async def _events(self, asked: Asked) -> AsyncIterator[bytes]:
         sent: dict[str, Markup] = {}
-        look = await self.looker.recent()
-        while not self.closing.is_set():
-            now = self.rendered(look) | {"balances": await self.listed(asked, look.number)}
-            for name, html in now.items():
-                if sent.get(name) != html:
-                    sent[name] = html
-                    yield event(name, html)
-            yield event("looked", str(look.number))
-            look = await self.looker.after(look.number)
+        self.viewers += 1
+        try:
+            look = await self.looker.recent()
+            while not self.closing.is_set():
+                now = self.rendered(look) | {"balances": await self.listed(asked, look.number)}
+                for name, html in now.items():
+                    if sent.get(name) != html:
+                        sent[name] = html
+                        yield event(name, html)
+                yield event("looked", str(look.number))
+                look = await self.looker.after(look.number)
+        finally:
+            self.viewers -= 1
 
     def close(self) -> None:
         """Ask nothing any more; what hangs is left to its own time-out."""
@@ -145,20 +159,21 @@ def asked_for(request: Request) -> Asked:
     """Return which page of balances a request means. Raises `click.UsageError`."""
     given = request.query_params
     text = given.get("after", "")
-    if text and not NUMBER.fullmatch(text):
+    after = numbers.bigint(text)
+    if text and after is None:
         raise click.UsageError("after is to be a number")
     at = given.get("at", "").strip()
     return Asked(
         Moment().convert(at, None, None) if at else None,
         "change" if given.get("order") == "change" else "id",
         given.get("search", "").replace("\0", "").strip()[:100],
-        int(text) if text else None,
+        after,
     )
 
 
 def event(name: str, html: str) -> bytes:
     """Return one server-sent event."""
-    lines = "".join(f"data: {line}\n" for line in html.splitlines())
+    lines = "".join(f"data: {line}\n" for line in LINE_END.split(html))
     return f"event: {name}\n{lines}\n".encode()
 
 

@@ -144,7 +144,7 @@ class Balances:
         if asked.search:
             return _searched(conn, asked)
         if asked.order == "change":
-            start = asked.after or 0
+            start = max(0, asked.after or 0)
             moved = self._moved_in(conn, last)
             return moved[start : start + ROWS], start + ROWS if moved[start + ROWS :] else None
         found = balance_page.page(

@@ -8,6 +8,7 @@ import time
 import click
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from ops.console import balance_store
 from ops.console.access import surround
@@ -15,6 +16,7 @@ from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.look import Looker
 from ops.console.pages import Pages
+from ops.console.protocol import Protocol
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
 from shared import keydb, logs, postgres_pool, program, settings
@@ -72,13 +74,15 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
             made.close()
 
 
-def _config(app: object) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # anybody may write X-Forwarded-For; attempts are counted by address
         timeout_graceful_shutdown=GRACE_S,
     )

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ops import deployment
+from ops.console import numbers
 from ops.console.settings import ConsoleSettings
 from ops.console.showing import Pages
 from ops.dead_letters import store
@@ -62,7 +63,7 @@ class Letters:
         """Return where they are."""
         return [
             Route("/dead-letters", self.pages.reading(self._list), methods=["GET"]),
-            Route("/dead-letters/{id:int}", self.pages.reading(self._letter), methods=["GET"]),
+            Route("/dead-letters/{id:id}", self.pages.reading(self._letter), methods=["GET"]),
         ]
 
     def _list(self, request: Request) -> Response:
@@ -172,6 +173,7 @@ def _line(letter: StoredDeadLetter) -> dict[str, Any]:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004 - of a bigint
+    number = numbers.bigint(text)
+    if number is None:
         raise HTTPException(400, "after is to be a letter's id")
-    return int(text)
+    return number

@@ -55,7 +55,7 @@ class Pages:
             Route("/providers/{id}/series", self.series),
             Route("/providers/{id}", self.provider),
             Route("/ticks", self.ticks),
-            Route("/ticks/{epoch:int}", self.tick),
+            Route("/ticks/{epoch:id}", self.tick),
         ]
 
     async def provider(self, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Who is signed in, and whether a form is one of ours: kept in a signed cookie, nowhere else.
 
-The key of the signature is made at the start: a restart signs everybody out.
+The key of the signature is made at the start: a restart signs everybody out. Who signs out takes
+with them every copy of their cookie.
 """
 
 import hmac
@@ -15,31 +16,50 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 COOKIE = "minutebook_console"
 LASTS_S = 8 * 3600
 """A shift."""
 NAME, TOKEN = "name", "csrf"
 """What a session holds: who it is, and what each of their forms carries."""
-FIELDS_MAX, FIELD_BYTES_MAX = 50, 2**20
+ENDED = "minutebook.ended_sessions"
+"""Where a request finds the tokens of sessions that were ended before their time."""
+FIELDS_MAX, FIELD_BYTES_MAX, STRANGERS_BYTES_MAX = 50, 2**20, 4096
+"""Of a form; a stranger has a name, a password and where to go on."""
 
 Act = Callable[[Request, FormData], Response]
 
 
+class Sessions(SessionMiddleware):
+    """Reads and writes the cookie; browsers send it with requests of our own only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Nobody is signed in."""
+        super().__init__(
+            app,
+            secret_key=secrets.token_hex(32),
+            session_cookie=COOKIE,
+            max_age=LASTS_S,
+            same_site="strict",
+        )
+        self._ended: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request know its session, and which sessions were ended."""
+        scope[ENDED] = self._ended
+        await super().__call__(scope, receive, send)
+
+
 def middleware() -> Middleware:
-    """Return what reads and writes the cookie; browsers send it with requests of our own only."""
-    return Middleware(
-        SessionMiddleware,
-        secret_key=secrets.token_hex(32),
-        session_cookie=COOKIE,
-        max_age=LASTS_S,
-        same_site="strict",
-    )
+    """Return what lets requests know their sessions."""
+    return Middleware(Sessions)
 
 
 def name(request: Request) -> str:
     """Return the name that was given at signing in; empty if nobody is signed in."""
-    return str(request.session.get(NAME, ""))
+    is_over = request.session.get(TOKEN) in request.scope[ENDED]
+    return "" if is_over else str(request.session.get(NAME, ""))
 
 
 def operator(request: Request) -> str:
@@ -61,7 +81,8 @@ def begin(request: Request, who: str) -> None:
 
 
 def end(request: Request) -> None:
-    """Sign out."""
+    """Sign out: also whoever has a copy of the cookie."""
+    request.scope[ENDED].add(token(request))
     request.session.clear()
 
 
@@ -87,10 +108,12 @@ def _endpoint(
     async def endpoint(request: Request) -> Response:
         if not writes:
             raise HTTPException(403, "This console is read-only: CONSOLE_WRITES is off.")
-        form = await request.form(max_files=0, max_fields=FIELDS_MAX, max_part_size=FIELD_BYTES_MAX)
-        _check(request, str(form.get(TOKEN, "")))
+        # Before the form is read, which may be large.
         if signed_in and not name(request):
             raise HTTPException(403, "Sign in first: only who is signed in may change anything.")
+        most = FIELD_BYTES_MAX if signed_in else STRANGERS_BYTES_MAX
+        form = await request.form(max_files=0, max_fields=FIELDS_MAX, max_part_size=most)
+        _check(request, str(form.get(TOKEN, "")))
         return await run_in_threadpool(act, request, form)
 
     return endpoint

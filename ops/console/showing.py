@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import structlog
 from jinja2 import Environment
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,6 +17,8 @@ from shared.errors import Refusal, StatementFailed, Unanswerable, Unavailable
 
 DEADLINE_S = 2.7
 """A page is to be there in three seconds, or to say what is missing."""
+
+log = structlog.get_logger()
 
 
 class Pages:
@@ -40,6 +43,11 @@ class Pages:
         answer = self.said(request, error.detail, error.status_code)
         answer.headers.update(error.headers or {})
         return answer
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """Answer that it is a bug, which is in the log, also of an answer that had begun."""
+        log.error("bug", path=request.url.path, exc_info=error)
+        return self.said(request, f"This is a bug: {type(error).__name__}, see the log.", 500)
 
     def said(self, request: Request, says: str, status: int) -> HTMLResponse:
         """Return a page that says why there is nothing else."""

@@ -10,9 +10,11 @@ from starlette.types import ASGIApp
 class Browser:
     """Asks the application at `base`."""
 
-    def __init__(self, app: ASGIApp, base: str = "http://127.0.0.1:8081") -> None:
-        """The application must not need its lifespan."""
-        transport = httpx.ASGITransport(app=app)
+    def __init__(
+        self, app: ASGIApp, base: str = "http://127.0.0.1:8081", *, raises: bool = True
+    ) -> None:
+        """The application must not need its lifespan; `raises` its bugs, too."""
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=raises)
         self._client = httpx.AsyncClient(transport=transport, base_url=base)
 
     @property

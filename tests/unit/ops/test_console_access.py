@@ -165,11 +165,15 @@ def test_nothing_is_changed_without_the_forms_token(browser: Browser) -> None:
 
 
 def test_no_form_of_the_console_forgets_to_look_at_its_token() -> None:
-    chosen = settings(console_writes="on")
-    app = surround(Starlette(), chosen, rendering.environment())
-    forms = [one for one in app.routes if isinstance(one, Route) and "POST" in (one.methods or ())]
-    browser = Browser(app)
-    browser.get("/sign-in")
+    inner = Starlette()
+    browser = Browser(surround(inner, settings(console_writes="on"), rendering.environment()))
+    routes = [one for one in inner.routes if isinstance(one, Route)]
+    forms = [one for one in routes if "POST" in (one.methods or ())]
+    for form in forms:
+        assert browser.post(form.path, {"csrf": ""}).status_code == 403
+    page = browser.get("/sign-in").text
+    given = {"csrf": page.partition('name="csrf" value="')[2].partition('"')[0]}
+    browser.post("/sign-in", given | {"name": "Ada", "password": PASSWORD})
 
     for form in forms:
         answer = browser.post(form.path, {"csrf": "another"})

@@ -1,0 +1,82 @@
+"""HTTP/1.1 as uvicorn speaks it, with limits for connections, and for how long and large heads are.
+
+uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+CONNECTIONS_MAX = 1000
+HEAD_BYTES_MAX = 32_768
+HEAD_WITHIN_S = 10.0
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head, unless there are too many connections already."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            self._refuse(503)
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        super().connection_lost(exc)
+        self._head_done()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, as long as the head is not too large."""
+        if self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._timer and self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Have the head come in time, from its first byte on."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that is too large, also one that came all at once."""
+        self._head_done()
+        if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+            self._refuse(431)
+        elif self.parser.should_upgrade():  # its body would be taken for the next request
+            self._refuse(400)
+        else:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Take what comes next for a head."""
+        super().on_message_complete()
+        self._head_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; `msg` is no more than that."""
+        del msg
+        self._refuse(400)
+
+    def _await_head(self) -> None:
+        self._head_done()
+        self._timer = self.loop.call_later(HEAD_WITHIN_S, self._refuse, 408)
+
+    def _head_done(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int) -> None:
+        """Answer at once, and hang up."""
+        self._head_done()
+        if not self.transport.is_closing():
+            self.transport.write(STATUS_LINE[status] + b"connection: close\r\n\r\n")
+            self.transport.close()

@@ -1,0 +1,181 @@
+"""What strangers try at the console: copied cookies, forged heads, odd addresses."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from structlog.testing import capture_logs
+
+from ops.console import app, numbers, protocol, rendering, session
+from ops.console.access import surround
+from ops.console.guard import HEADERS
+from ops.console.protocol import HEAD_BYTES_MAX, Protocol
+from ops.console.settings import ConsoleSettings
+from shared.http_server import Server, listening
+from tests.support.asgi_browser import Browser
+
+PASSWORD = "open sesame"
+CHOSEN = ConsoleSettings.model_validate(
+    {
+        "postgres_dsn": "postgresql://u:p@127.0.0.1:1/d",
+        "rabbitmq_url": "amqp://u:p@127.0.0.1:1/%2F",
+        "keydb_url": "redis://127.0.0.1:1/0",
+        "console_writes": "on",
+        "console_password": PASSWORD,
+    }
+)
+HEAD = b"GET /who HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def break_off(_request: Request) -> Response:
+    raise LookupError("a secret")
+
+
+async def who(request: Request) -> Response:
+    return PlainTextResponse(session.name(request) or "nobody")
+
+
+@pytest.fixture
+def browser() -> Browser:
+    """One at a whole console, with two pages more."""
+    inner = Starlette(routes=[Route("/broken", break_off), Route("/who", who)])
+    return Browser(surround(inner, CHOSEN, rendering.environment()), raises=False)
+
+
+def sign_in(browser: Browser, **more: str) -> httpx.Response:
+    found = re.search('name="csrf" value="([^"]+)"', browser.get("/sign-in").text)
+    assert found
+    form = {"csrf": found[1], "name": "Ada", "password": PASSWORD} | more
+    return browser.post("/sign-in", form)
+
+
+def test_a_bug_is_said_with_the_headers_of_any_answer_and_is_in_the_log(browser: Browser) -> None:
+    with capture_logs() as logged:
+        answer = browser.get("/broken")
+
+    assert answer.status_code == 500
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert answer.headers["cache-control"] == "no-store"
+    assert "LookupError, see the log" in answer.text
+    assert "a secret" not in answer.text
+    assert [one["event"] for one in logged] == ["bug"]
+
+
+@pytest.mark.parametrize("path", ["/dead-letters/", "/ticks/"])
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "x", "1.5", "\u0661"])
+def test_a_number_that_nothing_has_is_no_page(browser: Browser, path: str, number: str) -> None:
+    assert browser.get(path + number).status_code == 404
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0, -1])
+def test_every_id_that_a_provider_can_have_is_a_place_to_go_on_from(number: int) -> None:
+    request = Request({"type": "http", "query_string": f"after={number}".encode(), "headers": []})
+
+    assert app.asked_for(request).after == number
+
+
+@pytest.mark.parametrize("text", ["9223372036854775808", "9" * 5000, "", "x", "\u0661", "1\n"])
+def test_what_no_provider_can_have_is_none(text: str) -> None:
+    assert numbers.bigint(text) is None
+
+
+def test_a_copy_of_the_cookie_is_worth_nothing_after_signing_out(browser: Browser) -> None:
+    sign_in(browser)
+    copied = {"cookie": f"{session.COOKIE}={browser.cookies[session.COOKIE]}"}
+    assert browser.get("/who", headers=copied).text == "Ada"
+    form = re.search('name="csrf" value="([^"]+)"', browser.get("/sign-in").text)
+    assert form
+    browser.post("/sign-out", {"csrf": form[1]})
+
+    assert browser.get("/who", headers=copied).text == "nobody"
+    again = browser.post("/dead-letters", {"csrf": form[1]}, headers=copied)
+    assert (again.status_code, "Sign in first" in again.text) == (403, True)
+
+
+def test_signing_in_gives_another_session_than_the_one_before(browser: Browser) -> None:
+    browser.get("/sign-in")
+    planted = browser.cookies[session.COOKIE]
+    sign_in(browser)
+
+    assert browser.get("/who", headers={"cookie": f"{session.COOKIE}={planted}"}).text == "nobody"
+
+
+def test_a_stranger_cannot_send_more_than_a_password(browser: Browser) -> None:
+    assert sign_in(browser, name="x" * 5000).status_code == 400
+
+
+def test_an_event_is_cut_into_lines_where_browsers_put_them_together_again() -> None:
+    html = 'data-key="1_a\u2028b\x0bc\x85d"\nnext\r\nlast\ralso'
+
+    sent = app.event("balances", html).decode()
+
+    assert sent.count("data: ") == 4
+    assert 'data: data-key="1_a\u2028b\x0bc\x85d"\n' in sent
+
+
+def said(*parts: bytes) -> bytes:
+    """Return what is answered to these bytes, until the console hangs up."""
+
+    async def ask() -> bytes:
+        inner = Starlette(routes=[Route("/who", who)])
+        config = uvicorn.Config(
+            surround(inner, CHOSEN, rendering.environment()), http=Protocol, ws="none",
+            lifespan="off", log_config=None, server_header=False,
+        )  # fmt: skip
+        with listening("127.0.0.1", 0, "CONSOLE_PORT") as opened:
+            server = Server(config)
+            serving = asyncio.create_task(server.serve(sockets=[opened]))
+            reader, writer = await asyncio.open_connection(*opened.getsockname())
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            answer = await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            server.should_exit = True
+            await serving
+        return answer
+
+    return asyncio.run(ask())
+
+
+def status(answer: bytes) -> int:
+    return int(answer[answer.rindex(b"HTTP/1.1 ") :].split()[1])
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", HEAD + b"\r\n" + HEAD])
+def test_a_head_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.2)
+
+    assert status(said(begun)) == 408
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ([HEAD, b"Connection: close\r\n\r\n"], 200),
+        ([HEAD, b"X: " + b"x" * HEAD_BYTES_MAX + b"\r\n\r\n"], 431),
+        ([HEAD, b"X: ", b"x" * (HEAD_BYTES_MAX - len(HEAD) - 3), b"x"], 431),
+        ([HEAD.replace(b"GET", b"G\tET"), b"\r\n"], 400),
+        ([HEAD, b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n"], 400),
+        ([HEAD, b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], 400),
+        ([HEAD, b"Host: example.com\r\nConnection: close\r\n\r\n"], 421),
+    ],
+)
+def test_a_head_that_is_large_or_ambiguous_is_refused(sent: list[bytes], expected: int) -> None:
+    assert status(said(*sent)) == expected
+
+
+def test_more_connections_than_are_allowed_are_turned_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 0)
+
+    assert status(said()) == 503
