@@ -109,7 +109,7 @@ class Console:
     async def _now(self, asked: Asked) -> dict[str, Any]:
         balances = asyncio.ensure_future(self.listed(asked, self.looker.coming))
         look = await self.looker.recent()
-        values = {"stale": look.age_s > STALE_AFTER_S}
+        values = {"stale": look.age_s > STALE_AFTER_S, "shown_at": look.taken_at}
         return values | self.rendered(look) | {"balances": await balances}
 
     async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:

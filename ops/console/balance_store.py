@@ -20,14 +20,15 @@ MOVED_MAX, SEARCHED_MAX = 5000, 10_000
 
 # The newest due tick until a time and the one before it: what it counted lies between the two.
 SELECT_LAST: LiteralString = """
-SELECT t.epoch, t.boundary, t.snapshot::text, before.epoch, before.snapshot::text, n.rows::bigint
+SELECT t.epoch, t.boundary, t.snapshot::text, before.epoch, before.snapshot::text, n.rows::bigint,
+       before.boundary
   FROM (SELECT epoch, boundary, snapshot, system_identifier
           FROM tick
          WHERE boundary <= %(at)s
          ORDER BY boundary DESC
          LIMIT 1) AS t
   LEFT JOIN LATERAL (
-       SELECT epoch, snapshot
+       SELECT epoch, snapshot, boundary
          FROM tick
         WHERE epoch < t.epoch
           AND NOT interim
@@ -138,7 +139,7 @@ SELECT id, is_last, id::text || '_' || provider_name ILIKE %(pattern)s
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest due tick, and the one before it if that is known."""
+    """The newest due tick, and the one before it if that is known; a baseline has no boundary."""
 
     epoch: int
     boundary: datetime
@@ -146,6 +147,7 @@ class Last:
     before: int | None
     snapshot_before: str | None
     rows: int | None
+    boundary_before: datetime | None = None
 
 
 def last(conn: psycopg.Connection, at: datetime) -> Last | None:

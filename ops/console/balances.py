@@ -171,7 +171,9 @@ class Balances:
     ) -> tuple[Row, ...]:
         minutes = store.minutes(conn, ids, last.boundary)
         counts = self._counted(conn, last) if now else None
-        rate = 60 / self._interval_s
+        # Boundaries may have been missed between the two.
+        since = last.boundary - last.boundary_before if last.boundary_before else None
+        rate = 60 / (since.total_seconds() if since else self._interval_s)
         return tuple(
             _row(
                 one,

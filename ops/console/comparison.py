@@ -15,6 +15,7 @@ from shared.postgres_pool import ReadingPool
 
 AT_ONCE = 500
 REMEMBERED_MAX = 100
+"""More that differ are not looked for before some of these agree again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,11 @@ class Comparison:
     """Where the comparison stands; used from one thread at a time."""
 
     def __init__(self, pool: ReadingPool, balances: Balances) -> None:
-        """It begins with the first provider."""
+        """It begins with the first provider; `known` is what differed when last compared, by id."""
         self._pool = pool
         self._balances = balances
         self._after: int | None = None
-        self._differing: dict[int, Difference] = {}
+        self.known: dict[int, Difference] = {}
 
     def step(self) -> list[Difference]:
         """Compare some more; return all that is known to differ. Raises `Unavailable`."""
@@ -45,12 +46,11 @@ class Comparison:
             page = balance_page.page(
                 conn, last.boundary, most=AT_ONCE, after=self._after, epoch=last.epoch
             )
-            again = balance_store.rows(conn, list(self._differing), last.epoch)
-        found = {one.provider_id: (one.key, one.balance) for one in page.balances}
-        found |= {provider_id: (key, balance) for provider_id, key, balance, _ in again}
+            again = balance_store.rows(conn, list(self.known), last.epoch)
+        found = {provider_id: (key, balance) for provider_id, key, balance, _ in again}
+        found |= {one.provider_id: (one.key, one.balance) for one in page.balances}
         shown = self._balances.in_keydb([key for key, _ in found.values()])
         if shown.epoch == page.epoch:  # else a tick is on its way: compared at the next look
-            self._after = page.after
             differing = {
                 provider_id: Difference(key, balance, value)
                 for (provider_id, (key, balance)), value in zip(
@@ -58,8 +58,10 @@ class Comparison:
                 )
                 if value != balance
             }
-            self._differing = dict(list(differing.items())[:REMEMBERED_MAX])
-        return list(self._differing.values())
+            if len(differing) <= REMEMBERED_MAX:  # else what is forgotten now would be missed
+                self._after = page.after
+            self.known = dict(list(differing.items())[:REMEMBERED_MAX])
+        return list(self.known.values())
 
 
 def finding(differing: list[Difference]) -> list[Finding]:
@@ -69,5 +71,6 @@ def finding(differing: list[Difference]) -> list[Finding]:
     one = differing[0]
     shows = "nothing" if one.keydb is None else visible(one.keydb)
     says = f"KeyDB shows {shows} for {visible(one.key)}, whose balance is {one.balance}"
-    more = f", and {len(differing) - 1} more like it" if len(differing) > 1 else ""
+    others = "at least " * (len(differing) >= REMEMBERED_MAX) + str(len(differing) - 1)
+    more = f", and {others} more like it" if len(differing) > 1 else ""
     return [Finding("wrong", "keydb", says + more, "ops reconcile; ops rebuild")]

@@ -29,9 +29,12 @@ def change(value: int | str | None) -> str:
     return NOTHING if value is None else f"{int(value):+,}".replace("-", MINUS).replace("+0", "0")
 
 
-def clock(at: datetime | None) -> str:
-    """Return the time of day in UTC: `02:10:00`."""
-    return NOTHING if at is None else at.astimezone(UTC).strftime("%H:%M:%S")
+def clock(at: datetime | None, now: datetime | None = None) -> str:
+    """Return the time of day in UTC: `02:10:00`; with its date if that is not `now`'s."""
+    if at is None:
+        return NOTHING
+    is_today = at.astimezone(UTC).date() == (now or datetime.now(UTC)).astimezone(UTC).date()
+    return at.astimezone(UTC).strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
 
 
 def seconds(span_s: float) -> str:

@@ -30,7 +30,7 @@ class Sections:
         self._pool = pool
         self._clock = clock
         self._scraper = Scraper(chosen, clock)
-        self._comparison = Comparison(pool, balances)
+        self.comparison = Comparison(pool, balances)
         self._sent_whole: set[datetime] = set()
 
     def parts(self) -> dict[str, Part]:
@@ -40,7 +40,7 @@ class Sections:
             "queue": Part(partial(flow.depths, self._chosen)),
             "metrics": Part(self._scraper.read),
             "ticks": Part(partial(self.ticks_until, None)),
-            "compared": Part(self._comparison.step),
+            "compared": Part(self.comparison.step),
             "requests": Part(partial(around.requests, self._pool)),
             "notifications": Part(partial(around.told, self._pool)),
             "actions": Part(lambda: around.actions(self._pool, datetime.now(UTC) + SOON)),
@@ -56,14 +56,16 @@ class Sections:
         """Return the values of each section's template."""
         now = datetime.now(UTC)
         snapshot = servers.snapshot(self._chosen, look)
-        findings = assess(snapshot)
-        # What status does not look at: single balances.
-        findings = [*comparison.finding(look["compared"].value or []), *findings]
+        compared = look["compared"]
+        # What status does not look at: single balances. What differed does so until it is compared.
+        if (differing := compared.value) is None:
+            differing = list(self.comparison.known.values())
+        findings = [*comparison.finding(differing), *assess(snapshot)]
         replicas = look["metrics"].value or []
         shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
         self._sent_whole = ticks.sent_whole(self._sent_whole, shown, replicas)
         return {
-            "verdict": verdict.view(snapshot, findings, now),
+            "verdict": verdict.view(snapshot, findings, now, not_compared=compared.error),
             "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
             "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
             | {"error": look["ticks"].error},

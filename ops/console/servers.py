@@ -10,8 +10,11 @@ from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import probe, replicas
 from ops.status.probe import COUNTED_ANEW_S, Sample, or_down
-from ops.status.snapshot import Down, Snapshot, Unacknowledged
+from ops.status.snapshot import Down, Service, Snapshot, Unacknowledged
 from shared.errors import Unavailable
+
+ANSWER_WITHIN_S = 2.0
+"""For a service: one that is frozen is said to be before the look's deadline is over."""
 
 
 class Held:
@@ -57,7 +60,9 @@ def parts(chosen: DeploymentSettings, clock: Clock) -> dict[str, Part]:
         "postgres": Part(lambda: or_down(partial(probe.ask_postgres, chosen, ask_keydb))),
         "rabbitmq": Part(lambda: or_down(partial(probe.ask_rabbitmq, chosen, held))),
         "keydb": Part(ask_keydb),
-        "services": Part(lambda: replicas.ask(chosen.addresses, starts_within_s=0)),
+        "services": Part(
+            lambda: replicas.ask(chosen.addresses, starts_within_s=0, timeout_s=ANSWER_WITHIN_S)
+        ),
     }
 
 
@@ -68,4 +73,9 @@ def snapshot(chosen: DeploymentSettings, look: Look) -> Snapshot:
         return Down(look[part].error) if look[part].error else look[part].value
 
     services = look["services"].value or []
+    if look["services"].error:
+        services = [
+            Service(name, f"{name}:{port}", {}, look["services"].error)
+            for name, port in chosen.addresses
+        ]
     return probe.together(chosen, said("postgres"), said("rabbitmq"), said("keydb"), services)

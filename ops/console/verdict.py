@@ -8,15 +8,24 @@ from ops.status.core import Finding
 from ops.status.snapshot import Down, Shown, Snapshot
 
 
-def view(snapshot: Snapshot, findings: Sequence[Finding], now: datetime) -> dict[str, Any]:
-    """Return the sentence, the findings, the boundary that is shown and when the next one is."""
+def view(
+    snapshot: Snapshot, findings: Sequence[Finding], now: datetime, *, not_compared: str = ""
+) -> dict[str, Any]:
+    """Return the sentence, the findings, the boundary that is shown and when the next one is.
+
+    `not_compared` is why it is not known whether KeyDB shows the balances. The state is `healthy`
+    only where all was asked.
+    """
     wrong = [one for one in findings if one.level == "wrong"]
+    not_asked = list(snapshot.not_asked)
+    if not_compared and not wrong:
+        not_asked.append(f"balances in KeyDB ({not_compared})")
     shown = snapshot.keydb if isinstance(snapshot.keydb, Shown) else None
     return {
-        "healthy": not wrong,
-        "sentence": _sentence(snapshot, len(wrong)),
+        "state": "wrong" if wrong else "unsure" if not_asked else "healthy",
+        "sentence": _sentence(len(wrong), not_asked),
         "findings": findings,
-        "not_asked": snapshot.not_asked,
+        "not_asked": not_asked,
         "boundary": shown.boundary if shown else None,
         "boundary_age_s": shown.age_s if shown else None,
         "keydb_down": isinstance(snapshot.keydb, Down),
@@ -27,10 +36,10 @@ def view(snapshot: Snapshot, findings: Sequence[Finding], now: datetime) -> dict
     }
 
 
-def _sentence(snapshot: Snapshot, wrong: int) -> str:
+def _sentence(wrong: int, not_asked: Sequence[str]) -> str:
     if wrong:
         return "1 thing is wrong." if wrong == 1 else f"{wrong} things are wrong."
-    return "Nothing wrong was found." if snapshot.not_asked else "Everything is healthy."
+    return "Nothing wrong was found." if not_asked else "Everything is healthy."
 
 
 def _next(now: datetime, interval_s: float) -> datetime:

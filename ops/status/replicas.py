@@ -23,15 +23,19 @@ Place = tuple[str, str, int]
 
 
 def ask(
-    places: Sequence[tuple[str, int]], *, starts_within_s: float = STARTS_WITHIN_S
+    places: Sequence[tuple[str, int]],
+    *,
+    starts_within_s: float = STARTS_WITHIN_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> list[Service]:
     """Ask each replica behind each (name, port) how it is; who does not answer is said, too.
 
-    One that does not listen is asked again for the time that it may need to start.
+    One that does not listen is asked again for the time that it may need to start; one that does
+    not answer is waited for so long.
     """
     found: list[Place | Service] = [one for name, port in places for one in _found(name, port)]
     with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as pool:
-        asked = partial(_ask, time.monotonic() + starts_within_s)
+        asked = partial(_ask, time.monotonic() + starts_within_s, timeout_s)
         return list(pool.map(lambda one: one if isinstance(one, Service) else asked(one), found))
 
 
@@ -45,17 +49,17 @@ def _found(name: str, port: int) -> Iterator[Place | Service]:
         yield name, address, port
 
 
-def _ask(until: float, place: Place) -> Service:
-    while (said := _ask_once(*place)).error == CLOSED and time.monotonic() < until:
+def _ask(until: float, timeout_s: float, place: Place) -> Service:
+    while (said := _ask_once(*place, timeout_s)).error == CLOSED and time.monotonic() < until:
         time.sleep(PAUSE_S)
     return said
 
 
-def _ask_once(name: str, address: str, port: int) -> Service:
+def _ask_once(name: str, address: str, port: int, timeout_s: float) -> Service:
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{port}/healthz"
     try:
-        with direct_http.ask(url, timeout_s=TIMEOUT_S) as answer:
+        with direct_http.ask(url, timeout_s=timeout_s) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         with error:

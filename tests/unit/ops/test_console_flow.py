@@ -122,8 +122,8 @@ def test_the_verdict_is_that_of_status() -> None:
     healthy = verdict.view(ALL, assess(ALL), NOW)
     wrong = verdict.view(replace(ALL, keydb=Down("x")), assess(replace(ALL, keydb=Down("x"))), NOW)
 
-    assert (healthy["sentence"], healthy["healthy"]) == ("Everything is healthy.", True)
-    assert (wrong["sentence"], wrong["healthy"]) == ("1 thing is wrong.", False)
+    assert (healthy["sentence"], healthy["state"]) == ("Everything is healthy.", "healthy")
+    assert (wrong["sentence"], wrong["state"]) == ("1 thing is wrong.", "wrong")
 
 
 def test_the_next_boundary_is_a_multiple_of_the_interval() -> None:

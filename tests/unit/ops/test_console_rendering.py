@@ -1,6 +1,6 @@
 """What the page writes: amounts, and foreign text that stays text."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -86,5 +86,8 @@ def test_lateness_is_bounded_by_the_drawing() -> None:
     assert shares == [0.0, 0.0, 0.0, 0.6, 1.0]
 
 
-def test_the_time_of_day_is_utc() -> None:
-    assert rendering.clock(AT.astimezone() + timedelta(0)) == "23:42:00"
+def test_the_time_of_day_is_utc_and_has_a_date_if_it_is_another_days() -> None:
+    at = AT.astimezone(timezone(timedelta(hours=-3)))
+
+    assert rendering.clock(at, AT) == "23:42:00"
+    assert rendering.clock(at, AT + timedelta(minutes=18)) == "2026-11-20 23:42"

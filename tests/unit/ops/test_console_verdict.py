@@ -1,0 +1,97 @@
+"""The verdict is green only where all was asked and all of it is right."""
+
+from typing import Any, cast
+
+import pytest
+
+from ops.console import comparison, servers
+from ops.console.balances import Balances
+from ops.console.comparison import REMEMBERED_MAX, Difference
+from ops.console.look import Found, Look
+from ops.console.sections import Sections
+from ops.console.settings import ConsoleSettings
+from shared.postgres_pool import ReadingPool
+from tests.support.status_probes import ALL_ASKED, NOW
+
+CHOSEN = ConsoleSettings.model_validate(
+    {
+        "postgres_dsn": "postgresql://u:p@127.0.0.1:1/d",
+        "rabbitmq_url": "amqp://u:p@127.0.0.1:1/%2F",
+        "keydb_url": "redis://127.0.0.1:1/0",
+        "ops_services": "ingest:9101 syncer:9103",
+    }
+)
+EMPTY = {name: Found([]) for name in ("compared", "ticks", "doctor", "requests", "notifications")}
+
+
+def look(**parts: Found) -> Look:
+    """Return a look at servers that are all well, with these parts instead."""
+    healthy = {
+        "postgres": Found((ALL_ASKED.postgres, True)),
+        "rabbitmq": Found(ALL_ASKED.rabbitmq),
+        "keydb": Found(ALL_ASKED.keydb),
+        "services": Found(ALL_ASKED.services),
+        "queue": Found(None),
+        "metrics": Found([]),
+        "actions": Found([]),
+    }
+    return Look(1, NOW, 0.0, healthy | EMPTY | parts)
+
+
+def shown(sections: Sections, seen: Look) -> Any:
+    return sections.views(seen)["verdict"]
+
+
+@pytest.fixture
+def sections() -> Sections:
+    pool = cast("ReadingPool", None)
+    return Sections(CHOSEN, pool, cast("Balances", None), lambda: 0.0)
+
+
+def test_what_is_all_healthy_is_green(sections: Sections) -> None:
+    said = shown(sections, look())
+
+    assert (said["state"], said["sentence"]) == ("healthy", "Everything is healthy.")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"compared": Found(error="no answer within 2.5 s")},
+        {"compared": Found(error="keydb: permits less than the login needs")},
+        {"services": Found([])},
+        {"services": Found(error="no answer within 2.5 s")},
+        {"postgres": Found(error="bug: KeyError, see the log")},
+        {"keydb": Found(error="no answer within 2.5 s")},
+        {"rabbitmq": Found(error="no answer within 2.5 s")},
+    ],
+)
+def test_what_could_not_be_asked_is_not_green(sections: Sections, parts: dict[str, Found]) -> None:
+    said = shown(sections, look(**parts))
+
+    assert said["state"] in ("unsure", "wrong")
+    assert said["sentence"] != "Everything is healthy."
+    assert said["not_asked"] or said["findings"]
+
+
+def test_services_that_did_not_answer_in_time_are_each_said_to_be_so(sections: Sections) -> None:
+    late = look(services=Found(error="no answer within 2.5 s"))
+
+    said = shown(sections, late)
+
+    assert [one.about for one in said["findings"]] == ["ingest", "syncer"]
+    assert servers.snapshot(CHOSEN, late).not_asked == []
+
+
+def test_what_differed_is_red_until_it_is_compared_again(sections: Sections) -> None:
+    sections.comparison.known[1] = Difference("1_Visa", "1900", "5")
+    failing = look(compared=Found(error="no answer within 2.5 s"))
+
+    assert shown(sections, failing)["state"] == "wrong"
+    assert shown(sections, look(compared=Found([])))["state"] == "healthy"
+
+
+def test_more_differences_than_are_remembered_are_not_counted_as_if_they_were_all() -> None:
+    (found,) = comparison.finding([Difference("1_Visa", "1900", "5")] * REMEMBERED_MAX)
+
+    assert "and at least 99 more like it" in found.says
