@@ -21,6 +21,7 @@ PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE =
 STAMP := .venv/.from-lock
 FUZZ_STAMP := .venv/.from-fuzz-lock
+CHART_STAMP := .venv/.from-chart-lock
 PYTEST := $(PY) -m pytest
 
 # compose ignores .env once --env-file is given, so both are named. .airgap.env comes from
@@ -82,11 +83,11 @@ UNIT_WORKERS = -n logical --maxprocesses 4
 # The tests ask for one image more than the stack.
 test integration: IMAGES_ARGS = --tests
 
-test: venv engine ## All tests: unit, integration, acceptance, faults
+test: venv $(CHART_STAMP) engine ## All tests: unit, integration, acceptance, faults
 	@echo "==> all tests"
 	@$(PYTEST) tests -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
-check: venv ## What to run before every commit: format, lint, types, imports, unit (no Docker)
+check: venv $(CHART_STAMP) ## What to run before every commit: format, lint, types, imports, unit (no Docker)
 	@echo "==> format"
 	@$(PY) -m ruff format --check .
 	@echo "==> lint"
@@ -101,7 +102,7 @@ check: venv ## What to run before every commit: format, lint, types, imports, un
 	@echo "==> unit tests"
 	@$(PYTEST) tests/unit $(UNIT_WORKERS) $(PYTEST_ARGS)
 
-unit: venv ## Unit tests (no Docker)
+unit: venv $(CHART_STAMP) ## Unit tests (no Docker)
 	@$(PYTEST) tests/unit $(UNIT_WORKERS) $(PYTEST_ARGS)
 
 integration: venv engine ## Integration tests: one real server at a time
@@ -149,8 +150,9 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
 
-settings: venv ## Write docs/settings.md, docs/cli.md and .env.example from the code
+settings: venv ## Write docs/settings.md, docs/cli.md, .env.example and the chart's schema from the code
 	@$(PY) -m tools.settings
+	@$(PY) -m tools.chart
 	@$(PY) -m tools.cli
 
 schemas: venv ## Write docs/schemas/ and docs/openapi.json from the types and routes in the code
@@ -202,6 +204,20 @@ $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 		--only-binary :all: --requirement requirements-fuzz.lock
 	@cp requirements-fuzz.lock $(FUZZ_STAMP)
 
+# What lints, renders and checks the Helm chart, in a folder that nothing else imports from: one of
+# these packages brings a plugin to every run of pytest that finds it. Where a system has no wheel,
+# the chart's tests are skipped; where CI is set, they fail.
+$(CHART_STAMP): requirements-chart.lock $(STAMP)
+	@if cmp -s requirements-chart.lock $(CHART_STAMP); then touch $(CHART_STAMP); exit 0; fi; \
+	echo "==> what checks the Helm chart, from requirements-chart.lock"; \
+	rm -rf .venv/chart; \
+	if $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--only-binary :all: --target .venv/chart --requirement requirements-chart.lock; then \
+		cp requirements-chart.lock $(CHART_STAMP); \
+	else \
+		echo "make: without it; the chart's tests are skipped" >&2; \
+	fi
+
 engine: ## Make sure that there is a Docker engine with Compose, and the base images
 	@./deploy/airgap/engine.sh
 	@./deploy/airgap/images.sh $(IMAGES_ARGS)
@@ -214,6 +230,9 @@ lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks anew from pyproject.toml (ne
 		--constraint requirements.lock --group dev pyproject.toml
 	@echo "==> requirements-fuzz.lock"
 	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements-fuzz.lock --group pyproject.toml:fuzz
+	@echo "==> requirements-chart.lock"
+	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements-chart.lock \
+		--constraint requirements-dev.lock --group pyproject.toml:chart
 
 # A venv of its own: a lock that no longer installs must not keep anyone from making a new one.
 $(LOCK_VENV)/$(UV_VERSION):

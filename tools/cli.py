@@ -21,6 +21,7 @@ from services.ticker.__main__ import PROGRAM as TICKER
 from services.tracker.__main__ import PROGRAM as TRACKER
 from shared import program
 from tests.faults.__main__ import command as faults
+from tools.chart import command as chart
 from tools.openapi import command as openapi
 from tools.schemas import command as schemas
 from tools.settings import command as settings
@@ -70,6 +71,7 @@ PROGRAMS: dict[str, dict[str, click.Command]] = {
         "python -m fuzz": fuzz,
         "python -m tests.faults": faults,
         "python -m tools.settings": settings,
+        "python -m tools.chart": chart,
         "python -m tools.schemas": schemas,
         "python -m tools.openapi": openapi,
         "python -m tools.cli": command,

@@ -86,7 +86,7 @@ class Setting:
 
 def groups() -> Iterator[tuple[str, list[Setting]]]:
     """Yield each heading with its settings; no setting twice."""
-    classes = {program: _classes(package) for program, package in PROGRAMS.items()}
+    classes = {program: classes_of(package) for program, package in PROGRAMS.items()}
     seen: set[str] = set()
     for heading, whose in GROUPS.items():
         of_group = classes[whose] if isinstance(whose, str) else whose
@@ -138,7 +138,8 @@ def command() -> int:
     return 0
 
 
-def _classes(package: str) -> list[type[settings.Settings]]:
+def classes_of(package: str) -> list[type[settings.Settings]]:
+    """Return the settings classes of a program, by its package."""
     for one in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         importlib.import_module(one.name)
     found = [cls for cls in _below(settings.Settings) if cls.__module__.startswith(f"{package}.")]
