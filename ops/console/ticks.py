@@ -54,6 +54,7 @@ def view(
     late = sorted(one.lateness_s for one in cells if one.lateness_s is not None)
     return {
         "cells": cells,
+        "begins": cells and cells[-1].boundary - timedelta(seconds=interval_s) * (TICKS - 1),
         "width": TICKS * CELL,
         "top": TOP,
         "floor": FLOOR,

@@ -5,7 +5,8 @@
   const staleAfterMs = 10_000;
   let heard = Date.now();
   let ahead = 0;
-  document.documentElement.classList.add("js");
+  // Only where the page came by TLS, or from this machine, is there a clipboard.
+  if (navigator.clipboard) document.documentElement.classList.add("js");
 
   const span = (s) => (s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`);
 
@@ -62,11 +63,14 @@
     const plot = new uPlot(
       {
         ...size(),
+        // A day that ends now, in UTC as everything else on the page.
+        scales: { x: { range: () => [Date.now() / 1000 - 86_400, Date.now() / 1000] } },
+        tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
         series: [
-          {},
-          { label: "balance", stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
+          { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
+          { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en")), stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
         ],
-        axes: [axis, { ...axis, size: 90, values: (_plot, values) => values.map((one) => one.toLocaleString("en")) }],
+        axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: 90, values: (_plot, values) => values.map((one) => one.toLocaleString("en")) }],
       },
       [found.at, found.balance],
       chart,

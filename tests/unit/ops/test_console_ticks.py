@@ -48,7 +48,10 @@ def test_a_boundary_that_has_passed_without_a_tick_is_missed_once_it_had_its_tim
 
 
 def test_what_was_before_the_first_tick_was_not_missed() -> None:
-    assert len(seen(tick(7))["cells"]) == 1
+    found = seen(tick(7))
+
+    assert len(found["cells"]) == 1
+    assert found["begins"] == START + (7 - TICKS + 1) * MINUTE  # of where the drawing begins
 
 
 def test_there_are_120_cells_at_most() -> None:
