@@ -2,9 +2,7 @@
 
 from typing import LiteralString
 
-# The conflict target is named: without one, a clash of primary keys (a sequence behind ids that
-# were loaded explicitly) would pass for a duplicate, and the money would be gone.
-STORE: LiteralString = """
+INSERT: LiteralString = """
 WITH batch AS (
     SELECT *
       FROM unnest(%(provider_ids)b::bigint[], %(values)b::bigint[], %(identities)b::text[])
@@ -15,8 +13,11 @@ WITH batch AS (
       FROM batch b
       JOIN initial_data p ON p.id = b.provider_id
      ORDER BY b.n
-    ON CONFLICT (message_id) DO NOTHING
-    RETURNING id, provider_id, transaction_value, message_id
+"""
+# The conflict target is named: without one, a clash of primary keys (a sequence behind ids that
+# were loaded explicitly) would pass for a duplicate, and the money would be gone.
+SKIP_DUPLICATES: LiteralString = "    ON CONFLICT (message_id) DO NOTHING\n"
+WITH_OUTBOX_ROWS: LiteralString = """    RETURNING id, provider_id, transaction_value, message_id
 ), noted AS (
     INSERT INTO outbox (transaction_id, provider_id, amount, operation, traceparent)
     SELECT id, provider_id, transaction_value, 'added', %(traceparents)s::jsonb ->> message_id
@@ -36,7 +37,9 @@ MAY_BE_REWRITTEN: LiteralString = """EXISTS (
 
 # Returns the identities that were new, and a NULL if rows may have been rewritten.
 INSERT_TRANSACTIONS: LiteralString = (
-    STORE
+    INSERT
+    + SKIP_DUPLICATES
+    + WITH_OUTBOX_ROWS
     + """
 SELECT message_id
   FROM stored
@@ -46,10 +49,12 @@ SELECT NULL
     + MAY_BE_REWRITTEN
 )
 
-# Fails, so that nothing at all is stored, unless every row was stored as it was sent: the cast of a
-# text that is no number is the error.
+# Fails, so that nothing at all is stored, unless every row was stored as it was sent. A duplicate
+# breaks the unique constraint: ON CONFLICT would cost each row a seventh more. For what else is
+# missing, a cast of a text that is no number is the error.
 INSERT_ALL_OR_NONE: LiteralString = (
-    STORE
+    INSERT
+    + WITH_OUTBOX_ROWS
     + """
 SELECT CASE WHEN count(*) = cardinality(%(identities)b::text[]) AND NOT """
     + MAY_BE_REWRITTEN
