@@ -1,16 +1,19 @@
 """Connections to Postgres whose waits have a limit on our side.
 
 A server that is frozen still acknowledges packets, and does not look at its `statement_timeout`:
-neither that nor keepalives would end a wait for it.
+neither that nor keepalives would end a wait for it. So one that takes long is asked, over another
+connection, whether it answers anybody: another server may have taken its place.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
 from psycopg.abc import RV, PQGen
-from psycopg.pq import TransactionStatus
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping, TransactionStatus
 
 from shared.health import Turn, unwatched
 
@@ -18,6 +21,11 @@ SPARE_S = 15.0
 """We wait so much longer than the server lets a statement run: its own word is the better one."""
 WAIT_MAX_S = 86_400.0
 """The limit where the server has none: long work must not be ended because it is long."""
+ASK_EVERY_S = 5.0
+"""An answer that takes longer makes us ask so often whether the server answers at all."""
+ASK_WITHIN_S = 5
+UNANSWERED_MAX = 2
+"""So many questions in a row that nobody answers: one alone may come of a busy machine."""
 
 SELECT_TIMEOUT_MS: LiteralString = """
 SELECT setting
@@ -48,14 +56,30 @@ class LimitedConnection(psycopg.Connection):
             return super().wait(gen, interval)
         self.turn(limit_s)
         try:
-            return super().wait(gen, interval, limit_s)
-        except psycopg.OperationalError as error:
-            if error.sqlstate or self.info.transaction_status != TransactionStatus.ACTIVE:
-                raise  # the server's word, or the connection is lost
-            self.close()
-            raise psycopg.OperationalError(f"no answer in {limit_s:g} s") from None
+            return self._wait(gen, interval, limit_s)
         finally:
             self.turn(0.0)
+
+    def _wait(self, gen: PQGen[RV], interval: float, limit_s: float) -> RV:
+        until, unanswered, why = time.monotonic() + limit_s, 0, f"no answer in {limit_s:g} s"
+        while (left_s := until - time.monotonic()) > 0:
+            try:
+                return super().wait(gen, interval, min(left_s, ASK_EVERY_S))
+            except psycopg.OperationalError as error:
+                if error.sqlstate or self.info.transaction_status != TransactionStatus.ACTIVE:
+                    raise  # the server's word, or the connection is lost
+            unanswered = 0 if left_s <= ASK_EVERY_S or self._is_answering() else unanswered + 1
+            if unanswered == UNANSWERED_MAX:
+                why = "the server answers nobody any more"
+                break
+        self.close()
+        raise psycopg.OperationalError(why)
+
+    def _is_answering(self) -> bool:
+        """Say whether the server says anything to a new client, be it that it takes none."""
+        at = {"hostaddr": self.info.hostaddr} if self.info.hostaddr else {"host": self.info.host}
+        asked = make_conninfo(**at, port=self.info.port, connect_timeout=ASK_WITHIN_S)
+        return PGconn.ping(asked.encode()) in (Ping.OK, Ping.REJECT)
 
 
 @contextlib.contextmanager

@@ -87,9 +87,13 @@ class Cluster:
     def fail_over(self) -> None:
         """Kill the primary and promote the replica."""
         self._container.kill()
+        self.promote()
+        self.primary, self._container = self.replica, self._replica_container
+
+    def promote(self) -> None:
+        """Promote the replica, whatever becomes of the primary: if nothing does, there are two."""
         with admin(self.replica) as other:
             assert other.execute("SELECT pg_promote()").fetchone() == (True,)
-        self.primary, self._container = self.replica, self._replica_container
 
 
 def admin(server: servers.Postgres) -> psycopg.Connection:

@@ -116,6 +116,27 @@ def test_a_statement_that_a_frozen_server_never_answers_is_given_up(
     assert turns[-2:] == [1.5, 0.0]
 
 
+def test_a_frozen_server_is_given_up_soon_however_long_a_statement_may_take(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_connection, "ASK_EVERY_S", 0.2)
+    monkeypatch.setattr(limited_connection, "ASK_WITHIN_S", 2)
+    with proxying(dsn) as (proxy, url):
+        given = PostgresSettings(postgres_dsn=Secret(f"{url}?options=-c%20statement_timeout%3D1h"))
+        with pytest.raises(Unavailable, match="answers nobody any more"):
+            ask_a_frozen_server(proxy, given, [])
+
+
+def test_a_server_that_takes_its_time_and_answers_others_is_waited_for(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_connection, "ASK_EVERY_S", 0.1)
+    given, turns = PostgresSettings(postgres_dsn=Secret(dsn)), list[float]()
+    with postgres.connection(given, application="test", turn=turns.append) as conn:
+        assert postgres.scalar(conn, "SELECT 7 FROM pg_sleep(1)") == "7"
+        conn.execute("SELECT 1")
+
+
 def test_what_has_no_timeout_may_take_longer_than_the_limit_of_other_statements(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
