@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo tour up console down ps logs clean test check unit integration versions acceptance model \
-	fuzz faults soak settings schemas format venv engine lock distclean bench
+	fuzz faults soak settings schemas dist format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
 # make lock LOCK_ARGS=--upgrade
@@ -159,6 +159,12 @@ schemas: venv ## Write docs/schemas/ and docs/openapi.json from the types and ro
 	@$(PY) -m tools.schemas
 	@$(PY) -m tools.openapi
 
+# What may be given: make dist TAG=v0.1.0
+TAG =
+
+dist: venv $(CHART_STAMP) ## Make the wheel, the Helm chart and release notes in dist/ (docs/release.md)
+	@$(PY) -m tools.release $(if $(TAG),--tag $(TAG))
+
 format: venv ## Format the code and apply the safe fixes
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
@@ -204,15 +210,14 @@ $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 		--only-binary :all: --requirement requirements-fuzz.lock
 	@cp requirements-fuzz.lock $(FUZZ_STAMP)
 
-# What lints, renders and checks the Helm chart, in a folder that nothing else imports from: one of
+# What lints, renders, checks and packages the Helm chart, in a folder that nothing else imports from: one of
 # these packages brings a plugin to every run of pytest that finds it. Where a system has no wheel,
 # the chart's tests are skipped; where CI is set, they fail.
 $(CHART_STAMP): requirements-chart.lock $(STAMP)
 	@if cmp -s requirements-chart.lock $(CHART_STAMP); then touch $(CHART_STAMP); exit 0; fi; \
-	echo "==> what checks the Helm chart, from requirements-chart.lock"; \
-	rm -rf .venv/chart; \
+	echo "==> what checks and packages the Helm chart, from requirements-chart.lock"; \
 	if $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--only-binary :all: --target .venv/chart --requirement requirements-chart.lock; then \
+		--only-binary :all: --upgrade --target .venv/chart --requirement requirements-chart.lock; then \
 		cp requirements-chart.lock $(CHART_STAMP); \
 	else \
 		echo "make: without it; the chart's tests are skipped" >&2; \
@@ -242,7 +247,7 @@ $(LOCK_VENV)/$(UV_VERSION):
 	@touch $@
 
 distclean: clean ## clean, and remove .venv, caches and build/
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Measure ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from shared import program
 from tests.faults.__main__ import command as faults
 from tools.chart import command as chart
 from tools.openapi import command as openapi
+from tools.release import command as release
 from tools.schemas import command as schemas
 from tools.settings import command as settings
 from tour.__main__ import command as tour
@@ -72,6 +73,7 @@ PROGRAMS: dict[str, dict[str, click.Command]] = {
         "python -m tests.faults": faults,
         "python -m tools.settings": settings,
         "python -m tools.chart": chart,
+        "python -m tools.release": release,
         "python -m tools.schemas": schemas,
         "python -m tools.openapi": openapi,
         "python -m tools.cli": command,

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -22,7 +23,7 @@ STOP_TIMEOUT_S = 25.0
 class Program:
     """A running service; `log_path` holds what it wrote to standard error."""
 
-    process: fork_server.Process
+    process: "fork_server.Process | subprocess.Popen[bytes]"
     log_path: Path
 
     def logs(self) -> str:

@@ -20,8 +20,12 @@ SAYS = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}\n"
 Main = Callable[[Sequence[str]], int]
 
 
-def test_the_version_is_that_of_the_package() -> None:
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+def test_the_package_takes_the_version_from_the_one_place_that_says_it() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert package["project"]["dynamic"] == ["version"]
+    assert package["tool"]["hatch"]["version"]["path"] == "shared/version.py"
+    assert (ROOT / "shared" / "version.py").read_text().endswith(f'VERSION = "{VERSION}"\n')
 
 
 def test_the_tool_says_its_version() -> None:
