@@ -80,6 +80,13 @@ class Health:
             self._problems.pop(START, None)
             self._problems[part] = reason
 
+    def report(self, part: str, reason: str | None) -> None:
+        """Say why `part` cannot work, or with None that it can again."""
+        if reason is None:
+            self.progress(part)
+        else:
+            self.problem(part, reason)
+
     @contextlib.contextmanager
     def reporting(self, part: str) -> Iterator[None]:
         """Say of `part` which server's trouble ended the block; the error goes on.

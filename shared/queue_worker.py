@@ -19,7 +19,8 @@ import psycopg
 import structlog
 
 from shared import dead_letter_store, postgres, retry, worker
-from shared.amqp.ordered import OrderedConsumer
+from shared.amqp.channel import ORDERED
+from shared.amqp.consumer import Consumer
 from shared.amqp.properties import Properties
 from shared.errors import Unavailable
 from shared.health import NOT_CONNECTED, Health
@@ -51,7 +52,7 @@ class Connectors:
     """How the two servers are reached, for one life of the worker."""
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]]
-    to_rabbitmq: Callable[..., AbstractContextManager[OrderedConsumer]]
+    to_rabbitmq: Callable[..., AbstractContextManager[Consumer]]
 
 
 class QueueWorker:
@@ -91,13 +92,13 @@ class QueueWorker:
             self._connectors.to_rabbitmq(turn=turn) as broker,
         ):
             postgres.check_schema(conn)
-            state = broker.declare_ordered(self.queue)
+            state = broker.declare(self.queue, ORDERED)
             broker.consume(self.queue, prefetch=PREFETCH, on_message=self._on_message)
             log.info("consuming", queue=self.queue, messages=state.messages,
                      consumers=state.consumers)  # fmt: skip
             self._consume(conn, broker)
 
-    def _consume(self, conn: psycopg.Connection, broker: OrderedConsumer) -> None:
+    def _consume(self, conn: psycopg.Connection, broker: Consumer) -> None:
         worked = False
         try:
             while not self._stop.is_set():
@@ -109,7 +110,7 @@ class QueueWorker:
             self._health.problem(self.queue, str(error))
             retry.report_lost(error)
 
-    def _run_once(self, conn: psycopg.Connection, broker: OrderedConsumer) -> bool:
+    def _run_once(self, conn: psycopg.Connection, broker: Consumer) -> bool:
         """Wait a little for messages; commit what came, then acknowledge it. Says if any came."""
         broker.poll(0.0 if self._received else POLL_S)
         received, self._received = self._received, []

@@ -15,8 +15,7 @@ from pika.channel import Channel
 
 from bench.ground import PROVIDERS, Message, ordinary
 from bench.peers import broker
-from shared.amqp.protocol_hook import HookedServices
-from shared.amqp.write_coalescing import coalesce
+from shared.amqp.protocol_tap import ProtocolTap
 
 PAUSE_S = 0.005
 BURST_MAX = 200
@@ -33,11 +32,10 @@ class Publisher:
         self._messages = messages
         self._pace = pace
         self._begun = 0.0
-        loop = IOLoop()
         self._connection = pika.SelectConnection(
             pika.URLParameters(os.environ["RABBITMQ_URL"]),
             on_open_callback=self._opened,
-            custom_ioloop=HookedServices(loop, lambda one: coalesce(one, loop.add_callback)),
+            custom_ioloop=ProtocolTap(IOLoop(), lambda: None),
         )
 
     def run(self) -> None:

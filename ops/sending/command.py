@@ -21,6 +21,7 @@ from ops.sending.sender import GIVE_UP_AFTER_S, Sender
 from ops.sending.source import Rules, Source
 from ops.sending.unconfirmed import Unconfirmed
 from shared import program, settings
+from shared.amqp.channel import STREAM
 from shared.amqp.confirms import Fate
 from shared.amqp.consumer import Consumer
 from shared.transaction_body import Limits
@@ -193,4 +194,4 @@ def _sent(
 
 def _declare(chosen: SendSettings) -> None:
     with Consumer.connected(chosen, name="ops") as broker:
-        broker.declare(chosen.source, kind="stream" if chosen.ingest_stream else None)
+        broker.declare(chosen.source, STREAM if chosen.ingest_stream else None)

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from shared.amqp.blocked import log_blocked
 from shared.amqp.channel import Channel
 from shared.amqp.confirms import PERSISTENT, Fate, InFlight
 from shared.errors import Unavailable
@@ -67,7 +66,7 @@ class Producer:
         self._woken = False
         self._closing = False
         self._failure: Exception | None = None
-        channel.when_blocked(log_blocked)
+        channel.when_blocked(lambda _: None)  # it is in the log
         channel.confirm(self._on_confirm, self._in_flight.on_return)
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
         self._thread.start()

@@ -17,7 +17,6 @@ from services.feed import store
 from services.feed.core import quiet_s
 from services.feed.service import EXCHANGE, Feed
 from shared import follower_store, postgres, program, retry, settings
-from shared.amqp.blocked import report_blocked
 from shared.amqp.publisher import Publisher, Stopped
 from shared.follower import Follower
 from shared.health import MAIN, NOT_CONNECTED, Health
@@ -61,9 +60,9 @@ def connected(
         postgres.check_schema(conn)
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
-            publisher.declare_topic_exchange(EXCHANGE)
+            publisher.declare_exchange(EXCHANGE, "topic")
             publisher.confirm_all(stop, partial(follower.keep, conn))
-            publisher.when_blocked(partial(report_blocked, health, BROKER))
+            publisher.when_blocked(partial(health.report, BROKER))
             health.progress(BROKER)
             yield conn, publisher
 

@@ -16,7 +16,6 @@ import structlog
 
 from services.gateway import metrics
 from shared import retry
-from shared.amqp.blocked import report_blocked
 from shared.amqp.confirms import Failure
 from shared.amqp.direct import DirectPublisher, Submission
 from shared.errors import Unavailable
@@ -193,7 +192,7 @@ class Producer:
 
     def _on_blocked(self, reason: str | None) -> None:
         self._blocked = reason
-        report_blocked(self._health, BROKER, reason)
+        self._health.report(BROKER, reason)
         if reason and self._life:
             self._give_up(self._life.unsettled(), Unavailable("rabbitmq", reason))
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 class Receiver:
     """One life of the broker connection."""
 
-    kind: str | None = None
+    arguments: Mapping[str, str] | None = None
     begin_at: int | str | None = None
-    """Of a stream: the type of queue to make if there is none, and where deliveries begin."""
+    """Of a stream: the arguments to make it with if there is none, and where deliveries begin."""
 
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
@@ -42,7 +42,7 @@ class Receiver:
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
-        state = self.broker.declare(queue, kind=self.kind)
+        state = self.broker.declare(queue, self.arguments)
         self.broker.consume(
             queue, prefetch=prefetch, on_message=self.on_message, stream_offset=self.begin_at
         )

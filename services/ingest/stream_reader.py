@@ -17,6 +17,7 @@ from services.ingest.identity import Properties
 from services.ingest.receiver import Receiver
 from services.ingest.stream import Continuity, Gap, Progress
 from services.ingest.writer import Writer
+from shared.amqp.channel import STREAM
 from shared.amqp.consumer import STREAM_OFFSET, Consumer
 from shared.amqp.properties import MalformedProperties
 from shared.errors import Refusal, Unavailable
@@ -112,7 +113,7 @@ class StreamWriter(Writer):
 class StreamReceiver(Receiver):
     """Reads a stream from where Postgres stands, and watches that nothing is missing."""
 
-    kind = "stream"
+    arguments = STREAM
 
     def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
         """`writer` has begun: its position is where reading starts."""

@@ -14,7 +14,6 @@ from adoption import checks
 from services.notifier import intake, judge_store, store
 from services.notifier.service import EXCHANGE, Notifier
 from shared import follower_store, postgres, program, retry, settings
-from shared.amqp.blocked import report_blocked
 from shared.amqp.topic import TopicPublisher
 from shared.follower import Follower
 from shared.health import MAIN, NOT_CONNECTED, Health
@@ -50,7 +49,7 @@ def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> I
             TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
         ):
             publisher.open_topic(EXCHANGE, partial(follower.keep, conn))
-            publisher.when_blocked(partial(report_blocked, health, EXCHANGE))
+            publisher.when_blocked(partial(health.report, EXCHANGE))
             health.progress(EXCHANGE)
             yield conn, publisher
 

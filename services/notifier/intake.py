@@ -11,7 +11,7 @@ from functools import partial
 from services.notifier import answers, records
 from shared import postgres, settings
 from shared.alert import HistorySettings
-from shared.amqp.ordered import OrderedConsumer
+from shared.amqp.consumer import Consumer
 from shared.health import Health
 from shared.queue_worker import MESSAGES, Connectors, Handle, QueueWorker
 
@@ -43,7 +43,7 @@ def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> It
     """Read all of them while inside; on the way out each finishes what it has in hand."""
     connectors = Connectors(
         partial(postgres.connection, chosen, application=NAME),
-        partial(OrderedConsumer.connected, chosen, name=NAME),
+        partial(Consumer.connected, chosen, name=NAME),
     )
     with contextlib.ExitStack() as stack:
         for queue, handle in handlers(chosen.history_s).items():

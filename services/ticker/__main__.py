@@ -18,7 +18,6 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.ticker.core import Boundaries
 from shared import program, retry, settings, tick
 from shared.amqp import ticks
-from shared.amqp.blocked import report_blocked
 from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
 
@@ -79,9 +78,9 @@ class Ticker:
     def live(self, chosen: TickerSettings, connect: Connect = ticks.Broker.connected) -> None:
         """Publish until `stop` or until the connection is lost."""
         with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
-            broker.declare_exchange()
+            broker.declare_fanout()
             broker.confirm_ticks()
-            broker.when_blocked(partial(report_blocked, self._health, "ticker"))
+            broker.when_blocked(partial(self._health.report, "ticker"))
             self._count_missed(self._boundaries.skip(self._clock()))
             self._health.progress("ticker")
             try:

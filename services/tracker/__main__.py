@@ -15,8 +15,7 @@ from services.tracker import intake_store, look_store, reply_store
 from services.tracker.intake import Connectors, Intake
 from services.tracker.service import Tracker
 from shared import follower_store, postgres, program, retry, settings
-from shared.amqp.blocked import report_blocked
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Publisher
 from shared.amqp.topic import TopicPublisher
 from shared.errors import Refusal
 from shared.follower import Follower
@@ -62,7 +61,7 @@ def connected(chosen: TrackerSettings, health: Health, follower: Follower) -> It
             TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
         ):
             publisher.open_queues(partial(follower.keep, conn))
-            publisher.when_blocked(partial(report_blocked, health, REPLIES))
+            publisher.when_blocked(partial(health.report, REPLIES))
             health.progress(REPLIES)
             yield conn, publisher
 
@@ -75,7 +74,7 @@ def connectors(chosen: TrackerSettings) -> Connectors:
     """Return how the intake reaches the servers."""
     return Connectors(
         partial(postgres.connection, chosen, application=INTAKE_NAME, options=look_store.OPTIONS),
-        partial(Relay.connected, chosen, name=INTAKE_NAME),
+        partial(Publisher.connected, chosen, name=INTAKE_NAME),
         partial(TopicPublisher.connected, chosen, name=INTAKE_NAME),
     )
 

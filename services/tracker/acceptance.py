@@ -19,7 +19,7 @@ from services.tracker import answers, core, intake_store, metrics
 from services.tracker.intake_store import Known, ReplyTo
 from shared import dead_letter_store, postgres, request_message, tracing
 from shared.amqp.properties import Properties
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Publisher
 from shared.amqp.topic import Message, TopicPublisher
 from shared.ledger import request as ledger
 from shared.request_message import QUEUE, Request
@@ -34,7 +34,7 @@ class Connected(NamedTuple):
     """What one life works with; items are published by `relay`."""
 
     conn: psycopg.Connection
-    relay: Relay
+    relay: Publisher
     replies: TopicPublisher
 
 

@@ -15,8 +15,7 @@ from services.tracker import core, metrics
 from services.tracker.acceptance import Acceptance, Connected, Delivery
 from shared import postgres, retry, worker
 from shared.amqp.properties import Properties
-from shared.amqp.publisher import Stopped
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Publisher, Stopped
 from shared.amqp.topic import TopicPublisher
 from shared.errors import Unavailable
 from shared.health import NOT_CONNECTED, Health
@@ -37,7 +36,7 @@ class Connectors:
     """How the servers are reached, for one life of the thread."""
 
     to_postgres: Callable[..., AbstractContextManager[psycopg.Connection]]
-    to_requests: Callable[..., AbstractContextManager[Relay]]
+    to_requests: Callable[..., AbstractContextManager[Publisher]]
     to_replies: Callable[..., AbstractContextManager[TopicPublisher]]
 
 
@@ -84,7 +83,7 @@ class Intake:
             log.info("consuming", queue=QUEUE, messages=state.messages, consumers=state.consumers)
             self._consume(relay, acceptance)
 
-    def _consume(self, relay: Relay, acceptance: Acceptance) -> None:
+    def _consume(self, relay: Publisher, acceptance: Acceptance) -> None:
         worked = False
         try:
             while not self._stop.is_set():
@@ -98,7 +97,7 @@ class Intake:
             self._health.problem(QUEUE, str(error))
             retry.report_lost(error)
 
-    def _run_once(self, relay: Relay, acceptance: Acceptance) -> bool:
+    def _run_once(self, relay: Publisher, acceptance: Acceptance) -> bool:
         """Wait a little for messages, and handle and acknowledge what came. Says if any did."""
         relay.poll(0.0 if self._received else POLL_S)
         acceptance.keep_alive()

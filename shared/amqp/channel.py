@@ -5,46 +5,49 @@ A broken connection is thrown away, never repaired.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import pika
+import structlog
 from pika.adapters.select_connection import IOLoop
-from pika.adapters.utils.nbio_interface import AbstractStreamProtocol
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from shared.amqp.connection import BLOCKED, NOT_FOUND, QueueState, parameters, translating
-from shared.amqp.protocol_hook import HookedServices
 from shared.amqp.protocol_tap import ProtocolTap
-from shared.amqp.write_coalescing import coalesce
 from shared.errors import Unavailable
 from shared.health import Turn, unwatched
 from shared.settings import RabbitmqSettings
 
+STREAM = {"x-queue-type": "stream"}
+ORDERED = {"x-single-active-consumer": True}
+"""Arguments of queues. An ordered one has one consumer at a time; the others stand by."""
 ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 3.0
 """A broker with an alarm does not read that we close; services end within a grace period."""
 OnConfirm = Callable[[int, bool, bool], None]
 """Called with the number of a message, multiple (all up to it), and whether the broker took it."""
 
+log = structlog.get_logger()
+
 
 class Channel:
     """For one thread; only `from_thread` may be called by others."""
+
+    _channel: pika.channel.Channel
 
     def __init__(self, to: pika.URLParameters, turn: Turn = unwatched) -> None:
         """Nothing is connected before `open`; `turn` is told of each wait."""
         self._told = turn
         self._loop = IOLoop()
+        self._tap = ProtocolTap(self._loop, self._received)
         self._on_piece: Callable[[], bool] | None = None
-        self._tap: ProtocolTap | None = None
         self._lost: BaseException | None = None
-        self._channel: pika.channel.Channel | None = None
         self._connection = pika.SelectConnection(
             to,
             on_open_error_callback=self._on_lost,
             on_close_callback=self._on_lost,
-            custom_ioloop=HookedServices(self._loop, self._hook),
+            custom_ioloop=self._tap,
         )
 
     @classmethod
@@ -56,11 +59,8 @@ class Channel:
 
         Raises `Unavailable`, of the last host tried.
         """
-        made = cls._reaching(*parameters(settings, name), turn=turn)
-        try:
+        with contextlib.closing(cls._reaching(*parameters(settings, name), turn=turn)) as made:
             yield made
-        finally:
-            made.close()
 
     @classmethod
     def _reaching(cls, to: pika.URLParameters, *others: pika.URLParameters, turn: Turn) -> Self:
@@ -88,31 +88,35 @@ class Channel:
 
     def inspect(self, queue: str) -> QueueState | None:
         """Return the state of a queue whatever its type, None without one. Raises `Unavailable`."""
+        try:
+            return self._declared(queue, passive=True)
+        except Unavailable as error:
+            if getattr(error.__cause__, "reply_code", None) != NOT_FOUND:
+                raise
         with translating():
-            try:
-                return self._declared(queue, passive=True)
-            except ChannelClosedByBroker as error:
-                if error.reply_code != NOT_FOUND:
-                    raise
-                self._open_channel()
-                return None
+            self._open_channel()
+        return None
 
-    def declare(self, queue: str, *, kind: str | None = None) -> QueueState:
+    def declare(self, queue: str, arguments: Mapping[str, object] | None = None) -> QueueState:
         """Find the users' queue whatever its type; make a durable one if there is none.
 
         A declare with other arguments than the queue has would fail, so it is looked for first.
-        Without `kind` it is the virtual host's default. Raises `Unavailable`.
+        Raises `Unavailable`.
         """
-        arguments = {"x-queue-type": kind} if kind else None
-        with translating():
-            return self.inspect(queue) or self._declared(queue, durable=True, arguments=arguments)
+        found = self.inspect(queue)
+        return found or self._declared(queue, durable=True, arguments=arguments)
+
+    def declare_exchange(self, exchange: str, kind: str) -> None:
+        """Make a durable exchange unless it is there. Raises `Unavailable`."""
+        declare = self._channel.exchange_declare
+        self._asked(declare, exchange, exchange_type=kind, durable=True)
 
     def confirm(self, on_confirm: OnConfirm, on_return: Callable[[str | None], None]) -> None:
         """Have the broker confirm what is published from now on, numbered from 1.
 
         `on_return` is told the `message_id` of what no queue took, before its confirm.
         """
-        self._open.add_on_return_callback(
+        self._channel.add_on_return_callback(
             lambda _channel, _method, about, _body: on_return(about.message_id)
         )
 
@@ -120,17 +124,19 @@ class Channel:
             taken = isinstance(frame.method, pika.spec.Basic.Ack)
             on_confirm(frame.method.delivery_tag, frame.method.multiple, taken)
 
-        with translating():
-            self._asked(partial(self._open.confirm_delivery, confirmed))
+        self._asked(self._channel.confirm_delivery, confirmed)
 
     def when_blocked(self, on_change: Callable[[str | None], None]) -> None:
         """Have `on_change` told why the broker takes nothing, and with None that it does again.
 
         A broker with an alarm says so only once something is published, and holds that up.
         """
-        self._connection.add_on_connection_blocked_callback(
-            lambda _, frame: on_change(f"rabbitmq: {BLOCKED} ({frame.method.reason})")
-        )
+
+        def blocked(_connection: object, frame: Any) -> None:  # noqa: ANN401 - Connection.Blocked
+            log.warning("broker_blocks", hint="memory or disk alarm: it takes nothing")
+            on_change(f"rabbitmq: {BLOCKED} ({frame.method.reason})")
+
+        self._connection.add_on_connection_blocked_callback(blocked)
         self._connection.add_on_connection_unblocked_callback(lambda *_: on_change(None))
 
     def publish(
@@ -146,7 +152,7 @@ class Channel:
         about = pika.BasicProperties(content_type="application/json", **properties)
         with translating():
             self._check()
-            self._open.basic_publish(exchange, routing_key, body, about, mandatory=mandatory)
+            self._channel.basic_publish(exchange, routing_key, body, about, mandatory=mandatory)
 
     def poll(self, timeout_s: float, on_piece: Callable[[], bool] | None = None) -> None:
         """Handle what has come, waiting up to `timeout_s` for the first; keep the heartbeat alive.
@@ -174,51 +180,39 @@ class Channel:
 
     def close(self) -> None:
         """Close what is open; a connection that is already broken is simply let go."""
-        if self._tap:
-            self._tap.deliveries.stop()
+        self._tap.deliveries.stop()
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         with contextlib.suppress(AMQPError, OSError):
             if not self._connection.is_closed:
                 self._connection.close()
-            while not (self._connection.is_closed or self._failure) and time.monotonic() < deadline:
+            while not self._connection.is_closed and time.monotonic() < deadline:
+                if self._tap.failure:
+                    break
                 with contextlib.suppress(Unavailable):  # of a call `from_thread` that came too late
                     self._turn(0.1)
         self._lost = Unavailable("rabbitmq", "the connection is closed")
         self._loop.close()
 
-    @property
-    def _open(self) -> pika.channel.Channel:
-        if self._channel is None:
-            raise Unavailable("rabbitmq", "no channel is open")
-        return self._channel
-
-    def _hook(self, protocol: AbstractStreamProtocol) -> None:
-        coalesce(protocol, self._loop.add_callback)
-        self._tap = ProtocolTap(protocol, self._received)
-
-    @property
-    def _failure(self) -> Exception | None:
-        return self._tap.failure if self._tap else None
-
     def _received(self) -> None:
-        if self._failure or not (self._on_piece and self._on_piece()):
+        if self._tap.failure or not (self._on_piece and self._on_piece()):
             self._loop.stop()
 
     def _open_channel(self) -> None:
-        self._channel = self._lost = None
-        channel = self._connection.channel()
-        channel.add_on_close_callback(self._on_lost)
-        self._until(lambda: channel.is_open)
-        self._channel = channel
+        self._lost = None
+        self._channel = self._connection.channel()
+        self._channel.add_on_close_callback(self._on_lost)
+        self._until(lambda: self._channel.is_open)
 
     def _declared(self, queue: str, **options: Any) -> QueueState:  # noqa: ANN401 - AMQP's own
-        answer = self._asked(partial(self._open.queue_declare, queue, **options))
+        answer = self._asked(self._channel.queue_declare, queue, **options)
         return QueueState(queue, answer.method.message_count, answer.method.consumer_count)
 
-    def _asked(self, request: Callable[..., object]) -> Any:  # noqa: ANN401 - the answer's frame
+    def _asked(self, request: Callable[..., object], *about: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Return the frame with which the broker answers a request. Raises `Unavailable`."""
         answers: list[Any] = []
-        request(callback=answers.append)
-        self._until(lambda: answers)
+        with translating():
+            request(*about, **options, callback=answers.append)
+            self._until(lambda: answers)
         return answers[0]
 
     def _until(self, done: Callable[[], object], timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -238,8 +232,8 @@ class Channel:
             self._loop.remove_timeout(end)
 
     def _check(self) -> None:
-        if self._failure:
-            raise self._failure
+        if self._tap.failure:
+            raise self._tap.failure
         if self._lost:
             raise self._lost
 

@@ -6,8 +6,6 @@ that pika cannot decode (a timestamp in milliseconds: pika issue 1698) does not 
 down with all messages in hand.
 """
 
-from functools import partial
-
 from shared.amqp.channel import Channel
 from shared.amqp.connection import translating
 from shared.amqp.delivery_parser import OnMessage
@@ -34,23 +32,20 @@ class Consumer(Channel):
         `stream_offset` is where to begin in a stream: an offset, or `first`. Raises `Unavailable`.
         """
         arguments = None if stream_offset is None else {STREAM_OFFSET: stream_offset}
-        with translating():
-            self._asked(partial(self._open.basic_qos, prefetch_count=prefetch))
-            self._open.add_on_cancel_callback(self._on_cancelled)
-            if self._tap:
-                self._tap.deliveries.start(self._open.channel_number, on_message)
-            consume = partial(self._open.basic_consume, queue, _never, arguments=arguments)
-            self._asked(partial(consume, consumer_tag=CONSUMER_TAG))
+        self._asked(self._channel.basic_qos, prefetch_count=prefetch)
+        self._channel.add_on_cancel_callback(self._on_cancelled)
+        self._tap.deliveries.start(self._channel.channel_number, on_message)
+        consume = self._channel.basic_consume
+        self._asked(consume, queue, _never, consumer_tag=CONSUMER_TAG, arguments=arguments)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge `tag`, or all up to it; it is sent while `poll` runs."""
         with translating():
-            self._open.basic_ack(tag, multiple=multiple)
+            self._channel.basic_ack(tag, multiple=multiple)
 
     def cancel(self) -> None:
         """Stop deliveries; what was delivered may still be acknowledged. Raises `Unavailable`."""
-        with translating():
-            self._asked(partial(self._open.basic_cancel, CONSUMER_TAG))
+        self._asked(self._channel.basic_cancel, CONSUMER_TAG)
 
     def _on_cancelled(self, _frame: object) -> None:
         gone = Unavailable("rabbitmq", "the broker cancelled the consumer (queue deleted?)")

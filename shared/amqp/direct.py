@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from shared.amqp import publish_frames
+from shared.amqp.channel import Channel
 from shared.amqp.confirms import PERSISTENT, Failure, InFlight
-from shared.amqp.frame_writer import FrameWriter
 from shared.errors import Unavailable
 
 
@@ -32,7 +32,7 @@ class Submission(NamedTuple):
     settle: Callable[[Failure | Unavailable | None], None]
 
 
-class DirectPublisher(FrameWriter):
+class DirectPublisher(Channel):
     """One connection, one channel, one exchange that is there already."""
 
     _exchange: str
@@ -68,10 +68,10 @@ class DirectPublisher(FrameWriter):
                 self._exchange, key, one.body, mandatory=True, delivery_mode=PERSISTENT, **about
             )
             return
-        number = self._open.channel_number
+        number = self._channel.channel_number
         method = publish_frames.method(number, self._exchange, key, mandatory=True)
         content = publish_frames.content(number, key, identity, one.body, one.traceparent)
-        self._transport.write(method + content)
+        self._tap.write(method + content)
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order
         for one, fate in self._in_flight.decided(tag, multiple=multiple, taken=taken):

@@ -8,12 +8,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Protocol, TypeVar
 
 from shared.amqp import publish_frames
-from shared.amqp.connection import translating
-from shared.amqp.frame_writer import FrameWriter
+from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
 
 WINDOW_MAX = 1000
@@ -40,8 +38,11 @@ class Message(Protocol):
     def traceparent(self) -> str | None: ...  # noqa: D102
 
 
-class Publisher(FrameWriter):
-    """One connection, one channel. Begin with `confirm_all`."""
+class Publisher(Consumer):
+    """One connection, one channel. Begin with `confirm_all`.
+
+    It may consume as well: what comes while confirms are waited for goes to `on_message` as usual.
+    """
 
     _published = 0
     _confirmed = 0
@@ -52,12 +53,6 @@ class Publisher(FrameWriter):
     _unroutable = False
     _stop: threading.Event
     _on_wait: Callable[[], object]
-
-    def declare_topic_exchange(self, exchange: str) -> None:
-        """Make a durable exchange unless it is there. Raises `Unavailable`."""
-        declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
-        with translating():
-            self._asked(partial(declare, durable=True))
 
     def confirm_all(
         self, stop: threading.Event, on_wait: Callable[[], object] = lambda: None
@@ -84,7 +79,7 @@ class Publisher(FrameWriter):
         broker refuses one, or has no queue for one that is `mandatory`; and `Stopped`.
         """
         self._wait_until(lambda: self._in_flight <= WINDOW_MAX)
-        number = self._open.channel_number
+        number = self._channel.channel_number
         frames: list[bytes] = []
         for one in messages:
             frames.append(
@@ -94,7 +89,7 @@ class Publisher(FrameWriter):
                 publish_frames.content(number, one.name, one.id, one.body, one.traceparent)
             )
         self._published += len(messages)
-        self._transport.write(b"".join(frames))  # behind what pika wrote, by the same way
+        self._tap.write(b"".join(frames))  # behind what pika wrote, by the same way
         self.poll(0.0)
 
     def flush(self) -> None:

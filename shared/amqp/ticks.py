@@ -1,8 +1,8 @@
 """Ticks: their exchange, the syncer's queue, publishing with confirms, and consuming."""
 
 import math
-from functools import partial
 
+from shared.amqp.channel import ORDERED
 from shared.amqp.connection import translating
 from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
@@ -10,8 +10,8 @@ from shared.errors import Unavailable
 EXCHANGE = "ticks"
 QUEUE = "syncer.ticks"
 QUEUE_ARGUMENTS = {
+    **ORDERED,
     "x-queue-type": "quorum",
-    "x-single-active-consumer": True,
     "x-max-length": 1,
     "x-overflow": "drop-head",
 }
@@ -27,18 +27,15 @@ class Broker(Consumer):
     _confirms: list[bool]
     _delivered: Delivered | None = None
 
-    def declare_exchange(self) -> None:
-        """Make the fanout exchange that ticks go to."""
-        declare = partial(self._open.exchange_declare, EXCHANGE, exchange_type="fanout")
-        with translating():
-            self._asked(partial(declare, durable=True))
+    def declare_fanout(self) -> None:
+        """Make the exchange that ticks go to."""
+        self.declare_exchange(EXCHANGE, "fanout")
 
     def declare_queue(self) -> None:
         """Make the syncer's queue: one active consumer, the newest tick only."""
-        self.declare_exchange()
-        with translating():
-            self._declared(QUEUE, durable=True, arguments=QUEUE_ARGUMENTS)
-            self._asked(partial(self._open.queue_bind, QUEUE, EXCHANGE))
+        self.declare_fanout()
+        self._declared(QUEUE, durable=True, arguments=QUEUE_ARGUMENTS)
+        self._asked(self._channel.queue_bind, QUEUE, EXCHANGE)
 
     def confirm_ticks(self) -> None:
         """Ask the broker to confirm the ticks published from now on."""

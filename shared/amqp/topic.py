@@ -4,12 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 from shared.amqp.channel import Channel
 from shared.amqp.confirms import PERSISTENT, Failure, InFlight
-from shared.amqp.connection import translating
 from shared.errors import Unavailable
 
 POLL_S = 0.5
@@ -47,9 +45,7 @@ class TopicPublisher(Channel):
 
         `on_wait` is called again and again while confirms are waited for.
         """
-        declare = partial(self._open.exchange_declare, exchange, exchange_type="topic")
-        with translating():
-            self._asked(partial(declare, durable=True))
+        self.declare_exchange(exchange, "topic")
         self._confirm_sent(exchange, on_wait)
 
     def open_queues(self, on_wait: Callable[[], object] = lambda: None) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 from shared.amqp.confirms import Failure
 from shared.amqp.direct import DirectPublisher, Submission
-from shared.amqp.publisher import Message
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Message, Publisher
 from shared.errors import Unavailable
 from tests.faults.kill_orders import KillOrders
 from tests.faults.kill_points import KillableConsumer
@@ -15,7 +14,7 @@ from tests.faults.kill_points import KillableConsumer
 class KillableRelay(KillableConsumer):
     """The steps of a consumer, and `items published` and `items confirmed`."""
 
-    def __init__(self, relay: Relay, orders: KillOrders) -> None:
+    def __init__(self, relay: Publisher, orders: KillOrders) -> None:
         super().__init__(relay, orders)
         self._relay = relay
         self._items = 0

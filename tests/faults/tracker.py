@@ -12,7 +12,7 @@ import psycopg
 from services.tracker import __main__ as tracker
 from services.tracker import intake_store, look_store
 from services.tracker.intake import Connectors
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Publisher
 from shared.amqp.topic import TopicPublisher
 from shared.follower import Follower
 from shared.health import Health
@@ -56,9 +56,9 @@ def _to_postgres(usual: Connectors, **options: Any) -> Iterator[psycopg.Connecti
 
 
 @contextlib.contextmanager
-def _to_requests(usual: Connectors, **options: Any) -> Iterator[Relay]:
+def _to_requests(usual: Connectors, **options: Any) -> Iterator[Publisher]:
     with usual.to_requests(**options) as relay:
-        yield cast("Relay", KillableRelay(relay, ORDERS))
+        yield cast("Publisher", KillableRelay(relay, ORDERS))
 
 
 PROGRAM = replace(

@@ -13,7 +13,7 @@ from pydantic import Secret
 
 from services.notifier import intake, records
 from shared import postgres
-from shared.amqp.ordered import OrderedConsumer
+from shared.amqp.consumer import Consumer
 from shared.health import Health
 from shared.queue_worker import Connectors, QueueWorker
 from shared.settings import PostgresSettings, RabbitmqSettings
@@ -67,7 +67,7 @@ def working(dsn: str, amqp_url: str, queue: str = records.QUEUE) -> Iterator[Hea
             postgres.connection, PostgresSettings(postgres_dsn=Secret(dsn)), application="records"
         ),
         partial(
-            OrderedConsumer.connected,
+            Consumer.connected,
             RabbitmqSettings(rabbitmq_url=Secret(amqp_url)),
             name="records",
         ),

@@ -58,6 +58,6 @@ def feeding(
     ):
         conn.execute("SET ROLE minutebook_feed")  # no rights but those of the feed's login
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
-        publisher.declare_topic_exchange(EXCHANGE)
+        publisher.declare_exchange(EXCHANGE, "topic")
         publisher.confirm_all(threading.Event())
         yield Feeder(conn, one or follower(), Feed(conn, publisher, changes=changes), publisher)

@@ -20,7 +20,7 @@ from services.tracker.intake import Intake
 from services.tracker.service import Limits, Tracker
 from shared import postgres
 from shared.amqp.properties import Properties
-from shared.amqp.relay import Relay
+from shared.amqp.publisher import Publisher
 from shared.amqp.topic import TopicPublisher
 from shared.follower import Follower, Turn
 from shared.health import Health
@@ -66,7 +66,7 @@ class Life:
     def __init__(
         self,
         conn: psycopg.Connection,
-        relay: Relay,
+        relay: Publisher,
         replies: TopicPublisher,
         limits: Limits = USUAL,
     ) -> None:
@@ -130,7 +130,7 @@ def living(dsn: str, amqp_url: str, *, limits: Limits = USUAL) -> Iterator[Life]
     to_rabbitmq = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))
     with (
         postgres.connection(to_postgres, application="test", options=program.OPTIONS) as conn,
-        Relay.connected(to_rabbitmq, name="test") as relay,
+        Publisher.connected(to_rabbitmq, name="test") as relay,
         TopicPublisher.connected(to_rabbitmq, name="test") as replies,
     ):
         conn.execute("SET ROLE minutebook_tracker")

@@ -11,7 +11,8 @@ import pytest
 from docker.models.containers import Container
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 
-from shared.amqp import ordered, ticks
+from shared.amqp import ticks
+from shared.amqp.channel import ORDERED
 from tests.support import containers, servers
 
 ODD = "p\"a\\s$s' &%s[é]"
@@ -92,7 +93,7 @@ def test_odd_passwords_and_names_hold_and_a_changed_password_counts_from_the_nex
     with connect(broker, servers.USER, servers.PASSWORD) as connection:
         connection.channel().queue_declare(ticks.QUEUE, durable=True)
         for name in ("others", *BOUNDED):
-            arguments = ordered.ARGUMENTS if name == "alerts" else None
+            arguments = ORDERED if name == "alerts" else None
             connection.channel().queue_declare(name, durable=True, arguments=arguments)
     unbounded = {QUEUE: (-1, None, None), ticks.QUEUE: (-1, None, None)}
     nobody_s = {STREAM: (None, None, None), "others": (None, None, None)}

@@ -9,7 +9,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from shared.amqp import ordered, ticks
+from shared.amqp import ticks
+from shared.amqp.channel import ORDERED
 from tests.support import servers
 from tests.support.servers import BROKER_USERS
 
@@ -78,7 +79,7 @@ ACTS = {
         lambda c: c.exchange_declare("notifications", "topic", durable=True), {"notifier"}
     ),
     "declare the queue of alerts": Act(
-        lambda c: c.queue_declare(ALERTS, durable=True, arguments=ordered.ARGUMENTS), {"notifier"}
+        lambda c: c.queue_declare(ALERTS, durable=True, arguments=ORDERED), {"notifier"}
     ),
     "consume alerts": Act(lambda c: c.basic_consume(ALERTS, print), {"notifier"}),
     "consume answers": Act(lambda c: c.basic_consume(DELIVERED, print), {"notifier"}),

@@ -13,7 +13,7 @@ from pika.adapters.utils.connection_workflow import (
 from pika.exceptions import AMQPConnectionError, StreamLostError
 
 from shared.amqp.connection import translating
-from shared.amqp.protocol_hook import HookedServices
+from shared.amqp.protocol_tap import ProtocolTap
 from shared.errors import Unavailable
 
 
@@ -42,7 +42,7 @@ def test_a_broker_that_is_away_is_said_by_the_kind_of_trouble(
 def test_a_connection_reset_before_its_first_use_is_the_brokers_trouble_too() -> None:
     with contextlib.closing(IOLoop()) as loop, socket.socket() as reset:
         reset.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        services = HookedServices(loop, never)
+        services = ProtocolTap(loop, never)
         with pytest.raises(Unavailable) as told, translating():
             services.create_streaming_connection(never, reset, never)
 
