@@ -4,7 +4,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-WORDS: tuple[tuple[type[BaseException], str], ...] = (
+Words = tuple[tuple[type[BaseException], str], ...]
+
+WORDS: Words = (
     (socket.gaierror, "nobody has this host's name"),
     (ConnectionRefusedError, "nobody listens there"),
     (TimeoutError, "no answer in time"),
@@ -12,9 +14,10 @@ WORDS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-def describe(error: BaseException) -> str:
-    """Return the class of an error, and in words what caused it, as far as that is known."""
-    found = (said for one in _causes(error) for kind, said in WORDS if isinstance(one, kind))
+def describe(error: BaseException, words: Words = ()) -> str:
+    """Return the class of an error, and what caused it, in a library's own words or in ours."""
+    words += WORDS
+    found = (said for one in _causes(error) for kind, said in words if isinstance(one, kind))
     said = next(found, "")
     return f"{type(error).__name__} ({said})" if said else type(error).__name__
 

@@ -17,16 +17,7 @@ from shared.amqp.properties import unused_name
 
 def encode(properties: Mapping[str, object]) -> str:
     """Return the properties that are set, as a JSON object that jsonb accepts."""
-    return json.dumps({name: _safe(value) for name, value in properties.items()})
-
-
-def _safe(value: object) -> object:
-    try:
-        plain = _plain(value)
-        json.dumps(plain)
-    except RecursionError:
-        return {"$unreadable": "nested too deeply"}
-    return plain
+    return json.dumps({name: _plain(value) for name, value in properties.items()})
 
 
 def _plain(value: object) -> object:  # noqa: PLR0911 - one line per type

@@ -33,12 +33,14 @@ HEARTBEAT_S = 5
 CONNECT_TIMEOUT_S = 5.0
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
-WORDS = {
-    AMQPConnectorStackTimeout: "no answer in time",
-    ConnectionOpenAborted: "no answer in time",  # pika's word for its own timeout while it opens
-    StreamLostError: "the connection was cut",
-    AMQPHeartbeatTimeout: "no sign of life",
-}
+WORDS = (
+    (AMQPConnectorStackTimeout, "no answer in time"),
+    (ConnectionOpenAborted, "no answer in time"),  # pika's word for its own timeout while it opens
+    (StreamLostError, "the connection was cut"),
+    (AMQPHeartbeatTimeout, "no sign of life"),
+    (AMQPConnectorAMQPHandshakeError, "a port that wants TLS? then amqps://"),
+    (IncompatibleProtocolError, "a port that wants TLS? then amqps://"),
+)
 REFUSED_LOGIN = (ProbableAuthenticationError, ProbableAccessDeniedError)
 # Without a reply the broker only went away meanwhile. Its text has names, and no password.
 REPLY = re.compile(r"ConnectionClosedByBroker: \((?:403|530)\) ['\"](.*)['\"]+,?\)*$")
@@ -129,12 +131,4 @@ def _detail(error: Exception) -> str:
     # Never str(error) of a connection failure: pika puts addresses in it, some versions the URL.
     if isinstance(error, ChannelClosedByBroker):
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
-    if objection := network_errors.tls_objection(error):
-        return objection
-    cause = _cause(error)
-    if isinstance(cause, (AMQPConnectorAMQPHandshakeError, IncompatibleProtocolError)):
-        return f"{type(cause).__name__} (a port that wants TLS? then amqps://)"
-    for kind, words in WORDS.items():
-        if isinstance(cause, kind):
-            return f"{type(cause).__name__} ({words})"
-    return network_errors.describe(cause)
+    return network_errors.tls_objection(error) or network_errors.describe(_cause(error), WORDS)

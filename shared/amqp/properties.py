@@ -2,9 +2,11 @@
 
 Most messages are only asked for their `message_id`, and nothing else of them is decoded. Whatever a
 producer sends is read: a time beyond the year 9999 stays a number, text that is not UTF-8 stays
-bytes, and a table that makes no sense is a fault of the one message that carries it.
+bytes, and a table that makes no sense is a fault of the one message that carries it. (pika's own
+decoder raises at the first, cuts the fractions off numbers and keeps one of two headers of a name.)
 """
 
+import io
 import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ FIELDS: Final = (
     ("user_id", SHORT), ("app_id", SHORT), ("cluster_id", SHORT),
 )  # fmt: skip
 """In the order of their bits in the flags, the highest first, and of their values."""
+MESSAGE_ID = ("message_id", SHORT)
 
 NUMBERS: Final[Mapping[bytes, struct.Struct]] = {
     b"b": struct.Struct(">b"), b"B": struct.Struct(">B"), b"s": struct.Struct(">h"),
@@ -57,11 +60,11 @@ class Properties:
         """The identity: text, or bytes if it is not UTF-8. Raises `MalformedProperties`."""
         # Asked for each message: positions instead of a `_Reader`, which takes twice the time.
         encoded = self.encoded
-        before = _before_message_id(encoded[:2])
-        if before is None:
-            return None
-        at = 2
+        at = FLAGS.size
         try:
+            before = _before_message_id(*FLAGS.unpack_from(encoded))
+            if before is None:
+                return None
             for kind in before:
                 if kind == OCTET:
                     at += 1
@@ -93,10 +96,8 @@ class Properties:
 
     def _entries(self) -> Iterator[tuple[str, object]]:
         reader = _Reader(self.encoded)
-        flags = _known_flags(reader.number(FLAGS))
-        for place, (name, kind) in enumerate(FIELDS):
-            if flags & 0x8000 >> place:
-                yield name, reader.property(kind)
+        for name, kind in _fields(reader.number(FLAGS)):
+            yield name, reader.property(kind)
 
 
 def unused_name(found: Mapping[str, object], name: str) -> str:
@@ -111,19 +112,19 @@ def unused_name(found: Mapping[str, object], name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _before_message_id(start: bytes) -> tuple[int, ...] | None:
+def _before_message_id(flags: int) -> list[int] | None:
     """Return the kinds of the values that stand before the message_id, None if there is none."""
-    flags = _known_flags(_Reader(start).number(FLAGS))
-    place = [name for name, _ in FIELDS].index("message_id")
-    if not flags & 0x8000 >> place:
+    fields = _fields(flags)
+    if MESSAGE_ID not in fields:
         return None
-    return tuple(kind for at, (_, kind) in enumerate(FIELDS[:place]) if flags & 0x8000 >> at)
+    return [kind for _, kind in fields[: fields.index(MESSAGE_ID)]]
 
 
-def _known_flags(flags: int) -> int:
+def _fields(flags: int) -> list[tuple[str, int]]:
+    """Return the name and kind of each property that is set, in the order of their values."""
     if flags & MORE_FLAGS:
         raise MalformedProperties("more flags than there are properties")
-    return flags
+    return [field for place, field in enumerate(FIELDS) if flags & 0x8000 >> place]
 
 
 def _text(raw: bytes) -> str | bytes:
@@ -133,75 +134,70 @@ def _text(raw: bytes) -> str | bytes:
         return raw
 
 
-class _Reader:
+class _Reader(io.BytesIO):
     """Takes values off the front of some bytes, one after the other.
 
     Raises `MalformedProperties` where the bytes end too early, or say what makes no sense.
     """
 
-    def __init__(self, encoded: bytes) -> None:
-        self._encoded = encoded
-        self._at = 0
-
     def property(self, kind: int) -> object:
         if kind == SHORT:
-            return _text(self._short())
+            return _text(self.short())
         if kind == OCTET:
-            return self._cut(1)[0]
+            return self.cut(1)[0]
         if kind == TIMESTAMP:  # Unix seconds, or what a producer takes them for
             return self.number(TIME)
-        return _Reader(self._long()).table(DEPTH_MAX)
-
-    def number(self, form: struct.Struct) -> Any:  # noqa: ANN401 - an int, a float or a bool
-        return form.unpack(self._cut(form.size))[0]
+        return _Reader(self.long()).table(DEPTH_MAX)
 
     def table(self, depth: int) -> dict[str, object]:
         """Return all that is left as a table, with up to `depth` - 1 tables within tables."""
         found: dict[str, object] = {}
-        while self._at < len(self._encoded):
-            name = unused_name(found, self._short().decode("utf-8", "surrogateescape"))
-            found[name] = self._value(depth)
+        while size := self.read(1):
+            name = unused_name(found, self.cut(size[0]).decode("utf-8", "surrogateescape"))
+            found[name] = self.value(self.cut(1), depth)
         return found
 
     def array(self, depth: int) -> list[object]:
         found: list[object] = []
-        while self._at < len(self._encoded):
-            found.append(self._value(depth))
+        while kind := self.read(1):
+            found.append(self.value(kind, depth))
         return found
 
-    def _value(self, depth: int) -> object:  # noqa: PLR0911 - one line per type
-        kind = self._cut(1)
+    def value(self, kind: bytes, depth: int) -> object:  # noqa: PLR0911 - one line per type
         if number := NUMBERS.get(kind):
             return self.number(number)
         if kind == b"S":
-            return _text(self._long())
+            return _text(self.long())
         if kind == b"x":
-            return self._long()
+            return self.long()
         if kind == b"V":
             return None
         if kind == b"T":
             return _time(self.number(TIME))
         if kind == b"D":
-            scale, unscaled = DECIMAL.unpack(self._cut(DECIMAL.size))
+            scale, unscaled = DECIMAL.unpack(self.cut(DECIMAL.size))
             return Decimal(unscaled).scaleb(-scale)
         if kind not in (b"F", b"A"):
             raise MalformedProperties(f"a field of the unknown type {kind!r}")
         if depth <= 1:
             raise MalformedProperties("nested too deeply")
-        inner = _Reader(self._long())
+        inner = _Reader(self.long())
         return inner.table(depth - 1) if kind == b"F" else inner.array(depth - 1)
 
-    def _short(self) -> bytes:
-        return self._cut(self._cut(1)[0])
+    def number(self, form: struct.Struct) -> Any:  # noqa: ANN401 - an int, a float or a bool
+        return form.unpack(self.cut(form.size))[0]
 
-    def _long(self) -> bytes:
-        return self._cut(self.number(LENGTH))
+    def short(self) -> bytes:
+        return self.cut(self.cut(1)[0])
 
-    def _cut(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._encoded):
+    def long(self) -> bytes:
+        return self.cut(self.number(LENGTH))
+
+    def cut(self, size: int) -> bytes:
+        found = self.read(size)
+        if len(found) < size:
             raise MalformedProperties("a length beyond the end")
-        return self._encoded[start : self._at]
+        return found
 
 
 def _time(seconds: int) -> datetime | int:
