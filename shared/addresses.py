@@ -4,9 +4,10 @@ Client libraries find out late, in their own words and with the address in them,
 they would take for something else, or ignore, is refused here. No message quotes what was given.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,17 +41,14 @@ ENCODE = "(are all characters encoded?)"
 
 def check_url(url: str, *schemes: str) -> SplitResult:
     """Return the parts of a URL of one of `schemes`. Raises `ValueError` unless it is one."""
-    message = f"not a URL of the form {schemes[0]}://host {ENCODE}"
-    try:
+    with contextlib.suppress(ValueError):  # its message quotes the URL, password and all
         parts = urlsplit(url)
-        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        known = parts.scheme in schemes and parts.port != 0 and not parts.fragment
         # Half a login makes pika fail where nobody would look for it.
-        fits = fits and (not parts.username or parts.password is not None)
-    except ValueError:  # its message quotes the URL, password and all
-        raise ValueError(message) from None
-    if not fits or parts.fragment or not is_host(unquote(parts.hostname or "")):
-        raise ValueError(message)
-    return parts
+        whole = not parts.username or parts.password is not None
+        if known and whole and is_host(unquote(parts.hostname or "")):
+            return parts
+    raise ValueError(f"not a URL of the form {schemes[0]}://host {ENCODE}")
 
 
 def each_host(url: str) -> list[str]:
@@ -66,7 +64,7 @@ def check_amqp_url(url: str) -> None:
     """Raise `ValueError` unless pika takes `url`, one host at a time, for what it says."""
     for one in each_host(url):
         parts = check_url(one, "amqp", "amqps")
-        _check_options(parts, (), "timeouts and heartbeats are Minutebook's own")
+        _check_options(parts)
         if "/" in parts.path[1:]:
             raise ValueError("has a / in its virtual host: write %2F there")
 
@@ -77,7 +75,7 @@ def check_redis_url(url: str) -> None:
         sentinels(url)
         return
     parts = check_url(url, "redis", "rediss")
-    given = _check_options(parts, ("db",), "timeouts and the like are Minutebook's own")
+    given = _check_options(parts, "db")
     for database in (given.get("db", "0"), unquote(parts.path)[1:] or "0"):
         if not (database.isascii() and database.isdigit()):
             raise ValueError("its database is no number: redis://host:6379/0")
@@ -102,7 +100,7 @@ def sentinels(url: str) -> Sentinels:
     """
     several = [check_url(one, *SENTINEL_SCHEMES) for one in each_host(url)]
     parts = several[0]
-    _check_options(parts, (), "timeouts and the like are Minutebook's own")
+    _check_options(parts)
     service, _, database = unquote(parts.path)[1:].partition("/")
     database = database or "0"
     if not service or not (database.isascii() and database.isdigit()):
@@ -154,14 +152,15 @@ def is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 0 < int(text[:6]) <= PORT_MAX
 
 
-def _check_options(parts: SplitResult, known: Collection[str], why: str) -> dict[str, str]:
+def _check_options(parts: SplitResult, *known: str) -> dict[str, str]:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     if any(name.startswith("ssl") for name in given):
         raise ValueError("says how to do TLS: that is for the settings _CA_FILE and its like")
     if unknown := sorted(given.keys() - set(known)):
         # Behind a ? in a password that was not encoded there is an @, and no option.
         shown = ", ".join(unknown) if "@" not in parts.query else "..."
-        raise ValueError(f"has options that are not taken ({shown[:100]}): {why}")
+        ours = "timeouts and the like are Minutebook's own"
+        raise ValueError(f"has options that are not taken ({shown[:100]}): {ours}")
     return given
 
 

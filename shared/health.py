@@ -72,7 +72,7 @@ class Health:
     def delayed(self, part: str, reason: str) -> None:
         """Say why `part` makes no progress now: it is told once that lasts too long."""
         with self._lock:
-            self._reasons[part] = reason
+            self._reasons[part] = f": {reason}"
 
     def problem(self, part: str, reason: str) -> None:
         """Say that `part` cannot work now, and why, in words fit for anyone."""
@@ -105,7 +105,7 @@ class Health:
             now = self._clock()
             late = {
                 part: f"no progress for {now - self._progress[part]:.1f} s (limit {limit:g} s)"
-                + "".join(f": {reason}" for reason in (self._reasons.get(part),) if reason)
+                + self._reasons.get(part, "")
                 for part, limit in self._limits_s.items()
                 if now - self._progress[part] > limit
             }
@@ -159,25 +159,20 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
     Raises `Refusal` when the port is taken, or the address is none of this machine's.
     """
     HEALTHY.set_function(lambda: not health.problems())
-    with _listening(health, host, port) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, args=(STOP_POLL_S,), name="http", daemon=True
-        )
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-
-
-def _listening(health: Health, host: str, port: int) -> WSGIServer:
+    kind = _Server6 if ":" in host else _Server
     try:
-        server = _Server6 if ":" in host else _Server
-        return make_server(host, port, _app(health), server_class=server, handler_class=_Quiet)
+        server = make_server(host, port, _app(health), server_class=kind, handler_class=_Quiet)
     except OSError as error:
         taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
         blamed = f"METRICS_PORT {port}" if taken else f"METRICS_HOST {host}"
         raise Refusal(f"{blamed} cannot be opened: {error.strerror}") from error
+    serve = partial(server.serve_forever, STOP_POLL_S)
+    with server:
+        threading.Thread(target=serve, name="http", daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
 
 
 def _app(health: Health) -> WSGIApplication:

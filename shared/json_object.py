@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
+from types import NoneType
 from typing import Any, Self
 
 from shared.unfit import Unfit
@@ -17,6 +18,10 @@ body could be refused by a service and accepted when it is replayed."""
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
+KINDS = {
+    NoneType: "null", bool: "a boolean", float: "a number with a fraction or exponent",
+    int: "a number", str: "a string", list: "an array", dict: "an object", bytes: "bytes",
+}  # fmt: skip
 AMQP_1_0_SECTIONS = {b"\0Sv": "sequence", b"\0Sw": "value"}
 """How bodies begin that an AMQP 1.0 client sent as text or as a list (AMQP 1.0 §3.2.7, 3.2.8)."""
 
@@ -59,8 +64,6 @@ def _fault(error: ValueError | RecursionError) -> str:
     """Return what is wrong and where, without a word of the body, which logs must not show."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at character {error.pos}"
-    if isinstance(error, _NoConstant):
-        return f"it has no {error}"
     return type(error).__name__
 
 
@@ -82,12 +85,9 @@ def _parse_int(digits: str) -> int:
     return int(digits) if len(digits.lstrip("-")) <= INT64_DIGITS else _Huge(digits)
 
 
-class _NoConstant(ValueError):
-    """NaN or an infinity, which Python's JSON has and JSON has not."""
-
-
 def _refuse_constant(name: str) -> None:
-    raise _NoConstant(name)
+    """NaN and the infinities, which Python's JSON has and JSON has not."""
+    raise Unfit("not_json", f"not JSON: it has no {name}")
 
 
 class _Huge(int):
@@ -109,8 +109,4 @@ class _Huge(int):
 
 def a_kind(found: object) -> str:
     """Return what kind of JSON value it is, for an error that does not quote it."""
-    if found is None:
-        return "null"
-    names = {bool: "a boolean", float: "a number with a fraction or exponent", str: "a string"}
-    names |= {list: "an array", dict: "an object", int: "a number", bytes: "bytes"}
-    return names.get(type(found), f"a {type(found).__name__}")
+    return KINDS.get(type(found), f"a {type(found).__name__}")

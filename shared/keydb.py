@@ -30,9 +30,7 @@ LIMITS: dict[str, Any] = {
     "socket_timeout": TIMEOUT_S,
     "socket_connect_timeout": TIMEOUT_S,
 }
-NO_PRIMARY = "no Sentinel that answers knows a primary that is up"
 CLOSED = "Connection closed by server"
-REPLICA_ROLES = ("slave", "replica")
 REPLICA = "is a replica, which takes no writes: KEYDB_URL is to lead to the primary"
 CLUSTER = "is in cluster mode, where one tick cannot be one script: it is to be a single server"
 NO_RIGHT = "permits less than the login needs (deploy/keydb/syncer.rules, ops.rules)"
@@ -40,11 +38,7 @@ REASONS = {
     "READONLY": REPLICA,
     "MASTERDOWN": "is a replica that has lost its primary",
     "LOADING": "is still reading its data from disk",
-    "CROSSSLOT": CLUSTER,
-    "MOVED": CLUSTER,
-    "ASK": CLUSTER,
-    "TRYAGAIN": CLUSTER,
-    "CLUSTERDOWN": CLUSTER,
+    **dict.fromkeys(("CROSSSLOT", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"), CLUSTER),
     "MISCONF": "takes no writes, as it cannot save to its disk",
     "OOM": "is full (maxmemory) and takes no writes",
     "NOREPLICAS": "takes no writes, as it has too few replicas (min-replicas-to-write)",
@@ -155,7 +149,7 @@ def check_server(keydb: Client) -> None:
         raise Refusal(f"KeyDB evicts keys (maxmemory-policy {policy}): set it to noeviction")
     if info.get("role") == "active-replica":
         raise Refusal("KeyDB is in active-replica mode, which merges writers: turn it off")
-    if info.get("role") in REPLICA_ROLES:
+    if info.get("role") in ("slave", "replica"):
         keydb.connection_pool.disconnect()  # its name may lead to the primary soon
         primary = f"{info.get('master_host')}:{info.get('master_port')}"
         raise Denied("keydb", f"{_called(keydb)} {REPLICA} (now {primary})")
@@ -223,7 +217,7 @@ def _called(client: Client) -> str:
 
 def _detail(error: Exception) -> str:
     if isinstance(error, MasterNotFoundError):
-        return f"{type(error).__name__} ({NO_PRIMARY})"
+        return f"{type(error).__name__} (no Sentinel that answers knows a primary that is up)"
     if objection := network_errors.tls_objection(error):
         return objection
     if getattr(error, "status_code", None):  # the server's own words: too many clients, say

@@ -10,6 +10,11 @@ from structlog.typing import Processor
 
 from shared.settings import LogSettings
 
+# Local variables stay out of tracebacks: a DSN may be among them.
+FRAMES = ExceptionDictTransformer(show_locals=False)
+JSON: list[Processor] = [ExceptionRenderer(FRAMES), structlog.processors.JSONRenderer()]
+CONSOLE = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
 
 def configure(settings: LogSettings, *, service: str) -> None:
     """Send our log lines to standard error: JSON, or coloured text where a person is watching."""
@@ -21,7 +26,7 @@ def configure(settings: LogSettings, *, service: str) -> None:
             lambda _logger, _method, event: {"service": service, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_json() if as_json else _console()),
+            *(JSON if as_json else CONSOLE),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level]
@@ -29,13 +34,3 @@ def configure(settings: LogSettings, *, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _json() -> list[Processor]:
-    # Local variables stay out of tracebacks: a DSN may be among them.
-    frames = ExceptionDictTransformer(show_locals=False)
-    return [ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
-
-
-def _console() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Generic, TypeVar
 
 import click
@@ -17,12 +16,10 @@ from shared.version import VERSION
 
 EXIT_FINDING, EXIT_UNREACHABLE, EXIT_BUG, EXIT_INTERRUPTED = 1, 3, 70, 130
 
-ABOUT_VERSION = f"minutebook {VERSION}, schema {SCHEMA_NEEDED}"
-"""What every program says to `--version`."""
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
-SETTINGS_HEADING = "\b\nSettings (environment, or files in SECRETS_DIR):"
-"""After \\b click leaves the lines of a paragraph as they are."""
-VERSION_OPTION = click.version_option(VERSION, message=ABOUT_VERSION)
+VERSION_OPTION = click.version_option(
+    VERSION, message=f"minutebook {VERSION}, schema {SCHEMA_NEEDED}"
+)
 
 S = TypeVar("S", bound=settings.ServiceSettings)
 
@@ -88,7 +85,8 @@ def command(about: str, epilog: str = "") -> Callable[[Callable[..., int]], clic
 
 def settings_help(cls: type[settings.Settings]) -> str:
     """Return what `--help` says below the options: the settings of `cls`, each in a line."""
-    return f"{SETTINGS_HEADING}\n{settings.describe(cls)}"
+    # After \b click leaves the lines of a paragraph as they are.
+    return f"\b\nSettings (environment, or files in SECRETS_DIR):\n{settings.describe(cls)}"
 
 
 def execute(command: click.Command, module: str, arguments: Sequence[str] | None = None) -> int:
@@ -107,10 +105,6 @@ def execute(command: click.Command, module: str, arguments: Sequence[str] | None
 def stop_on_signals() -> threading.Event:
     """Return the event that SIGTERM and SIGINT set: the only way in which anything here stops."""
     stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: stop.set())
     return stop

@@ -20,9 +20,7 @@ DENIED_PAUSE_S = (5.0, 30.0)
 PAUSE_MAX_S = 1.0
 
 RECONNECTS = Counter("minutebook_reconnects_total", "Attempts to reach a server again.", ["server"])
-for _server in get_args(
-    Server
-):  # from the start: a first event that made its series is no increase
+for _server in get_args(Server):  # a first event that made its series would be no increase
     RECONNECTS.labels(_server)
 
 log = structlog.get_logger()

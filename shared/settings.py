@@ -219,7 +219,10 @@ def load(cls: type[S]) -> S:
     try:
         return cls(**sources)
     except ValidationError as error:
-        raise SystemExit(_explain(error)) from None
+        for problem in error.errors(include_input=False, include_url=False, include_context=False):
+            name = ".".join(map(str, problem["loc"])).upper()
+            sys.stderr.write(f"setting {name}: {problem['msg']}\n")
+        raise SystemExit(EXIT_USAGE) from None
 
 
 def given(name: str) -> bool:
@@ -237,10 +240,3 @@ def describe(cls: type[Settings]) -> str:
             default = ", e.g. ".join(["required", *(field.examples or [])])
         lines.append(f"  {name.upper():30} {field.description} ({default})")
     return "\n".join(lines)
-
-
-def _explain(error: ValidationError) -> int:
-    for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        name = ".".join(str(part) for part in problem["loc"]).upper()
-        sys.stderr.write(f"setting {name}: {problem['msg']}\n")
-    return EXIT_USAGE

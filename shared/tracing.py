@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from opentelemetry import trace
-from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, Tracer, TracerProvider
+from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 HEADER = "traceparent"
@@ -20,13 +20,10 @@ TRACEPARENT = re.compile(
 LINKS_MAX = 128
 """Links of one span, at most: what OpenTelemetry's own limit is by default."""
 
-Attributes = Mapping[str, str | int]
-
 
 @dataclass
 class _Chosen:
-    on: bool = False
-    tracer: Tracer = NoOpTracer()  # noqa: RUF009 - it has no state
+    tracer: Tracer | None = None
 
 
 _chosen = _Chosen()
@@ -37,13 +34,12 @@ def configure(*, on: bool, provider: TracerProvider | None = None) -> None:
 
     Where spans go is the affair of the SDK beside it (OTEL_*), or of `provider`.
     """
-    _chosen.on = on
-    _chosen.tracer = trace.get_tracer("minutebook", None, provider) if on else NoOpTracer()
+    _chosen.tracer = trace.get_tracer("minutebook", None, provider) if on else None
 
 
 def on() -> bool:
     """Say whether anything is traced."""
-    return _chosen.on
+    return _chosen.tracer is not None
 
 
 def traceparent(headers: Mapping[str, object] | None) -> str | None:
@@ -53,9 +49,9 @@ def traceparent(headers: Mapping[str, object] | None) -> str | None:
 
 
 @contextlib.contextmanager
-def span(name: str, attributes: Attributes | None = None) -> Iterator[Span]:
+def span(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[Span]:
     """Open a span inside the current one; an error that ends it is noted on it."""
-    if not _chosen.on:
+    if _chosen.tracer is None:
         yield INVALID_SPAN
         return
     with _chosen.tracer.start_as_current_span(name, attributes=attributes) as opened:
@@ -66,6 +62,5 @@ def link(opened: Span, traceparents: Iterable[str | None]) -> None:
     """Link a span to the spans that `traceparents` name: each once, up to a limit."""
     distinct = [one for one in dict.fromkeys(traceparents) if one is not None]
     for one in distinct[:LINKS_MAX]:
-        carrier = {HEADER: one}
-        context = TraceContextTextMapPropagator().extract(carrier)
+        context = TraceContextTextMapPropagator().extract({HEADER: one})
         opened.add_link(trace.get_current_span(context).get_span_context())

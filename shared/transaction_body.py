@@ -89,8 +89,8 @@ def _check_range(provider_id: int, value: int, limits: Limits) -> None:
 
 
 def _too_large(body: bytes, limits: Limits) -> str:
-    size = body.size if isinstance(body, CutBody) else len(body)
-    said = f"{size} bytes; the limit is {limits.body_bytes_max}"
-    if isinstance(body, CutBody):
-        said += f"; only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
-    return said
+    limit = f"the limit is {limits.body_bytes_max}"
+    if not isinstance(body, CutBody):
+        return f"{len(body)} bytes; {limit}"
+    kept = f"only the first {BODY_KEPT_MAX} are kept (SHA-256 of all: {body.sha256})"
+    return f"{body.size} bytes; {limit}; {kept}"

@@ -2,16 +2,14 @@
 
 from typing import Literal
 
-TransactionReason = Literal[
-    "not_utf8", "not_json", "not_object", "missing_field", "wrong_type", "out_of_range",
-    "duplicate_key", "too_large", "bad_identity", "unknown_provider", "id_conflict",
-    "refused_by_database",
-]  # fmt: skip
-RecordReason = Literal[
+AnyReason = Literal[
     "not_utf8", "not_json", "not_object", "duplicate_key", "missing_field", "wrong_type",
-    "out_of_range", "invalid_value", "too_large", "too_many", "unknown_notification",
-    "bad_identity", "duplicate_identity",
+    "out_of_range", "too_large", "bad_identity",
 ]  # fmt: skip
+TransactionReason = Literal[AnyReason, "unknown_provider", "id_conflict", "refused_by_database"]
+RecordReason = Literal[
+    AnyReason, "invalid_value", "too_many", "unknown_notification", "duplicate_identity"
+]
 """Of a change record and of other messages that are no transactions."""
 
 Reason = TransactionReason | RecordReason
