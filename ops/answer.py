@@ -3,6 +3,7 @@
 The exit code says what was done, whether or not the answer could be shown.
 """
 
+import errno
 import functools
 import os
 import sys
@@ -87,7 +88,7 @@ def _show(answer: Answer) -> None:
 
 def _report_unwritten() -> None:
     error = output.failure(sys.stdout)
-    if error is not None and not output.reader_left(error):
+    if error is not None and error.errno != errno.EPIPE:  # a pipe was closed: it has enough
         says = (
             f"the answer could not be written: {error.strerror}; the exit code says what was done"
         )

@@ -43,11 +43,11 @@ def protect() -> None:
     """
     if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
         return  # somebody reads what this process writes: a test
-    closed = _open_standard_descriptors()
-    if sys.stdin is None:
-        sys.stdin = open(STDIN, closefd=False)  # noqa: SIM115 - as long as the process
-    sys.stdout = _protected(sys.stdout, STDOUT, closed=STDOUT in closed)
-    sys.stderr = _protected(sys.stderr, STDERR, closed=STDERR in closed)
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(opened)
+    sys.stdin = sys.stdin or open(STDIN, closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdout, sys.stderr = _protected(sys.stdout, STDOUT), _protected(sys.stderr, STDERR)
 
 
 def failure(stream: TextIO) -> OSError | None:
@@ -57,26 +57,13 @@ def failure(stream: TextIO) -> OSError | None:
     return raw.failure if isinstance(raw, Outlet) else None
 
 
-def reader_left(error: OSError | None) -> bool:
-    """Say whether the reader of a pipe has closed it: it has what it wanted."""
-    return error is not None and error.errno == errno.EPIPE
-
-
-def _open_standard_descriptors() -> set[int]:
-    closed = set()
-    while (opened := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        closed.add(opened)
-    os.close(opened)
-    return closed
-
-
-def _protected(stream: TextIO | None, descriptor: int, *, closed: bool) -> TextIO:
-    nobody = OSError(errno.EBADF, os.strerror(errno.EBADF)) if closed else None
-    text = stream if isinstance(stream, io.TextIOWrapper) else None
+def _protected(stream: TextIO | None, descriptor: int) -> TextIO:
+    """Return the stream with an `Outlet` behind it; Python has none where it found it closed."""
+    nobody = None if stream else OSError(errno.EBADF, os.strerror(errno.EBADF))
+    at_once = any(getattr(stream, one, False) for one in ("line_buffering", "write_through"))
     return io.TextIOWrapper(
         io.BufferedWriter(Outlet(descriptor, nobody)),  # type: ignore[type-var]
         encoding=stream.encoding if stream else "utf-8",
         errors="backslashreplace",
-        line_buffering=descriptor == STDERR
-        or (text is not None and (text.line_buffering or text.write_through)),
+        line_buffering=at_once or descriptor == STDERR,
     )

@@ -57,6 +57,7 @@ WRONG_WHEN_USED = [
     ("KEYDB_URL", "redis+sentinel://one:26379/service/zero", "/SERVICE/0"),
     ("KEYDB_URL", "redis+sentinel://one:26379,t wo/service/0", "not a URL"),
     ("KEYDB_URL", "redis://one:6379,two:6379/0", "not a URL"),
+    ("KEYDB_URL", "redis://host/0#1", "not a URL"),
     ("KEYDB_URL", "redis://host/0?socket_timeout=abc", "socket_timeout"),
     ("KEYDB_URL", "redis://host/0?client_name=x&unknown=1", "client_name, unknown"),
     ("KEYDB_URL", "redis://host/zero", "database"),
