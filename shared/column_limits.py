@@ -4,7 +4,7 @@ from typing import LiteralString
 
 import psycopg
 
-from shared.transaction_body import INT64_MAX, INT64_MIN, Limits
+from shared.transaction_body import Limits
 
 SELECT_COLUMN_BYTES: LiteralString = """
 SELECT a.attrelid::regclass::text, a.attname, a.attlen
@@ -22,12 +22,6 @@ def read(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
         (relation, name): 8 * length - 1
         for relation, name, length in conn.execute(SELECT_COLUMN_BYTES)
     }
-    id_bits = min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
-    value_bits = bits["historical_transactions", "transaction_value"]
-    return Limits(
-        body_bytes_max,
-        provider_id_min=max(INT64_MIN, -(2**id_bits)),
-        provider_id_max=min(INT64_MAX, 2**id_bits - 1),
-        value_min=max(INT64_MIN, -(2**value_bits)),
-        value_max=min(INT64_MAX, 2**value_bits - 1),
-    )
+    ids = 2 ** min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
+    values = 2 ** bits["historical_transactions", "transaction_value"]
+    return Limits(body_bytes_max, -ids, ids - 1, -values, values - 1)

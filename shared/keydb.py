@@ -164,9 +164,10 @@ def version(info: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(map(int, str(info["redis_version"]).split(".")[:2]))
 
 
-def wrong_type(error: Unavailable) -> bool:
+def wrong_type(error: BaseException) -> bool:
     """Say whether KeyDB refused because a key of ours holds something of another type."""
-    return _is_wrong_type(error.__cause__)
+    cause = error.__cause__ if isinstance(error, Unavailable) else error
+    return isinstance(cause, ResponseError) and str(cause).startswith("WRONGTYPE")
 
 
 def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command answers
@@ -174,7 +175,7 @@ def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command
 
     Raises what the server refused otherwise; the caller translates.
     """
-    if isinstance(reply, RedisError) and not _is_wrong_type(reply):
+    if isinstance(reply, RedisError) and not wrong_type(reply):
         raise reply
     return None if isinstance(reply, RedisError) else reply
 
@@ -182,10 +183,6 @@ def unless_wrong_type(reply: Any) -> Any:  # noqa: ANN401 - whatever the command
 def refused(error: Unavailable) -> bool:
     """Say whether KeyDB answered, and would not: a command that it lacks or does not permit."""
     return isinstance(error.__cause__, ResponseError)
-
-
-def _is_wrong_type(error: BaseException | None) -> bool:
-    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def _refusal(error: Exception) -> str | None:
