@@ -9,15 +9,15 @@ import contextlib
 import errno
 import json
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import Gauge, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from shared.errors import Refusal, Unavailable
 
@@ -134,11 +134,7 @@ class Health:
             }
 
 
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
+class _Server6(ThreadingWSGIServer):
     address_family = socket.AF_INET6
 
     def server_bind(self) -> None:
@@ -159,7 +155,7 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
     Raises `Refusal` when the port is taken, or the address is none of this machine's.
     """
     HEALTHY.set_function(lambda: not health.problems())
-    kind = _Server6 if ":" in host else _Server
+    kind = _Server6 if ":" in host else ThreadingWSGIServer
     try:
         server = make_server(host, port, _app(health), server_class=kind, handler_class=_Quiet)
     except OSError as error:

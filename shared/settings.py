@@ -44,9 +44,6 @@ def _only_with(url: str, schemes: tuple[str, ...]) -> AfterValidator:
 
 
 READABLE = _checked(addresses.check_readable)
-PostgresDsn = Annotated[Secret[str], _checked(addresses.check_dsn)]
-RabbitmqUrl = Annotated[Secret[str], _checked(addresses.check_amqp_url)]
-KeydbUrl = Annotated[Secret[str], _checked(addresses.check_redis_url)]
 QueueName = Annotated[str, _checked(addresses.check_amqp_name)]
 RabbitmqFile = Annotated[str, READABLE, _only_with("rabbitmq_url", ("amqps",))]
 KeydbFile = Annotated[str, READABLE, _only_with("keydb_url", ("rediss", "rediss+sentinel"))]
@@ -69,7 +66,7 @@ class Settings(BaseSettings):
 class PostgresSettings(Settings):
     """Where the truth is kept."""
 
-    postgres_dsn: PostgresDsn = Field(
+    postgres_dsn: Annotated[Secret[str], _checked(addresses.check_dsn)] = Field(
         description="PostgreSQL connection string or URL; for TLS it has"
         " sslmode=verify-full and sslrootcert=FILE",
         examples=["postgresql://user:password@postgres:5432/minutebook"],
@@ -96,7 +93,7 @@ class DiskSettings(Settings):
 class RabbitmqSettings(Settings):
     """Where messages and ticks come from."""
 
-    rabbitmq_url: RabbitmqUrl = Field(
+    rabbitmq_url: Annotated[Secret[str], _checked(addresses.check_amqp_url)] = Field(
         description="AMQP URL; the virtual host comes last, %2F is the one named /; several hosts,"
         " separated by commas, are tried in random order",
         examples=["amqp://user:password@rabbitmq:5672/%2F"],
@@ -160,7 +157,7 @@ class TickSettings(Settings):
 class KeydbSettings(Settings):
     """Where balances are shown."""
 
-    keydb_url: KeydbUrl = Field(
+    keydb_url: Annotated[Secret[str], _checked(addresses.check_redis_url)] = Field(
         description="Redis URL of KeyDB; or of Sentinels that know its primary:"
         " redis+sentinel://user:password@host:26379,host:26379/SERVICE/0",
         examples=["redis://keydb:6379/0"],
