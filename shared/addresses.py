@@ -43,10 +43,10 @@ def check_url(url: str, *schemes: str) -> SplitResult:
     """Return the parts of a URL of one of `schemes`. Raises `ValueError` unless it is one."""
     with contextlib.suppress(ValueError):  # its message quotes the URL, password and all
         parts = urlsplit(url)
-        known = parts.scheme in schemes and parts.port != 0 and not parts.fragment
+        fits = parts.scheme in schemes and parts.port != 0 and not parts.fragment
         # Half a login makes pika fail where nobody would look for it.
         whole = not parts.username or parts.password is not None
-        if known and whole and is_host(unquote(parts.hostname or "")):
+        if fits and whole and is_host(unquote(parts.hostname or "")):
             return parts
     raise ValueError(f"not a URL of the form {schemes[0]}://host {ENCODE}")
 

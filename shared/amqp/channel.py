@@ -21,7 +21,8 @@ from shared.settings import RabbitmqSettings
 
 STREAM = {"x-queue-type": "stream"}
 ORDERED = {"x-single-active-consumer": True}
-"""Arguments of queues. An ordered one has one consumer at a time; the others stand by."""
+"""Arguments of queues. An ordered one has one consumer at a time, and the others stand by; one that
+somebody made without this is handled in order as long as it has one consumer."""
 ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 3.0
 """A broker with an alarm does not read that we close; services end within a grace period."""
@@ -101,7 +102,7 @@ class Channel:
         """Find the users' queue whatever its type; make a durable one if there is none.
 
         A declare with other arguments than the queue has would fail, so it is looked for first.
-        Raises `Unavailable`.
+        Without a type among them it is the virtual host's default. Raises `Unavailable`.
         """
         found = self.inspect(queue)
         return found or self._declared(queue, durable=True, arguments=arguments)
