@@ -125,6 +125,17 @@ def test_one_reads_and_another_takes_over(
         eventually(lambda: rows(conn) == 200)
 
 
+def test_a_stream_that_nobody_made_is_made_as_one(
+    dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel
+) -> None:
+    channel.queue_delete(STREAM)
+    with programs.running("services.ingest", **environment(dsn, amqp_url)) as ingest:
+        eventually(lambda: "consuming" in ingest.logs())
+        declare(channel)  # an error, were it no stream
+        publish(channel, 1)
+        eventually(lambda: rows(conn) == 1)
+
+
 @pytest.mark.parametrize("length", [5, 20], ids=["shorter", "longer"])
 def test_a_stream_made_anew_stops_ingest_with_a_clear_error(
     dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel, length: int
