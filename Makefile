@@ -4,8 +4,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo tour up console down ps logs clean test check unit integration versions acceptance model \
-	fuzz faults soak settings schemas dist format venv engine lock distclean bench
+.PHONY: help demo tour up console ha-up ha-down down ps logs clean test check unit integration versions \
+	acceptance model fuzz faults ha soak settings schemas dist format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
 # make lock LOCK_ARGS=--upgrade
@@ -36,7 +36,7 @@ UV_COMPILE = $(LOCK_VENV)/bin/python -m uv pip compile --quiet --no-config --uni
 
 help: ## Print this help
 	@awk 'BEGIN { FS = ":.*## "; print "Minutebook: balances of card providers, exact, on the minute.\n" } \
-		/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  PYTEST_ARGS="-k fold -x" reaches pytest; PYTHON=... chooses the interpreter of .venv.'
 
@@ -56,6 +56,20 @@ console: engine ## Build and start the stack with its console: how all is, on on
 	@echo "==> starting the stack and its console"
 	@$(COMPOSE) --profile console up --detach --build --wait
 	@echo "==> http://$$($(COMPOSE) --profile console port console 8081)"
+
+# The clusters of deploy/ha under the same services: two of each.
+HA_COMPOSE = $(COMPOSE) --file compose.yaml --file deploy/ha/compose.yaml
+HA_WAIT_S = 600
+
+ha-up: IMAGES_ARGS = --ha
+ha-up: engine ## Build and start the stack on clusters of three servers each (docs/ha.md)
+	@echo "==> starting the stack on clusters"
+	@$(HA_COMPOSE) up --detach --build --wait --wait-timeout $(HA_WAIT_S)
+
+ha-down: export COMPOSE_PROFILES = all,observe
+
+ha-down: ## Stop the stack on clusters; volumes stay (HA_DOWN_ARGS=--volumes removes them)
+	@$(HA_COMPOSE) down --remove-orphans $(HA_DOWN_ARGS)
 
 # Whatever profiles it was started with.
 down clean: export COMPOSE_PROFILES = all,observe
@@ -93,7 +107,7 @@ check: venv $(CHART_STAMP) ## What to run before every commit: format, lint, typ
 	@echo "==> lint"
 	@$(PY) -m ruff check .
 	@.venv/bin/shellcheck -x .ci/run $$(git ls-files '*.sh')
-	@.venv/bin/hadolint Dockerfile
+	@.venv/bin/hadolint Dockerfile deploy/ha/postgres/Dockerfile
 	@$(PY) -m check_jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@echo "==> types"
 	@$(PY) -m mypy
@@ -149,6 +163,13 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 	@$(if $(FAULTS),\
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
+
+# What may be given: make ha HA_ARGS="--only 'postgres: leader killed' --seed 7"
+HA_ARGS =
+
+ha: IMAGES_ARGS = --ha
+ha: venv engine ## Faults upon clusters (deploy/ha) under load, and what each cost: half an hour
+	@$(PY) -m tests.faults.ha $(HA_ARGS)
 
 settings: venv ## Write docs/settings.md, docs/cli.md, .env.example and the chart's schema from the code
 	@$(PY) -m tools.settings

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ensures the four base images, and for the tests five more: the real ones, or
-# stand-ins made from Debian packages, which it then names in .airgap.env.
+# Ensures the four base images, for the tests five more, for the clusters of deploy/ha two more:
+# the real ones, or stand-ins made from Debian packages, which it then names in .airgap.env.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,10 +14,11 @@ REGISTRY_TIMEOUT_S=20
 STANDIN=minutebook-standin
 SERVERS="POSTGRES RABBITMQ KEYDB PYTHON"
 FOR_TESTS="REDIS PROMETHEUS ALERTMANAGER POSTGRES_EXPORTER REDIS_EXPORTER"
+FOR_HA="PATRONI_BASE ETCD"
 
 usage() {
   cat <<'TEXT'
-usage: deploy/airgap/images.sh [--tests] [--help]
+usage: deploy/airgap/images.sh [--tests] [--ha] [--help]
 
 For each of POSTGRES_IMAGE, RABBITMQ_IMAGE, KEYDB_IMAGE and PYTHON_IMAGE: takes
 the image that the environment or .env names, or compose.yaml's default if it
@@ -32,23 +33,32 @@ and, since --env-file replaces .env, name .env too where there is one, first.
          second server of its family; and PROMETHEUS_IMAGE, ALERTMANAGER_IMAGE,
          POSTGRES_EXPORTER_IMAGE and REDIS_EXPORTER_IMAGE of the profile `observe`
          (one stand-in serves all four)
+--ha     also PATRONI_BASE_IMAGE, what deploy/ha builds its Postgres on, and ETCD_IMAGE
+         (one stand-in serves both)
 
 Exit status: 0 all are there, 2 usage, 3 one is not and cannot be had here.
 TEXT
 }
 
 main() {
-  case ${1:-} in
-    "") ;;
-    --tests) SERVERS="$SERVERS $FOR_TESTS" ;;
-    -h | --help) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
-  esac
+  local option
+  for option in "$@"; do
+    case $option in
+      --tests) SERVERS="$SERVERS $FOR_TESTS" ;;
+      --ha) SERVERS="$SERVERS $FOR_HA" ;;
+      -h | --help) usage && exit 0 ;;
+      *) usage >&2 && exit 2 ;;
+    esac
+  done
   docker version >/dev/null 2>&1 || fail "no Docker engine answers; run deploy/airgap/engine.sh first"
-  # Named by an earlier run for tests that may still go on: it stays named.
+  # Named by an earlier run for what may still go on: it stays named.
   case $SERVERS in
-    *"$FOR_TESTS") ;;
+    *"$FOR_TESTS"*) ;;
     *) ! have "$(standin_of REDIS)" || SERVERS="$SERVERS $FOR_TESTS" ;;
+  esac
+  case $SERVERS in
+    *"$FOR_HA"*) ;;
+    *) ! have "$(standin_of ETCD)" || SERVERS="$SERVERS $FOR_HA" ;;
   esac
   local server missing=()
   for server in $SERVERS; do
@@ -86,13 +96,14 @@ image_asked_for() {
   esac
 }
 
-# compose.yaml is the one place that knows the defaults; of what only the tests
+# The compose files are the places that know the defaults; of what only the tests
 # use, their own list of images is.
 image_by_default() {
   if [ "$1" = REDIS ]; then
     sed -n 's/.*"REDIS_IMAGE": "\([^"]*\)".*/\1/p' "$ROOT/tests/support/containers.py"
   else
-    sed -n "s/.*\${$1_IMAGE:-\([^}]*\)}.*/\1/p" "$ROOT/compose.yaml" | head -n 1
+    sed -n "s/.*\${$1_IMAGE:-\([^}]*\)}.*/\1/p" "$ROOT/compose.yaml" "$ROOT/deploy/ha/compose.yaml" |
+      head -n 1
   fi
 }
 
@@ -136,6 +147,7 @@ standin_of() {
     KEYDB) echo "$STANDIN/keydb:valkey-8.1" ;;
     PYTHON) echo "$STANDIN/python:3.13" ;;
     REDIS) echo "$STANDIN/redis:8.0" ;;
+    PATRONI_BASE | ETCD) echo "$STANDIN/patroni:17" ;;
     *) echo "$STANDIN/observe:debian-13" ;;
   esac
 }

@@ -82,14 +82,14 @@ class Campaign:
         run.differences += [Difference(f"{one} is not healthy") for one in unhealthy]
         run.differences += self._found + posted.differences
         run.differences += [Difference(line) for line in bugs(self._stack)]
-        run.differences += self._settled()
+        run.differences += self.settled()
         seen = looking.end()
         run.differences += seen.differences
         came, differences = self._followed(consuming)
         run.differences += differences
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
-        run.facts = [*self._facts(), seen.looks.words(), came.words(), posted.words()]
+        run.facts = [*self.facts(), seen.looks.words(), came.words(), posted.words()]
         run.per_s = self._load.per_s
         run.look_s = seen.looks.median_s()
         run.around = {one: striker.around(one) for one in run.differences}
@@ -117,7 +117,7 @@ class Campaign:
             f" {rows or 'unknown'} settled, {len(self._found)} differences"
         )
 
-    def _settled(self) -> list[Difference]:
+    def settled(self) -> list[Difference]:
         """Wait until everything is stored and shown; return what is not by then."""
         last: list[Difference] = []
 
@@ -176,7 +176,8 @@ class Campaign:
                 *request_verdict.all_of(self._stack, conn, self._posted.postings, came.replies),
             ]
 
-    def _facts(self) -> list[str]:
+    def facts(self) -> list[str]:
+        """Return what was sent, corrected and stored, a line each."""
         load, sent = self._load, self._load.sent.values()
         kinds = Counter(one.reason or "fit" for one in sent)
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,11 +79,18 @@ def pause(stack: Stack, victims: list[Container]) -> None:
 
 def cut(stack: Stack, victims: list[Container]) -> None:
     """Take it off the network for a while; it comes back under its old names."""
+    with cut_off(stack, victims):
+        threading.Event().wait(random.uniform(*CUT_S))
+
+
+@contextlib.contextmanager
+def cut_off(stack: Stack, victims: list[Container]) -> Iterator[None]:
+    """Take containers off the network while inside."""
     network = stack.client.networks.get(f"{stack.project}_default")
     for one in victims:
         network.disconnect(one, force=True)
     try:
-        threading.Event().wait(random.uniform(*CUT_S))
+        yield
     finally:
         for one in victims:
             network.connect(one, aliases=[part(one), str(one.short_id)])

@@ -32,8 +32,9 @@ LAST_CONFIRMS_S = 20.0
 class Load:
     """One run's producer; `sent` is its ledger."""
 
-    def __init__(self, stack: Stack, seed: int) -> None:
-        """Nothing is sent before `run`."""
+    def __init__(self, stack: Stack, seed: int, pace: int) -> None:
+        """Nothing is sent before `run`; `pace` is how many a second."""
+        self._pace = pace
         self._stack = stack
         self._mixture = Mixture(seed)
         self._random = random.Random(seed)
@@ -86,7 +87,7 @@ class Load:
                 self._undecided(self.sent[message.message_id, message.body])
 
     def _due(self) -> Iterator[Sent]:
-        behind = min(int(self.seconds * PER_S) - self.published, BURST_MAX)
+        behind = min(int(self.seconds * self._pace) - self.published, BURST_MAX)
         for _ in range(behind):
             if self._again:
                 yield self._again.popleft()
@@ -119,9 +120,9 @@ class Load:
 
 
 @contextlib.contextmanager
-def producing_load(stack: Stack, seed: int) -> Iterator[Load]:
+def producing_load(stack: Stack, seed: int, pace: int = PER_S) -> Iterator[Load]:
     """Publish while inside; at the end all confirms are in that will come."""
-    load = Load(stack, seed)
+    load = Load(stack, seed, pace)
     thread = threading.Thread(target=load.run, name="load")
     thread.start()
     try:

@@ -129,7 +129,7 @@ class Reader:
             self._stop.wait(0.05)
 
     def _live(self) -> None:
-        with connected(addresses.port(self._stack, "keydb", 6379), self._names) as store:
+        with connected(addresses.keydb_port(self._stack), self._names) as store:
             self._begin(store)
             last_s = 0.0
             due_s = time.monotonic()

@@ -109,7 +109,7 @@ def _within(probe: Callable[[], bool], timeout_s: float, pause_s: float = LOOK_S
 def _epoch(stack: Stack) -> int:
     """Return which tick KeyDB shows, 0 while it cannot be asked."""
     with contextlib.suppress(Unavailable, redis.exceptions.RedisError, OSError):
-        port = addresses.port(stack, "keydb", 6379)
+        port = addresses.keydb_port(stack)
         with redis.Redis("127.0.0.1", port, decode_responses=True, socket_timeout=1) as store:
             return int(str(store.hget("minutebook:watermark", "epoch") or 0))
     return 0

@@ -58,7 +58,7 @@ def _in_hand(port: int) -> float:
 
 def _at_boundary(stack: Stack) -> bool:
     with contextlib.suppress(Unavailable, redis.exceptions.RedisError):
-        port = addresses.port(stack, "keydb", 6379)
+        port = addresses.keydb_port(stack)
         with redis.Redis(
             "127.0.0.1",
             port,
