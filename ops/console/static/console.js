@@ -4,11 +4,17 @@
 (() => {
   const staleAfterMs = 10_000;
   let heard = Date.now();
+  const waiting = new Map(); // what came for a part in which somebody marks text, and since when
   let ahead = 0;
   // Only where the page came by TLS, or from this machine, is there a clipboard.
   if (navigator.clipboard) document.documentElement.classList.add("js");
 
   const span = (s) => (s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`);
+
+  function isMarked(part) {
+    const marked = window.getSelection();
+    return Boolean(marked && !marked.isCollapsed && marked.containsNode(part, true));
+  }
 
   function measure() {
     const next = document.querySelector("[data-next]");
@@ -23,11 +29,15 @@
       next.textContent = `in ${span(Math.ceil(((left % interval) + interval) % interval))}`;
     }
     const stale = document.getElementById("stale");
-    const silent = Date.now() - heard;
-    if (stale) {
-      stale.hidden = silent < staleAfterMs;
-      if (!stale.hidden) stale.textContent = `This page is ${span(Math.round(silent / 1000))} old: the console does not answer.`;
-    }
+    if (!stale) return;
+    const old = (since) => span(Math.round((Date.now() - since) / 1000));
+    const oldest = Math.min(...[...waiting.values()].map((one) => one.since));
+    stale.hidden = Date.now() - Math.min(heard, oldest) < staleAfterMs;
+    if (stale.hidden) return;
+    stale.textContent =
+      Date.now() - heard < staleAfterMs
+        ? `What you marked is kept: that part of the page is ${old(oldest)} old.`
+        : `This page is ${old(heard)} old: the console does not answer.`;
   }
 
   document.addEventListener("htmx:sseMessage", (message) => {
@@ -36,18 +46,38 @@
   });
   // What somebody is marking is not taken from under the hand.
   document.addEventListener("htmx:sseBeforeMessage", (message) => {
-    const marked = window.getSelection();
-    if (marked && !marked.isCollapsed && message.target.contains(marked.anchorNode)) {
-      heard = Date.now();
-      message.preventDefault();
+    heard = Date.now();
+    const part = message.target;
+    if (!isMarked(part)) return void waiting.delete(part);
+    message.preventDefault();
+    const since = waiting.has(part) ? waiting.get(part).since : Date.now();
+    waiting.set(part, { since, html: message.detail.data });
+  });
+  // It comes as soon as nothing is marked there any more: the console sends only what changes.
+  document.addEventListener("selectionchange", () => {
+    for (const [part, { html }] of waiting) {
+      if (isMarked(part)) continue;
+      waiting.delete(part);
+      htmx.swap(part, html, { swapStyle: "innerHTML", swapDelay: 0, settleDelay: 0 });
     }
+    tick();
   });
   document.addEventListener("click", async (click) => {
     const button = click.target.closest("[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    const text = document.getElementById(button.dataset.copy);
+    if (navigator.clipboard) await navigator.clipboard.writeText(text.textContent);
+    else if (!copySelected(text)) return; // it is marked now: a person can copy it
     button.textContent = "copied";
   });
+
+  // Browsers have no clipboard for pages that came by plain HTTP from elsewhere.
+  function copySelected(text) {
+    window.getSelection().selectAllChildren(text);
+    const done = document.execCommand("copy");
+    if (done) window.getSelection().removeAllRanges();
+    return done;
+  }
 
   async function draw(chart) {
     const answer = await fetch(chart.dataset.series);

@@ -1,0 +1,121 @@
+"""What a browser makes of the page: the countdown, marking, copying; and that it is heard."""
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from services.syncer.service import Syncer
+from tests.support import chromium
+from tests.support.chromium import window
+from tests.support.console_page import Console
+from tests.support.eventually import eventually
+from tests.support.ledger import add, minute
+
+COMPLAINS = "<script>console.error('a', 'b'); nowhere()</script>"
+STALE_MS = 11_000
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium.running() as one:
+        yield one
+
+
+@pytest.fixture
+def blank(browser: Browser, console: Console) -> Iterator[Page]:
+    """A window that may copy, in a browser whose clock can be put forward."""
+    allowed = ["clipboard-read", "clipboard-write"]
+    with window(browser, str(console.client.base_url), permissions=allowed) as opened:
+        opened.page.clock.install()
+        yield opened.page
+
+
+@pytest.fixture
+def page(blank: Page) -> Page:
+    """The first page, live."""
+    blank.goto("/")
+    return blank
+
+
+def looks(page: Page) -> int:
+    """Return how many looks the page was told of."""
+    return int(page.locator("#looked").text_content() or 0)
+
+
+def await_looks(page: Page, more: int) -> None:
+    """Wait until the page was told of some more looks."""
+    until = looks(page) + more
+    eventually(lambda: looks(page) >= until)
+
+
+def complained_of(browser: Browser, html: str) -> None:
+    with window(browser, "http://localhost") as opened:
+        opened.page.goto(f"data:text/html,{html}")
+        eventually(lambda: len(opened.complaints) == 2)
+
+
+def test_what_a_page_complains_of_fails_its_test_and_is_told_in_full(browser: Browser) -> None:
+    with pytest.raises(AssertionError, match="nowhere is not defined") as found:
+        complained_of(browser, COMPLAINS)
+
+    assert "error: a b" in str(found.value)
+    assert "ReferenceError" in str(found.value)
+
+
+def test_what_is_marked_stays_and_how_old_it_is_is_said(
+    page: Page, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    row, stale = page.locator('#balances tr[data-key="1_Visa"]'), page.locator("#stale")
+    await_looks(page, 1)
+    row.locator("td").first.select_text()
+    add(conn, 1, 250)
+    syncer.tick(minute(2))
+    await_looks(page, 3)
+    expect(stale).to_be_hidden()
+    page.clock.fast_forward(STALE_MS)
+
+    expect(stale).to_contain_text("What you marked is kept")
+    expect(row).to_have_attribute("data-balance", "1300")
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(row).to_have_attribute("data-balance", "1550")
+    expect(stale).to_be_hidden()
+
+
+def test_a_page_that_hears_nothing_for_long_says_so_until_it_hears_again(page: Page) -> None:
+    await_looks(page, 1)
+    page.clock.fast_forward(STALE_MS)
+
+    expect(page.locator("#stale")).to_contain_text("the console does not answer")
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_the_countdown_counts_by_itself(blank: Page) -> None:
+    page = blank
+    page.route("**/events", lambda route: route.fulfill(status=204))
+    page.goto("/")
+
+    def left_s() -> int:
+        said = page.locator("[data-next]").text_content() or ""
+        return int(re.findall(r"\d+", said)[0])
+
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    page.clock.run_for(1000)
+    before = left_s()
+    page.clock.run_for(7000)
+
+    assert (before - left_s()) % 60 == 7
+
+
+@pytest.mark.parametrize("clipboard", [True, False])
+def test_what_to_type_next_is_copied(page: Page, *, clipboard: bool) -> None:
+    if not clipboard:  # as of pages that came by plain HTTP from elsewhere
+        page.evaluate(f"window.kept = navigator.clipboard; {NO_CLIPBOARD}")
+    wanted = page.locator("#next-1").text_content()
+    page.locator("#copy-1").click()
+
+    read = "(window.kept || navigator.clipboard).readText()"
+    eventually(lambda: page.evaluate(read) == wanted)
