@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
+from shared.health import Turn
 
 AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "console"})
 """Services that the core does without: each has a compose profile of its name, the tracker that of
@@ -134,9 +135,14 @@ class OperatorSettings(settings.Settings):
 
 
 @contextmanager
-def ledger(chosen: settings.PostgresSettings, *, options: str = "") -> Iterator[psycopg.Connection]:
-    """Open Postgres and check its schema. Raises `Unavailable`, and `Refusal` if it is too old."""
-    with postgres.connection(chosen, application="ops", options=options) as conn:
+def ledger(
+    chosen: settings.PostgresSettings, *, options: str = "", turn: Turn | None = None
+) -> Iterator[psycopg.Connection]:
+    """Open Postgres and check its schema. Raises `Unavailable`, and `Refusal` if it is too old.
+
+    With `turn`, which is told of each wait, every wait has a limit on our side.
+    """
+    with postgres.connection(chosen, application="ops", options=options, turn=turn) as conn:
         postgres.check_schema(conn)
         yield conn
 

@@ -19,7 +19,8 @@ ASK_TIMEOUT_S = 5.0
 class Page:
     """The broker's management page."""
 
-    def __init__(self, chosen: DeploymentSettings) -> None:
+    def __init__(self, chosen: DeploymentSettings, timeout_s: float = ASK_TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         parts = urlsplit(chosen.rabbitmq_management_url.get_secret_value())
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         self._login = base64.b64encode(login.encode()).decode()
@@ -58,7 +59,7 @@ class Page:
             f"{self._base}/api/{path}", headers={"Authorization": f"Basic {self._login}"}
         )
         try:
-            with direct_http.ask(request, timeout_s=ASK_TIMEOUT_S) as answer:
+            with direct_http.ask(request, timeout_s=self._timeout_s) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             why = ", its refusal of the login" if error.code == HTTPStatus.UNAUTHORIZED else ""

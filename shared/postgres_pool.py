@@ -32,20 +32,27 @@ log = structlog.get_logger()
 class ReadingPool:
     """Connections in autocommit mode that can change nothing; safe to use from several threads."""
 
-    def __init__(self, pool: "ConnectionPool[LimitedConnection]") -> None:
-        """`pool` is open."""
-        self._pool = pool
+    def __init__(
+        self, pool: "ConnectionPool[LimitedConnection]", within_s: float = CONNECTION_WITHIN_S
+    ) -> None:
+        """`pool` is open; a connection is had `within_s` seconds, or not at all."""
+        self._pool, self._within_s = pool, within_s
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
         """Lend one. Raises `Unavailable`, also for what happens inside."""
-        with postgres.translating(), self._pool.connection(CONNECTION_WITHIN_S) as conn:
+        with postgres.translating(), self._pool.connection(self._within_s) as conn:
             yield conn
 
 
 @contextlib.contextmanager
 def opened(
-    settings: PostgresSettings, *, application: str, size_max: int, options: str = OPTIONS
+    settings: PostgresSettings,
+    *,
+    application: str,
+    size_max: int,
+    options: str = OPTIONS,
+    within_s: float = CONNECTION_WITHIN_S,
 ) -> Iterator[ReadingPool]:
     """Have a pool while inside; it connects when it is first asked."""
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())  # who asks is told
@@ -59,14 +66,14 @@ def opened(
         open=False,
         configure=_prepare,
         name=application,
-        timeout=CONNECTION_WITHIN_S,
+        timeout=within_s,
         max_waiting=WAITING_MAX,
         max_idle=IDLE_S,
         reconnect_timeout=RETRY_S,
         reconnect_failed=_go_on,
     )
     with pool:
-        yield ReadingPool(pool)
+        yield ReadingPool(pool, within_s)
 
 
 def _go_on(pool: "ConnectionPool[LimitedConnection]") -> None:

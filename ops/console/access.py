@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ops.console import session
+from ops.console.acting import Acting
 from ops.console.guard import Guard
 from ops.console.letter_acts import LetterActs
 from ops.console.letters import Letters
@@ -22,14 +23,16 @@ from ops.console.signing_in import SigningIn
 def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) -> ASGIApp:
     """Give an application that shows things all that is needed to reach it and to change things."""
     pages = Pages(templates, writes=chosen.writes)
+    acting = Acting(chosen, pages)
     app.router.routes += [
         Route("/healthz", _alive, methods=["GET"]),
         Route("/livez", _alive, methods=["GET"]),
         Route("/metrics", _metrics, methods=["GET"]),
         *SigningIn(chosen, pages.show).routes(),
         *Letters(chosen, pages).routes(),
-        *LetterActs(chosen, pages).routes(),
-        *ProviderActs(chosen, pages).routes(),
+        *acting.routes(),
+        *LetterActs(chosen, pages, acting.within).routes(),
+        *ProviderActs(chosen, pages, acting.within).routes(),
     ]
     app.add_exception_handler(HTTPException, pages.refuse)
     sessions = session.middleware()

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ops.console import numbers, rendering, session
-from ops.console.balances import Asked, Balances
+from ops.console.balances import Asked, Balances, Listing
 from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
 from ops.params import Moment
 
@@ -58,14 +59,29 @@ class Console:
         html = self.templates.get_template(f"{name}.html").render(values)
         return Markup(html)  # noqa: S704 - a template's, which escapes
 
-    async def ask(self, question: Callable[[], T]) -> Found:
+    async def ask(self, question: Callable[[], T], within_s: float = DEADLINE_S) -> Found:
         """Return the answer of a question of one request, or why there is none in time."""
         running = self.threads.submit(answer, Part(question))
-        done, _ = await asyncio.wait({asyncio.wrap_future(running)}, timeout=DEADLINE_S)
+        done, _ = await asyncio.wait({asyncio.wrap_future(running)}, timeout=within_s)
         if done:
             return running.result()
         running.cancel()  # what has not begun by now is not asked any more
         return Found(error=f"no answer within {DEADLINE_S:g} s")
+
+    async def balances_of(self, question: Callable[[], Listing], *, now: bool = True) -> Found:
+        """Return a page of balances, compared with KeyDB if it is of `now` and time is left.
+
+        What Postgres has is shown in any case.
+        """
+        began = time.monotonic()
+        found = await self.ask(question)
+        if found.error or not now:
+            return found
+        left_s = DEADLINE_S - (time.monotonic() - began)
+        compared = await self.ask(partial(self.balances.compared, found.value), left_s)
+        if not compared.error:
+            return compared
+        return Found(replace(found.value, not_compared=compared.error))
 
     def rendered(self, look: Look) -> dict[str, Markup]:
         """Return each section of a look as HTML, made once for all viewers."""
@@ -85,7 +101,8 @@ class Console:
         return await asyncio.shield(pages[asked])
 
     async def _list(self, asked: Asked) -> Markup:
-        found = await self.ask(partial(self.balances.page, asked))
+        question = partial(self.balances.page, asked)
+        found = await self.balances_of(question, now=asked.at is None)
         return self.render("balances", {"asked": asked, "found": found})
 
     async def page(self, request: Request) -> Response:
@@ -93,7 +110,7 @@ class Console:
         try:
             asked = asked_for(request)
         except click.UsageError as error:
-            return self.refuse(error.message, 400)
+            return self.refuse(request, error.message, 400)
         values = {"asked": asked, "query": rendering.address(asked), "main": MAIN}
         shell = self.render("page", values | session.shown(request))
         return StreamingResponse(self._streamed(asked, shell), media_type="text/html")
@@ -113,19 +130,28 @@ class Console:
         return values | self.rendered(look) | {"balances": await balances}
 
     async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:
-        found, balances = await asyncio.gather(self.ask(partial(self.past, at)), self._list(asked))
-        sections = found.value or {"verdict_past": {"at": at, "error": found.error}}
+        """Return the sections of a past minute; of what is not kept, as it is now."""
+        found, balances, look = await asyncio.gather(
+            self.ask(partial(self.past, at)), self._list(asked), self.looker.recent()
+        )
+        if found.error:
+            error = self.render("verdict_past", {"at": at, "error": found.error})
+            return {"verdict_past": error, "balances": balances}
+        then, now = found.value, self.views(look)
+        sections = {**then, "around": {**now["around"], **then["around"], "past": True}}
         made = {name: self.render(name, values) for name, values in sections.items()}
-        return made | {"balances": balances}
+        made["balances"] = balances
+        return {name: self.rendered(look)[name] for name in ("flow", "dead_letters")} | made
 
     async def events(self, request: Request) -> Response:
         """Answer with what changes: each section's HTML, under its name."""
         try:
             asked = asked_for(request)
         except click.UsageError as error:
-            return self.refuse(error.message, 400)
+            return self.refuse(request, error.message, 400)
         if self.viewers >= VIEWERS_MAX:
-            return self.refuse(f"{VIEWERS_MAX} people look at it, the most there may be", 503)
+            says = f"{VIEWERS_MAX} people look at it, the most there may be"
+            return self.refuse(request, says, 503)
         events = self._events(asked) if request.method == "GET" else ()
         return StreamingResponse(events, 200, STREAM_HEADERS, "text/event-stream")
 
@@ -135,12 +161,16 @@ class Console:
         try:
             look = await self.looker.recent()
             while not self.closing.is_set():
-                now = self.rendered(look) | {"balances": await self.listed(asked, look.number)}
-                for name, html in now.items():
+                balances = asyncio.ensure_future(self.listed(asked, look.number))
+                for name, html in self.rendered(look).items():
                     if sent.get(name) != html:
                         sent[name] = html
                         yield event(name, html)
                 yield event("looked", str(look.number))
+                html = await balances
+                if sent.get("balances") != html:
+                    sent["balances"] = html
+                    yield event("balances", html)
                 look = await self.looker.after(look.number)
         finally:
             self.viewers -= 1
@@ -150,9 +180,15 @@ class Console:
         self.looker.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    def refuse(self, says: str, status: int) -> HTMLResponse:
+    def show(
+        self, request: Request, name: str, values: Mapping[str, Any], status: int = 200
+    ) -> HTMLResponse:
+        """Answer with a page of its own, which says who is signed in."""
+        return HTMLResponse(self.render(name, {**session.shown(request), **values}), status)
+
+    def refuse(self, request: Request, says: str, status: int) -> HTMLResponse:
         """Answer that something cannot be shown, and why."""
-        return HTMLResponse(self.render("refused", {"says": says}), status)
+        return self.show(request, "refused", {"says": says}, status)
 
 
 def asked_for(request: Request) -> Asked:

@@ -52,18 +52,15 @@ def view(snapshot: Snapshot, look: Look) -> dict[str, Any]:
         "checks": _worst_first(look["doctor"].value or []),
         "drift": _drift(look["metrics"].value or []),
         "actions": look["actions"],
+        "past": False,
     }
 
 
 def past(pool: ReadingPool, at: datetime) -> dict[str, Any]:
-    """Return what was around the core at a past time, as far as that is known."""
+    """Return what was around the core at a past time, as far as that is kept."""
     return {
         "requests": Found(requests(pool, at)),
         "notifications": Found(told(pool, at)),
-        "followers": None,
-        "doctor": None,
-        "checks": [],
-        "drift": None,
         "actions": Found(actions(pool, at)),
     }
 

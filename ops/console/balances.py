@@ -25,6 +25,8 @@ from shared.postgres_pool import ReadingPool
 
 ROWS = 50
 CACHED_MAX = 256
+LENT_WITHIN_S = 0.5
+"""A KeyDB that hangs costs one thread, not all of them."""
 SOON = timedelta(days=1)
 """Whatever clock is asked, the newest tick's boundary is not further in the future."""
 
@@ -96,7 +98,7 @@ class Balances:
         self._kept = Lock()
 
     def page(self, asked: Asked) -> Listing:
-        """Return a page, compared with KeyDB if it is of now. Raises `Unavailable`."""
+        """Return a page, not compared with KeyDB. Raises `Unavailable`."""
         with self._kept:
             known = self._pages.get(asked)
         with self._pool.connection() as conn:
@@ -106,23 +108,27 @@ class Balances:
             if known is None or known.tick != last:
                 known = self._read(conn, asked, last)
         self._keep(known)
-        return known if asked.at else self._compared(known)
+        return known
 
-    def one(self, provider_id: int) -> Row | None:
-        """Return the newest balance of a provider, None if there is none. Raises `Unavailable`."""
+    def one(self, provider_id: int) -> Listing:
+        """Return a page with one provider, or none if there is none now. Raises `Unavailable`."""
         with self._pool.connection() as conn:
             last = store.last(conn, datetime.now(UTC) + SOON)
             rows = self._rows(conn, [provider_id], last, now=True) if last else ()
-        found = self._compared(Listing(Asked(), last, rows)).rows
-        return found[0] if found else None
+        return Listing(Asked(), last, rows)
 
     def in_keydb(self, keys: Sequence[str]) -> InKeydb:
         """Return what KeyDB shows of some keys, of one tick. Raises `Unavailable`."""
-        with self._lent, keydb.translating(self._client), self._client.pipeline() as pipe:
-            pipe.hget(WATERMARK_KEY, "epoch")
-            if keys:
-                pipe.mget(list(keys))
-            epoch, *values = pipe.execute()
+        if not self._lent.acquire(timeout=LENT_WITHIN_S):
+            raise Unavailable("keydb", "no answer yet to the question before")
+        try:
+            with keydb.translating(self._client), self._client.pipeline() as pipe:
+                pipe.hget(WATERMARK_KEY, "epoch")
+                if keys:
+                    pipe.mget(list(keys))
+                epoch, *values = pipe.execute()
+        finally:
+            self._lent.release()
         text = str(epoch or "")
         shown = [None if one is None else str(one) for one in (values[0] if values else [])]
         return InKeydb(int(text) if text.isascii() and text.isdigit() else None, shown)
@@ -192,13 +198,11 @@ class Balances:
                 self._counts = (last.epoch, counts)
         return counts
 
-    def _compared(self, listing: Listing) -> Listing:
+    def compared(self, listing: Listing) -> Listing:
+        """Return a page of now beside what KeyDB shows. Raises `Unavailable`."""
         if listing.tick is None:
             return listing
-        try:
-            shown = self.in_keydb([one.key for one in listing.rows])
-        except Unavailable as error:  # what Postgres has is shown all the same
-            return replace(listing, not_compared=str(error))
+        shown = self.in_keydb([one.key for one in listing.rows])
         if shown.epoch != listing.tick.epoch:
             return listing
         rows = zip(listing.rows, shown.values, strict=True)

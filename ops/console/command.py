@@ -27,6 +27,8 @@ GRACE_S = 5
 POLL_S = 0.1
 POOL_MAX = 8
 """Questions that Postgres answers at once; more wait a little."""
+CONNECTION_WITHIN_S = 2.0
+"""Before the deadline of a question: why there is none is said instead of that it is over."""
 
 log = structlog.get_logger()
 
@@ -54,7 +56,11 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
     stop = program.stop_on_signals()
     with (
         postgres_pool.opened(
-            chosen, application="console", size_max=POOL_MAX, options=balance_store.OPTIONS
+            chosen,
+            application="console",
+            size_max=POOL_MAX,
+            options=balance_store.OPTIONS,
+            within_s=CONNECTION_WITHIN_S,
         ) as pool,
         keydb.client(chosen, name="console") as client,
     ):

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ops.console import drawing
+from ops.console.ledger import EXACT_MAX
 from ops.console.metrics import Replica
 from ops.console.rendering import NOTHING, amount
+from ops.console.servers import ASIDE_TIMEOUT_S
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import advice
@@ -63,7 +65,7 @@ def depths(chosen: DeploymentSettings) -> Depths | None:
     """Ask the management page; None where it is not set. Raises `Unavailable`."""
     if not chosen.rabbitmq_management_url.get_secret_value():
         return None
-    found = Page(chosen).queue(chosen.source, HISTORY)
+    found = Page(chosen, ASIDE_TIMEOUT_S).queue(chosen.source, HISTORY)
     stats = found.get("message_stats") or {}
     samples = (found.get("messages_details") or {}).get("samples") or []
     return Depths(
@@ -172,8 +174,12 @@ def _postgres(found: Ledger | Down) -> list[tuple[str, str]]:
     return [
         ("unfolded", count(found.unfolded_rows, "row")),
         ("oldest", age(found.unfolded_age_s) if found.unfolded_rows else NOTHING),
-        ("providers", amount(found.providers)),
+        ("providers", _providers(found.providers)),
     ]
+
+
+def _providers(number: int) -> str:
+    return f"\N{ALMOST EQUAL TO} {amount(number)}" if number > EXACT_MAX else amount(number)
 
 
 def _syncer(snapshot: Snapshot, replicas: Sequence[Replica]) -> list[tuple[str, str]]:

@@ -21,8 +21,9 @@ from starlette.routing import Route
 from adoption import checks
 from ops import deployment
 from ops.console import letters, session
+from ops.console.acting import Act, Within
 from ops.console.settings import ConsoleSettings
-from ops.console.showing import Pages
+from ops.console.showing import LIMITS, Pages
 from ops.dead_letters import purge, store
 from ops.dead_letters.core import Choice
 from ops.dead_letters.replay import Edit, Order
@@ -31,11 +32,9 @@ from ops.params import Reason
 from ops.wording import count
 from services.ingest.store import OPTIONS
 from shared import tracing
-from shared.errors import Refusal, Unavailable
 
 LETTERS_MAX = 1000
 """In one act, which is one transaction and one page; the command line takes any number."""
-LIMITS = f"{OPTIONS} -c lock_timeout=2s"
 ACTS = ("replay", "purge")
 ID = re.compile("[0-9]{1,18}")
 
@@ -79,30 +78,28 @@ class Fates:
 class LetterActs:
     """The one form for all of it."""
 
-    def __init__(self, chosen: ConsoleSettings, pages: Pages) -> None:
-        """`pages` renders."""
+    def __init__(self, chosen: ConsoleSettings, pages: Pages, within: Within) -> None:
+        """`pages` renders, `within` has it answered in time."""
         self._chosen = chosen
         self._pages = pages
+        self._within = within
         tracing.configure(on=chosen.tracing == "on")
 
     def routes(self) -> Sequence[Route]:
         """Return where it is sent to."""
-        return [session.posting("/dead-letters", self._act, writes=self._chosen.writes)]
+        act = self._within(self._act)
+        return [session.posting("/dead-letters", act, writes=self._chosen.writes)]
 
-    def _act(self, request: Request, form: FormData) -> Response:
-        try:
-            return self._answered(request, form)
-        except (Refusal, Unavailable) as error:
-            return self._pages.excused(request, error)
-
-    def _answered(self, request: Request, form: FormData) -> Response:
-        with deployment.ledger(self._chosen, options=LIMITS) as conn:
+    def _act(self, request: Request, form: FormData, act: Act) -> Response:
+        options = f"{OPTIONS} {LIMITS}"
+        with deployment.ledger(self._chosen, options=options, turn=act.turn) as conn:
             checks.refuse(conn)
             asked = _asked(conn, form, session.operator(request))
             trial = self._done(conn, asked, dry_run=True)
             shown = str(form.get("count", ""))
             if asked.confirmed and shown == str(len(trial.letters)):
-                done = self._done(conn, asked, dry_run=False)
+                with act.transaction(conn):
+                    done = self._done(conn, asked, dry_run=False)
                 values = self._values(asked, done) | {"done": True, "said": ""}
                 return self._pages.show(request, "letter_act.html", values)
         said = (

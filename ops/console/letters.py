@@ -1,7 +1,7 @@
 """`/dead-letters`: letters by a filter in the address; `/dead-letters/ID`: one letter whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, LiteralString
 
@@ -17,19 +17,21 @@ from starlette.routing import Route
 from ops import deployment
 from ops.console import numbers
 from ops.console.settings import ConsoleSettings
-from ops.console.showing import Pages
+from ops.console.showing import LIMITS, Pages
 from ops.dead_letters import store
 from ops.dead_letters.absent import absent
 from ops.dead_letters.choosing import LETTER_ID, REASONS
 from ops.dead_letters.core import Choice, StoredDeadLetter, preview
-from ops.params import Moment
+from ops.params import Moment, ProviderId
+from shared.health import unwatched
 
 SHOWN = 100
 PREVIEW_BYTES = 80
 BYTES_SHOWN_MAX = 65_536
 HEX_WIDTH = 16
-LIMITS = "-c statement_timeout=2500ms -c lock_timeout=2s"
-FILTER = ("state", "reason", "queue", "since", "until")
+FILTER = ("state", "reason", "queue", "provider", "since", "until")
+PAGES_MAX = 10
+"""Of `store.PAGE` letters each: read for those of one provider, which only their bodies say."""
 WAITING_MAX = 100
 
 SELECT_WAITING: LiteralString = """
@@ -69,18 +71,16 @@ class Letters:
     def _list(self, request: Request) -> Response:
         given = request.query_params
         choice, after = choice_of(given), _number(given.get("after", "0"))
-        with deployment.ledger(self.chosen, options=LIMITS) as conn:
+        with deployment.ledger(self.chosen, options=LIMITS, turn=unwatched) as conn:
             everything = store.count(conn, Choice())
-            chosen = store.count(conn, choice)
-            found = list(
-                islice(chain.from_iterable(store.pages(conn, choice, after=after)), SHOWN + 1)
-            )
+            chosen = store.count(conn, choice) if choice.provider is None else ()
+            found, next_after = some(conn, choice, after)
             awaited = waiting(conn)
         values = {
             "groups": everything,
-            "chosen": sum(number for _, _, number in chosen),
-            "letters": [_line(one) for one in found[:SHOWN]],
-            "next_after": found[SHOWN - 1].id if len(found) > SHOWN else None,
+            "chosen": sum(number for _, _, number in chosen) or len(found),
+            "letters": [_line(one) for one in found],
+            "next_after": next_after,
             "filter": {name: given.get(name, "") for name in FILTER},
             "reasons": REASONS,
             "awaited": awaited,
@@ -88,7 +88,7 @@ class Letters:
         return self.pages.show(request, "letters.html", values)
 
     def _letter(self, request: Request) -> Response:
-        with deployment.ledger(self.chosen, options=LIMITS) as conn:
+        with deployment.ledger(self.chosen, options=LIMITS, turn=unwatched) as conn:
             letter, missing = one(conn, request.path_params["id"])
         if letter is None:
             return self.pages.said(request, missing, 404)
@@ -103,6 +103,23 @@ def one(conn: psycopg.Connection, letter_id: int) -> tuple[StoredDeadLetter | No
     return (found[0] if found else None), "".join(each.says for each in missing)
 
 
+def some(
+    conn: psycopg.Connection, choice: Choice, after: int
+) -> tuple[list[StoredDeadLetter], int | None]:
+    """Return the first chosen letters with a greater id than `after`, and where the next begin.
+
+    Not all are read for those of one provider: there may then be few here and more further on.
+    """
+    found: list[StoredDeadLetter] = []
+    pages = store.pages(conn, replace(choice, provider=None), after=after)
+    for page in islice(pages, PAGES_MAX):
+        found += [one for one in page if choice.provider in (None, one.provider)]
+        if len(found) > SHOWN:
+            return found[:SHOWN], found[SHOWN - 1].id
+        after = page[-1].id
+    return found, after if next(pages, None) else None
+
+
 def waiting(conn: psycopg.Connection) -> list[Awaited]:
     """Return the providers that messages wait for, most messages first."""
     with conn.cursor(row_factory=class_row(Awaited)) as cursor:
@@ -114,7 +131,7 @@ def choice_of(given: Mapping[str, Any]) -> Choice:
     typed = {name: str(given.get(name, "")).strip() for name in FILTER}
     types: dict[str, click.ParamType[Any]] = {
         "state": click.Choice(["open", "waiting"]), "reason": click.Choice(REASONS),
-        "queue": click.STRING, "since": Moment(), "until": Moment(),
+        "queue": click.STRING, "provider": ProviderId(), "since": Moment(), "until": Moment(),
     }  # fmt: skip
     try:
         chosen = {name: types[name].convert(one, None, None) for name, one in typed.items() if one}

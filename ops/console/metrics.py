@@ -41,8 +41,9 @@ class Replica:
         return grown / self.over_s if self.over_s and grown >= 0 else None
 
     def grown_lately(self, counter: str) -> bool:
-        """Say whether a counter grew since the last look."""
-        return counter in self.last and self.now.get(counter, 0) > self.last[counter]
+        """Say whether a counter grew since the last look, or since the process began after it."""
+        now, last = self.now.get(counter, 0), self.last.get(counter)
+        return last is not None and (now > last or 0 < now < last)
 
     def p99(self, histogram: str) -> float | None:
         """Return the upper bound of the bucket that holds the 99th percentile; None of nothing."""

@@ -1,6 +1,7 @@
 """Pages of one thing: a provider with its day, its statement and its alerts; a tick's audit."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from itertools import islice
 
 import click
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ops.console.app import Console, asked_for
@@ -18,6 +19,7 @@ from ops.params import ProviderId
 from ops.repair import audit
 from shared import alert_store
 from shared.alert_store import Choice, StoredAlert
+from shared.errors import Refusal
 from shared.ledger import history
 from shared.ledger.series import Point, series
 from shared.ledger.statement import End, Movement, statement
@@ -25,9 +27,10 @@ from shared.postgres_pool import ReadingPool
 
 DAY = timedelta(hours=24)
 STEP_MIN, ROW_STEP = timedelta(minutes=1), timedelta(hours=1)
-SPANS = (timedelta(minutes=2), timedelta(minutes=15), timedelta(hours=1))
-"""Of how long a statement is read: the first that has enough, up to so many movements."""
-MOVEMENTS_SHOWN, MOVEMENTS_READ = 100, 5000
+SPANS = (timedelta(minutes=15), timedelta(hours=1))
+"""Of how long a statement is, if the last tick alone has fewer movements than are shown."""
+MOVEMENTS_SHOWN, MOVEMENTS_READ, LAST_TICK_MAX = 100, 5000, 100_000
+"""How many are read of a longer time, or it is left; and of the last tick, or it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,18 @@ class Pages:
         """Answer with a provider's page: what cannot be asked now is said in its place."""
         provider_id = _id(request)
         if provider_id is None:
-            return self.console.refuse("A provider's id is a number.", 404)
+            return self.console.refuse(request, "A provider's id is a number.", 404)
         questions: dict[str, Callable[[], object]] = {
-            "row": partial(self.console.balances.one, provider_id),
             "day": partial(self._day, provider_id, ROW_STEP),
             "statement": partial(self._statement, provider_id),
             "alerts": partial(self._alerts, provider_id),
         }
-        found = await asyncio.gather(*(self.console.ask(one) for one in questions.values()))
-        values = {"id": provider_id, **dict(zip(questions, found, strict=True))}
-        return HTMLResponse(self.console.render("provider", values))
+        listing, *found = await asyncio.gather(
+            self.console.balances_of(partial(self.console.balances.one, provider_id)),
+            *(self.console.ask(one) for one in questions.values()),
+        )
+        values = {"id": provider_id, "row": listing, **dict(zip(questions, found, strict=True))}
+        return self.console.show(request, "provider", values)
 
     async def series(self, request: Request) -> Response:
         """Answer with the balances of 24 hours as JSON, for the chart: seconds since 1970."""
@@ -94,17 +99,17 @@ class Pages:
         try:
             at = asked_for(request).at
         except click.UsageError as error:
-            return self.console.refuse(error.message, 400)
+            return self.console.refuse(request, error.message, 400)
         found = await self.console.ask(partial(self.sections.ticks_until, at))
         now = at or datetime.now(UTC)
         values = self.sections.ticks_view(found.value or [], self.interval_s, now)
-        return HTMLResponse(self.console.render("tick_table", {"found": found} | values))
+        return self.console.show(request, "tick_table", {"found": found} | values)
 
     async def tick(self, request: Request) -> Response:
         """Answer with a tick's audit: what it wrote, and what its rows add up to."""
         epoch = int(request.path_params["epoch"])
         found = await self.console.ask(partial(self._audit, epoch))
-        return HTMLResponse(self.console.render("tick", {"epoch": epoch, "found": found}))
+        return self.console.show(request, "tick", {"epoch": epoch, "found": found})
 
     def _audit(self, epoch: int) -> audit.Audit:
         with self.pool.connection() as conn:
@@ -116,19 +121,28 @@ class Pages:
             return series(conn, provider_id, now - DAY, now, step).points
 
     def _statement(self, provider_id: int) -> Extract:
-        shorter = (self._extract(provider_id, span) for span in SPANS[:-1])
-        enough = next((found for found in shorter if not found.whole), None)
-        return enough or self._extract(provider_id, SPANS[-1])
+        found = self._extract(provider_id, timedelta(seconds=self.interval_s), LAST_TICK_MAX)
+        if found is None:
+            most = f"more than {LAST_TICK_MAX:,} movements in the last tick"
+            raise Refusal(f"{most}: ops statement {provider_id}")
+        for span in SPANS:
+            longer = self._extract(provider_id, span, MOVEMENTS_READ) if found.whole else None
+            found = longer or found
+        return found
 
-    def _extract(self, provider_id: int, span: timedelta) -> Extract:
+    def _extract(self, provider_id: int, span: timedelta, most: int) -> Extract | None:
+        """Return the end of the statement of a time; None if it has more movements than `most`."""
         now = datetime.now(UTC)
         with self.pool.connection() as conn, conn.transaction():
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             since = max(now - span, history.oldest_boundary(conn))
             found = statement(conn, provider_id, since, now)
-            movements = list(islice(found.movements, MOVEMENTS_READ))
+            newest = deque(islice(found.movements, most), MOVEMENTS_SHOWN + 1)
+            if next(found.movements, None) is not None:
+                return None
+        movements = list(reversed(newest))
         whole = len(movements) <= MOVEMENTS_SHOWN
-        return Extract(found.opening, found.closing, movements[: -MOVEMENTS_SHOWN - 1 : -1], whole)
+        return Extract(found.opening, found.closing, movements[:MOVEMENTS_SHOWN], whole)
 
     def _alerts(self, provider_id: int) -> list[StoredAlert]:
         choice = Choice((), provider_id, None, None, None, removed=False)

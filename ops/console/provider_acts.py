@@ -13,45 +13,43 @@ from starlette.routing import Route
 
 from ops import deployment
 from ops.console import letters, session
+from ops.console.acting import Act, Within
 from ops.console.settings import ConsoleSettings
-from ops.console.showing import Pages
+from ops.console.showing import LIMITS, Pages
 from ops.params import ProviderId
 from ops.providers import store
-from shared.errors import Refusal, Unavailable
 
-LIMITS = "-c lock_timeout=2s"
 INTEGER = re.compile("-?[0-9]{1,19}")
 
 
 class ProviderActs:
     """The form of it."""
 
-    def __init__(self, chosen: ConsoleSettings, pages: Pages) -> None:
-        """`pages` renders."""
+    def __init__(self, chosen: ConsoleSettings, pages: Pages, within: Within) -> None:
+        """`pages` renders, `within` has it answered in time."""
         self._chosen = chosen
         self._pages = pages
+        self._within = within
 
     def routes(self) -> Sequence[Route]:
         """Return where it is sent to."""
-        return [session.posting("/providers", self._add, writes=self._chosen.writes)]
+        return [session.posting("/providers", self._within(self._add), writes=self._chosen.writes)]
 
-    def _add(self, request: Request, form: FormData) -> Response:
+    def _add(self, request: Request, form: FormData, act: Act) -> Response:
         provider_id, name, initial = _asked(form)
         values: dict[str, Any] = {
             "id": provider_id, "name": name, "initial": initial, "key": f"{provider_id}_{name}",
             "done": form.get("confirmed") == "yes", "as_asked": True,
         }  # fmt: skip
-        try:
-            with deployment.ledger(self._chosen, options=LIMITS) as conn:
-                found = {one.provider_id: one for one in letters.waiting(conn)}
-                values["awaited"] = found.get(provider_id)
-                if values["done"]:
-                    who = session.operator(request)
+        with deployment.ledger(self._chosen, options=LIMITS, turn=act.turn) as conn:
+            found = {one.provider_id: one for one in letters.waiting(conn)}
+            values["awaited"] = found.get(provider_id)
+            if values["done"]:
+                who = session.operator(request)
+                with act.transaction(conn):
                     made = store.add(conn, provider_id, name, initial, operator=who)
-                    stands = (made.provider_name, made.initial_value)
-                    values["as_asked"] = stands == (name, initial)
-        except (Refusal, Unavailable) as error:
-            return self._pages.excused(request, error)
+                stands = (made.provider_name, made.initial_value)
+                values["as_asked"] = stands == (name, initial)
         return self._pages.show(request, "provider_act.html", values)
 
 

@@ -9,6 +9,7 @@ from ops.balances.command import refuse_future
 from ops.console import around, comparison, dead_letters, flow, servers, tick_store, ticks, verdict
 from ops.console.balances import SOON, Balances
 from ops.console.comparison import Comparison
+from ops.console.full_sends import FullSends
 from ops.console.look import Look, Part
 from ops.console.metrics import Clock, Scraper
 from ops.console.settings import ConsoleSettings
@@ -31,12 +32,12 @@ class Sections:
         self._clock = clock
         self._scraper = Scraper(chosen, clock)
         self.comparison = Comparison(pool, balances)
-        self._sent_whole: set[datetime] = set()
+        self._full_sends = FullSends()
 
     def parts(self) -> dict[str, Part]:
         """Return the questions, by name."""
         return {
-            **servers.parts(self._chosen, self._clock),
+            **servers.parts(self._chosen, self._pool, self._clock),
             "queue": Part(partial(flow.depths, self._chosen)),
             "metrics": Part(self._scraper.read),
             "ticks": Part(partial(self.ticks_until, None)),
@@ -63,9 +64,11 @@ class Sections:
         findings = [*comparison.finding(differing), *assess(snapshot)]
         replicas = look["metrics"].value or []
         shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
-        self._sent_whole = ticks.sent_whole(self._sent_whole, shown, replicas)
+        self._full_sends.note(replicas, shown, now)
         return {
-            "verdict": verdict.view(snapshot, findings, now, not_compared=compared.error),
+            "verdict": verdict.view(
+                snapshot, findings, now, not_compared=compared.error or look["known"].error
+            ),
             "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
             "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
             | {"error": look["ticks"].error},
@@ -94,4 +97,6 @@ class Sections:
         self, found: list[tick_store.Tick], interval_s: float, now: datetime
     ) -> dict[str, Any]:
         """Return the values of the section of ticks."""
-        return ticks.view(found, interval_s, now, self._sent_whole)
+        sends = self._full_sends
+        view = ticks.view(found, interval_s, now, sends.boundaries)
+        return view | {"full_since": sends.since}

@@ -2,19 +2,23 @@
 
 from collections import deque
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from ops.console.ledger import LedgerProbe
 from ops.console.look import Look, Part
 from ops.console.metrics import Clock
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import probe, replicas
 from ops.status.probe import COUNTED_ANEW_S, Sample, or_down
-from ops.status.snapshot import Down, Service, Snapshot, Unacknowledged
+from ops.status.snapshot import Down, Ledger, Service, Shown, Snapshot, Unacknowledged
 from shared.errors import Unavailable
+from shared.postgres_pool import ReadingPool
 
 ANSWER_WITHIN_S = 2.0
 """For a service: one that is frozen is said to be before the look's deadline is over."""
+ASIDE_TIMEOUT_S = 1.5
+"""Of the management page, which is asked beside the broker: the broker's own answer is not lost."""
 
 
 class Held:
@@ -34,7 +38,7 @@ class Held:
         if not chosen.rabbitmq_management_url.get_secret_value():
             return None
         try:
-            now = probe.sample(Page(chosen), chosen.source)
+            now = probe.sample(Page(chosen, ASIDE_TIMEOUT_S), chosen.source)
         except Unavailable as error:
             return Down(f"management page: {error.detail}")
         return Unacknowledged(now.messages, stuck=self._is_stuck(self._clock(), now))
@@ -49,17 +53,28 @@ class Held:
         return bool(self._samples) and at - self._samples[0][0] > COUNTED_ANEW_S
 
 
-def parts(chosen: DeploymentSettings, clock: Clock) -> dict[str, Part]:
-    """Return the questions to the servers and to our services."""
-    held = Held(clock)
+class Known(NamedTuple):
+    """Whether Postgres wrote the tick that KeyDB showed."""
 
-    def ask_keydb() -> Any:  # noqa: ANN401 - what was found, or Down
-        return or_down(partial(probe.ask_keydb, chosen))
+    epoch: str
+    token: str
+    known: bool
+
+
+def parts(chosen: DeploymentSettings, pool: ReadingPool, clock: Clock) -> dict[str, Part]:
+    """Return the questions to the servers and to our services, none of which waits for another."""
+    held, ledger = Held(clock), LedgerProbe(chosen, clock)
+
+    def ask_known() -> Known:
+        shown = probe.ask_keydb(chosen)
+        with pool.connection() as conn:
+            return Known(shown.epoch, shown.token, probe.is_known(conn, shown))
 
     return {
-        "postgres": Part(lambda: or_down(partial(probe.ask_postgres, chosen, ask_keydb))),
+        "postgres": Part(lambda: or_down(ledger)),
         "rabbitmq": Part(lambda: or_down(partial(probe.ask_rabbitmq, chosen, held))),
-        "keydb": Part(ask_keydb),
+        "keydb": Part(lambda: or_down(partial(probe.ask_keydb, chosen))),
+        "known": Part(ask_known),
         "services": Part(
             lambda: replicas.ask(chosen.addresses, starts_within_s=0, timeout_s=ANSWER_WITHIN_S)
         ),
@@ -78,4 +93,14 @@ def snapshot(chosen: DeploymentSettings, look: Look) -> Snapshot:
             Service(name, f"{name}:{port}", {}, look["services"].error)
             for name, port in chosen.addresses
         ]
-    return probe.together(chosen, said("postgres"), said("rabbitmq"), said("keydb"), services)
+    ledger, shown = said("postgres"), said("keydb")
+    if not isinstance(ledger, Down):
+        ledger = (ledger, _known(ledger, shown, look["known"].value))
+    return probe.together(chosen, ledger, said("rabbitmq"), shown, services)
+
+
+def _known(ledger: Ledger, shown: Shown | Down, asked: Known | None) -> bool | None:
+    """Return whether Postgres wrote the tick that KeyDB shows; None where that was not asked."""
+    if ledger.tick is None or isinstance(shown, Down) or asked is None:
+        return None
+    return asked.known if (shown.epoch, shown.token) == asked[:2] else None

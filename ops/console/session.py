@@ -8,7 +8,6 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -28,7 +27,8 @@ ENDED = "minutebook.ended_sessions"
 FIELDS_MAX, FIELD_BYTES_MAX, STRANGERS_BYTES_MAX = 50, 2**20, 4096
 """Of a form; a stranger has a name, a password and where to go on."""
 
-Act = Callable[[Request, FormData], Response]
+Act = Callable[[Request, FormData], Response | Awaitable[Response]]
+"""What is done with a form; one that waits for a server is a coroutine's, and limits itself."""
 
 
 class Sessions(SessionMiddleware):
@@ -94,7 +94,7 @@ def token(request: Request) -> str:
 
 
 def posting(path: str, act: Act, *, writes: bool, signed_in: bool = True) -> Route:
-    """Return a route for a form of ours: `act` is called with it, in a thread.
+    """Return a route for a form of ours: `act` is called with it.
 
     `writes` says whether anything may be changed here at all (CONSOLE_WRITES). Otherwise, without
     the form's token, or with `signed_in` where nobody is: 403.
@@ -114,7 +114,8 @@ def _endpoint(
         most = FIELD_BYTES_MAX if signed_in else STRANGERS_BYTES_MAX
         form = await request.form(max_files=0, max_fields=FIELDS_MAX, max_part_size=most)
         _check(request, str(form.get(TOKEN, "")))
-        return await run_in_threadpool(act, request, form)
+        answer = act(request, form)
+        return answer if isinstance(answer, Response) else await answer
 
     return endpoint
 

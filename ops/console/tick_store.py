@@ -14,7 +14,11 @@ TICKS = 120
 SELECT_TICKS: LiteralString = """
 SELECT t.epoch, t.boundary, t.published_at, (n.rows)::bigint AS rows,
        coalesce(before.system_identifier <> t.system_identifier, false) AS is_baseline,
-       coalesce(t.epoch - before.epoch > 1, false) AS is_failover
+       coalesce(t.epoch - before.epoch > 1, false) AS is_failover,
+       EXISTS (SELECT
+                 FROM operator_action
+                WHERE action = 'keydb_rebuilt'
+                  AND subject = t.epoch::text) AS is_rebuilt
   FROM (SELECT epoch, boundary, published_at, system_identifier
           FROM tick
          WHERE boundary <= %(at)s
@@ -56,7 +60,8 @@ SELECT id, action, subject, outcome, operator, created_at
 class Tick:
     """A due tick; `is_failover`: epochs are missing before it, so ticks that KeyDB showed are lost.
 
-    `is_baseline`: all was counted anew, since the database is in another cluster.
+    `is_baseline`: all was counted anew, since the database is in another cluster. `is_rebuilt`: an
+    operator had KeyDB sent all of it.
     """
 
     epoch: int
@@ -65,6 +70,7 @@ class Tick:
     rows: int | None
     is_baseline: bool
     is_failover: bool
+    is_rebuilt: bool
 
 
 @dataclass(frozen=True, slots=True)

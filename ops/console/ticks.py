@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any, Literal
 
 from ops.console.drawing import log_share
-from ops.console.metrics import Replica
 from ops.console.tick_store import TICKS, Tick
 from ops.status.core import LATENESS_MAX_S
 from ops.wording import age, count, moment
@@ -17,9 +16,6 @@ CELL, TOP, FLOOR = 10, 12, 112
 """Units of the drawing: the width of a cell, and from where to where it may reach."""
 GRACE_S = LATENESS_MAX_S + 1
 """So long after a boundary its tick may still be on its way."""
-
-WHOLE = tuple(f'minutebook_republished_total{{cause="{one}"}}' for one in ("missing", "unknown"))
-"""How often a syncer sent KeyDB everything."""
 
 State = Literal["shown", "late", "missed", "unshown"]
 
@@ -42,9 +38,12 @@ class Cell:
 
 
 def view(
-    found: Sequence[Tick], interval_s: float, now: datetime, whole: Collection[datetime]
+    found: Sequence[Tick], interval_s: float, now: datetime, whole: Collection[datetime] = ()
 ) -> dict[str, Any]:
-    """Return a cell for each boundary; `whole`: those at which KeyDB was sent everything."""
+    """Return a cell for each boundary; `whole`: at which KeyDB was seen to be sent everything.
+
+    That a person had it sent, or that all was counted anew, is on record.
+    """
     known = {one.boundary: one for one in found}
     boundaries = _boundaries(found, interval_s, now)
     cells = [
@@ -66,18 +65,6 @@ def view(
     }
 
 
-def sent_whole(
-    known: Collection[datetime], shown: datetime | None, replicas: Sequence[Replica]
-) -> set[datetime]:
-    """Return at which boundaries KeyDB was sent everything: `shown`, if a syncer just counted it.
-
-    Those that are too old for the drawing are forgotten.
-    """
-    counted = any(one.grown_lately(counter) for one in replicas for counter in WHOLE)
-    found = {*known, shown} if shown and counted else {*known}
-    return set(sorted(found)[-TICKS:])
-
-
 def _boundaries(found: Sequence[Tick], interval_s: float, now: datetime) -> list[datetime]:
     """Return all boundaries between the first and the last, 120 at most: those missed, too."""
     if not found:
@@ -97,17 +84,18 @@ def _cell(place: int, at: datetime, tick: Tick | None, whole: bool) -> Cell:  # 
         state = "late"
     height = 8.0 if late is None else max(2.0, log_share(late) * (FLOOR - TOP))
     is_baseline, is_failover = (tick.is_baseline, tick.is_failover) if tick else (False, False)
+    is_full = whole or is_baseline or (tick is not None and tick.is_rebuilt)
     words = [
         moment(at),
         {"missed": "no tick", "unshown": "not shown in KeyDB"}.get(state, f"{age(late)} late"),
         *([count(tick.rows or 0, "row")] if tick else []),
-        *(["all balances sent"] if whole or is_baseline else []),
+        *(["all balances sent"] if is_full else []),
         *(["baseline: another cluster, all counted anew"] if is_baseline else []),
         *(["failover: ticks before it were lost"] if is_failover else []),
     ]
     return Cell(
         at, tick.epoch if tick else None, state, ", ".join(words), place * CELL, FLOOR - height,
-        height, whole or is_baseline,
+        height, is_full,
         "baseline" if is_baseline else "failover" if is_failover else "",
         late, tick.rows if tick else None,
     )  # fmt: skip

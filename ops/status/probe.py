@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import psycopg
+
 from ops import queue_stats
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
@@ -99,8 +101,13 @@ def ask_postgres(chosen: DeploymentSettings, shown: Callable[[], Shown | Down]) 
         ledger, in_keydb = store.read(conn, chosen.postgres_disk_bytes), shown()
         if ledger.tick is None or isinstance(in_keydb, Down):
             return ledger, None
-        mark = parse_watermark(in_keydb.epoch, in_keydb.token, "").watermark
-        return ledger, mark is not None and store.is_known(conn, mark.epoch, mark.token)
+        return ledger, is_known(conn, in_keydb)
+
+
+def is_known(conn: psycopg.Connection, shown: Shown) -> bool:
+    """Say whether this Postgres wrote the tick that KeyDB shows."""
+    mark = parse_watermark(shown.epoch, shown.token, "").watermark
+    return mark is not None and store.is_known(conn, mark.epoch, mark.token)
 
 
 def ask_rabbitmq(chosen: DeploymentSettings, held: Held) -> Queues:

@@ -4,7 +4,7 @@ import psycopg
 import redis
 
 from services.syncer.service import Syncer
-from tests.support.console_page import Console, rows_of
+from tests.support.console_page import Console, rows_of, text_of
 from tests.support.eventually import eventually
 from tests.support.ledger import add, add_provider, minute
 
@@ -91,6 +91,25 @@ def test_a_past_minute_is_shown_as_it_was(
     assert "nothing is kept" in console.text("verdict", "/?at=2019-01-01T00:00")
     assert "yet to come" in console.text("verdict", "/?at=2099-01-01T00:00")
     assert console.client.get("/?at=nonsense").status_code == 400
+
+
+def test_what_is_not_kept_of_a_past_minute_is_as_it_is_now_and_marked_so(
+    console: Console, conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO operator_action (action, subject, outcome, operator, created_at)"
+        " VALUES ('dead_letter_purged', '17', 'purged', 'mira', '2020-01-01T00:00:30Z'),"
+        "        ('dead_letter_purged', '18', 'purged', 'later', now())"
+    )
+    html = console.html("/?at=2020-01-01T00:01")
+
+    for element in ("flow", "dead-letters", "followers", "doctor"):
+        assert "of now" in text_of(html, element), element
+    for element in ("ticks", "balances", "actions"):
+        assert "of now" not in text_of(html, element), element
+    assert "mira" in text_of(html, "actions")
+    assert "later" not in text_of(html, "actions")
+    assert "of now" not in console.text("main")
 
 
 def test_names_with_markup_are_text(

@@ -1,12 +1,17 @@
 """Dead letters by the console, with the rights of its login: tried, edited, replayed, purged."""
 
+import re
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
+from ops.console import letters as console_letters
+from ops.dead_letters import store as dead_letters
+from ops.dead_letters.core import Choice
 from services.ingest import parked
 from tests.support import console_page, letter_forms, messages, ops_tool
+from tests.support.console_page import text_of
 from tests.support.letter_forms import Person, said
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
@@ -71,6 +76,38 @@ def test_letters_of_a_filter_are_replayed_and_those_that_stay_say_why(
     assert "2 still a dead letter: not_json" in said(done, "done")
     assert len(actions(conn)) == 2
     assert sorted(messages.reasons(conn)) == ["not_json", "not_json", "unknown_provider"]
+
+
+def test_letters_of_one_provider_are_listed_and_acted_upon(
+    ada: Person, ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(9), "waits"), (b'{"id": 1, "value": "6"}', "unfit"), (b"no", "nobody's"))
+    number = letters(ops)["unfit"]
+
+    page = ada.client.get("/dead-letters?provider=1_Visa").text
+    assert re.findall(r'data-letter="(\d+)"', page) == [str(number)]
+    assert "1 letter chosen" in text_of(page, "list-title")
+    form = letter_forms.fields(page, "/dead-letters")
+    ada.confirm(ada.send("/dead-letters", **form, act="purge", note="tests"), "/dead-letters")
+
+    assert sorted(messages.reasons(conn)) == ["not_json", "unknown_provider"]
+    assert "No such letters." in ada.client.get("/dead-letters?provider=2").text
+    assert ada.client.get("/dead-letters?provider=x").status_code == 400
+
+
+def test_letters_of_one_provider_are_searched_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"no", "a"), (b"no", "b"), (b'{"id": 1, "value": "6"}', "c"))
+    first, second, third = letters(ops).values()
+    monkeypatch.setattr(dead_letters, "PAGE", 1)
+    monkeypatch.setattr(console_letters, "PAGES_MAX", 2)
+    choice = Choice(provider=1)
+
+    assert console_letters.some(conn, choice, 0) == ([], second)
+    found, after = console_letters.some(conn, choice, second)
+    assert ([one.id for one in found], after) == ([third], None)
+    assert first < second
 
 
 def test_a_letter_is_purged_after_a_trial_that_changed_nothing(

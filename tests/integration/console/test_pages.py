@@ -75,6 +75,29 @@ def test_a_statement_is_told_newest_first(
     assert newest < oldest < said.index("balance then 1,300")
 
 
+def test_of_more_movements_than_are_read_the_newest_are_shown(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    conn.execute(
+        "INSERT INTO historical_transactions (provider_id, transaction_value)"
+        " SELECT 1, 1 FROM generate_series(1, 5200)"
+    )
+    add(conn, 1, 777)
+    syncer.tick(datetime.now(UTC).replace(second=0, microsecond=0))
+
+    said = console.text("statement", "/providers/1")
+
+    assert "balance of the last tick 7,277" in said
+    assert "+777 7,277" in said
+    assert "balance then" not in said
+
+
+def test_every_page_says_that_nothing_can_be_changed(console: Console) -> None:
+    for path in ("/", "/providers/1", "/ticks", "/ticks/1", "/dead-letters", "/?at=nonsense"):
+        answer = console.client.get(path)
+        assert '<span class="badge">read-only</span>' in answer.text, path
+
+
 def test_the_chart_has_numbers_and_gaps(
     console: Console, conn: psycopg.Connection, syncer: Syncer
 ) -> None:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 from ops.console import ticks
-from ops.console.metrics import Replica
 from ops.console.tick_store import TICKS, Tick
 
 START = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
@@ -13,7 +12,7 @@ MINUTE = timedelta(minutes=1)
 def tick(number: int, late_s: float | None = 0.03, **marks: bool) -> Tick:
     boundary = START + number * MINUTE
     shown = None if late_s is None else boundary + timedelta(seconds=late_s)
-    flags = {"is_baseline": False, "is_failover": False} | marks
+    flags = dict.fromkeys(("is_baseline", "is_failover", "is_rebuilt"), False) | marks
     return Tick(number + 1, boundary, shown, 10, **flags)
 
 
@@ -89,20 +88,11 @@ def test_whole_sends_baselines_and_failovers_are_marked() -> None:
         tick(1),
         tick(2, is_baseline=True),
         tick(3, is_failover=True),
+        tick(4, is_rebuilt=True),
         whole=frozenset({START + MINUTE}),
     )["cells"]
 
-    assert [one.full for one in found] == [False, True, True, False]
-    assert [one.mark for one in found] == ["", "", "baseline", "failover"]
+    assert [one.full for one in found] == [False, True, True, False, True]
+    assert [one.mark for one in found] == ["", "", "baseline", "failover", ""]
     assert "all balances sent" in found[1].title
     assert "ticks before it were lost" in found[3].title
-
-
-def test_a_boundary_is_sent_whole_if_a_syncer_counted_that_since_the_last_look() -> None:
-    counter = ticks.WHOLE[0]
-    grown = Replica("syncer", "a", {counter: 2.0}, {}, 0, {counter: 1.0})
-    first_look = Replica("syncer", "a", {counter: 2.0}, {}, 0, {})
-
-    assert ticks.sent_whole({START}, START + MINUTE, [grown]) == {START, START + MINUTE}
-    assert ticks.sent_whole({START}, START + MINUTE, [first_look]) == {START}
-    assert ticks.sent_whole({START}, None, [grown]) == {START}

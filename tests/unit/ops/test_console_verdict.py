@@ -1,5 +1,6 @@
 """The verdict is green only where all was asked and all of it is right."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from ops.console.look import Found, Look
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
 from shared.postgres_pool import ReadingPool
-from tests.support.status_probes import ALL_ASKED, NOW
+from tests.support.status_probes import ALL_ASKED, NOW, SHOWN
 
 CHOSEN = ConsoleSettings.model_validate(
     {
@@ -27,7 +28,8 @@ EMPTY = {name: Found([]) for name in ("compared", "ticks", "doctor", "requests",
 def look(**parts: Found) -> Look:
     """Return a look at servers that are all well, with these parts instead."""
     healthy = {
-        "postgres": Found((ALL_ASKED.postgres, True)),
+        "postgres": Found(ALL_ASKED.postgres),
+        "known": Found(servers.Known("7", "token", known=True)),
         "rabbitmq": Found(ALL_ASKED.rabbitmq),
         "keydb": Found(ALL_ASKED.keydb),
         "services": Found(ALL_ASKED.services),
@@ -59,6 +61,8 @@ def test_what_is_all_healthy_is_green(sections: Sections) -> None:
     [
         {"compared": Found(error="no answer within 2.5 s")},
         {"compared": Found(error="keydb: permits less than the login needs")},
+        {"known": Found(error="no answer within 2.5 s")},
+        {"known": Found(servers.Known("7", "token", known=False))},
         {"services": Found([])},
         {"services": Found(error="no answer within 2.5 s")},
         {"postgres": Found(error="bug: KeyError, see the log")},
@@ -72,6 +76,12 @@ def test_what_could_not_be_asked_is_not_green(sections: Sections, parts: dict[st
     assert said["state"] in ("unsure", "wrong")
     assert said["sentence"] != "Everything is healthy."
     assert said["not_asked"] or said["findings"]
+
+
+def test_what_is_known_of_another_tick_is_not_said_of_the_one_that_is_shown() -> None:
+    of_another = look(known=Found(servers.Known("6", "token", known=False)))
+
+    assert servers.snapshot(CHOSEN, of_another).keydb == replace(SHOWN, known=None)
 
 
 def test_services_that_did_not_answer_in_time_are_each_said_to_be_so(sections: Sections) -> None:

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from ops.console import app
+from ops.console import app, session
 from ops.console.app import Console, make_app
 from ops.console.balances import Asked, Balances, Listing
 from ops.console.look import Looker, Part
@@ -24,6 +24,9 @@ class NoBalances:
     def page(self, asked: Asked) -> Listing:
         return Listing(asked)
 
+    def compared(self, listing: Listing) -> Listing:
+        return listing
+
 
 @pytest.fixture
 def console() -> Iterator[Console]:
@@ -35,7 +38,8 @@ def console() -> Iterator[Console]:
 
 def answer(console: Console, method: str) -> httpx.Response:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=make_app(console))
+        served = make_app(console, middleware=[session.middleware()])
+        transport = httpx.ASGITransport(app=served)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             return await asyncio.wait_for(client.request(method, "/events"), 30)
 

@@ -1,0 +1,210 @@
+"""No request hangs: with a server that is frozen each is answered within three seconds."""
+
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import httpx
+import psycopg
+import pytest
+
+from services.syncer.service import Syncer
+from tests.support import console_page, letter_forms, messages, ops_tool
+from tests.support.concurrently import at_once
+from tests.support.console_page import rows_of, text_of
+from tests.support.eventually import eventually
+from tests.support.letter_forms import Person, said
+from tests.support.messages import body, rows
+from tests.support.ops_tool import Tool
+from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.tcp_proxy import TcpProxy, proxying
+from tests.support.timing import at_best_s
+
+PROMISED_S = 3.0
+PATHS = (
+    "/", "/?at=2020-01-01T00:01", "/providers/1", "/providers/1/series", "/ticks", "/ticks/1",
+    "/dead-letters", "/dead-letters/1", "/acts/7",
+)  # fmt: skip
+SAID = re.compile("no answer within|couldn&#39;t get a connection|couldn't get a connection")
+COMMIT = b"COMMIT\0"
+"""As it is sent; READ COMMITTED is something else."""
+Answers = dict[str, httpx.Response]
+
+
+def asked(client: httpx.Client, *paths: str) -> tuple[float, Answers]:
+    """Ask for all at once; return how long the slowest took, and the answers."""
+    began = time.monotonic()
+    found = at_once(*(partial(client.get, path) for path in paths))
+    return time.monotonic() - began, dict(zip(paths, found, strict=True))
+
+
+def slowest_s(client: httpx.Client, *paths: str) -> float:
+    return at_best_s(lambda: asked(client, *paths)[0], PROMISED_S)
+
+
+@pytest.fixture
+def ops(dsn: str, conn: psycopg.Connection) -> Tool:
+    """The tool beside a Postgres that knows two providers; the other servers are down."""
+    messages.add_providers(conn)
+    return ops_tool.deployment(dsn)
+
+
+@pytest.fixture
+def proxied(ops: Tool) -> Iterator[tuple[TcpProxy, Person]]:
+    """Somebody at a console, and what is between it and Postgres."""
+    with proxying(ops.settings["POSTGRES_DSN"]) as (proxy, url):
+        settings = ops.settings | {"POSTGRES_DSN": url}
+        with letter_forms.signed_in(settings) as person:
+            yield proxy, person
+
+
+def test_with_a_frozen_postgres_each_page_is_there_and_says_so(
+    settings: dict[str, str], syncer: Syncer
+) -> None:
+    with (
+        proxying(settings["POSTGRES_DSN"]) as (proxy, url),
+        console_page.running(settings | {"POSTGRES_DSN": url}) as console,
+    ):
+        console.html("/providers/1")  # there are connections by now
+        with proxy.frozen():
+            _, found = asked(console.client, *PATHS)
+            assert slowest_s(console.client, *PATHS) <= PROMISED_S
+            assert console.program.stop() == 0
+    for path in PATHS:
+        assert SAID.search(found[path].text), path
+    verdict = text_of(found["/"].text, "verdict")
+    assert "postgres gives no answer" in verdict
+    assert "keydb gives no answer" not in verdict
+
+
+def test_with_a_frozen_keydb_balances_are_shown_and_not_compared(
+    settings: dict[str, str], syncer: Syncer
+) -> None:
+    with (
+        proxying(settings["KEYDB_URL"]) as (proxy, url),
+        console_page.running(settings | {"KEYDB_URL": url}) as console,
+    ):
+        console.html()
+        with proxy.frozen():
+            many = [f"/?search={number}" for number in range(20)]
+            assert slowest_s(console.client, "/", "/providers/1", *many) <= PROMISED_S
+            provider = console.text("provider", "/providers/1")
+            says = "Not compared with KeyDB"
+            eventually(lambda: says in text_of(console.client.get("/").text, "main"))
+            html = console.client.get("/").text
+    assert rows_of(html) == {"1_Visa": "1300", "2_Mastercard": "1800"}
+    assert "postgres gives no answer" not in text_of(html, "verdict")
+    assert "1,300" in provider
+
+
+def test_events_go_on_and_say_what_gives_no_answer(settings: dict[str, str]) -> None:
+    with (
+        proxying(settings["POSTGRES_DSN"]) as (proxy, url),
+        console_page.running(settings | {"POSTGRES_DSN": url}) as console,
+        proxy.frozen(),
+        console.client.stream("GET", "/events") as answer,
+    ):
+        looks, names = 0, set()
+        for line in answer.iter_lines():
+            names.add(line)
+            looks += line == "event: looked"
+            if looks == 2:
+                break
+    assert "event: balances" in names
+
+
+def test_a_form_that_postgres_does_not_answer_is_undone_and_said_to_be(
+    proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
+) -> None:
+    proxy, ada = proxied
+    store(ops, (b"no", "first"), (body(9), "waits"))
+    number = letters(ops)["first"]
+    purge = purging(ada, number)
+    add = ada.form("/dead-letters", "/providers") | {
+        "name": "Maestro",
+        "initial": "1",
+        "confirmed": "yes",
+    }
+    with proxy.frozen():
+        began = time.monotonic()
+        undone = at_once(
+            partial(ada.send, "/dead-letters", **purge), partial(ada.send, "/providers", **add)
+        )
+        took_s = time.monotonic() - began
+
+    assert took_s < 2 * PROMISED_S  # a machine that is busy
+    for one in undone:
+        assert (one.status_code, "Nothing was done" in said(one, "said")) == (503, True)
+    eventually(lambda: waiting_for_us(conn) == 0)
+    assert (len(letters(ops)), actions(conn), rows(conn)) == (2, [], [])
+    assert conn.execute("SELECT count(*) FROM initial_data WHERE id = 9").fetchone() == (0,)
+
+
+def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
+    proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
+) -> None:
+    _, ada = proxied
+    store(ops, (b"no", "first"))
+    number = letters(ops)["first"]
+    form = purging(ada, number)
+    with conn.transaction():
+        conn.execute("SELECT FROM dead_letter FOR UPDATE")
+        undone = ada.send("/dead-letters", **form)
+
+    assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
+    eventually(lambda: waiting_for_us(conn) == 0)
+    assert (len(letters(ops)), actions(conn)) == (1, [])
+
+
+def test_of_a_commit_without_an_answer_the_person_is_told_what_became_of_it(
+    proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
+) -> None:
+    proxy, ada = proxied
+    store(ops, (b"no", "first"))
+    number = letters(ops)["first"]
+    form = purging(ada, number)
+    proxy.hold(COMMIT)
+
+    answer = ada.send("/dead-letters", **form)
+
+    assert (answer.status_code, "it was done, or nothing was" in said(answer, "said")) == (
+        503,
+        True,
+    )
+    (path,) = re.findall(r'href="(/acts/\d+)"', answer.text)
+    assert "has not decided yet" in said(ada.client.get(path), "said")
+    proxy.release()
+    eventually(lambda: "It was done." in said(ada.client.get(path), "said"))
+    assert [subject for _, subject, *_ in actions(conn)] == [str(number)]
+
+
+def test_of_a_commit_that_was_lost_the_person_is_told_that_nothing_was_done(
+    proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
+) -> None:
+    proxy, ada = proxied
+    store(ops, (b"no", "first"))
+    number = letters(ops)["first"]
+    form = purging(ada, number)
+    proxy.lose(COMMIT)
+
+    answer = ada.send("/dead-letters", **form)
+
+    (path,) = re.findall(r'href="(/acts/\d+)"', answer.text)
+    eventually(lambda: "Nothing was done" in said(ada.client.get(path), "said"))
+    assert (len(letters(ops)), actions(conn)) == (1, [])
+
+
+def purging(ada: Person, number: int) -> dict[str, str]:
+    """Return the form that has one letter purged."""
+    form = ada.form(f"/dead-letters/{number}", "/dead-letters")
+    return form | {"act": "purge", "note": "tests", "count": "1", "confirmed": "yes"}
+
+
+def waiting_for_us(conn: psycopg.Connection) -> int:
+    """Return how many transactions of the console's there are still."""
+    found = conn.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'minutebook-ops'"
+        " AND datname = current_database() AND state <> 'idle'"
+    ).fetchone()
+    return int(found[0]) if found else 0
