@@ -9,6 +9,11 @@ from tests.support.eventually import eventually
 from tests.support.stack import Stack, publish
 
 HEALTHY_S = 90
+MISSING = """named => [...document.querySelectorAll(named)]
+    .map((one) => one.href || one.src)
+    .filter((url) => performance.getEntriesByName(url)[0]?.responseStatus !== 200)"""
+"""What a page names and did not get."""
+STYLES, SCRIPTS = "link[rel=stylesheet]", "script[src]"
 UNFIT = b'{"id": 1, "value": "600"}'
 
 
@@ -41,14 +46,20 @@ def shown(page: Page) -> dict[str, str]:
     }
 
 
-def load(page: Page, path: str, *elements: str) -> None:
-    """Load a page until it has the elements: a busy machine answers too late now and then."""
+def load(page: Page, path: str, *elements: str, scripts: bool = True) -> None:
+    """Load a page until it has the elements: a busy machine answers too late now and then.
 
-    def loaded() -> list[str]:
+    And until it has what it names: where containers come and go, Chromium ends what it is loading,
+    since the machine's network has changed.
+    """
+    named = f"{STYLES}, {SCRIPTS}" if scripts else STYLES
+
+    def missing() -> list[str]:
         page.goto(path)
-        return [one for one in elements if not page.locator(one).count()]
+        absent = [one for one in elements if not page.locator(one).count()]
+        return [*absent, *page.evaluate(MISSING, named)]
 
-    eventually(lambda: loaded() == [])
+    eventually(lambda: missing() == [])
 
 
 def sign_in(page: Page, running: Stack, name: str = "Ada") -> None:

@@ -82,7 +82,7 @@
   async function draw(chart) {
     const answer = await fetch(chart.dataset.series);
     const found = await answer.json();
-    if (!answer.ok || !found.at.length) return;
+    if (!answer.ok || !found.balance.some((one) => one !== null)) return;
     const style = getComputedStyle(chart);
     const axis = {
       stroke: style.getPropertyValue("--quiet"),

@@ -68,7 +68,7 @@ def looking(browser: Browser, base: str, conn: psycopg.Connection) -> Iterator[W
     """A window on the first page, once the stack is healthy."""
     conn.execute("DELETE FROM dead_letter")  # they are something to be decided about
     with window(browser, base) as opened:
-        opened.page.goto("/")
+        load(opened.page, "/")
         healthy(opened.page)
         yield opened
 
@@ -123,11 +123,11 @@ def test_without_scripts_the_page_is_complete(
     with_letters(running, conn)
     with window(browser, base, java_script_enabled=False) as opened:
         page = opened.page
-        load(page, "/", *(f"#{element}" for element in ELEMENTS))
+        load(page, "/", *(f"#{element}" for element in ELEMENTS), scripts=False)
         assert set(shown(page)) == set(balances(conn))
-        load(page, "/dead-letters", "#letters a")
+        load(page, "/dead-letters", "#letters a", scripts=False)
         letter = str(page.locator("#letters a").first.get_attribute("href"))
-        load(page, letter, "#text", "#hex", "#properties")
+        load(page, letter, "#text", "#hex", "#properties", scripts=False)
 
 
 def test_keydb_overwritten_by_hand_turns_the_verdict_red(looking: Window, running: Stack) -> None:

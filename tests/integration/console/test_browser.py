@@ -11,6 +11,7 @@ from services.syncer.service import Syncer
 from tests.support import chromium
 from tests.support.chromium import window
 from tests.support.console_page import Console
+from tests.support.console_visit import load
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 
@@ -37,7 +38,7 @@ def blank(browser: Browser, console: Console) -> Iterator[Page]:
 @pytest.fixture
 def page(blank: Page) -> Page:
     """The first page, live."""
-    blank.goto("/")
+    load(blank, "/")
     return blank
 
 
@@ -96,7 +97,7 @@ def test_a_page_that_hears_nothing_for_long_says_so_until_it_hears_again(page: P
 def test_the_countdown_counts_by_itself(blank: Page) -> None:
     page = blank
     page.route("**/events", lambda route: route.fulfill(status=204))
-    page.goto("/")
+    load(page, "/")
 
     def left_s() -> int:
         said = page.locator("[data-next]").text_content() or ""
