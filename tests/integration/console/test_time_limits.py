@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 
+from ops.console import acting
 from services.syncer.service import Syncer
 from tests.support import console_page, letter_forms, messages, ops_tool
 from tests.support.concurrently import at_once
@@ -27,6 +28,7 @@ PATHS = (
     "/dead-letters", "/dead-letters/1", "/acts/7",
 )  # fmt: skip
 SAID = re.compile("no answer within|couldn&#39;t get a connection|couldn't get a connection")
+BEFORE_COMMIT = acting.SELECT_XID.encode()
 COMMIT = b"COMMIT\0"
 """As it is sent; READ COMMITTED is something else."""
 Answers = dict[str, httpx.Response]
@@ -153,6 +155,23 @@ def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
         undone = ada.send("/dead-letters", **form)
 
     assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
+    eventually(lambda: waiting_for_us(conn) == 0)
+    assert (len(letters(ops)), actions(conn)) == (1, [])
+
+
+def test_of_what_was_said_to_be_undone_nothing_is_committed_later(
+    proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
+) -> None:
+    proxy, ada = proxied
+    store(ops, (b"no", "first"))
+    form = purging(ada, letters(ops)["first"])
+    proxy.hold(BEFORE_COMMIT)
+
+    undone = ada.send("/dead-letters", **form)
+
+    assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
+    assert waiting_for_us(conn) == 1
+    proxy.release()
     eventually(lambda: waiting_for_us(conn) == 0)
     assert (len(letters(ops)), actions(conn)) == (1, [])
 
