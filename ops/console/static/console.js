@@ -100,7 +100,7 @@
           { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
           { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en")), stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
         ],
-        axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: 90, values: (_plot, values) => values.map((one) => one.toLocaleString("en")) }],
+        axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: (_plot, labels) => 24 + 7 * Math.max(0, ...(labels || []).map((one) => one.length)), values: (_plot, values) => values.map((one) => one.toLocaleString("en")) }],
       },
       [found.at, found.balance],
       chart,
