@@ -153,7 +153,10 @@ def queue_state(stack: Stack) -> dict[str, Any]:
 
 
 def _rabbitmq_leader(stack: Stack) -> str:
-    return str(queue_state(stack).get("leader") or "").partition("@")[2]
+    found = queue_state(stack).get("leader")
+    if not found:
+        raise Unavailable("rabbitmq", "the queue has no leader")
+    return str(found).partition("@")[2]
 
 
 def _etcd_leader(stack: Stack) -> str:

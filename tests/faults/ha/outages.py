@@ -15,7 +15,8 @@ from tests.support.stack import INTERVAL_S
 # By hand rows come, too, which need no broker.
 STORED = """
 SELECT extract(epoch FROM before)::float8, extract(epoch FROM created_at)::float8
-  FROM (SELECT created_at, lag(created_at) OVER (ORDER BY created_at) AS before
+  FROM (SELECT outbox.created_at,
+               lag(outbox.created_at) OVER (ORDER BY outbox.created_at) AS before
           FROM outbox
           JOIN historical_transactions AS stored ON stored.id = outbox.transaction_id
          WHERE stored.message_id IS NOT NULL) AS pair
