@@ -18,6 +18,7 @@ from ops.dead_letters.core import Choice, StoredDeadLetter
 from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
 from services.ingest.identity import AMQP_1_0_ID
+from services.ingest.parked import KeptProperties
 from shared import column_limits
 from shared.errors import Refusal
 
@@ -30,18 +31,6 @@ class Edit:
 
     body: bytes | None = None
     message_id: str | None = None
-
-
-@dataclass(slots=True)
-class Properties:
-    """The identity that a person gave the message; else the letter's own is kept as it is."""
-
-    message_id: Any
-    headers: Any
-
-    def all(self) -> dict[str, Any]:
-        """Return nothing: a letter that stays keeps the properties it has."""
-        return {}
 
 
 @dataclass(slots=True)
@@ -131,7 +120,7 @@ class _Page:
         return Delivery(
             tag=letter.id,
             redelivered=False,  # a person wants it stored, whatever became of it before
-            properties=Properties(edit.message_id, _headers(letter)),
+            properties=KeptProperties(_headers(letter), edit.message_id),
             body=body,
             fallback_id=letter.message_id,
         )

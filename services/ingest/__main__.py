@@ -86,7 +86,7 @@ def run(
     kind = StreamWriter if chosen.ingest_stream else Writer
     pacing = CommitPacing(chosen.tick_interval_seconds)
     writer = kind(partial(connect, turn=health.turning("writer")), intake, pacing, health, stop)
-    releaser = Releaser(partial(connect, turn=health.turning("releaser")), health, stop)
+    releaser = Releaser(partial(connect, turn=health.turning("releaser")), intake, health, stop)
     with contextlib.ExitStack() as threads:
         threads.enter_context(worker.running("releaser", releaser.live, stop, health))
         threads.enter_context(writer.running())

@@ -7,7 +7,7 @@ again would end alike, for ever; half of it, and half of that, comes through.
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -22,42 +22,30 @@ log = structlog.get_logger()
 class AdaptiveBatchSize:
     """`size` is how many to store now: from 1 to `most`."""
 
-    def __init__(self, most: int) -> None:
-        """Begin with as many as there may be."""
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with as many as there may be; `clock` returns seconds."""
         self.size = most
         self._most = most
+        self._clock = clock
         self._too_long_s = math.inf
 
     @contextlib.contextmanager
     def storing(self, count: int) -> Iterator[None]:
         """Store `count` while inside; what is raised there is raised on."""
-        started = time.monotonic()
+        began = self._clock()
         try:
             yield
-        except TooSlow:
-            self.note_too_slow(count, time.monotonic() - started)
-            raise
-        except TooMuch:  # how long that took says nothing of how long more would take
-            self._halve(count)
+        except TooMuch as error:
+            self.size = max(1, count // 2)
+            if isinstance(error, TooSlow):  # else the time says nothing of how long more would take
+                self._too_long_s = self._clock() - began
+                log.warning("batch_split", messages=self.size, after_s=round(self._too_long_s, 3))
             raise
         except Unavailable:
             self._grow()  # perhaps each was refused: among others it shows which one is at fault
             raise
-        self.note_stored(time.monotonic() - started)
-
-    def note_too_slow(self, count: int, after_s: float) -> None:
-        """Try fewer than `count`, which ran out of time after so many seconds."""
-        self._too_long_s = after_s
-        self._halve(count)
-        log.warning("batch_split", messages=self.size, after_s=round(after_s, 3))
-
-    def note_stored(self, took_s: float) -> None:
-        """Try more if what was stored left time for that."""
-        if took_s < self._too_long_s * ROOM:
+        if self._clock() - began < self._too_long_s * ROOM:
             self._grow()
-
-    def _halve(self, count: int) -> None:
-        self.size = max(1, count // 2)
 
     def _grow(self) -> None:
         self.size = min(self._most, self.size * 2)

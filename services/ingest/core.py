@@ -163,9 +163,9 @@ def beside_waiting(transaction: Transaction) -> DeadLetter:
     return replace(unknown_provider(transaction), error=error)
 
 
-def refused(transaction: Transaction, error: str) -> DeadLetter:
+def refused(message: Validated, error: str) -> DeadLetter:
     """Return the dead letter for a row that the database would not take."""
-    return DeadLetter(transaction.delivery, transaction.identity, "refused_by_database", error)
+    return DeadLetter(message.delivery, message.identity, "refused_by_database", error)
 
 
 def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> list[tuple[T, str]]:

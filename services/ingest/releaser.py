@@ -6,12 +6,11 @@ that come in meanwhile.
 
 import math
 import threading
-import time
 
 import psycopg
 
 from adoption import checks
-from services.ingest import metrics, parked
+from services.ingest import metrics, parked, service
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.writer import STATEMENTS, Connect
 from shared import retry
@@ -19,34 +18,35 @@ from shared.errors import Unavailable
 from shared.health import Health
 
 EVERY_S = 0.5
-MEASURE_EVERY_S = 10.0
 STUCK_S = 60.0
 
 
 class Releaser:
     """Looks twice a second whether a provider has come that messages wait for."""
 
-    def __init__(self, connect: Connect, health: Health, stop: threading.Event) -> None:
+    def __init__(
+        self, connect: Connect, intake: service.Intake, health: Health, stop: threading.Event
+    ) -> None:
         """`connect` opens a connection for one life of the releaser."""
         self._connect = connect
+        self._intake = intake
         self._health = health
         self._stop = stop
-        self._measure_at = 0.0
         self._batch_size = AdaptiveBatchSize(parked.RELEASED_MAX)
         health.expect("releaser", within_s=STUCK_S)
 
     def run_once(self, conn: psycopg.Connection) -> int:
         """Release what can be; returns the rows that made. Raises `Unavailable`."""
+        arrived, oldest_s = parked.awaited(conn)
+        metrics.OLDEST_WAITING.set(oldest_s)
         released = 0
-        for rows in parked.releases(conn, self._batch_size):
-            released += rows
-            metrics.RELEASED.inc(rows)
-            self._health.progress("releaser")
-            if self._stop.is_set():  # a million of them would outlast the grace period
-                break
-        if time.monotonic() >= self._measure_at:
-            metrics.OLDEST_WAITING.set(parked.oldest_s(conn))
-            self._measure_at = time.monotonic() + MEASURE_EVERY_S
+        for provider_id in arrived:
+            for rows in parked.releases(conn, provider_id, self._intake, self._batch_size):
+                released += rows
+                metrics.RELEASED.inc(rows)
+                self._health.progress("releaser")
+                if self._stop.is_set():  # a million of them would outlast the grace period
+                    return released
         self._health.progress("releaser")
         return released
 
@@ -62,5 +62,4 @@ class Releaser:
             except Unavailable as error:
                 self._health.problem("releaser", str(error))
                 metrics.OLDEST_WAITING.set(math.nan)  # not known now: others may see it
-                self._measure_at = 0.0
                 retry.report_lost(error)

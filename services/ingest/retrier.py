@@ -22,23 +22,19 @@ class Retrier:
         """Share both with the writer."""
         self._intake = intake
         self._health = health
-        self._are_any = False
 
     def run_once(self, conn: psycopg.Connection, backlog: Backlog | None) -> None:
         """Try those that are due. Raises `Unavailable` only if the connection is lost."""
-        if backlog is not None and backlog.deferred.by_tag:
-            self._retry(conn, backlog, backlog.deferred.due())
-        if backlog is not None and backlog.deferred.by_tag:
-            many, reason = len(backlog.deferred.by_tag), backlog.deferred.reason
-            self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
-            self._are_any = True
-        elif self._are_any:
+        if backlog is None or not backlog.deferred.by_tag:
             self._health.progress(PART)
-            self._are_any = False
+            return
+        if due := backlog.deferred.due():
+            self._retry(conn, backlog, due)
+        if many := len(backlog.deferred.by_tag):
+            reason = backlog.deferred.reason
+            self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
 
     def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
-        if not due:
-            return
         deferred = backlog.deferred
         started_at = time.monotonic()
         left: Sequence[Validated] = due

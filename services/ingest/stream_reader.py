@@ -139,24 +139,18 @@ class StreamReceiver(Receiver):
         if self._gap and self.backlog.in_hand() == 0:
             raise Unavailable("rabbitmq", self._gap)
 
-    def on_message(
-        self,
-        tag: int,
-        redelivered: bool,  # noqa: FBT001 - the order in which a delivery has them
-        properties: Properties,
-        body: bytes,
-    ) -> None:
-        """Take one delivery in; its offset is its identity if it carries none."""
+    def take(self, delivery: Delivery) -> None:
+        """Take a message in; its offset is its identity if it carries none."""
         if self._gap:
             return
-        offset = offset_of(properties)
+        offset = offset_of(delivery.properties)
         try:
-            if self._continuity.accept(offset, body):
+            if self._continuity.accept(offset, delivery.body):
+                again = delivery.redelivered or offset <= self._start.ahead.reached
                 identity = self._start.settled.identity(offset)
-                again = redelivered or offset <= self._start.ahead.reached
-                self.take(Delivery(tag, again, properties, body, identity))
+                super().take(delivery._replace(redelivered=again, fallback_id=identity))
             else:
-                self.broker.ack(tag)  # the last one stored: its credit is needed
+                self.broker.ack(delivery.tag)  # the last one stored: its credit is needed
         except Gap as gap:
             # What came before it is stored first; then its last message must still be there.
             self._gap = str(gap)

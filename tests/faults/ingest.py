@@ -24,7 +24,7 @@ NAMES = {
     transactions.INSERT_ALL_OR_NONE: Statement(
         "ordinary batch", lambda given: len(given["identities"])
     ),
-    parked.RELEASE: Statement("release", lambda given: len(given["ids"])),
+    parked.DELETE: Statement("release", lambda given: len(given["ids"])),
 }
 
 

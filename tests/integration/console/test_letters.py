@@ -9,7 +9,6 @@ import pytest
 from ops.console import letters as console_letters
 from ops.dead_letters import store as dead_letters
 from ops.dead_letters.core import Choice
-from services.ingest import parked
 from tests.support import console_page, letter_forms, messages, ops_tool
 from tests.support.console_page import text_of
 from tests.support.letter_forms import Person, said
@@ -188,7 +187,7 @@ def test_a_provider_that_messages_wait_for_is_added_and_they_become_rows(
     added = conn.execute("SELECT provider_name, initial_value FROM initial_data WHERE id = 9")
     assert added.fetchall() == [("Maestro", 1000)]
     with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
-        assert parked.release_parked(writer) == 2
+        assert messages.release_parked(writer) == 2
     assert actions(conn) == [("provider_added", "9", "done", "Ada (console)", None)]
 
 

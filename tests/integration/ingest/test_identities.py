@@ -4,7 +4,6 @@ import pika
 import psycopg
 import pytest
 
-from services.ingest.parked import release_parked
 from tests.support import messages
 from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
@@ -80,11 +79,11 @@ def test_other_content_behind_one_that_waits_is_not_decided_before_one_is_a_row(
     assert (first.inserted, first.dead) == (0, {"unknown_provider": 2})
     # The acknowledgement was lost, and now it comes alone.
     assert store_batch(ours, [received(other, "m1")]).inserted == 1
-    release_parked(ours)
+    messages.release_parked(ours)
     assert rows(ours) == [(1, 2)]
     assert dead_letters(ours) == [("unknown_provider", "waiting", waits)]
     ours.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
-    release_parked(ours)
+    messages.release_parked(ours)
     assert rows(ours) == [(1, 2)]
     assert dead_letters(ours) == [("id_conflict", "open", waits)]
     assert counted(ours) == truth(ours)

@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from services.ingest import parked, service
+from services.ingest import service
 from tests.support import messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, reasons, received, rows, truth
@@ -108,7 +108,7 @@ def test_a_provider_deleted_while_its_messages_are_released_leaves_them_parked(
     conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
     with psycopg.connect(dsn) as user, ThreadPoolExecutor(1) as pool:
         user.execute("DELETE FROM initial_data WHERE id = 99")
-        released = pool.submit(parked.release_parked, ours)
+        released = pool.submit(messages.release_parked, ours)
         messages.lock_awaited(conn)
         user.commit()
         assert released.result(30) == 0
@@ -116,7 +116,7 @@ def test_a_provider_deleted_while_its_messages_are_released_leaves_them_parked(
         ("unknown_provider", "waiting")
     }
     conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
-    assert parked.release_parked(ours) == 3
+    assert messages.release_parked(ours) == 3
 
 
 def waiting_for_locks(conn: psycopg.Connection) -> int:

@@ -47,6 +47,11 @@ def wait_for_99(conn: psycopg.Connection, *identities: str | None) -> None:
     assert store_batch(conn, batch).dead == {"unknown_provider": len(batch)}
 
 
+def oldest_s(conn: psycopg.Connection) -> float:
+    _, waited_s = parked.awaited(conn)
+    return waited_s
+
+
 def test_once_its_provider_is_there_a_waiting_message_is_a_row_in_its_place(
     dsn: str, amqp_url: str, ours: psycopg.Connection
 ) -> None:
@@ -86,23 +91,23 @@ def test_a_waiting_message_that_is_delivered_again_waits_once(ours: psycopg.Conn
         wait_for_99(ours, "m1", None)
     assert len(dead_letters(ours)) == 2
     ours.execute(ADD)
-    assert parked.release_parked(ours) == 2
-    assert parked.release_parked(ours) == 0
+    assert messages.release_parked(ours) == 2
+    assert messages.release_parked(ours) == 0
     assert rows(ours) == [(99, 1), (99, 2)]
 
 
 def test_how_long_the_oldest_has_waited_is_known_over_all_providers(
     ours: psycopg.Connection,
 ) -> None:
-    assert parked.oldest_s(ours) == 0
+    assert oldest_s(ours) == 0
     wait_for_99(ours, "a", "b")
     store_batch(ours, [received(body(7), "c"), received(b"unfit", "d")])
     ours.execute(AGE, [500, "d"])
-    assert parked.oldest_s(ours) < 100
+    assert oldest_s(ours) < 100
     ours.execute(AGE, [400, "a"])
-    assert 400 <= parked.oldest_s(ours) < 450
+    assert 400 <= oldest_s(ours) < 450
     ours.execute(AGE, [450, "c"])
-    assert parked.oldest_s(ours) >= 450
+    assert oldest_s(ours) >= 450
 
 
 def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
@@ -111,7 +116,7 @@ def test_one_that_is_delivered_again_after_its_provider_came_is_one_row(
     wait_for_99(ours, "m1")
     ours.execute(ADD)
     assert store_batch(ours, [received(body(99, 1), "m1")]).inserted == 1
-    assert parked.release_parked(ours) == 0
+    assert messages.release_parked(ours) == 0
     assert (rows(ours), dead_letters(ours)) == ([(99, 1)], [])
     assert counted(ours) == truth(ours)
 
@@ -123,7 +128,7 @@ def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
     store_batch(ours, [received(body(99, 3), "m1")])
     store_batch(ours, [received(body(1, 600), "m2")])
     ours.execute(ADD)
-    assert parked.release_parked(ours) == 1
+    assert messages.release_parked(ours) == 1
     assert rows(ours) == [(1, 600), (99, 1)]
     assert dead_letters(ours) == [
         ("id_conflict", "open", body(99, 2)),
@@ -137,7 +142,7 @@ def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connecti
     ours.execute(ADD)
     with messages.ingest_connection(dsn) as other:
         released = at_once(
-            lambda: parked.release_parked(ours), lambda: parked.release_parked(other)
+            lambda: messages.release_parked(ours), lambda: messages.release_parked(other)
         )
     assert sum(released) == 200
     assert rows(ours) == [(99, value) for value in range(1, 201)]
@@ -153,7 +158,7 @@ def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Con
         ThreadPoolExecutor(1) as pool,
     ):
         other.execute("SELECT FROM dead_letter FOR UPDATE")
-        released = pool.submit(parked.release_parked, releasing)
+        released = pool.submit(messages.release_parked, releasing)
         try:
             messages.lock_awaited(ours)
             assert (rows(ours), len(dead_letters(ours))) == ([], 2)
@@ -170,7 +175,8 @@ def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of
     wait_for_99(ours, *[None] * 10)
     ours.execute(ADD)
     stop, health = threading.Event(), Health()
-    releaser = Releaser(partial(pytest.fail, "the test brings its own"), health, stop)
+    unused = partial(pytest.fail, "the test brings its own connection")
+    releaser = Releaser(unused, messages.intake(ours), health, stop)
     stop.set()
     assert releaser.run_once(ours) == 4
     stop.clear()
@@ -185,7 +191,7 @@ def test_one_that_the_database_refuses_does_not_hold_back_the_others(
     wait_for_99(ours, *[None] * 10)
     ours.execute("ALTER TABLE historical_transactions ADD CHECK (transaction_value <> 4)")
     ours.execute(ADD)
-    assert parked.release_parked(ours) == 9
+    assert messages.release_parked(ours) == 9
     assert dead_letters(ours) == [("refused_by_database", "open", body(99, 4))]
     assert rows(ours) == [(99, value) for value in range(1, 11) if value != 4]
     assert counted(ours) == truth(ours)
@@ -198,10 +204,10 @@ def test_a_server_that_refuses_every_row_alike_turns_no_waiting_message_into_a_r
     refusing_trigger.create(ours, "P0002")
     ours.execute(ADD)
     with contextlib.suppress(Unavailable):
-        parked.release_parked(ours)
+        messages.release_parked(ours)
     assert reasons(ours) == ["unknown_provider"] * 3
     refusing_trigger.drop(ours)
-    assert parked.release_parked(ours) == 3
+    assert messages.release_parked(ours) == 3
 
 
 def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
@@ -214,7 +220,7 @@ def test_a_sequence_left_behind_delays_waiting_messages_and_loses_none(
     )
     ours.execute("SET minutebook.writer = ''")
     ours.execute(ADD)
-    eventually(lambda: parked.release_parked(ours) == 10)
+    eventually(lambda: messages.release_parked(ours) == 10)
     assert rows(ours)[30:] == [(99, value) for value in range(1, 11)]
     assert dead_letters(ours) == []
 

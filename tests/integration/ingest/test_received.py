@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from services.ingest import core, parked, service
+from services.ingest import core, service
 from services.syncer import retention
 from services.syncer.partitions import Kept
 from shared.unfit import Reason
@@ -100,7 +100,7 @@ def test_that_waited_and_whose_row_a_trigger_changes_is_a_row_and_no_letter(
     store_batch(ours, [received(body(9, 600), "m9")])
     ours.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
 
-    assert parked.release_parked(ours) == 1
+    assert messages.release_parked(ours) == 1
 
     assert (rows(ours), dead_letters(ours)) == ([(9, 599)], [])
     assert counted(ours) == truth(ours)

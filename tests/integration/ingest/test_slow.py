@@ -57,7 +57,7 @@ def test_parked_messages_too_many_for_the_statement_timeout_are_released_in_part
         conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
-        releaser = Releaser(unused, Health(), threading.Event())
+        releaser = Releaser(unused, messages.intake(ours), Health(), threading.Event())
         while len(rows(conn)) < 30:
             with contextlib.suppress(Unavailable):
                 releaser.run_once(ours)

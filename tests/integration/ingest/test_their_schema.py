@@ -6,7 +6,6 @@ import psycopg
 import pytest
 
 from migrations import runner
-from services.ingest import parked
 from shared.errors import Refusal, Unavailable
 from tests.support.messages import (
     add_providers,
@@ -15,6 +14,7 @@ from tests.support.messages import (
     dead_letters,
     ingest_connection,
     received,
+    release_parked,
     rows,
     store_batch,
     truth,
@@ -80,7 +80,7 @@ def test_what_they_refuse_only_at_the_commit_does_not_hold_back_others_that_wait
     refuse_large_at_commit(conn)
     store_batch(ours, [received(body(77, 5), "a"), received(body(77, -900), "b", tag=2)])
     conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
-    assert parked.release_parked(ours) == 1
+    assert release_parked(ours) == 1
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"]
 
 
@@ -89,7 +89,7 @@ def test_a_row_that_their_trigger_swallows_is_said_to_be_refused(
 ) -> None:
     trigger(conn, "TRIGGER theirs BEFORE", "RETURN NULL;")
     store_batch(ours, [received(body(), "a")])
-    parked.release_parked(ours)
+    release_parked(ours)
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"]
 
 
@@ -103,7 +103,7 @@ def test_a_message_whose_identity_their_trigger_changes_is_a_dead_letter_and_no_
         named = received(body(provider, 5), f"A{provider}")
         store_batch(ours, [named, received(body(provider, 6), tag=2, spare=f"b{provider}")])
     conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
-    assert parked.release_parked(ours) == 1
+    assert release_parked(ours) == 1
     assert rows(conn) == [(1, 6), (77, 6)]
     assert [reason for reason, _, _ in dead_letters(conn)] == ["refused_by_database"] * 2
     assert counted(conn) == truth(conn)

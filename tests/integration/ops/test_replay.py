@@ -3,7 +3,6 @@
 import psycopg
 import pytest
 
-from services.ingest import parked
 from tests.support import messages, ops_tool, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
@@ -67,7 +66,7 @@ def test_what_is_unfit_still_stays_the_same_letter_with_what_is_wrong_now(
     assert rows(conn) == []
     conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
     with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
-        assert parked.release_parked(writer) == 1
+        assert messages.release_parked(writer) == 1
     assert counted(conn) == truth(conn)
 
 

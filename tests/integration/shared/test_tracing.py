@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.ingest import core, parked
+from services.ingest import core
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.writer import Writer
 from shared import tracing
@@ -78,7 +78,7 @@ def test_a_message_that_waited_keeps_its_traceparent(
             {},
         )
         messages.add_providers(conn)
-        assert parked.release_parked(ours) == 4
+        assert messages.release_parked(ours) == 4
     assert [row for row in kept(conn) if row[0] < 100] == [
         (1, traceparent(1)), (2, None), (3, None), (4, None),
     ]  # fmt: skip

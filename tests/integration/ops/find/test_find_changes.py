@@ -2,7 +2,6 @@
 
 import psycopg
 
-from services.ingest import parked
 from services.syncer.service import Syncer
 from tests.support import messages
 from tests.support.finding import DELETE, ONE, epoch, found, rfc3339, summary
@@ -39,7 +38,7 @@ def test_a_waiting_message_says_so_and_is_a_row_when_its_provider_came(
 
     conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
     with messages.ingest_connection(dsn) as writer:
-        parked.release_parked(writer)
+        messages.release_parked(writer)
     syncer.tick(minute(1))
 
     assert summary(found(ops)) == ("shown", "tick", epoch(conn, 1), rfc3339(1))
