@@ -17,8 +17,7 @@ from ops.dead_letters.absent import Absent
 from ops.dead_letters.core import Choice, StoredDeadLetter
 from services.ingest import postgres_errors, service
 from services.ingest.core import DeadLetter, Delivery, validate
-from services.ingest.identity import AMQP_1_0_ID
-from services.ingest.parked import KeptProperties
+from services.ingest.identity import AMQP_1_0_ID, KeptProperties
 from shared import column_limits
 from shared.errors import Refusal
 

@@ -13,10 +13,10 @@ import psycopg
 import structlog
 from pydantic import Field
 
-from services.ingest import service, store
+from services.ingest import parked, service, store
 from services.ingest.commit_pacing import CommitPacing
+from services.ingest.parked import Releaser
 from services.ingest.receiver import Receiver
-from services.ingest.releaser import Releaser
 from services.ingest.stream_reader import StreamReceiver, StreamWriter
 from services.ingest.writer import Writer
 from shared import postgres, program, retry, settings, worker
@@ -86,9 +86,9 @@ def run(
     kind = StreamWriter if chosen.ingest_stream else Writer
     pacing = CommitPacing(chosen.tick_interval_seconds)
     writer = kind(partial(connect, turn=health.turning("writer")), intake, pacing, health, stop)
-    releaser = Releaser(partial(connect, turn=health.turning("releaser")), intake, health, stop)
+    releaser = Releaser(partial(connect, turn=health.turning(parked.PART)), intake, health, stop)
     with contextlib.ExitStack() as threads:
-        threads.enter_context(worker.running("releaser", releaser.live, stop, health))
+        threads.enter_context(worker.running(parked.PART, releaser.live, stop, health))
         threads.enter_context(writer.running())
         turn = health.turning(MAIN)
         connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest", turn=turn)
@@ -106,7 +106,11 @@ def _live(
         if stop.is_set():
             return
     with health.reporting("receiver"), connect() as broker:
-        receiver = _receiver(broker, writer)
+        receiver = (
+            StreamReceiver(broker, writer)
+            if isinstance(writer, StreamWriter)
+            else Receiver(broker, writer)
+        )
         receiver.start(writer.intake.queue, chosen.ingest_prefetch)
         health.expect("receiver", within_s=BROKER_SILENT_S)
         try:
@@ -114,12 +118,6 @@ def _live(
         except Unavailable as error:
             health.problem("receiver", str(error))
             retry.report_lost(error)
-
-
-def _receiver(broker: Consumer, writer: Writer) -> Receiver:
-    if isinstance(writer, StreamWriter):
-        return StreamReceiver(broker, writer)
-    return Receiver(broker, writer)
 
 
 PROGRAM = program.Program("ingest", ABOUT, IngestSettings, run)

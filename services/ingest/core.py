@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from services.ingest.identity import Properties, identify
@@ -145,22 +145,13 @@ def conflict(transaction: Transaction) -> DeadLetter:
     return DeadLetter(transaction.delivery, transaction.identity, "id_conflict", error)
 
 
-def unknown_provider(transaction: Transaction) -> DeadLetter:
-    """Return the dead letter that waits for its provider."""
-    return DeadLetter(
-        transaction.delivery,
-        transaction.identity,
-        "unknown_provider",
-        f"there is no provider {transaction.provider_id} yet",
-        transaction.provider_id,
-        transaction.value,
-    )
-
-
-def beside_waiting(transaction: Transaction) -> DeadLetter:
-    """Return the dead letter that waits beside another one of its identity."""
-    error = "a message with this identity and other content came before it and is no row yet"
-    return replace(unknown_provider(transaction), error=error)
+def parked(transaction: Transaction, *, beside_another: bool) -> DeadLetter:
+    """Return the dead letter that waits for its provider, or beside another of its identity."""
+    delivery, identity, provider_id, value = transaction
+    error = f"there is no provider {provider_id} yet"
+    if beside_another:
+        error = "a message with this identity and other content came before it and is no row yet"
+    return DeadLetter(delivery, identity, "unknown_provider", error, provider_id, value)
 
 
 def refused(message: Validated, error: str) -> DeadLetter:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shared import json_object
@@ -27,6 +28,18 @@ class Properties(Protocol):
 
     def all(self) -> Mapping[str, object]:
         """Return those that are set."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProperties:
+    """Properties of a message whose dead letter is there: no other one needs them all."""
+
+    headers: Any
+    message_id: Any = None
+
+    def all(self) -> Mapping[str, object]:
+        """Return nothing: a letter that stays keeps the properties it has."""
+        return {}
 
 
 def identify(

@@ -1,21 +1,32 @@
-"""Messages that are parked until their provider comes: then they become rows, in order.
+"""Messages that are parked until their provider comes: within a second of that they become rows.
 
-They are stored by the path that every message takes, with their dead letters in the same commit.
+They are stored by the path that every message takes, in order, and their dead letters are settled
+in the same commit. A thread and a connection of its own do that: a hundred thousand parked messages
+must not hold up those that come in meanwhile.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
 import psycopg
 import structlog
 
-from services.ingest import core, postgres_errors, service
+from adoption import checks
+from services.ingest import core, metrics, postgres_errors, service
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.core import DeadLetter, Delivery, Transaction
-from shared import postgres, tracing
-from shared.errors import StatementFailed
+from services.ingest.identity import KeptProperties
+from services.ingest.writer import STATEMENTS, Connect
+from shared import postgres, retry, tracing
+from shared.errors import StatementFailed, Unavailable
+from shared.health import Health
 
+PART = "releaser"
+"""What health calls the thread."""
+EVERY_S = 0.5
+STUCK_S = 60.0
 RELEASED_MAX = 10_000
 """Messages in one transaction, at most: well within the statement timeout."""
 
@@ -80,49 +91,64 @@ DELETE FROM dead_letter
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class KeptProperties:
-    """Properties of a message whose dead letter is there: no other one needs them all."""
+class Releaser:
+    """Looks twice a second whether a provider has come that messages wait for."""
 
-    headers: Any
-    message_id: Any = None
+    def __init__(
+        self, connect: Connect, intake: service.Intake, health: Health, stop: threading.Event
+    ) -> None:
+        """`connect` opens a connection for one life of the releaser."""
+        self._connect = connect
+        self._intake = intake
+        self._health = health
+        self._stop = stop
+        self._batch_size = AdaptiveBatchSize(RELEASED_MAX)
+        health.expect(PART, within_s=STUCK_S)
 
-    def all(self) -> Mapping[str, object]:
-        """Return nothing: a letter that stays keeps the properties it has."""
-        return {}
+    def live(self) -> None:
+        """Release over one connection until it is lost or all is to stop."""
+        with self._health.reporting(PART), self._connect() as conn:
+            checks.check(conn, STATEMENTS, stores=True)
+            try:
+                while not self._stop.is_set():
+                    self._health.turn(PART)
+                    self.run_once(conn)
+                    self._stop.wait(EVERY_S)
+            except Unavailable as error:
+                self._health.problem(PART, str(error))
+                metrics.OLDEST_WAITING.set(math.nan)  # not known now: others may see it
+                retry.report_lost(error)
 
+    def run_once(self, conn: psycopg.Connection) -> int:
+        """Release what can be; returns the rows that made. Raises `Unavailable`."""
+        released = 0
+        with postgres.translating():
+            arrived, oldest_s = conn.execute(SELECT_AWAITED).fetchone() or ([], 0.0)
+            metrics.OLDEST_WAITING.set(oldest_s)
+            for provider_id in arrived:
+                for rows in self._releases(conn, provider_id):
+                    released += rows
+                    if self._stop.is_set():  # a million of them would outlast the grace period
+                        return released
+        self._health.progress(PART)
+        return released
 
-def awaited(conn: psycopg.Connection) -> tuple[list[int], float]:
-    """Return which providers that messages wait for have come, and how long (s) any has waited.
-
-    Raises `Unavailable`.
-    """
-    with postgres.translating():
-        return conn.execute(SELECT_AWAITED).fetchone() or ([], 0.0)
-
-
-def releases(
-    conn: psycopg.Connection,
-    provider_id: int,
-    intake: service.Intake,
-    batch_size: AdaptiveBatchSize,
-) -> Iterator[int]:
-    """Turn a provider's messages into rows, in order; yield the rows of each transaction.
-
-    `batch_size` says how many messages to a transaction. Raises `Unavailable`.
-    """
-    last_id = 0
-    while True:
-        with postgres.translating(), conn.transaction():
-            parked = _lock_next(conn, provider_id, last_id, batch_size.size)
-            if not parked:
-                return
-            with batch_size.storing(len(parked)):
-                rows = _release(conn, parked, intake)
-        if rows:
-            log.info("waiting_promoted", provider_id=provider_id, rows=rows)
-        last_id = parked[-1].delivery.tag
-        yield rows
+    def _releases(self, conn: psycopg.Connection, provider_id: int) -> Iterator[int]:
+        """Release a provider's messages, in order; yield the rows of each transaction."""
+        last_id = 0
+        while True:
+            with conn.transaction():
+                parked = _lock_next(conn, provider_id, last_id, self._batch_size.size)
+                if not parked:
+                    return
+                with self._batch_size.storing(len(parked)):
+                    rows = _release(conn, parked, self._intake)
+            if rows:
+                metrics.RELEASED.inc(rows)
+                log.info("waiting_promoted", provider_id=provider_id, rows=rows)
+            self._health.progress(PART)
+            last_id = parked[-1].delivery.tag
+            yield rows
 
 
 def _lock_next(

@@ -241,8 +241,6 @@ def _classify(
             continue
         if there.taken:
             dead.append(core.conflict(transaction))
-        elif n < len(missing):  # not a conflicting one
-            dead.append(core.unknown_provider(transaction))
         else:
-            dead.append(core.beside_waiting(transaction))
+            dead.append(core.parked(transaction, beside_another=n >= len(missing)))
     return len(rest) - len(dead), dead

@@ -17,7 +17,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
 from services.ingest.commit_pacing import CommitPacing
-from services.ingest.releaser import Releaser
+from services.ingest.parked import Releaser
 from services.ingest.writer import Writer
 from shared import column_limits
 from shared.health import Health

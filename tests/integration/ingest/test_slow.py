@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from services.ingest.releaser import Releaser
+from services.ingest.parked import Releaser
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support import messages
