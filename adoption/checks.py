@@ -50,13 +50,14 @@ def refuse(conn: psycopg.Connection) -> None:
 def check(
     conn: psycopg.Connection, statements: Sequence[LiteralString], *, stores: bool = False
 ) -> None:
-    """Find out whether a service can work, with its own rights.
+    """Find out whether a service can work, with this schema and its own rights.
 
-    Raises `Unavailable` with the reason, so that it waits until that is corrected: Postgres refuses
-    one of its `statements`; or it `stores` transactions, and something is seriously wrong. All
-    other problems are logged.
+    Raises `Refusal` for a schema of another release; `Unavailable` with the reason, so that it
+    waits until that is corrected: Postgres refuses one of its `statements`; or it `stores`
+    transactions, and something is seriously wrong. All other problems are logged.
     """
     with postgres.translating():
+        postgres.check_schema(conn)
         if words := _serious(conn):
             if stores:
                 raise Unavailable("postgres", words)

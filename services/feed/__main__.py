@@ -57,7 +57,6 @@ def connected(
     turn = health.turning(MAIN)
     options = f"{store.OPTIONS} {follower_store.OPTIONS}"
     with postgres.connection(chosen, application=NAME, options=options, turn=turn) as conn:
-        postgres.check_schema(conn)
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
             publisher.declare_exchange(EXCHANGE, "topic")

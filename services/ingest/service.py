@@ -235,11 +235,12 @@ def _classify(
     missing = [one for one in parts.transactions if one.identity not in accounted]
     rest = missing + parts.conflicting
     dead = []
-    for n, (transaction, there) in enumerate(zip(rest, store.existing(conn, rest), strict=True)):
+    existing = store.existing(conn, rest)
+    for n, (transaction, (taken, alike)) in enumerate(zip(rest, existing, strict=True)):
         # Without a row only a redelivered message is a duplicate: its row was deleted by hand.
-        if there.alike and (there.taken or transaction.delivery.redelivered):
+        if alike and (taken or transaction.delivery.redelivered):
             continue
-        if there.taken:
+        if taken:
             dead.append(core.conflict(transaction))
         else:
             dead.append(core.parked(transaction, beside_another=n >= len(missing)))

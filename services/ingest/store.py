@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import LiteralString, NamedTuple
+from typing import LiteralString
 
 import psycopg
 import structlog
@@ -37,17 +37,6 @@ SELECT h.message_id IS NOT NULL AS taken,
 ADVANCE_SEQUENCE: LiteralString = "SELECT minutebook_advance_sequence(%(table)s)"
 
 
-class Existing(NamedTuple):
-    """What is there under the identity of a message that was not inserted.
-
-    `taken`: a row has this identity. `alike`: a message of the same content had it, whatever its
-    row says now.
-    """
-
-    taken: bool
-    alike: bool
-
-
 def insert_transactions(
     conn: psycopg.Connection, batch: Sequence[Transaction]
 ) -> tuple[set[str], bool]:
@@ -73,12 +62,13 @@ def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -
     conn.execute(INSERT_ALL_OR_NONE, _with_traceparents(batch), binary=True)
 
 
-def existing(conn: psycopg.Connection, batch: Sequence[Transaction]) -> list[Existing]:
-    """Return for each message that was not inserted what is there under its identity."""
-    if not batch:
-        return []
-    rows = conn.execute(SELECT_EXISTING, arrays(batch)).fetchall()
-    return [Existing(*row) for row in rows]
+def existing(conn: psycopg.Connection, batch: Sequence[Transaction]) -> Sequence[tuple[bool, bool]]:
+    """Return for each message that was not inserted what is there under its identity.
+
+    First whether a row has it (taken); then whether a message of the same content had it, whatever
+    its row says now (alike).
+    """
+    return conn.execute(SELECT_EXISTING, arrays(batch)).fetchall() if batch else []
 
 
 def advance_sequence(conn: psycopg.Connection, table: str) -> None:

@@ -52,10 +52,6 @@ DELETE FROM stream_offset
 """
 
 
-class Overtaken(Unavailable):
-    """Another reader stored what we were about to: nothing of our batch is committed."""
-
-
 class Gap(Exception):
     """Offsets jumped: to be looked at again from the last one stored, which must still be there."""
 
@@ -155,7 +151,7 @@ def progress(conn: psycopg.Connection, stream: str) -> Progress:
 def advance(conn: psycopg.Connection, before: Progress, after: Progress) -> None:
     """Write what of `before` changed, in the transaction that stores what lies between.
 
-    Raises `Overtaken` if the stream is no longer stored as far as `before`.
+    Raises `Unavailable` if another reader stored beyond `before`: then nothing may be committed.
     """
     _advance(conn, before.first, after.first)
     _advance(conn, before.ahead, after.ahead)
@@ -179,7 +175,7 @@ def _advance(conn: psycopg.Connection, before: Position, after: Position) -> Non
     given = {**asdict(after), "previous": before.reached}
     if conn.execute(INSERT_POSITION, given).rowcount != 1:
         says = f"{after.stream} was stored beyond {before.reached} by another reader"
-        raise Overtaken("postgres", says)
+        raise Unavailable("postgres", says)
 
 
 class Continuity:

@@ -20,7 +20,7 @@ from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
 from services.ingest.retrier import Retrier
-from shared import column_limits, postgres, retry, tracing, worker
+from shared import column_limits, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
 from shared.health import Health
 from shared.transactions import INSERT_ALL_OR_NONE, INSERT_TRANSACTIONS
@@ -109,7 +109,6 @@ class Writer:
 
         Raises `Refusal`, and `Unavailable` while tables or rights do not allow to store.
         """
-        postgres.check_schema(conn)
         checks.check(conn, STATEMENTS, stores=True)
         self.intake.limits = column_limits.read(conn, self.intake.body_bytes_max)
 

@@ -42,7 +42,6 @@ def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> I
     """Open what one life works with, once this is the active notifier. Raises `Unavailable`."""
     turn = health.turning(MAIN)
     with postgres.connection(chosen, application=NAME, options=OPTIONS, turn=turn) as conn:
-        postgres.check_schema(conn)
         checks.check(conn, STATEMENTS)
         with (
             follower.active(conn),

@@ -125,7 +125,6 @@ def _connected(
         connectors.to_keydb(chosen, name="syncer") as shown,
         connectors.to_rabbitmq(chosen, name="syncer", turn=turn) as broker,
     ):
-        postgres.check_schema(conn)
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
         timeline.detect_failover(conn)
         fold_s = chosen.sync_fold_interval_seconds

@@ -54,7 +54,6 @@ def connected(chosen: TrackerSettings, health: Health, follower: Follower) -> It
     """Open what one life works with, once this is the active tracker. Raises `Unavailable`."""
     turn = health.turning(MAIN)
     with postgres.connection(chosen, application=NAME, options=OPTIONS, turn=turn) as conn:
-        postgres.check_schema(conn)
         checks.check(conn, STATEMENTS)
         with (
             follower.active(conn),

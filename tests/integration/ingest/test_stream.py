@@ -9,7 +9,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from services.ingest import stream
-from services.ingest.stream import Overtaken
+from shared.errors import Unavailable
 from tests.support import programs, streams
 from tests.support.eventually import eventually
 from tests.support.messages import received
@@ -174,7 +174,10 @@ def test_of_two_who_go_on_from_the_same_place_one_is_refused(
 ) -> None:
     start = stream.progress(conn, STREAM)
     stream.advance(conn, start, start.stored(received(BODY), 9))
-    with psycopg.connect(dsn, autocommit=True) as other, pytest.raises(Overtaken):
+    with (
+        psycopg.connect(dsn, autocommit=True) as other,
+        pytest.raises(Unavailable, match="another reader"),
+    ):
         stream.advance(other, start, start.stored(received(BODY), 4))
     assert stream.progress(conn, STREAM).settled.reached == 9
 
