@@ -127,14 +127,16 @@ CREATE INDEX received_message_noted_at_idx ON received_message (noted_at);
 
 -- How far a RabbitMQ stream was stored: one row for each batch, in the commit of its rows. Each
 -- names the one it follows: of two readers that continue from the same place one fails here and
--- gives up.
+-- gives up. `deferred` is the first message, if any, that is neither row nor dead letter yet.
 CREATE TABLE stream_offset (
-    stream      text        NOT NULL,
-    generation  text        NOT NULL,
-    previous    bigint      NOT NULL,
-    reached     bigint      NOT NULL,
-    body_sha256 bytea       NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now(),
+    stream          text        NOT NULL,
+    generation      text        NOT NULL,
+    previous        bigint      NOT NULL,
+    reached         bigint      NOT NULL,
+    body_sha256     bytea       NOT NULL,
+    deferred        bigint,
+    deferred_sha256 bytea       NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT stream_offset_pkey PRIMARY KEY (stream, reached),
     CONSTRAINT stream_offset_previous_key UNIQUE (stream, previous),
     CONSTRAINT stream_offset_order_check CHECK (previous < reached)

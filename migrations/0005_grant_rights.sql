@@ -78,6 +78,7 @@ BEGIN
             ('ingest', 'INSERT (%s)', 'TABLE', 'dead_letter', 'id,body_sha256,received_at'),
             ('ingest', 'UPDATE (state, reason, error)', 'TABLE', 'dead_letter', ''),
             ('ingest', 'INSERT (%s)', 'TABLE', 'stream_offset', 'created_at'),
+            ('ingest', 'UPDATE (deferred, deferred_sha256)', 'TABLE', 'stream_offset', ''),
             ('ingest,console,ops', 'SELECT, INSERT (message_id, provider_id, value)', 'TABLE',
              'received_message', ''),
             ('ingest', 'SELECT (action, detail, body)', 'TABLE', 'operator_action', ''),

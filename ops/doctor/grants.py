@@ -25,6 +25,7 @@ TRACKED = (
     "provider_ids", "published_at", "replied_at", "reply_due", "reply_to", "shown_at", "state",
     "waiting_since", "xids",
 )  # fmt: skip
+DEFERRED = "deferred, deferred_sha256"
 SAID = ("error", "outcome", "values")
 NOTIFIED = (
     "balance, boundary, condition, delivered_at, epoch, error, id, previous, provider_id, sent_at,"
@@ -86,7 +87,8 @@ RIGHTS: Rights = {
         "operator_action": {"SELECT (action, body, detail)"},
         "stream_offset": {
             "SELECT",
-            "INSERT (body_sha256, generation, previous, reached, stream)",
+            f"INSERT (body_sha256, {DEFERRED}, generation, previous, reached, stream)",
+            f"UPDATE ({DEFERRED})",
             "DELETE",
         },
         "minutebook_advance_sequence(text)": {"EXECUTE"},

@@ -45,10 +45,6 @@ class Deferred:
         self.reason = reason or self.reason  # those not even tried share that of the others
         log.warning("messages_deferred", messages=len(self.by_tag), reason=self.reason)
 
-    def in_order(self) -> list[Validated]:
-        """Return all, in the order in which they came."""
-        return [self.by_tag[tag] for tag in sorted(self.by_tag)]
-
     def has_dead_letters(self) -> bool:
         """Say whether dead letters are among them."""
         return any(isinstance(one, DeadLetter) for one in self.by_tag.values())

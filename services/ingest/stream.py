@@ -4,21 +4,17 @@ A stream keeps what was read, so a reader has to know how far it came. That is o
 transaction as the rows themselves: exactly once for messages that carry nothing at all, wherever
 ingest dies. The place to go on from is always read from Postgres, never remembered.
 
-Everything up to the position is settled. While a message is deferred the position stays before it,
-and a second one, `ahead`, says how far messages behind it were stored. After a restart those are
-read again, as redelivered messages: what is settled is known by its identity. A third one, `first`,
-is the first message that was ever received: by it the stream is known while nothing is settled.
+Everything up to the position is settled, or deferred. Reading begins anew with the first message
+that is deferred: those behind it are read again, as redelivered ones, and known by their identity.
 """
 
 import hashlib
 import uuid
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import LiteralString
+from dataclasses import asdict, dataclass, replace
+from typing import LiteralString, NamedTuple
 
 import psycopg
 
-from services.ingest.core import Delivery
 from shared.errors import Refusal, Unavailable
 
 NOTHING_YET = -1
@@ -29,16 +25,25 @@ TRY_LOCK: LiteralString = """
 SELECT pg_try_advisory_lock(hashtextextended('minutebook:stream:' || %(stream)s, 0))
 """
 SELECT_POSITION: LiteralString = """
-SELECT generation, reached, body_sha256
+SELECT generation, reached, body_sha256, deferred, deferred_sha256
   FROM stream_offset
  WHERE stream = %(stream)s
  ORDER BY reached DESC
  LIMIT 1
 """
 INSERT_POSITION: LiteralString = """
-INSERT INTO stream_offset (stream, generation, previous, reached, body_sha256)
-VALUES (%(stream)s, %(generation)s, %(previous)s, %(reached)s, %(body_sha256)s)
+INSERT INTO stream_offset (
+       stream, generation, previous, reached, body_sha256, deferred, deferred_sha256)
+VALUES (%(stream)s, %(generation)s, %(previous)s, %(reached)s, %(body_sha256)s, %(deferred)s,
+        %(deferred_sha256)s)
 ON CONFLICT (stream, previous) DO NOTHING
+"""
+UPDATE_DEFERRED: LiteralString = """
+UPDATE stream_offset
+   SET deferred = %(deferred)s,
+       deferred_sha256 = %(deferred_sha256)s
+ WHERE stream = %(stream)s
+   AND reached = %(reached)s
 """
 PRUNE: LiteralString = """
 DELETE FROM stream_offset
@@ -56,74 +61,52 @@ class Gap(Exception):
     """Offsets jumped: to be looked at again from the last one stored, which must still be there."""
 
 
+class Message(NamedTuple):
+    """By what a message of a stream is known again."""
+
+    offset: int
+    body_sha256: bytes
+
+    @classmethod
+    def of(cls, offset: int, body: bytes) -> "Message":
+        """Return the message that is at `offset`."""
+        return cls(offset, hashlib.sha256(body).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a stream is settled; `generation` tells one life of the stream from the next.
+    """How far a stream is stored; `generation` tells one life of the stream from the next.
 
-    `reached` is the offset of the last message settled, -1 before the first. Without its digest
-    nothing is settled yet.
+    Up to the offset `reached`, -1 before the first, all is settled but for messages that are
+    deferred: `deferred` is the offset of the first of them.
     """
 
     stream: str
     generation: str
-    reached: int
-    body_sha256: bytes
+    reached: int = NOTHING_YET
+    body_sha256: bytes = b""
+    deferred: int | None = None
+    deferred_sha256: bytes = b""
+
+    @property
+    def anchor(self) -> Message | None:
+        """The message to read on from, which the stream must still hold; None if it is new."""
+        if self.deferred is not None:
+            return Message(self.deferred, self.deferred_sha256)
+        return Message(self.reached, self.body_sha256) if self.body_sha256 else None
 
     def identity(self, offset: int) -> str:
         """Return the identity of the message at `offset` if it carries none of its own."""
         return f"stream:{self.generation}:{offset}"
 
-    def after(self, offset: int, body: bytes) -> "Position":
-        """Return the position once the message at `offset` is stored."""
-        return replace(self, reached=offset, body_sha256=hashlib.sha256(body).digest())
+    def after(self, last: Message, deferred: Message | None = None) -> "Position":
+        """Return the position once all up to `last` is stored, but for messages from `deferred` on.
 
-    def at_least(self, other: "Position") -> "Position":
-        """Return whichever of two positions reaches further, under this one's name."""
-        if other.reached <= self.reached:
+        It stays while messages are read again that it has passed.
+        """
+        if last.offset < self.reached:
             return self
-        return replace(self, reached=other.reached, body_sha256=other.body_sha256)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a stream is settled, and stored: further than that while messages are deferred."""
-
-    settled: Position
-    ahead: Position
-    """Up to here messages were ever stored while one before them was deferred."""
-    first: Position
-    """The first message ever received."""
-    end: Position
-    """The last message that is stored or deferred."""
-    before: Mapping[int, Position] = field(default_factory=dict)
-    """By tag of a deferred message: the position while it is the first of them."""
-
-    @property
-    def anchor(self) -> Position | None:
-        """What the stream must still hold: the last message settled, or the first; None if new."""
-        if self.settled.body_sha256:
-            return self.settled
-        return self.first if self.first.body_sha256 else None
-
-    def starting_with(self, first: Delivery, offset: int) -> "Progress":
-        """Return the progress once a stream's first message is known; it begins with `first`."""
-        if self.anchor:
-            return self
-        start = replace(self.settled, reached=offset - 1)
-        return replace(self, settled=start, end=start, first=self.first.after(offset, first.body))
-
-    def stored(self, last: Delivery, offset: int, deferred: Collection[int] = ()) -> "Progress":
-        """Return the progress once all up to `last` is stored, but for the `deferred` tags."""
-        end = self.end.after(offset, last.body)
-        before = {**self.before, **dict.fromkeys(deferred, self.end)}
-        if before:
-            return replace(self, ahead=self.ahead.at_least(end), end=end, before=before)
-        return replace(self, settled=end, end=end)
-
-    def still_deferred(self, tags: Iterable[int]) -> "Progress":
-        """Return the progress while just these are deferred, in the order of their tags."""
-        before = {tag: self.before[tag] for tag in tags}
-        return replace(self, settled=next(iter(before.values()), self.end), before=before)
+        return Position(self.stream, self.generation, *last, *(deferred or (None, b"")))
 
 
 def try_lock(conn: psycopg.Connection, stream: str) -> bool:
@@ -131,74 +114,56 @@ def try_lock(conn: psycopg.Connection, stream: str) -> bool:
     return conn.execute(TRY_LOCK, {"stream": stream}).fetchone() == (True,)
 
 
-def progress(conn: psycopg.Connection, stream: str) -> Progress:
-    """Return how far `stream` is settled, and ever stored; for its one reader.
+def position(conn: psycopg.Connection, stream: str) -> Position:
+    """Return how far `stream` is stored; for its one reader.
 
     A stream that was never read gets its generation now: identities must be the same after a
     restart, even if nothing was settled before it.
     """
-    settled = _position(conn, stream)
-    if settled is None:
-        settled = Position(stream, uuid.uuid4().hex, NOTHING_YET, b"")
-        _advance(conn, replace(settled, reached=NEVER_READ), settled)
-    ahead, first = (
-        _position(conn, name) or Position(name, settled.generation, NOTHING_YET, b"")
-        for name in (f"{stream} {kind} {settled.generation}" for kind in ("ahead", "first"))
-    )
-    return Progress(settled, ahead, first, settled)
+    row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
+    if row:
+        return Position(stream, *row)
+    new = Position(stream, uuid.uuid4().hex)
+    advance(conn, replace(new, reached=NEVER_READ), new)
+    return new
 
 
-def advance(conn: psycopg.Connection, before: Progress, after: Progress) -> None:
-    """Write what of `before` changed, in the transaction that stores what lies between.
+def advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
+    """Write a position in the transaction that stores what lies between `before` and it.
 
     Raises `Unavailable` if another reader stored beyond `before`: then nothing may be committed.
     """
-    _advance(conn, before.first, after.first)
-    _advance(conn, before.ahead, after.ahead)
-    _advance(conn, before.settled, after.settled)
-
-
-def prune(conn: psycopg.Connection, progress: Progress) -> int:
-    """Delete old positions; returns how many. The newest ones stay, for people to look at."""
-    names = (progress.settled.stream, progress.ahead.stream)
-    return sum(conn.execute(PRUNE, {"stream": name, "kept": KEPT_ROWS}).rowcount for name in names)
-
-
-def _position(conn: psycopg.Connection, stream: str) -> Position | None:
-    row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
-    return Position(stream, *row) if row else None
-
-
-def _advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
-    if after == before:
-        return
     given = {**asdict(after), "previous": before.reached}
-    if conn.execute(INSERT_POSITION, given).rowcount != 1:
+    if after.reached == before.reached:
+        conn.execute(UPDATE_DEFERRED, given)
+    elif conn.execute(INSERT_POSITION, given).rowcount != 1:
         says = f"{after.stream} was stored beyond {before.reached} by another reader"
         raise Unavailable("postgres", says)
+
+
+def prune(conn: psycopg.Connection, stream: str) -> int:
+    """Delete old positions; returns how many. The newest ones stay, for people to look at."""
+    return conn.execute(PRUNE, {"stream": stream, "kept": KEPT_ROWS}).rowcount
 
 
 class Continuity:
     """Checks that deliveries go on where Postgres stands, with nothing missing in between.
 
-    The broker is asked for the last message that was settled, or for the first one if that is
-    deferred. If the stream was deleted and made anew it delivers nothing, or something else; if
-    retention cut it, something later. Offsets may jump, but only right after a message that was
-    delivered again as expected.
+    The broker is asked for the position's anchor. If the stream was deleted and made anew it
+    delivers nothing, or something else; if retention cut it, something later. Offsets may jump, but
+    only right after a settled message that was delivered again as expected.
     """
 
-    def __init__(self, start: Progress) -> None:
+    def __init__(self, start: Position) -> None:
         """Begin at `start`, as read from Postgres."""
         self._start = start
-        self._last = start.settled.reached
+        self._next: int | None = None
         self.anchored = start.anchor is None
         """Whether the message that must be there was delivered again."""
-        self._contiguous = 0
 
     def ask_for(self) -> int | str:
         """Return the offset to start reading from, as the broker takes it."""
-        anchor = self._start.anchor
-        return anchor.reached if anchor else "first"
+        return self._start.anchor.offset if self._start.anchor else "first"
 
     def accept(self, offset: int, body: bytes) -> bool:
         """Say whether the message is to be stored; false for the last one settled.
@@ -206,34 +171,33 @@ class Continuity:
         Raises `Refusal` if the stream is not the one that was stored, and `Gap`.
         """
         if not self.anchored:
-            self._check_anchor(offset, body)
+            self._check_anchor(Message.of(offset, body))
             self.anchored = True
-            if offset == self._start.settled.reached:
+            if self._start.deferred is None:
                 return False
-        if offset != self._last + 1 and self._contiguous:
-            raise Gap(f"offset {offset} after {self._last}")
-        self._last = offset
-        self._contiguous += 1
+        if self._next not in (None, offset):
+            raise Gap(f"offset {offset} in place of {self._next}")
+        self._next = offset + 1
         return True
 
-    def _check_anchor(self, offset: int, body: bytes) -> None:
-        settled, anchor = self._start.settled, self._start.anchor
-        if anchor is None or anchor.reached != offset:
+    def _check_anchor(self, found: Message) -> None:
+        anchor = self._start.anchor
+        if anchor is None or anchor.offset != found.offset:
             raise Refusal(
-                f"stream {settled.stream} begins at offset {offset}, but only what came up to"
-                f" {settled.reached} is settled: its retention cut messages that were not stored"
+                f"stream {self._start.stream} begins at offset {found.offset}, but is to be read on"
+                f" from {self.ask_for()}: its retention cut messages that were not stored"
                 " (or it was made anew)"
             )
-        if anchor.body_sha256 != hashlib.sha256(body).digest():
+        if anchor != found:
             raise made_anew(self._start)
 
 
-def made_anew(start: Progress) -> Refusal:
+def made_anew(start: Position) -> Refusal:
     """Return what to say when the message to read on from is not in the stream."""
-    what = "stored last" if start.settled.body_sha256 else "received first, and is deferred"
-    offset = start.anchor.reached if start.anchor else 0
+    what = "was stored last" if start.deferred is None else "is deferred"
+    offset = start.anchor.offset if start.anchor else 0
     return Refusal(
-        f"stream {start.settled.stream} does not hold the message at offset {offset} that was"
-        f" {what}: it was deleted and made anew. If that was meant, delete its rows from"
-        " stream_offset, and it is read from its first message"
+        f"stream {start.stream} does not hold the message at offset {offset} that {what}: it was"
+        " deleted and made anew. If that was meant, delete its rows from stream_offset, and it is"
+        " read from its first message"
     )

@@ -130,11 +130,15 @@ ACTS = EMPTYING | {
     "change a dead letter's body": Act("UPDATE dead_letter SET body = ''", OPERATORS),
     "delete a dead letter": Act("DELETE FROM dead_letter", OPERATORS | by("ingest")),
     "move a stream on": Act(
-        "INSERT INTO stream_offset (stream, generation, previous, reached, body_sha256)"
-        " VALUES ('s', 'g', -1, 0, '')",
+        "INSERT INTO stream_offset"
+        " (stream, generation, previous, reached, body_sha256, deferred_sha256)"
+        " VALUES ('s', 'g', -1, 0, '', '')",
         by("ingest"),
     ),
     "move a stream back": Act("UPDATE stream_offset SET reached = 0", NOBODY),
+    "settle a stream's deferred messages": Act(
+        "UPDATE stream_offset SET deferred = NULL", by("ingest")
+    ),
     "note an operator's action": Act(
         "INSERT INTO operator_action (action, subject, outcome, operator)"
         " VALUES ('a', 's', 'done', 'me')",

@@ -9,10 +9,10 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from services.ingest import stream
+from services.ingest.stream import Message
 from shared.errors import Unavailable
 from tests.support import programs, streams
 from tests.support.eventually import eventually
-from tests.support.messages import received
 
 STREAM = "transactions"
 BODY = b'{"id": 1, "value": 1}'
@@ -87,7 +87,7 @@ def test_killed_between_commit_and_acknowledgement_nothing_is_stored_again(
         eventually(lambda: rows(conn) == 50)
         ingest.kill()
     with psycopg.connect(dsn, autocommit=True) as other:
-        assert stream.progress(other, STREAM).settled.reached == 49
+        assert stream.position(other, STREAM).reached == 49
     with programs.running("services.ingest", **environment(dsn, amqp_url)) as ingest:
         publish(channel, 1)
         eventually(lambda: rows(conn) == 51)
@@ -172,24 +172,24 @@ def test_retention_that_cut_unread_messages_stops_ingest_with_a_clear_error(
 def test_of_two_who_go_on_from_the_same_place_one_is_refused(
     dsn: str, conn: psycopg.Connection
 ) -> None:
-    start = stream.progress(conn, STREAM)
-    stream.advance(conn, start, start.stored(received(BODY), 9))
+    start = stream.position(conn, STREAM)
+    stream.advance(conn, start, start.after(Message.of(9, BODY)))
     with (
         psycopg.connect(dsn, autocommit=True) as other,
         pytest.raises(Unavailable, match="another reader"),
     ):
-        stream.advance(other, start, start.stored(received(BODY), 4))
-    assert stream.progress(conn, STREAM).settled.reached == 9
+        stream.advance(other, start, start.after(Message.of(4, BODY)))
+    assert stream.position(conn, STREAM).reached == 9
 
 
 def test_old_positions_are_forgotten_and_the_newest_stays(conn: psycopg.Connection) -> None:
-    progress = stream.progress(conn, STREAM)
+    position = stream.position(conn, STREAM)
     for offset in range(300):
-        following = progress.stored(received(BODY), offset)
-        stream.advance(conn, progress, following)
-        progress = following
-    assert stream.prune(conn, progress) > 0
-    assert stream.progress(conn, STREAM) == progress
+        following = position.after(Message.of(offset, BODY))
+        stream.advance(conn, position, following)
+        position = following
+    assert stream.prune(conn, STREAM) > 0
+    assert stream.position(conn, STREAM) == position
 
 
 def test_with_a_single_message_in_hand_it_goes_on_after_a_restart(
@@ -209,4 +209,4 @@ def test_named_messages_move_the_position_too(
         channel.basic_publish("", STREAM, BODY, pika.BasicProperties(message_id=f"m{number}"))
     with programs.running("services.ingest", **environment(dsn, amqp_url)):
         eventually(lambda: rows(conn) == 5)
-    assert stream.progress(conn, STREAM).settled.reached == 4
+    assert stream.position(conn, STREAM).reached == 4

@@ -2,19 +2,11 @@
 
 import pytest
 
-from services.ingest.stream import NOTHING_YET, Continuity, Gap, Position, Progress
+from services.ingest.stream import Continuity, Gap, Message, Position
 from shared.errors import Refusal
-from tests.support.messages import received
 
-NOTHING = Position("s", "life", NOTHING_YET, b"")
-
-
-def progress(settled: Position, ahead: int = NOTHING_YET) -> Progress:
-    return Progress(settled, Position("s ahead life", "life", ahead, b""), NOTHING, settled)
-
-
-FRESH = progress(NOTHING)
-STORED = progress(NOTHING.after(41, b"the last one stored"))
+FRESH = Position("s", "life")
+STORED = FRESH.after(Message.of(41, b"the last one stored"))
 
 
 def test_a_stream_never_read_is_read_from_its_first_message() -> None:
@@ -59,64 +51,43 @@ def test_a_jump_later_on_is_looked_at_again() -> None:
         reading.accept(44, b"c")
 
 
-@pytest.mark.parametrize("first", [0, 500])
-def test_while_the_first_message_is_deferred_reading_begins_with_it_and_with_nothing_else(
-    first: int,
+@pytest.mark.parametrize("position", [FRESH, STORED])
+def test_while_a_message_is_deferred_reading_begins_with_it_and_with_nothing_else(
+    position: Position,
 ) -> None:
-    deferred = received(b"deferred")
-    start = FRESH.starting_with(deferred, first).stored(deferred, first, [1])
+    start = position.after(Message.of(509, b"stored"), Message.of(500, b"deferred"))
     reading = Continuity(start)
-    assert (reading.ask_for(), reading.anchored) == (first, False)
-    assert reading.accept(first, b"deferred")
+    assert (reading.ask_for(), reading.anchored) == (500, False)
+    assert reading.accept(500, b"deferred")
     assert reading.anchored
     with pytest.raises(Refusal, match="retention"):
-        Continuity(start).accept(first + 3, b"stored")
+        Continuity(start).accept(503, b"stored")
     with pytest.raises(Refusal, match="made anew"):
-        Continuity(start).accept(first, b"something else")
+        Continuity(start).accept(500, b"something else")
     with pytest.raises(Gap):
-        reading.accept(first + 3, b"stored")
+        reading.accept(503, b"stored")
 
 
 def test_identities_of_two_lives_of_a_stream_differ() -> None:
-    assert NOTHING.identity(1) != Position("s", "another life", NOTHING_YET, b"").identity(1)
+    assert FRESH.identity(1) != Position("s", "another life").identity(1)
 
 
-def up_to(settled: int, ahead: int = NOTHING_YET) -> Progress:
-    return progress(NOTHING.after(settled, b"x"), ahead)
+def test_without_deferred_messages_what_is_stored_last_is_what_must_be_there() -> None:
+    last = Message.of(12, b"b")
+    assert FRESH.after(Message.of(9, b"a")).after(last).anchor == last
 
 
-def reached(found: Progress) -> tuple[int, int]:
-    return found.settled.reached, found.ahead.reached
+def test_while_a_message_is_deferred_it_is_what_must_be_there_until_it_is_settled() -> None:
+    last, first, second = Message.of(12, b"c"), Message.of(7, b"a"), Message.of(11, b"b")
+    for deferred, anchor in ((first, first), (second, second), (None, last)):
+        found = FRESH.after(last, deferred)
+        assert (found.reached, found.anchor) == (12, anchor)
 
 
-def test_without_deferred_messages_the_position_follows_what_is_stored() -> None:
-    found = up_to(4).stored(received(b"a"), 9).stored(received(b"b"), 12)
-    assert reached(found) == (12, NOTHING_YET)
-    assert found.settled == up_to(4).settled.after(12, b"b")
-
-
-def test_the_position_stays_before_the_first_deferred_message_until_it_is_settled() -> None:
-    found = up_to(4).stored(received(b"a"), 9, [7]).stored(received(b"b"), 12, [11])
-    assert reached(found) == (4, 12)
-    assert reached(found.still_deferred([7, 11])) == (4, 12)
-    assert reached(found.still_deferred([11])) == (9, 12)
-    later = found.still_deferred([])
-    assert reached(later) == (12, 12)
-    assert later.settled == up_to(4).settled.after(12, b"b")
-    assert reached(later.stored(received(b"c"), 13)) == (13, 12)
-
-
-def test_while_the_first_message_is_deferred_the_position_says_where_it_was() -> None:
-    first = received(b"a")
-    begun = FRESH.starting_with(first, 500)
-    found = begun.stored(first, 509, [1])
-    assert (reached(found), found.settled.body_sha256) == ((499, 509), b"")
-    assert found.anchor == NOTHING.after(500, b"a")
-    assert found.starting_with(received(b"b"), 510) == found
-    assert reached(found.still_deferred([])) == (509, 509)
-    assert reached(begun.stored(first, 509)) == (509, -1)
-
-
-def test_what_was_ever_stored_ahead_is_not_forgotten_while_it_is_read_again() -> None:
-    assert reached(up_to(4, ahead=100).stored(received(b"a"), 9, [7])) == (4, 100)
-    assert reached(up_to(4, ahead=100).stored(received(b"a"), 101, [7])) == (4, 101)
+def test_the_position_stays_while_messages_are_read_again_that_it_has_passed() -> None:
+    deferred = Message.of(7, b"deferred")
+    position = FRESH.after(Message.of(100, b"last"), deferred)
+    assert position.after(Message.of(9, b"a"), Message.of(8, b"b")) == position
+    assert position.after(Message.of(99, b"a")) == position
+    assert position.after(Message.of(100, b"last")).anchor == Message.of(100, b"last")
+    assert position.after(Message.of(101, b"a"), deferred).anchor == deferred
