@@ -3,8 +3,8 @@
 Every function works in its caller's transaction and never commits.
 """
 
-import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import LiteralString
 
 import psycopg
@@ -70,9 +70,10 @@ def store_dead_letters(
     def attempt(part: Sequence[DeadLetter]) -> str | None:
         if trouble:
             return trouble[0]
-        error = _write_in_savepoint(conn, part, queue)
+        insert = partial(_insert, conn, part, queue)
+        error = postgres_errors.in_savepoint(conn, insert)
         if error is not None and _advanced_sequence(conn, error):
-            error = _write_in_savepoint(conn, part, queue)
+            error = postgres_errors.in_savepoint(conn, insert)
         if error is None:
             return None
         if postgres_errors.is_trouble(error):  # each attempt may wait as long as this one
@@ -80,18 +81,6 @@ def store_dead_letters(
         return postgres.detail(error)
 
     return core.bisect(letters, attempt)
-
-
-def _write_in_savepoint(
-    conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str
-) -> psycopg.Error | None:
-    try:
-        with conn.transaction():
-            _insert(conn, letters, queue)
-    except psycopg.Error as error:
-        postgres_errors.raise_if_lost(conn, error)
-        return error
-    return None
 
 
 def _insert(conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str) -> None:
@@ -121,7 +110,4 @@ def _advanced_sequence(conn: psycopg.Connection, error: psycopg.Error) -> bool:
     table = postgres_errors.clashing_ids(conn, error)
     if table is None:
         return False
-    with contextlib.suppress(psycopg.Error), conn.transaction():
-        store.advance_sequence(conn, table)
-        return True
-    return False
+    return postgres_errors.in_savepoint(conn, partial(store.advance_sequence, conn, table)) is None

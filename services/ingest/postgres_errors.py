@@ -1,5 +1,6 @@
 """What caused an error of Postgres: a message, trouble with the server, or a sequence behind."""
 
+from collections.abc import Callable
 from typing import LiteralString
 
 import psycopg
@@ -52,6 +53,17 @@ class SequenceBehind(Exception):
         """`table` is whose sequence is to be moved on."""
         super().__init__(f"new ids of {table} clash")
         self.table = table
+
+
+def in_savepoint(conn: psycopg.Connection, work: Callable[[], object]) -> psycopg.Error | None:
+    """Do some work, or nothing: returns the error that took it back. Raises if nobody sent it."""
+    try:
+        with conn.transaction():
+            work()
+    except psycopg.Error as error:
+        raise_if_lost(conn, error)
+        return error
+    return None
 
 
 def raise_unless_bisectable(conn: psycopg.Connection, error: psycopg.Error) -> None:

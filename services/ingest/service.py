@@ -209,16 +209,14 @@ def _bisect(
     failures: list[psycopg.Error] = []
 
     def attempt(part: Sequence[Transaction]) -> str | None:
-        try:
-            with conn.transaction():  # a savepoint
-                inserted.update(_insert(conn, part))
-        except psycopg.Error as error:
-            postgres_errors.raise_unless_bisectable(conn, error)
-            if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
-                return None  # not the row's fault: `_classify` parks it
-            failures.append(error)
-            return postgres.detail(error)
-        return None
+        error = postgres_errors.in_savepoint(conn, lambda: inserted.update(_insert(conn, part)))
+        if error is None:
+            return None
+        postgres_errors.raise_unless_bisectable(conn, error)
+        if len(part) == 1 and postgres_errors.provider_gone(conn, error, part[0].provider_id):
+            return None  # not the row's fault: `_classify` parks it
+        failures.append(error)
+        return postgres.detail(error)
 
     refused = core.bisect(transactions, attempt)
     faultless = [error for error in failures if not postgres_errors.is_fault(error)]
