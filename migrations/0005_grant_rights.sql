@@ -66,7 +66,7 @@ BEGIN
             ('ingest,syncer,feed,notifier,tracker,gateway,console,ops,reader', 'SELECT', 'TABLE',
              'schema_migration', ''),
 
-            ('ingest', 'SELECT (id)', 'TABLE', 'initial_data', ''),
+            ('ingest', 'SELECT (id, xmin)', 'TABLE', 'initial_data', ''),
             ('ingest', 'SELECT (id, provider_id, transaction_value, message_id)', 'TABLE',
              'historical_transactions', ''),
             ('ingest,console,ops', 'INSERT (provider_id, transaction_value, message_id)', 'TABLE',

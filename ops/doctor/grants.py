@@ -73,7 +73,7 @@ RIGHTS: Rights = {
     "everybody": {"database": {"CONNECT", "TEMPORARY"}, "schema": {"USAGE"}},
     "minutebook_ingest": EVERYWHERE
     | {
-        "initial_data": {"SELECT (id)"},
+        "initial_data": {"SELECT (id, xmin)"},
         "historical_transactions": {f"SELECT (id, {TRANSACTION})", f"INSERT ({TRANSACTION})"},
         "historical_transactions_id_seq": {"USAGE"},
         "outbox": {"INSERT (amount, operation, provider_id, traceparent, transaction_id)"},

@@ -71,7 +71,12 @@ SELECT id, message_id, value, properties #>> '{headers,traceparent}'
  LIMIT %(most)s
 """
 
-# One whose provider is gone again waits on.
+SELECT_PROVIDER: LiteralString = """
+SELECT xmin::text
+  FROM initial_data
+ WHERE id = %(provider_id)s
+"""
+# One whose provider was gone meanwhile waits on, also if it is there again: in another row version.
 REFUSE: LiteralString = """
 UPDATE dead_letter d
    SET state = 'open',
@@ -81,7 +86,8 @@ UPDATE dead_letter d
    AND EXISTS (
        SELECT
          FROM initial_data p
-        WHERE p.id = d.provider_id)
+        WHERE p.id = d.provider_id
+          AND p.xmin::text = %(version)s)
 """
 DELETE: LiteralString = """
 DELETE FROM dead_letter
@@ -181,12 +187,14 @@ def _release(
     """
 
     def settle(outcome: service.Outcome) -> None:
-        dead = [_refused(letter) for letter, _ in outcome.deferred]
+        dead = [_refused(letter) | {"version": version} for letter, _ in outcome.deferred]
         with conn.cursor() as cursor:
             cursor.executemany(REFUSE, dead)
         settled = {one.delivery.tag for one in parked} - {one["id"] for one in dead}
         conn.execute(DELETE, {"ids": list(settled)})
 
+    provider = {"provider_id": parked[0].provider_id}
+    (version,) = conn.execute(SELECT_PROVIDER, provider).fetchone() or (None,)
     postgres_errors.check_at_once(conn)
     try:
         return service.store_batch(conn, parked, intake, settle, defer_dead_letters=True).inserted
@@ -196,7 +204,7 @@ def _release(
 
 
 def _refused(letter: DeadLetter) -> dict[str, Any]:
-    """Return what is wrong with a letter whose provider is there."""
+    """Return what is wrong with a letter if its provider is there."""
     if letter.reason == "unknown_provider":  # a trigger of the user's, say, let no row be made
         letter = core.refused(letter, "the database made no row of it")
     return {"id": letter.delivery.tag, "reason": letter.reason, "error": letter.error}

@@ -25,14 +25,13 @@ class Retrier:
 
     def run_once(self, conn: psycopg.Connection, backlog: Backlog | None) -> None:
         """Try those that are due. Raises `Unavailable` only if the connection is lost."""
-        if backlog is None or not backlog.deferred.by_tag:
-            self._health.progress(PART)
-            return
-        if due := backlog.deferred.due():
+        if backlog and backlog.deferred.by_tag and (due := backlog.deferred.due()):
             self._retry(conn, backlog, due)
-        if many := len(backlog.deferred.by_tag):
+        if backlog and (many := len(backlog.deferred.by_tag)):
             reason = backlog.deferred.reason
             self._health.problem(PART, f"{many} are kept unacknowledged: {reason}")
+        else:
+            self._health.progress(PART)
 
     def _retry(self, conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated]) -> None:
         deferred = backlog.deferred

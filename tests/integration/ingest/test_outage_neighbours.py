@@ -119,6 +119,40 @@ def test_a_provider_deleted_while_its_messages_are_released_leaves_them_parked(
     assert messages.release_parked(ours) == 3
 
 
+def test_a_provider_that_goes_and_comes_while_its_messages_are_released_leaves_them_parked(
+    dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    messages.store_batch(ours, [received(body(99, tag), tag=tag) for tag in (1, 2, 3)])
+    conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
+    with (
+        psycopg.connect(dsn) as before,
+        psycopg.connect(dsn) as after,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        before.execute("LOCK TABLE historical_transactions IN SHARE MODE")
+        after.execute("LOCK TABLE dead_letter IN SHARE MODE")
+        released = pool.submit(messages.release_parked, ours)
+        eventually(lambda: awaited_table(conn) == "historical_transactions")
+        conn.execute("DELETE FROM initial_data WHERE id = 99")
+        before.rollback()
+        eventually(lambda: awaited_table(conn) == "dead_letter")
+        conn.execute("INSERT INTO initial_data VALUES (99, 'Late', 0)")
+        after.rollback()
+        assert released.result(30) == 0
+    assert reasons(conn) == ["unknown_provider"] * 3
+    assert messages.release_parked(ours) == 3
+
+
+def awaited_table(conn: psycopg.Connection) -> str | None:
+    """Return which table somebody waits to lock."""
+    found = conn.execute(
+        "SELECT relation::regclass::text FROM pg_locks"
+        " WHERE NOT granted AND locktype = 'relation'"
+        "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    ).fetchone()
+    return found[0] if found else None
+
+
 def waiting_for_locks(conn: psycopg.Connection) -> int:
     found = conn.execute(
         "SELECT count(*) FROM pg_stat_activity"
