@@ -75,26 +75,31 @@ def run(
     """
     health.problem(NAME, NOT_CONNECTED)
     follower = Follower(NAME, health, stop)
-
-    def live() -> None:
-        opened = connect(chosen, health, follower, stop)
-        with health.reporting(NAME), opened as (conn, publisher):
-            everything = chosen.feed_events == "all"
-
-            def stand_aside() -> None:
-                follower.progress()
-                while (wait_s := quiet_s(time.time(), chosen.tick_interval_seconds)) > 0:
-                    publisher.poll(wait_s)
-
-            def pause(seconds: float) -> None:
-                feed.note_start()
-                publisher.poll(seconds)
-
-            feed = Feed(conn, publisher, stand_aside, changes=everything)
-            follower.run(conn, feed, pause)
-
+    opened = partial(connect, chosen, health, follower, stop)
+    live = partial(_live, chosen, opened, follower, health)
     with contextlib.suppress(Stopped):
         retry.run_with_reconnect(stop, live, health.turning(MAIN))
+
+
+def _live(
+    chosen: FeedSettings,
+    connect: Callable[[], AbstractContextManager[Connected]],
+    follower: Follower,
+    health: Health,
+) -> None:
+    with health.reporting(NAME), connect() as (conn, publisher):
+
+        def stand_aside() -> None:
+            follower.progress()
+            while (wait_s := quiet_s(time.time(), chosen.tick_interval_seconds)) > 0:
+                publisher.poll(wait_s)
+
+        def pause(seconds: float) -> None:
+            feed.note_start()
+            publisher.poll(seconds)
+
+        feed = Feed(conn, publisher, stand_aside, changes=chosen.feed_events == "all")
+        follower.run(conn, feed, pause)
 
 
 PROGRAM = program.Program(NAME, ABOUT, FeedSettings, run)

@@ -26,6 +26,7 @@ from shared.health import MAIN, NOT_CONNECTED, Health
 from shared.transaction_body import Limits
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
+NAME = "ingest"
 BROKER_SILENT_S = 10.0
 GARBAGE_THRESHOLDS = (50_000, 50, 100)
 """Messages in hand are tens of thousands of objects in no cycle, looked at by each collection."""
@@ -82,7 +83,7 @@ def run(
         body_bytes_max=chosen.ingest_body_max_bytes,
         limits=Limits(chosen.ingest_body_max_bytes),
     )
-    connect = partial(connectors.to_postgres, chosen, application="ingest", options=store.OPTIONS)
+    connect = partial(connectors.to_postgres, chosen, application=NAME, options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     pacing = CommitPacing(chosen.tick_interval_seconds)
     writer = kind(partial(connect, turn=health.turning("writer")), intake, pacing, health, stop)
@@ -91,7 +92,7 @@ def run(
         threads.enter_context(worker.running(parked.PART, releaser.live, stop, health))
         threads.enter_context(writer.running())
         turn = health.turning(MAIN)
-        connect_broker = partial(connectors.to_rabbitmq, chosen, name="ingest", turn=turn)
+        connect_broker = partial(connectors.to_rabbitmq, chosen, name=NAME, turn=turn)
         retry.run_with_reconnect(stop, partial(_live, chosen, connect_broker, writer), turn)
 
 
@@ -120,7 +121,7 @@ def _live(
             retry.report_lost(error)
 
 
-PROGRAM = program.Program("ingest", ABOUT, IngestSettings, run)
+PROGRAM = program.Program(NAME, ABOUT, IngestSettings, run)
 
 if __name__ == "__main__":
     sys.exit(PROGRAM.main())

@@ -27,6 +27,7 @@ from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
+NAME = "syncer"
 # Hardly slower, and leaves the processors to the ticks.
 ALONE = "-c max_parallel_workers_per_gather=0 -c statement_timeout=15min"
 
@@ -98,7 +99,7 @@ def run(
     connectors: Connectors = Connectors(),
 ) -> None:
     """Fold and publish until `stop`; start anew whenever a server was lost."""
-    health.problem("syncer", NOT_CONNECTED)
+    health.problem(NAME, NOT_CONNECTED)
     turn = health.turning("reconciler")
     reconciler = Reconciler(
         partial(connectors.to_postgres, chosen, application="reconciler", options=ALONE, turn=turn),
@@ -119,11 +120,11 @@ def _connected(
     chosen: SyncerSettings, connectors: Connectors, timeline: Timeline, health: Health
 ) -> Iterator[Connected]:
     turn = health.turning(MAIN)
-    to_postgres = partial(connectors.to_postgres, chosen, application="syncer", turn=turn)
+    to_postgres = partial(connectors.to_postgres, chosen, application=NAME, turn=turn)
     with (
         to_postgres(options=tick_store.OPTIONS) as conn,
-        connectors.to_keydb(chosen, name="syncer") as shown,
-        connectors.to_rabbitmq(chosen, name="syncer", turn=turn) as broker,
+        connectors.to_keydb(chosen, name=NAME) as shown,
+        connectors.to_rabbitmq(chosen, name=NAME, turn=turn) as broker,
     ):
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
         timeline.detect_failover(conn)
@@ -140,7 +141,7 @@ def _live(
 ) -> None:
     ticked = False
     try:
-        with health.reporting("syncer"), connect() as (conn, loop):
+        with health.reporting(NAME), connect() as (conn, loop):
             loop.start()
             while not stop.is_set():
                 turn = loop.run_once()
@@ -158,7 +159,7 @@ def _live(
         retry.report_lost(error)
 
 
-PROGRAM = program.Program("syncer", ABOUT, SyncerSettings, run)
+PROGRAM = program.Program(NAME, ABOUT, SyncerSettings, run)
 
 if __name__ == "__main__":
     sys.exit(PROGRAM.main())

@@ -22,6 +22,7 @@ from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
 
 ABOUT = "Publishes a tick to the fanout exchange 'ticks' at every boundary."
+NAME = "ticker"
 POLL_MAX_S = 0.5
 BOUNDARY_GRACE_S = 5.0
 """A ticker is unhealthy when its next boundary is not published so soon after its time."""
@@ -77,17 +78,17 @@ class Ticker:
 
     def live(self, chosen: TickerSettings, connect: Connect = ticks.Broker.connected) -> None:
         """Publish until `stop` or until the connection is lost."""
-        with self._health.reporting("ticker"), connect(chosen, name="ticker") as broker:
+        with self._health.reporting(NAME), connect(chosen, name=NAME) as broker:
             broker.declare_fanout()
             broker.confirm_ticks()
-            broker.when_blocked(partial(self._health.report, "ticker"))
+            broker.when_blocked(partial(self._health.report, NAME))
             self._count_missed(self._boundaries.skip(self._clock()))
-            self._health.progress("ticker")
+            self._health.progress(NAME)
             try:
                 while not self._stop.is_set():
                     self.run_once(broker)
             except Unavailable as error:
-                self._health.problem("ticker", str(error))
+                self._health.problem(NAME, str(error))
                 retry.report_lost(error)
 
     def run_once(self, broker: ticks.Broker) -> int | None:
@@ -136,7 +137,7 @@ def run(
     connect: Connect = ticks.Broker.connected,
 ) -> None:
     """Publish every boundary until `stop`, over what `connect` opens."""
-    health.problem("ticker", NOT_CONNECTED)
+    health.problem(NAME, NOT_CONNECTED)
     health.expect("boundary", within_s=chosen.tick_interval_seconds + BOUNDARY_GRACE_S)
     ticker = Ticker(chosen.tick_interval_seconds, health, stop)
     turn = health.turning(MAIN)
@@ -144,7 +145,7 @@ def run(
     retry.run_with_reconnect(stop, live, turn)
 
 
-PROGRAM = program.Program("ticker", ABOUT, TickerSettings, run)
+PROGRAM = program.Program(NAME, ABOUT, TickerSettings, run)
 
 if __name__ == "__main__":
     sys.exit(PROGRAM.main())
