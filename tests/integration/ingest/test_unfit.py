@@ -122,7 +122,7 @@ def test_a_body_of_many_megabytes_is_a_dead_letter_too(
     huge = b"\x00\xff" * (4 * 2**20)
     messages.publish(amqp_url, huge, huge + b"2", huge + b"3", body())
     with messages.ingest(dsn, amqp_url) as program:
-        eventually(lambda: rows(conn) == [(1, 600)], 20)
+        eventually(lambda: rows(conn) == [(1, 600)], 60)
         messages.queue_drained(program, amqp_url)
     sizes = conn.execute("SELECT reason, length(body) FROM dead_letter ORDER BY id").fetchall()
     assert sizes == [("too_large", len(huge)), *[("too_large", len(huge) + 1)] * 2]
