@@ -10,7 +10,7 @@ that is deferred: those behind it are read again, as redelivered ones, and known
 
 import hashlib
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import LiteralString, NamedTuple
 
 import psycopg
@@ -18,7 +18,6 @@ import psycopg
 from shared.errors import Refusal, Unavailable
 
 NOTHING_YET = -1
-NEVER_READ = NOTHING_YET - 1
 KEPT_ROWS = 100
 
 TRY_LOCK: LiteralString = """
@@ -117,15 +116,11 @@ def try_lock(conn: psycopg.Connection, stream: str) -> bool:
 def position(conn: psycopg.Connection, stream: str) -> Position:
     """Return how far `stream` is stored; for its one reader.
 
-    A stream that was never read gets its generation now: identities must be the same after a
-    restart, even if nothing was settled before it.
+    A stream that was never read gets a generation. The commit of its first messages keeps that:
+    identities must be the same after a restart, even if nothing was settled before it.
     """
     row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
-    if row:
-        return Position(stream, *row)
-    new = Position(stream, uuid.uuid4().hex)
-    advance(conn, replace(new, reached=NEVER_READ), new)
-    return new
+    return Position(stream, *row) if row else Position(stream, uuid.uuid4().hex)
 
 
 def advance(conn: psycopg.Connection, before: Position, after: Position) -> None:
