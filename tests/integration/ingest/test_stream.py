@@ -1,5 +1,6 @@
 """Exactly once from a stream, for messages that carry nothing at all."""
 
+import threading
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,9 +10,12 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from services.ingest import stream
+from services.ingest.commit_pacing import CommitPacing
 from services.ingest.stream import Message
+from services.ingest.stream_reader import StreamWriter
 from shared.errors import Unavailable
-from tests.support import programs, streams
+from shared.health import Health
+from tests.support import messages, programs, streams
 from tests.support.eventually import eventually
 
 STREAM = "transactions"
@@ -180,6 +184,22 @@ def test_of_two_who_go_on_from_the_same_place_one_is_refused(
     ):
         stream.advance(other, start, start.after(Message.of(4, BODY)))
     assert stream.position(conn, STREAM).reached == 9
+
+
+def test_what_is_read_from_an_older_position_is_not_stored(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    unused = partial(pytest.fail, "the test brings its own connection")
+    intake, pacing = messages.intake(ours), CommitPacing(60)
+    writer = StreamWriter(unused, intake, pacing, Health(), threading.Event())
+    writer.prepare(ours)
+    channel = messages.FakeChannel()
+    channel.receive(messages.validated(BODY))
+    writer.read_from = writer.position.after(Message.of(9, BODY))
+    writer.backlog = channel.backlog
+    with pytest.raises(Unavailable, match="read anew"):
+        writer.run_once(ours)
+    assert rows(conn) == 0
 
 
 def test_old_positions_are_forgotten_and_the_newest_stays(conn: psycopg.Connection) -> None:
