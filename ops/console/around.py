@@ -9,7 +9,9 @@ from ops.console import tick_store
 from ops.console.look import Found, Look
 from ops.console.metrics import Replica
 from ops.doctor.core import Check
+from ops.status.core import Finding
 from ops.status.snapshot import Down, Snapshot
+from ops.wording import count
 from shared.ledger import notifications, request
 from shared.ledger.notifications import Choice
 from shared.ledger.request import Place
@@ -40,7 +42,22 @@ def actions(pool: ReadingPool, at: datetime) -> list[tick_store.Action]:
         return tick_store.actions(conn, at, NEWEST)
 
 
-def view(snapshot: Snapshot, look: Look) -> dict[str, Any]:
+def findings(drift: float | None, doctor: Found) -> list[Finding]:
+    """Return what the last reconciliation and `ops doctor` found, which status does not look at."""
+    found = []
+    if drift:
+        says = f"the last one found {count(int(drift), 'provider')} whose tables, balance and KeyDB"
+        do = "ops reconcile   (docs/runbook.md, Balances and tables differ)"
+        found.append(Finding("wrong", "reconciliation", f"{says} differ", do))
+    failing = [one for one in doctor.value or [] if one.verdict == "fail"]
+    if failing:
+        names = ", ".join(f"{one.server} {one.name}" for one in failing)
+        says = f"{count(len(failing), 'setting')} must be another: {names}"
+        found.append(Finding("note", "doctor", says, "ops doctor"))
+    return found
+
+
+def view(snapshot: Snapshot, look: Look, drift: float | None) -> dict[str, Any]:
     """Return what is around the core; what could not be asked says why in its place."""
     ledger = snapshot.postgres
     followers = Found(error=ledger.error) if isinstance(ledger, Down) else Found(ledger.followers)
@@ -50,7 +67,7 @@ def view(snapshot: Snapshot, look: Look) -> dict[str, Any]:
         "followers": followers,
         "doctor": look["doctor"],
         "checks": _worst_first(look["doctor"].value or []),
-        "drift": _drift(look["metrics"].value or []),
+        "drift": drift,
         "actions": look["actions"],
         "past": False,
     }
@@ -72,7 +89,7 @@ def _worst_first(checks: Sequence[Check]) -> list[Check]:
     )
 
 
-def _drift(replicas: Sequence[Replica]) -> float | None:
+def drift_of(replicas: Sequence[Replica]) -> float | None:
     """Return on how many providers the last reconciliation found no agreement, if one is known."""
     known = [one.now.get(DRIFT, math.nan) for one in replicas if one.name == "syncer"]
     return max((one for one in known if not math.isnan(one)), default=None)

@@ -33,6 +33,7 @@ class Sections:
         self._scraper = Scraper(chosen, clock)
         self.comparison = Comparison(pool, balances)
         self._full_sends = FullSends()
+        self._drift: float | None = None
 
     def parts(self) -> dict[str, Part]:
         """Return the questions, by name."""
@@ -58,10 +59,17 @@ class Sections:
         now = datetime.now(UTC)
         snapshot = servers.snapshot(self._chosen, look)
         compared = look["compared"]
+        if look["metrics"].value is not None:  # else what was known last
+            self._drift = around.drift_of(look["metrics"].value)
         # What status does not look at: single balances. What differed does so until it is compared.
         if (differing := compared.value) is None:
             differing = list(self.comparison.known.values())
-        findings = [*comparison.finding(differing), *assess(snapshot)]
+        findings = [
+            *comparison.finding(differing),
+            *around.findings(self._drift, look["doctor"]),
+            *assess(snapshot),
+        ]
+        findings.sort(key=lambda one: one.level != "wrong")
         replicas = look["metrics"].value or []
         shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
         self._full_sends.note(replicas, shown, now)
@@ -73,7 +81,7 @@ class Sections:
             "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
             | {"error": look["ticks"].error},
             "dead_letters": dead_letters.view(snapshot),
-            "around": around.view(snapshot, look),
+            "around": around.view(snapshot, look, self._drift),
         }
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:

@@ -5,12 +5,14 @@ from typing import Any, cast
 
 import pytest
 
-from ops.console import comparison, servers
+from ops.console import around, comparison, servers
 from ops.console.balances import Balances
 from ops.console.comparison import REMEMBERED_MAX, Difference
 from ops.console.look import Found, Look
+from ops.console.metrics import Replica
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
+from ops.doctor.core import Check
 from shared.postgres_pool import ReadingPool
 from tests.support.status_probes import ALL_ASKED, NOW, SHOWN
 
@@ -99,6 +101,30 @@ def test_what_differed_is_red_until_it_is_compared_again(sections: Sections) -> 
 
     assert shown(sections, failing)["state"] == "wrong"
     assert shown(sections, look(compared=Found([])))["state"] == "healthy"
+
+
+def test_what_the_last_reconciliation_found_is_red_until_it_is_said_otherwise(
+    sections: Sections,
+) -> None:
+    values = {around.DRIFT: 2.0}
+    syncer = Replica("syncer", "a", values, {}, 0, {})
+
+    said = shown(sections, look(metrics=Found([syncer])))
+
+    assert (said["state"], said["findings"][0].about) == ("wrong", "reconciliation")
+    assert shown(sections, look(metrics=Found(error="too late")))["state"] == "wrong"
+    agree = replace(syncer, now={around.DRIFT: 0.0})
+    assert shown(sections, look(metrics=Found([agree])))["state"] == "healthy"
+
+
+def test_a_setting_that_must_be_another_is_said_beside_the_verdict(sections: Sections) -> None:
+    check = Check("keydb", "maxmemory-policy", "fail", "allkeys-lru", "noeviction")
+
+    said = shown(sections, look(doctor=Found([check])))
+
+    (found,) = said["findings"]
+    assert (said["state"], found.level) == ("healthy", "note")
+    assert "keydb maxmemory-policy" in found.says
 
 
 def test_more_differences_than_are_remembered_are_not_counted_as_if_they_were_all() -> None:
