@@ -48,12 +48,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        # Pages are never kept; what is ours and the same for everybody is asked for if it is newer.
+        cached = "no-cache" if scope["path"].startswith("/static/") else "no-store"
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Cache-Control", cached)
             await send(message)
 
         app = self._refusal(scope) or self._app

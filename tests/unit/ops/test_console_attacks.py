@@ -9,7 +9,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from structlog.testing import capture_logs
 
 from ops.console import app, numbers, protocol, rendering, session
@@ -83,6 +84,18 @@ def test_every_id_that_a_provider_can_have_is_a_place_to_go_on_from(number: int)
 @pytest.mark.parametrize("text", ["9223372036854775808", "9" * 5000, "", "x", "\u0661", "1\n"])
 def test_what_no_provider_can_have_is_none(text: str) -> None:
     assert numbers.bigint(text) is None
+
+
+def test_what_is_the_same_for_everybody_need_not_be_sent_again() -> None:
+    inner = Starlette(routes=[Mount("/static", StaticFiles(directory=rendering.HERE / "static"))])
+    browser = Browser(surround(inner, CHOSEN, rendering.environment()))
+    first = browser.get("/static/console.js")
+    again = browser.get("/static/console.js", headers={"if-none-match": first.headers["etag"]})
+
+    assert first.headers["cache-control"] == "no-cache"
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+    assert browser.get("/static/../app.py").status_code == 404
 
 
 def test_a_copy_of_the_cookie_is_worth_nothing_after_signing_out(browser: Browser) -> None:
