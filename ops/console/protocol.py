@@ -1,21 +1,25 @@
-"""HTTP/1.1 as uvicorn speaks it, with limits for connections, and for how long and large heads are.
+"""HTTP/1.1 as uvicorn speaks it, with limits for connections, heads, and answers that nobody reads.
 
-uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets.
+uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets, and for
+browsers to read what they asked for. A laptop that sleeps is no viewer.
 """
 
 import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-CONNECTIONS_MAX = 1000
+CONNECTIONS_MAX = 600
 HEAD_BYTES_MAX = 32_768
 HEAD_WITHIN_S = 10.0
+READ_WITHIN_S = 30.0
+"""For so long a browser may take nothing of what waits for it."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -30,6 +34,7 @@ class Protocol(HttpToolsProtocol):
         """Wait for nothing any more."""
         super().connection_lost(exc)
         self._head_done()
+        self._was_read()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, as long as the head is not too large."""
@@ -60,6 +65,16 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._head_bytes = 0
 
+    def pause_writing(self) -> None:
+        """Have what was answered read in time."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_WITHIN_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: most of it was read."""
+        super().resume_writing()
+        self._was_read()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; `msg` is no more than that."""
         del msg
@@ -73,6 +88,11 @@ class Protocol(HttpToolsProtocol):
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+    def _was_read(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
 
     def _refuse(self, status: int) -> None:
         """Answer at once, and hang up."""

@@ -1,14 +1,16 @@
 """What strangers try at the console: copied cookies, forged heads, odd addresses."""
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from structlog.testing import capture_logs
@@ -132,26 +134,33 @@ def test_an_event_is_cut_into_lines_where_browsers_put_them_together_again() -> 
     assert 'data: data-key="1_a\u2028b\x0bc\x85d"\n' in sent
 
 
+@contextlib.asynccontextmanager
+async def serving(route: Route) -> AsyncIterator[tuple[str, int]]:
+    """Serve a console with one page more while inside; yields where."""
+    inner = Starlette(routes=[route])
+    config = uvicorn.Config(
+        surround(inner, CHOSEN, rendering.environment()), http=Protocol, ws="none",
+        lifespan="off", log_config=None, server_header=False,
+    )  # fmt: skip
+    with listening("127.0.0.1", 0, "CONSOLE_PORT") as opened:
+        server = Server(config)
+        running = asyncio.create_task(server.serve(sockets=[opened]))
+        yield opened.getsockname()
+        server.should_exit = True
+        await running
+
+
 def said(*parts: bytes) -> bytes:
     """Return what is answered to these bytes, until the console hangs up."""
 
     async def ask() -> bytes:
-        inner = Starlette(routes=[Route("/who", who)])
-        config = uvicorn.Config(
-            surround(inner, CHOSEN, rendering.environment()), http=Protocol, ws="none",
-            lifespan="off", log_config=None, server_header=False,
-        )  # fmt: skip
-        with listening("127.0.0.1", 0, "CONSOLE_PORT") as opened:
-            server = Server(config)
-            serving = asyncio.create_task(server.serve(sockets=[opened]))
-            reader, writer = await asyncio.open_connection(*opened.getsockname())
+        async with serving(Route("/who", who)) as where:
+            reader, writer = await asyncio.open_connection(*where)
             for part in parts:
                 writer.write(part)
                 await writer.drain()
             answer = await asyncio.wait_for(reader.read(), 30)
             writer.close()
-            server.should_exit = True
-            await serving
         return answer
 
     return asyncio.run(ask())
@@ -184,6 +193,31 @@ def test_a_head_that_does_not_come_is_not_waited_for(
 )
 def test_a_head_that_is_large_or_ambiguous_is_refused(sent: list[bytes], expected: int) -> None:
     assert status(said(*sent)) == expected
+
+
+def test_who_reads_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "READ_WITHIN_S", 0.2)
+    ended = asyncio.Event()
+
+    async def much() -> AsyncIterator[bytes]:
+        try:
+            for _ in range(2000):
+                yield b" " * 65_536
+        finally:
+            ended.set()
+
+    async def endless(_request: Request) -> Response:
+        return StreamingResponse(much())
+
+    async def ask() -> None:
+        async with serving(Route("/much", endless)) as where:
+            reader, writer = await asyncio.open_connection(*where, limit=1)
+            writer.write(HEAD.replace(b"/who", b"/much") + b"\r\n")
+            await ended.wait()
+            writer.close()
+            del reader
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
 
 
 def test_more_connections_than_are_allowed_are_turned_away(
