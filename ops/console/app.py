@@ -126,7 +126,11 @@ class Console:
     async def _now(self, asked: Asked) -> dict[str, Any]:
         balances = asyncio.ensure_future(self.listed(asked, self.looker.coming))
         look = await self.looker.recent()
-        values = {"stale": look.age_s > STALE_AFTER_S, "shown_at": look.taken_at}
+        values = {
+            "stale": look.age_s > STALE_AFTER_S,
+            "shown_at": look.taken_at,
+            "clock": f"{time.time():.3f}",
+        }
         return values | self.rendered(look) | {"balances": await balances}
 
     async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:
@@ -166,7 +170,7 @@ class Console:
                     if sent.get(name) != html:
                         sent[name] = html
                         yield event(name, html)
-                yield event("looked", str(look.number))
+                yield event("looked", f"{time.time():.3f}")
                 html = await balances
                 if sent.get("balances") != html:
                     sent["balances"] = html

@@ -31,7 +31,6 @@ def view(
         "keydb_down": isinstance(snapshot.keydb, Down),
         "next_at": _next(now, snapshot.interval_s),
         "next_in_s": (_next(now, snapshot.interval_s) - now).total_seconds(),
-        "now": now,
         "interval_s": snapshot.interval_s,
     }
 

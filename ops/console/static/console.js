@@ -16,9 +16,9 @@
     return Boolean(marked && !marked.isCollapsed && marked.containsNode(part, true));
   }
 
-  function measure() {
-    const next = document.querySelector("[data-next]");
-    if (next) ahead = Number(next.dataset.now) * 1000 - Date.now();
+  // What the console sends is as old as its look; when it sends it, it says what time it is.
+  function measure(seconds) {
+    if (seconds) ahead = Number(seconds) * 1000 - Date.now();
   }
 
   function tick() {
@@ -42,7 +42,7 @@
 
   document.addEventListener("htmx:sseMessage", (message) => {
     heard = Date.now();
-    if (message.detail && message.detail.type === "verdict") measure();
+    if (message.detail && message.detail.type === "looked") measure(message.detail.data);
   });
   // What somebody is marking is not taken from under the hand.
   document.addEventListener("htmx:sseBeforeMessage", (message) => {
@@ -109,7 +109,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    measure();
+    measure(document.getElementById("looked")?.textContent);
     const chart = document.getElementById("chart");
     if (chart && window.uPlot) draw(chart);
   });
