@@ -179,8 +179,13 @@ def _ids(conn: psycopg.Connection, form: FormData) -> tuple[int, ...]:
 
 
 def _edit(form: FormData) -> Edit:
-    """Return what is to be sent instead. A browser sends every line end as CR LF."""
-    message_id = str(form.get("message_id", ""))
+    """Return what is to be sent instead. A browser sends every line end as CR LF.
+
+    A blank that was copied with an identity would make another one of it: a second row.
+    """
+    message_id = str(form.get("message_id", "")).strip()
+    if "\0" in message_id:
+        raise HTTPException(422, "No identity has a NUL in it.")
     if "body" not in form:
         return Edit(None, message_id or None)
     body, original = (

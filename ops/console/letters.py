@@ -158,13 +158,18 @@ def whole(letter: StoredDeadLetter) -> dict[str, Any]:
 
 
 def text_of(body: bytes) -> str | None:
-    """Return a body as text that can be edited; None where it is none, or too long."""
-    if len(body) > BYTES_SHOWN_MAX or b"\0" in body:
+    """Return a body as text that can be edited; None where it is none, or too long.
+
+    Nor where it has signs that cannot be seen, or that move others: it would be another text than
+    the one that is seen.
+    """
+    if len(body) > BYTES_SHOWN_MAX:
         return None
     try:
-        return body.decode()
+        text = body.decode()
     except UnicodeDecodeError:
         return None
+    return text if all(one.isprintable() or one in "\t\r\n" for one in text) else None
 
 
 def hexadecimal(body: bytes) -> str:

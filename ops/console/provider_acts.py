@@ -41,15 +41,15 @@ class ProviderActs:
             "id": provider_id, "name": name, "initial": initial, "key": f"{provider_id}_{name}",
             "done": form.get("confirmed") == "yes", "as_asked": True,
         }  # fmt: skip
+        who = session.operator(request)
         with deployment.ledger(self._chosen, options=LIMITS, turn=act.turn) as conn:
             found = {one.provider_id: one for one in letters.waiting(conn)}
             values["awaited"] = found.get(provider_id)
-            if values["done"]:
-                who = session.operator(request)
-                with act.transaction(conn):
-                    made = store.add(conn, provider_id, name, initial, operator=who)
-                stands = (made.provider_name, made.initial_value)
-                values["as_asked"] = stands == (name, initial)
+            trial = conn.transaction(force_rollback=True)
+            with act.transaction(conn) if values["done"] else trial:
+                made = store.add(conn, provider_id, name, initial, operator=who)
+            stands = (made.provider_name, made.initial_value)
+            values["as_asked"] = stands == (name, initial)
         return self._pages.show(request, "provider_act.html", values)
 
 
