@@ -44,7 +44,7 @@ SELECT t.epoch, t.boundary, t.snapshot::text, before.epoch, before.snapshot::tex
        ) AS n ON true
 """
 # Of each provider the newest balance by the primary key: in the order of epochs alone, all that is
-# kept might be read for one that seldom moves.
+# kept might be read for one that seldom moves. When it moved is not known once its tick is gone.
 SELECT_ROWS: LiteralString = """
 SELECT p.id, b.key, b.balance::text, t.boundary
   FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY AS p (id, place)
@@ -61,6 +61,7 @@ SELECT p.id, b.key, b.balance::text, t.boundary
          FROM tick
         WHERE epoch >= b.epoch
           AND NOT interim
+          AND EXISTS (SELECT FROM tick own WHERE own.epoch = b.epoch)
         ORDER BY epoch
         LIMIT 1
        ) AS t ON true

@@ -12,6 +12,7 @@ from pydantic import Secret
 from ops.console import balance_store, comparison
 from ops.console.balances import Balances
 from ops.console.comparison import REMEMBERED_MAX, Comparison
+from ops.console.rendering import NOTHING
 from services.syncer.service import Syncer
 from shared import postgres_pool
 from shared.settings import PostgresSettings
@@ -29,6 +30,11 @@ def add_with_id(conn: psycopg.Connection, number: int, name: str, initial: int) 
         " VALUES (%s, %s, %s)",
         [number, name, initial],
     )
+
+
+def row(console: Console, key: str) -> list[str]:
+    """Return balance, changes of the minute and hour, transactions, last seen, and so on."""
+    return console.text("balances").partition(key)[2].split()
 
 
 @pytest.fixture
@@ -79,9 +85,19 @@ def test_transactions_a_minute_are_of_the_time_between_the_two_ticks(
         add(conn, 1, 1)
     syncer.tick(minute(11))  # ten boundaries after the one before
 
-    row = console.text("balances").partition("1_Visa")[2].partition("2_Mastercard")[0].split()
+    assert row(console, "1_Visa")[3] == "3"
 
-    assert row[3] == "3"
+
+def test_when_a_balance_moved_is_not_guessed_once_its_tick_is_gone(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    add(conn, 2, 1)
+    syncer.tick(minute(2))
+    syncer.tick(minute(3))
+    conn.execute("DELETE FROM tick WHERE epoch < 2")
+
+    assert row(console, "1_Visa")[4] == NOTHING
+    assert row(console, "2_Mastercard")[4] == "00:02:00"
 
 
 def test_what_differs_beyond_what_is_remembered_is_not_forgotten(
