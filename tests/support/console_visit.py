@@ -3,17 +3,12 @@
 import uuid
 
 import psycopg
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.support.eventually import eventually
 from tests.support.stack import Stack, publish
 
 HEALTHY_S = 90
-MISSING = """named => [...document.querySelectorAll(named)]
-    .map((one) => one.href || one.src)
-    .filter((url) => performance.getEntriesByName(url)[0]?.responseStatus !== 200)"""
-"""What a page names and did not get."""
-STYLES, SCRIPTS = "link[rel=stylesheet]", "script[src]"
 UNFIT = b'{"id": 1, "value": "600"}'
 
 
@@ -46,18 +41,24 @@ def shown(page: Page) -> dict[str, str]:
     }
 
 
-def load(page: Page, path: str, *elements: str, scripts: bool = True) -> None:
+def load(page: Page, path: str, *elements: str) -> None:
     """Load a page until it has the elements: a busy machine answers too late now and then.
 
-    And until it has what it names: where containers come and go, Chromium ends what it is loading,
-    since the machine's network has changed.
+    And until it has its styles and scripts: where containers come and go, Chromium ends what it is
+    loading, since the machine's network has changed.
     """
-    named = f"{STYLES}, {SCRIPTS}" if scripts else STYLES
 
     def missing() -> list[str]:
+        failed: list[str] = []
+
+        def note(request: Request) -> None:
+            if "/static/" in request.url:
+                failed.append(request.url)
+
+        page.on("requestfailed", note)
         page.goto(path)
-        absent = [one for one in elements if not page.locator(one).count()]
-        return [*absent, *page.evaluate(MISSING, named)]
+        page.remove_listener("requestfailed", note)
+        return [*failed, *(one for one in elements if not page.locator(one).count())]
 
     eventually(lambda: missing() == [])
 

@@ -123,11 +123,11 @@ def test_without_scripts_the_page_is_complete(
     with_letters(running, conn)
     with window(browser, base, java_script_enabled=False) as opened:
         page = opened.page
-        load(page, "/", *(f"#{element}" for element in ELEMENTS), scripts=False)
+        load(page, "/", *(f"#{element}" for element in ELEMENTS))
         assert set(shown(page)) == set(balances(conn))
-        load(page, "/dead-letters", "#letters a", scripts=False)
+        load(page, "/dead-letters", "#letters a")
         letter = str(page.locator("#letters a").first.get_attribute("href"))
-        load(page, letter, "#text", "#hex", "#properties", scripts=False)
+        load(page, letter, "#text", "#hex", "#properties")
 
 
 def test_keydb_overwritten_by_hand_turns_the_verdict_red(looking: Window, running: Stack) -> None:
