@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -15,7 +15,22 @@ from tests.support.programs import Program
 
 TIMEOUT_S = 30.0
 TOO_LATE = "no answer within"
+BUSY, LATE = 503, re.compile(f"{TOO_LATE}|Nothing was done|took too long")
+"""How a page says that all of it is too late."""
 VOID = frozenset({"meta", "link", "input", "br", "img", "hr"})
+
+
+def patiently(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """Return an answer that is not that it came too late; of a form nothing was done then."""
+    answers: list[httpx.Response] = []
+
+    def in_time() -> bool:
+        answers[:] = [ask()]
+        late = LATE.search(answers[0].text) if answers[0].status_code == BUSY else None
+        return late is None
+
+    eventually(in_time)
+    return answers[0]
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Console:
         """Return a page once nothing on it came too late: on a busy machine something may."""
 
         def ask() -> str:
-            answer = self.client.get(path)
+            answer = patiently(lambda: self.client.get(path))
             answer.raise_for_status()
             return "" if TOO_LATE in answer.text else answer.text
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.support import console_page
-from tests.support.console_page import text_of
+from tests.support.console_page import patiently, text_of
 
 PASSWORD = "open sesame"
 FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
@@ -25,11 +25,15 @@ class Person:
 
     def form(self, path: str, action: str) -> dict[str, str]:
         """Return the fields of the page's first form of `action`, as a browser would send them."""
-        return fields(self.client.get(path).text, action)
+        return fields(self.get(path).text, action)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask for a page; again if a busy machine was too slow for it."""
+        return patiently(lambda: self.client.get(path))
 
     def send(self, path: str, **form: str) -> httpx.Response:
-        """Send a form."""
-        return self.client.post(path, data=form)
+        """Send a form; again if a busy machine was too slow for it."""
+        return patiently(lambda: self.client.post(path, data=form))
 
     def confirm(self, answer: httpx.Response, path: str) -> httpx.Response:
         """Do what was tried."""

@@ -105,7 +105,7 @@ def test_a_body_that_is_not_what_is_seen_cannot_be_edited(ada: Person, ops: Tool
     store(ops, *((f'{{"id": 1, "value": "{one}600"}}'.encode(), repr(one)) for one in HIDDEN))
 
     for sign, number in zip(HIDDEN, letters(ops).values(), strict=True):
-        page = ada.client.get(f"/dead-letters/{number}").text
+        page = ada.get(f"/dead-letters/{number}").text
 
         assert sign not in page
         assert "body" not in letter_forms.fields(page, "/dead-letters")
@@ -115,11 +115,11 @@ def test_a_letter_with_much_in_it_is_a_page(ada: Person, ops: Tool) -> None:
     store(ops, (b'{"x": "' + b"<" * 900_000 + b'"}', "large"))
     (number,) = letters(ops).values()
 
-    answer = ada.client.get(f"/dead-letters/{number}")
+    answer = ada.get(f"/dead-letters/{number}")
 
     assert answer.status_code == 200
     assert len(answer.content) < 2**21
-    assert ada.client.get("/dead-letters").status_code == 200
+    assert ada.get("/dead-letters").status_code == 200
 
 
 def test_letters_that_somebody_locked_are_said_to_be_and_nobody_waits(

@@ -57,7 +57,7 @@ def test_a_letter_is_edited_tried_and_replayed_to_a_row_on_record(
         ("dead_letter_replayed", str(number), "row", "Ada (console)", b'{"id": 1, "value": "600"}')
     ]
     assert "Ada (console) dead_letter_replayed" in said(done, "recorded")
-    gone = ada.client.get(f"/dead-letters/{number}")
+    gone = ada.get(f"/dead-letters/{number}")
     assert gone.status_code == 404
     assert "replayed at" in said(gone, "said")
     assert "by Ada (console)" in said(gone, "said")
@@ -83,15 +83,15 @@ def test_letters_of_one_provider_are_listed_and_acted_upon(
     store(ops, (body(9), "waits"), (b'{"id": 1, "value": "6"}', "unfit"), (b"no", "nobody's"))
     number = letters(ops)["unfit"]
 
-    page = ada.client.get("/dead-letters?provider=1_Visa").text
+    page = ada.get("/dead-letters?provider=1_Visa").text
     assert re.findall(r'data-letter="(\d+)"', page) == [str(number)]
     assert "1 letter chosen" in text_of(page, "list-title")
     form = letter_forms.fields(page, "/dead-letters")
     ada.confirm(ada.send("/dead-letters", **form, act="purge", note="tests"), "/dead-letters")
 
     assert sorted(messages.reasons(conn)) == ["not_json", "unknown_provider"]
-    assert "No such letters." in ada.client.get("/dead-letters?provider=2").text
-    assert ada.client.get("/dead-letters?provider=x").status_code == 400
+    assert "No such letters." in ada.get("/dead-letters?provider=2").text
+    assert ada.get("/dead-letters?provider=x").status_code == 400
 
 
 def test_letters_of_one_provider_are_searched_some_at_a_time(
@@ -195,8 +195,8 @@ def test_what_others_wrote_is_shown_as_text(ada: Person, ops: Tool) -> None:
     store(ops, (MARKUP.encode() + b"\xff\x00", MARKUP))
     (number,) = letters(ops).values()
 
-    whole = ada.client.get(f"/dead-letters/{number}").text
-    listed = ada.client.get("/dead-letters").text
+    whole = ada.get(f"/dead-letters/{number}").text
+    listed = ada.get("/dead-letters").text
 
     for page in (whole, listed):
         assert "<script>alert" not in page
