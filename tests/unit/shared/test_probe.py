@@ -80,6 +80,18 @@ def test_the_probe_asks_where_the_service_listens(
     assert asked in capsys.readouterr().out
 
 
+def test_the_probe_asks_for_life_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    state = Health(lambda: now[0], stuck_s=5)
+    state.problem("writer", "rabbitmq: gone")
+    state.turn(health.MAIN)
+    with health.serving(state, HOST, 0) as port:
+        monkeypatch.setenv("METRICS_PORT", str(port))
+        assert (probe.main(), probe.main("/livez")) == (1, 0)
+        now[0] = 6.0
+        assert probe.main("/livez") == 1
+
+
 def test_the_probe_without_its_settings_says_which_one_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
