@@ -124,7 +124,7 @@ class SwarmStack:
 
     def healthy(self, service: str, replicas: int) -> bool:
         """Say whether so many replicas run and are healthy."""
-        states = [one.attrs["State"] for one in self.containers(service)]
+        states = [one.attrs["State"] for one in self.running(service)]
         found = [one for one in states if one.get("Health", {}).get("Status") == "healthy"]
         return len(found) == replicas
 

@@ -12,7 +12,7 @@ from tests.support.swarm import SwarmStack
 PER_S, MORE = 200, 400
 ROWS = "SELECT transaction_value FROM historical_transactions WHERE provider_id = 1"
 SERVICES = {"ingest": 2, "ticker": 1, "syncer": 1}
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 180.0
 NEXT = f"{stack.OUR_IMAGE}-next"
 
 

@@ -85,6 +85,8 @@ def test_under_load_old_services_go_on_with_the_new_schema_and_new_ones_replace_
 
         # What the next release's migrations do, this one's services bear.
         assert len(runner.apply(conn, with_next(tmp_path))) == 1
+        again = stack.enter_context(programs.running("services.ingest", **environment))
+        eventually(lambda: again.health()[0] == 200)
         await_more(conn)
         traffic.stop()
         eventually(lambda: len(messages.rows(conn)) == traffic.sent)

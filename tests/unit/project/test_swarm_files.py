@@ -113,9 +113,8 @@ def test_a_service_is_replaced_by_a_healthy_one_or_goes_back(service: str) -> No
     assert deploy["endpoint_mode"] == "dnsrr"
     assert deploy["update_config"]["order"] == ("stop-first" if has_port else "start-first")
     assert deploy["update_config"]["failure_action"] == "rollback"
-    # Its test is not compose's: Swarm replaces what is unhealthy.
-    health = dict(COMPOSE[service]["healthcheck"], test=CORE["ingest"]["healthcheck"]["test"])
-    assert part(service, "healthcheck") == health
+    # It is not compose's: Swarm replaces what is unhealthy.
+    assert part(service, "healthcheck") == CORE["ingest"]["healthcheck"]
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -125,7 +124,7 @@ def test_a_server_has_composes_image_command_volume_and_health(server: str) -> N
 
     assert mounted["image"] == compose["image"]
     assert data == [one for one in compose["volumes"] if one.startswith(f"{server}-data:")]
-    assert mounted["healthcheck"] == compose["healthcheck"]
+    assert mounted["healthcheck"]["test"] == compose["healthcheck"]["test"]
     if server != "rabbitmq":
         assert compose["command"].startswith(mounted["command"])
 
