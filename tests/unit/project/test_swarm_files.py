@@ -81,8 +81,9 @@ def test_a_program_has_composes_command_settings_and_bounds(program: str) -> Non
     assert set(given) - set(expected) <= {"SECRETS_DIR", "OPS_SERVICES", "KEYDB_URL"}
     assert program == "ops" or part(program, "command") == compose["command"]
     assert part(program, "deploy")["resources"]["limits"]["memory"] == compose["mem_limit"]
-    for key in ("init", "read_only", "tmpfs", "cap_drop", "image"):
+    for key in ("init", "read_only", "cap_drop", "image"):
         assert part(program, key) == compose[key]
+    assert [one["target"] for one in part(program, "volumes")] == compose["tmpfs"]
 
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "rabbitmq"])
