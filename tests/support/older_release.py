@@ -15,7 +15,7 @@ import pytest
 from tests.support.containers import ROOT
 from tests.support.programs import Program
 
-OLD = "4602e99f0dcd2bef8a5292bef55743a9b6776e4e"
+OLD = "44da43a42970eb16ce71d3083798bffcb1c29afe"
 """The newest release; before the first one, the first commit with the migrations of today."""
 PACKAGES = ("adoption", "migrations", "reconciliation", "services", "shared")
 
