@@ -15,10 +15,9 @@ WITH theirs AS (
 ), ours AS (
     SELECT *
       FROM pg_class
-     WHERE oid IN (to_regclass('outbox'), to_regclass('outbox_dropped'), to_regclass('balance'),
-                   to_regclass('tick'), to_regclass('dead_letter'), to_regclass('stream_offset'),
-                   to_regclass('operator_action'), to_regclass('received_message'),
-                   to_regclass('disk_usage'))
+     WHERE oid IN (SELECT to_regclass(name)
+                     FROM unnest('{outbox,outbox_dropped,balance,tick,dead_letter,stream_offset,
+                                   operator_action,received_message,disk_usage}'::text[]) AS name)
         OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('outbox'))
 ), every AS (
     SELECT * FROM theirs UNION ALL SELECT * FROM ours
@@ -57,10 +56,11 @@ WITH theirs AS (
 )
 SELECT 'tables' AS topic, true AS serious,
        format('the tables are found in several schemas: %s',
-              string_agg(DISTINCT relnamespace::regnamespace::text, ', ')),
-       'set the search_path of this login so that it finds ours first'
-  FROM every
-HAVING count(DISTINCT relnamespace) > 1
+              string_agg(DISTINCT schema::regnamespace::text, ', ')),
+       'set the search_path of this login so that the one that all are to be in comes first'
+  FROM (SELECT relnamespace FROM every UNION ALL -- and where ours would be made
+        SELECT current_schema()::regnamespace FROM migrated WHERE NOT done) AS place (schema)
+HAVING count(DISTINCT schema) > 1
  UNION ALL
 SELECT 'tables', true,
        format('%s is %s, which cannot be adopted', relname,

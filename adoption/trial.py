@@ -25,7 +25,7 @@ PASSING = ("08", "40", "53", "57", "58", "55P03")
 # A sequence that is restarted is a new one, which is gone when the transaction is undone.
 SELECT_SEQUENCES: LiteralString = """
 SELECT s::text
-  FROM unnest(ARRAY[minutebook_transactions_sequence(),
+  FROM unnest(ARRAY[minutebook_id_sequence('historical_transactions'),
                     pg_get_serial_sequence('outbox', 'id')::regclass]) AS s
 """
 REWIND = """

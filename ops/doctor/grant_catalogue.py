@@ -14,7 +14,8 @@ SELECT_GRANTED: LiteralString = r"""
 WITH relation AS (
     SELECT oid, relkind, relowner, relacl,
            CASE WHEN oid = minutebook_id_sequence('initial_data') THEN 'initial_data_id_seq'
-                WHEN oid = minutebook_transactions_sequence() THEN 'historical_transactions_id_seq'
+                WHEN oid = minutebook_id_sequence('historical_transactions')
+                THEN 'historical_transactions_id_seq'
                 ELSE regexp_replace(relname, '^outbox_\d{8}_\d\d$', 'outbox_(hour)')
            END AS name
       FROM pg_class

@@ -11,11 +11,10 @@ EVERYWHERE = {"schema": {"USAGE"}, "schema_migration": {"SELECT"}}
 TRANSACTION = "message_id, provider_id, transaction_value"
 STATE = "provider_id, queue, reason"
 
-POSITION = "closed_id, epoch, error, error_at, moved_at"
 FOLLOWER = EVERYWHERE | {
     "tick": {"SELECT"},
     "balance": {"SELECT"},
-    "follower": {"SELECT", f"INSERT ({POSITION}, name, token)", f"UPDATE ({POSITION}, token)"},
+    "follower": {"SELECT", "INSERT", "UPDATE (closed_id, epoch, error, error_at, moved_at, token)"},
 }
 WATCHED = "active, condition, for_seconds, provider_id, since_epoch"
 ALERT = f"{WATCHED}, source, source_id, threshold, version"
@@ -42,7 +41,6 @@ SHOWN = EVERYWHERE | {
     "stream_offset": {"SELECT"},
     "disk_usage": {"SELECT"},
     "minutebook_id_sequence(text)": {"EXECUTE"},
-    "minutebook_transactions_sequence()": {"EXECUTE"},
     "role pg_read_all_stats": {"MEMBER"},
 }
 """What operators, readers and the console have alike."""

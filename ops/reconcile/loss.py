@@ -16,7 +16,7 @@ from shared import postgres
 SELECT_LOSS: LiteralString = """
 SELECT c.relpersistence = 'u',
        NOT EXISTS (SELECT FROM historical_transactions)
-       AND pg_sequence_last_value(minutebook_transactions_sequence()) IS NOT NULL,
+       AND pg_sequence_last_value(minutebook_id_sequence('historical_transactions')) IS NOT NULL,
        (SELECT count(*)
           FROM (SELECT
                   FROM outbox o

@@ -66,7 +66,9 @@ ACTS = EMPTYING | {
     ),
     "change a transaction": Act("UPDATE historical_transactions SET transaction_value = 0", NOBODY),
     "delete a transaction": Act("DELETE FROM historical_transactions", NOBODY),
-    "set the sequence": Act("SELECT setval(minutebook_transactions_sequence(), 1)", NOBODY),
+    "set the sequence": Act(
+        "SELECT setval(minutebook_id_sequence('historical_transactions'), 1)", NOBODY
+    ),
     "advance the sequence": Act("SELECT minutebook_advance_sequence()", OPERATORS | by("ingest")),
     # The outbox.
     "read the outbox": Act("SELECT FROM outbox LIMIT 1", LOOKING | {"feed", "tracker", "gateway"}),

@@ -123,6 +123,10 @@ NOT_ADOPTED: dict[str, tuple[LiteralString, str]] = UNFIT | {
         """,
         "historical_transactions is a view",
     ),
+    "another schema is first": (
+        "CREATE SCHEMA elsewhere; SET LOCAL search_path = elsewhere, public",
+        "in several schemas: elsewhere, public",
+    ),
     "row-level security": (
         "ALTER TABLE historical_transactions ENABLE ROW LEVEL SECURITY",
         "DISABLE ROW LEVEL SECURITY",

@@ -224,7 +224,7 @@ def test_widened_ids_go_on_beyond_where_the_sequence_of_a_narrower_column_ended(
 
     existing.widen(theirs)
 
-    theirs.execute("SELECT setval(minutebook_transactions_sequence(), 2147483647)")
+    theirs.execute("SELECT setval(minutebook_id_sequence('historical_transactions'), 2147483647)")
     with ingest_connection(theirs.info.dsn + " password=password") as conn:
         assert store_batch(conn, [received(body())]).inserted == 1
     newest = theirs.execute("SELECT max(id) FROM historical_transactions").fetchone()

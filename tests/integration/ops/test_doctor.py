@@ -140,7 +140,7 @@ def test_a_postgres_that_takes_no_writes_is_found(ops: Tool, conn: psycopg.Conne
 
 def test_ids_that_run_out_are_found(ops: Tool, conn: psycopg.Connection) -> None:
     conn.execute("ALTER TABLE historical_transactions ALTER COLUMN id TYPE integer")
-    conn.execute("SELECT setval(minutebook_transactions_sequence(), 2147483000)")
+    conn.execute("SELECT setval(minutebook_id_sequence('historical_transactions'), 2147483000)")
 
     assert failing(ops) == {("postgres", "ids of historical_transactions")}
 

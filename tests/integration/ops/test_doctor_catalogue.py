@@ -14,7 +14,7 @@ from tests.support import postgres_logins
 from tests.support.postgres_logins import dsn_of
 
 NEARLY_AT_ITS_END = """ALTER TABLE historical_transactions ALTER COLUMN id SET MAXVALUE 1000;
-SELECT setval(minutebook_transactions_sequence(), 960)"""
+SELECT setval(minutebook_id_sequence('historical_transactions'), 960)"""
 # What such sessions insert is taken for ingest's own, which has its outbox rows already.
 SILENCED_SESSIONS = """DO $$ BEGIN
 EXECUTE format('ALTER DATABASE %I SET minutebook.writer = ''ingest''', current_database());
