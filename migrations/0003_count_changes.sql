@@ -156,15 +156,13 @@ BEGIN
          UNION ALL
         SELECT DISTINCT provider_id, 0
           FROM balance
-    ), total AS (
-        SELECT provider_id, sum(coalesce(amount, 0)) AS balance
-          FROM entry
-         GROUP BY provider_id
     ), written AS (
         INSERT INTO balance (provider_id, epoch, key, key_changed, balance)
-        SELECT t.provider_id, new_epoch, p.id || '_' || p.provider_name, true, t.balance
-          FROM total t
-          LEFT JOIN initial_data p ON p.id = t.provider_id
+        SELECT e.provider_id, new_epoch, p.id || '_' || p.provider_name, true,
+               sum(coalesce(e.amount, 0))
+          FROM entry e
+          LEFT JOIN initial_data p ON p.id = e.provider_id
+         GROUP BY e.provider_id, p.id, p.provider_name
     )
     INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
     SELECT new_epoch, new_token, new_boundary, pg_current_snapshot(), c.system_identifier, 0, 0

@@ -1,36 +1,21 @@
 -- The outbox's partitions: made ahead and dropped behind by the syncer, repaired by operators.
 -- They have no rights to the tables for that; these functions have their owner's.
 
--- A name that is still free for the partition that begins then.
-CREATE FUNCTION minutebook_partition_name(begins timestamptz) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE
-    wanted text    := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
-    name   text    := wanted;
-    next   integer := 2;
-BEGIN
-    WHILE to_regclass(name) IS NOT NULL OR to_regtype(name) IS NOT NULL LOOP
-        name := wanted || '_' || next;
-        next := next + 1;
-    END LOOP;
-    RETURN name;
-END
-$$;
-
--- Makes the partition that `first` lies in, if there is none; says whether it did. Four hours
--- each: every read of what is fresh looks into the index of each partition, so its cost grows
--- with their number. Beside partitions of another span (a repair's, or of another
--- OUTBOX_RETENTION_HOURS) it takes the gap that they leave. LIKE and ATTACH instead of PARTITION
--- OF, which would lock out the writers of all other partitions. Inserts alone do not make Postgres
--- vacuum it: it is dropped before its rows have to be frozen, or frozen by itself when they have.
-CREATE FUNCTION minutebook_make_partition(
-    first timestamptz, span interval DEFAULT interval '4 hours') RETURNS boolean
+-- Makes the partition of `parent` that `first` lies in, if there is none; says whether it did. Beside
+-- partitions of another span it takes the gap that they leave; its name is one that is still free.
+-- LIKE and ATTACH instead of PARTITION OF, which would lock out writers of all other partitions.
+-- Inserts alone do not make Postgres vacuum it: it is dropped before its rows have to be frozen, or
+-- frozen by itself when they have.
+CREATE FUNCTION minutebook_make_partition_of(parent regclass, first timestamptz, span interval)
+    RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     begins    timestamptz := date_bin(span, first, timestamptz '1970-01-01 00:00:00+00');
     ends      timestamptz := begins + span;
     neighbour record;
+    wanted    text;
     name      text;
+    next      integer := 2;
 BEGIN
     -- Two syncers may find it missing at the same moment.
     PERFORM pg_advisory_xact_lock(hashtextextended('minutebook:partitions', 0));
@@ -41,7 +26,7 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid),
                                    'FROM \(''(.+)''\) TO \(''(.+)''\)') AS range) AS b
-         WHERE i.inhparent = 'outbox'::regclass
+         WHERE i.inhparent = parent
            AND b.range IS NOT NULL
     LOOP
         IF first >= neighbour.begins AND first < neighbour.ends THEN
@@ -52,14 +37,31 @@ BEGIN
             ends := least(ends, neighbour.begins);
         END IF;
     END LOOP;
-    name := minutebook_partition_name(begins);
+    wanted := 'outbox_' || to_char(begins AT TIME ZONE 'UTC', 'YYYYMMDD_HH24');
+    name := wanted;
+    WHILE to_regclass(name) IS NOT NULL OR to_regtype(name) IS NOT NULL LOOP
+        name := wanted || '_' || next;
+        next := next + 1;
+    END LOOP;
     EXECUTE format(
         'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY)
            WITH (autovacuum_vacuum_insert_threshold = -1)', name);
-    EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                   name, begins, ends);
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   parent, name, begins, ends);
+    IF parent <> 'outbox'::regclass THEN -- it spares the outbox's own ATTACH from reading the rows
+        EXECUTE format('ALTER TABLE %I ADD CONSTRAINT outbox_range_check
+                        CHECK (created_at >= %L AND created_at < %L)', name, begins, ends);
+    END IF;
     RETURN true;
 END
+$$;
+
+-- Four hours each: every read of what is fresh looks into the index of each partition, so its cost
+-- grows with their number.
+CREATE FUNCTION minutebook_make_partition(
+    first timestamptz, span interval DEFAULT interval '4 hours') RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER AS $$
+SELECT minutebook_make_partition_of('outbox', first, span)
 $$;
 
 -- A statement after a lock must see what was committed before it got the lock.
@@ -114,10 +116,10 @@ $$;
 -- returns how many rows that were. Each keeps its xid, by which it is counted or was counted, so
 -- that every reader finds it exactly once.
 --
--- Most rows are copied while others read and write. Only the last step, some milliseconds, locks
--- them out: it copies what was committed meanwhile and attaches the new partitions. The parent is
--- locked first: a reader that waited for the default partition alone would go on with the list of
--- partitions from before, and miss what moved.
+-- Most rows are copied, into partitions of another table, while others read and write. Only the last
+-- step, some milliseconds, locks them out: it copies what was committed meanwhile and gives the
+-- outbox these partitions. The parent is locked first: a reader that waited for the default
+-- partition alone would go on with the list of partitions from before, and miss what moved.
 CREATE FUNCTION minutebook_repair_default() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $$
 DECLARE
@@ -129,10 +131,7 @@ DECLARE
                                   ' OR xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))';
     condition    text;
     seen         pg_snapshot;
-    hour         timestamptz;
-    hours        timestamptz[] := '{}';
-    names        text[] := '{}';
-    name         text;
+    part         record;
     copied       bigint;
     moved        bigint := 0;
 BEGIN
@@ -142,6 +141,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM outbox_default) THEN
         RETURN 0;
     END IF;
+    CREATE TABLE outbox_repair (LIKE outbox) PARTITION BY RANGE (created_at);
     seen := pg_current_snapshot();
     FOREACH condition IN ARRAY ARRAY[before, since] LOOP
         IF condition = since THEN
@@ -157,41 +157,32 @@ BEGIN
                 END;
             END LOOP;
         END IF;
-        FOR hour IN EXECUTE format(
-            'SELECT DISTINCT date_trunc(''hour'', created_at, ''UTC'')
+        EXECUTE format(
+            'SELECT minutebook_make_partition_of(''outbox_repair'', hour, interval ''1 hour'')
+               FROM (SELECT DISTINCT date_trunc(''hour'', created_at, ''UTC'') AS hour
+                       FROM outbox_default
+                      WHERE %s) AS missing', condition) USING seen;
+        -- Both have the same columns, in the same order.
+        EXECUTE format(
+            'INSERT INTO outbox_repair
+             SELECT *
                FROM outbox_default
-              WHERE %s', condition) USING seen
-        LOOP
-            name := names[array_position(hours, hour)];
-            IF name IS NULL THEN
-                name := minutebook_partition_name(hour);
-                -- The check spares ATTACH from reading the rows again.
-                EXECUTE format(
-                    'CREATE TABLE %I (LIKE outbox INCLUDING ALL EXCLUDING IDENTITY,
-                     CONSTRAINT outbox_hour_check CHECK (created_at >= %L AND created_at < %L))
-                       WITH (autovacuum_vacuum_insert_threshold = -1)',
-                    name, hour, hour + interval '1 hour');
-                hours := hours || hour;
-                names := names || name;
-            END IF;
-            -- Partitions have the outbox's columns, in its order.
-            EXECUTE format(
-                'INSERT INTO %I
-                 SELECT *
-                   FROM outbox_default
-                  WHERE created_at >= $2
-                    AND created_at < $3
-                    AND %s', name, condition) USING seen, hour, hour + interval '1 hour';
-            GET DIAGNOSTICS copied = ROW_COUNT;
-            moved := moved + copied;
-        END LOOP;
+              WHERE %s', condition) USING seen;
+        GET DIAGNOSTICS copied = ROW_COUNT;
+        moved := moved + copied;
     END LOOP;
     TRUNCATE outbox_default;
-    FOR hour, name IN SELECT * FROM unnest(hours, names) LOOP
-        EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                       name, hour, hour + interval '1 hour');
-        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT outbox_hour_check', name);
+    FOR part IN
+        SELECT c.oid::regclass AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds
+          FROM pg_inherits i
+          JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'outbox_repair'::regclass
+    LOOP
+        EXECUTE format('ALTER TABLE outbox_repair DETACH PARTITION %s', part.name);
+        EXECUTE format('ALTER TABLE outbox ATTACH PARTITION %s %s', part.name, part.bounds);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT outbox_range_check', part.name);
     END LOOP;
+    DROP TABLE outbox_repair;
     RETURN moved;
 END
 $$;

@@ -55,7 +55,7 @@ def repair_default(
 
     One transaction, beside writers, syncers and ticks: each row keeps the transaction id by which
     it is counted. Others wait for it for 50 ms at a time at most, and then for the swap, some
-    milliseconds and one more per hour. `in_commit` is called with the number, to write within the
+    milliseconds and a few more per hour. `in_commit` is called with the number, to write within the
     same commit. Raises `Unavailable`, also when a transaction that stays open is in the
     way for some seconds; then nothing has changed.
     """
