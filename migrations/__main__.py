@@ -54,18 +54,8 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
         """Return the logins to make or renew, with their passwords."""
         if self.postgres_logins == "kept":
             return {}
-        given = {
-            "ingest": self.postgres_ingest_password,
-            "syncer": self.postgres_syncer_password,
-            "feed": self.postgres_feed_password,
-            "notifier": self.postgres_notifier_password,
-            "tracker": self.postgres_tracker_password,
-            "gateway": self.postgres_gateway_password,
-            "console": self.postgres_console_password,
-            "ops": self.postgres_ops_password,
-            "exporter": self.postgres_exporter_password,
-        }
-        told = {login: one.get_secret_value() for login, one in given.items()}
+        given = {login: getattr(self, f"postgres_{login}_password") for login in rights.GROUPS}
+        told = {login: password.get_secret_value() for login, password in given.items()}
         return {login: password for login, password in told.items() if password}
 
 

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import LiteralString, NamedTuple
+from typing import LiteralString
 
 import psycopg
 import structlog
 from psycopg import errors
+from psycopg.rows import DictRow, dict_row
 
 from shared.errors import Refusal
 
@@ -24,9 +25,9 @@ PAUSE_FIRST_S, PAUSE_MAX_S = 0.5, 5.0
 LIMIT_WAIT: LiteralString = "SELECT set_config('lock_timeout', %(ms)s::text, false)"
 # A prepared transaction has no process: its pid is 0.
 SELECT_BLOCKERS: LiteralString = r"""
-SELECT DISTINCT b.pid, a.application_name, a.usename, a.state,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::int,
-       left(regexp_replace(a.query, '\s+', ' ', 'g'), 200)
+SELECT DISTINCT b.pid, a.application_name AS application, a.usename AS login, a.state,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS open_s,
+       left(regexp_replace(a.query, '\s+', ' ', 'g'), 200) AS query
   FROM pg_stat_activity AS ours
  CROSS JOIN LATERAL unnest(pg_blocking_pids(ours.pid)) AS b (pid)
   LEFT JOIN pg_stat_activity AS a ON a.pid = b.pid
@@ -41,17 +42,6 @@ RunStep = Callable[[str, Step], None]
 """Runs a step, which is named, as often as it takes."""
 
 log = structlog.get_logger()
-
-
-class Blocker(NamedTuple):
-    """A session that holds, or waits before us for, the lock that we wait for."""
-
-    pid: int
-    application: str | None
-    login: str | None
-    state: str | None
-    open_s: int | None
-    query: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +59,29 @@ class Steps:
         Raises what `step` raises, if that is not about locks.
         """
         began = time.monotonic()
-        pause_s, blockers = PAUSE_FIRST_S, list[Blocker]()
-        while True:
-            done, found = self._try(step)
-            if done:
-                return
-            blockers = found or blockers
+        pause_s, blockers = PAUSE_FIRST_S, list[DictRow]()
+        while not self._succeeds(step, blockers):
             waited_s = time.monotonic() - began
             for one in blockers:
-                facts = one._asdict()
-                log.warning("migration_waits", step=name, waited_s=round(waited_s), **facts)
+                log.warning("migration_waits", step=name, waited_s=round(waited_s), **one)
             if waited_s > self.give_up_after_s or self.stop.wait(pause_s):
                 raise Refusal(_reason(name, blockers, waited_s))
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _try(self, step: Step) -> tuple[bool, list[Blocker]]:
+    def _succeeds(self, step: Step, blockers: list[DictRow]) -> bool:
+        """Say whether `step` got its locks; `blockers` become those seen, if there were any."""
         self.conn.execute(LIMIT_WAIT, {"ms": WAIT_MAX_MS})
-        blockers: list[Blocker] = []
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool, self.watch.cursor(row_factory=dict_row) as watch:
             trying = pool.submit(step)
             while not wait([trying], LOOK_EVERY_S).done:
-                rows = self.watch.execute(SELECT_BLOCKERS, {"pid": self.conn.info.backend_pid})
-                blockers = [Blocker(*row) for row in rows] or blockers
+                watch.execute(SELECT_BLOCKERS, {"pid": self.conn.info.backend_pid})
+                blockers[:] = watch.fetchall() or blockers
         try:
             trying.result()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
-            return False, blockers
+            return False
         self.conn.execute(LIMIT_WAIT, {"ms": 0})
-        return True, blockers
+        return True
 
 
 def run_once(_name: str, step: Step) -> None:
@@ -104,8 +89,8 @@ def run_once(_name: str, step: Step) -> None:
     step()
 
 
-def _reason(name: str, blockers: Sequence[Blocker], waited_s: float) -> str:
-    sessions = [f"{one.pid} ({one.application or one.login}: {one.query})" for one in blockers]
+def _reason(name: str, blockers: Sequence[DictRow], waited_s: float) -> str:
+    sessions = [f"{b['pid']} ({b['application'] or b['login']}: {b['query']})" for b in blockers]
     return (
         f"{name}: after {waited_s:.0f} s its locks were still not to be had, and nothing of it was"
         f" done; in the way: {', '.join(sessions) or 'nobody seen'}. Let that end, or end it by"

@@ -15,12 +15,10 @@ from shared.errors import Refusal
 
 EXPORTERS = "pg_monitor"
 """Postgres's own group for monitoring: statistics and settings, no table of anybody's."""
-GROUPS = {
-    "ingest": "minutebook_ingest", "syncer": "minutebook_syncer", "feed": "minutebook_feed",
-    "notifier": "minutebook_notifier", "tracker": "minutebook_tracker",
-    "gateway": "minutebook_gateway", "console": "minutebook_console", "ops": "minutebook_ops",
-    "exporter": EXPORTERS,
-}  # fmt: skip
+SERVICES = (
+    "ingest", "syncer", "feed", "notifier", "tracker", "gateway", "console", "ops",
+)  # fmt: skip
+GROUPS = {login: f"minutebook_{login}" for login in SERVICES} | {"exporter": EXPORTERS}
 """The logins that this can make, and the group of each."""
 
 GRANT: LiteralString = "SELECT minutebook_grant_rights()"
@@ -41,8 +39,7 @@ def grant(conn: psycopg.Connection) -> list[str]:
     Needed at every run: since the last one an administrator may have made them, or a restore may
     have brought tables without rights.
     """
-    row = conn.execute(GRANT).fetchone()
-    lacking: list[str] = row[0] if row else []
+    lacking: list[str] = conn.execute(GRANT).fetchall()[0][0]
     if lacking:
         log.warning("roles_missing", roles=lacking, hint="deploy/postgres/roles.sql, then again")
     return lacking

@@ -8,8 +8,9 @@ because then nobody can say what the database holds.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import LiteralString
@@ -19,14 +20,10 @@ import structlog
 
 from adoption import checks, trial
 from migrations import locks
+from shared import postgres
 from shared.errors import Refusal
-from shared.postgres import SCHEMA_NEEDED
 
 FOLDER = Path(__file__).parent
-OURS = (
-    "outbox", "outbox_dropped", "balance", "tick", "dead_letter", "stream_offset",
-    "operator_action", "received_message", "disk_usage", "follower", "alert", "notification",
-)  # fmt: skip
 FIRST_VERSION = 1
 
 LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('minutebook:migrate', 0))"
@@ -63,7 +60,6 @@ SELECT name
   FROM unnest(%(names)s::text[]) AS name
  WHERE to_regclass(name) IS NOT NULL
 """
-SELECT_ENCODING: LiteralString = "SELECT current_setting('server_encoding')"
 
 log = structlog.get_logger()
 
@@ -113,17 +109,25 @@ def apply(
 
 def pending(conn: psycopg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
     """Return what `apply` would apply, changing nothing. Raises `Refusal` as it does."""
-    done = _applied(conn)
+    done = _applied(conn, migrations)
     _compare(done, migrations)
     return list(migrations[len(done) :])
 
 
-def _applied(conn: psycopg.Connection) -> list[tuple[int, str, str]]:
-    encoding = conn.execute(SELECT_ENCODING).fetchone()
-    if encoding != ("UTF8",):
-        raise Refusal(f"the database's encoding is {encoding and encoding[0]}; it must be UTF8")
+def tables(migrations: Iterable[Migration]) -> list[str]:
+    """Return the names of our own tables: the user's are made `IF NOT EXISTS`."""
+    text = "".join(one.sql for one in migrations)
+    return re.findall(r"^CREATE TABLE (?!IF)(\w+)", text, re.MULTILINE)
+
+
+def _applied(
+    conn: psycopg.Connection, migrations: Sequence[Migration]
+) -> list[tuple[int, str, str]]:
+    encoding = postgres.scalar(conn, postgres.SELECT_ENCODING)
+    if encoding != "UTF8":
+        raise Refusal(f"the database's encoding is {encoding}; it must be UTF8")
     if not _existing(conn, ["schema_migration"]):
-        if foreign := ", ".join(_existing(conn, OURS)):
+        if foreign := ", ".join(_existing(conn, tables(migrations))):
             raise Refusal(f"tables of another program have names that Minutebook uses: {foreign}")
         return []
     try:
@@ -138,15 +142,13 @@ def _existing(conn: psycopg.Connection, tables: Iterable[str]) -> list[str]:
 
 
 def _compare(done: Sequence[tuple[int, str, str]], files: Sequence[Migration]) -> None:
-    by_version = {one.version: one for one in files}
     for version, name, checksum in done:
-        file = by_version.get(version)
-        if file is None:
+        if version > len(files):
             raise Refusal(
                 f"migration {version} ({name}) was applied, but its file is missing:"
                 " is this an older release than the one that applied it?"
             )
-        if file.checksum != checksum:
+        if files[version - 1].checksum != checksum:
             raise Refusal(
                 f"migration {version} ({name}) was edited after it was applied, so nobody can say"
                 " what this database holds: run the release that applied it; or copy initial_data"
@@ -162,7 +164,7 @@ def _adopt(conn: psycopg.Connection, migrations: Sequence[Migration]) -> None:
             conn.execute(LOCK_THEIRS[name])
         for migration in migrations:
             _apply_one(conn, migration)
-        if migrations[-1].version >= SCHEMA_NEEDED:
+        if migrations[-1].version >= postgres.SCHEMA_NEEDED:
             trial.run(conn)
 
 
@@ -170,14 +172,7 @@ def _apply_one(conn: psycopg.Connection, migration: Migration) -> None:
     with conn.transaction():
         conn.execute(CREATE_TABLE)
         conn.execute(migration.sql)
-        conn.execute(
-            INSERT_APPLIED,
-            {
-                "version": migration.version,
-                "name": migration.name,
-                "checksum": migration.checksum,
-            },
-        )
+        conn.execute(INSERT_APPLIED, asdict(migration))
     log.info("migration_applied", version=migration.version, name=migration.name)
 
 

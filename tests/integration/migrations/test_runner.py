@@ -127,7 +127,7 @@ def test_a_migration_that_fails_leaves_nothing_behind_and_lets_the_next_run_go_o
     assert versions(runner.apply(conn, [*files, mended])) == [number]
 
 
-@pytest.mark.parametrize("name", runner.OURS)
+@pytest.mark.parametrize("name", runner.tables(runner.read()))
 def test_a_table_of_another_program_under_one_of_our_names_is_refused_before_anything_changes(
     name: str, empty: psycopg.Connection
 ) -> None:
