@@ -12,9 +12,9 @@ from hypothesis.stateful import initialize, rule
 from tests.support import asked_alerts, servers
 from tests.support.asked_alerts import Asked
 from tests.support.eventually import eventually
-from tests.support.mortal_notifier import DEATHS, Death, Died, dying, mortal
 from tests.support.moving_ledger import MOVES, PICKS, MovingLedger
-from tests.support.notifying import Life, add_alert, listening, living
+from tests.support.notifier_kill_points import KILL_POINTS, Killed, KillPoint, killed_at, survived
+from tests.support.notifying import Life, add_alert, listening, notifier_life
 from tests.support.reference_alerts import Alert, Told, judged
 
 NUMBERS = st.integers(0, 1)
@@ -90,7 +90,7 @@ class Machine(MovingLedger):
         late=st.booleans(),
         both=st.booleans(),
         number=NUMBERS,
-        death=DEATHS,
+        point=KILL_POINTS,
         meanwhile=st.tuples(st.sampled_from("ABC"), st.none() | asked_alerts.of(None, 1, 2, 3)),
     )
     def away(
@@ -101,7 +101,7 @@ class Machine(MovingLedger):
         late: bool,
         both: bool,
         number: int,
-        death: Death | None,
+        point: KillPoint | None,
         meanwhile: tuple[str, Asked | None],
     ) -> None:
         """Write ticks while no notifier looks, then let both do so at once, or one.
@@ -117,8 +117,8 @@ class Machine(MovingLedger):
             self.commit_late()
         if both:
             self.both_look()
-        self.look(number, death)
-        if death:
+        self.look(number, point)
+        if point:
             name, asked = meanwhile
             if asked:
                 self.put_alert(name, asked)
@@ -126,19 +126,19 @@ class Machine(MovingLedger):
                 self.remove_alert(name)
             self.look(1 - number, None)
 
-    @rule(number=NUMBERS, death=DEATHS)
-    def look(self, number: int, death: Death | None) -> None:
+    @rule(number=NUMBERS, point=KILL_POINTS)
+    def look(self, number: int, point: KillPoint | None) -> None:
         """Let a notifier follow a tick, if there is one; it may die meanwhile."""
         life = self.lives[number][1]
         lives = False
-        with self._judging(), mortal(), dying(life, death):
+        with self._judging(), survived(), killed_at(life, point):
             life.look()
-            if death == "before publishing":
-                raise Died
+            if point == "before publishing":
+                raise Killed
             life.notifier.pause(0.001)
-            while death is None and life.look() == "followed":
+            while point is None and life.look() == "followed":
                 life.notifier.pause(0.001)
-            lives = death is None
+            lives = point is None
         if not lives:
             self.lives[number][0].close()
             self.lives[number] = self._born()
@@ -201,7 +201,7 @@ class Machine(MovingLedger):
 
     def _born(self) -> tuple[contextlib.ExitStack, Life]:
         life = contextlib.ExitStack()
-        return life, life.enter_context(living(self.dsn, self.url))
+        return life, life.enter_context(notifier_life(self.dsn, self.url))
 
     @contextlib.contextmanager
     def _judging(self) -> Any:

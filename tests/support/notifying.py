@@ -66,7 +66,9 @@ class Life:
 
 
 @contextlib.contextmanager
-def living(dsn: str, amqp_url: str, *, kept_d: int = 30, limits: Limits = USUAL) -> Iterator[Life]:
+def notifier_life(
+    dsn: str, amqp_url: str, *, kept_d: int = 30, limits: Limits = USUAL
+) -> Iterator[Life]:
     """Open the connections of one life."""
     to_postgres = PostgresSettings(postgres_dsn=Secret(dsn))
     to_rabbitmq = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))

@@ -124,7 +124,7 @@ class Life:
 
 
 @contextlib.contextmanager
-def living(dsn: str, amqp_url: str, *, limits: Limits = USUAL) -> Iterator[Life]:
+def tracker_life(dsn: str, amqp_url: str, *, limits: Limits = USUAL) -> Iterator[Life]:
     """Open the connections of one life, with the rights of the tracker's login."""
     to_postgres = PostgresSettings(postgres_dsn=Secret(dsn))
     to_rabbitmq = RabbitmqSettings(rabbitmq_url=Secret(amqp_url))

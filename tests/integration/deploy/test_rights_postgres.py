@@ -37,7 +37,7 @@ def filled(postgres_server: servers.Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def hands(filled: str) -> Iterator[dict[str, psycopg.Connection]]:
+def connections(filled: str) -> Iterator[dict[str, psycopg.Connection]]:
     """A connection of each login."""
     with contextlib.ExitStack() as opened:
         yield {
@@ -57,9 +57,9 @@ def test_nobody_else_has_any(conn: psycopg.Connection) -> None:
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_each_login_may_do_what_it_needs_and_nothing_else(
-    hands: dict[str, psycopg.Connection], act: Act
+    connections: dict[str, psycopg.Connection], act: Act
 ) -> None:
-    assert {login for login, conn in hands.items() if may(conn, act.statement)} == act.by
+    assert {login for login, conn in connections.items() if may(conn, act.statement)} == act.by
 
 
 def may(conn: psycopg.Connection, statement: str) -> bool:
@@ -73,14 +73,16 @@ def may(conn: psycopg.Connection, statement: str) -> bool:
 
 
 def test_operators_and_exporters_see_who_waits_and_a_service_does_not(
-    hands: dict[str, psycopg.Connection],
+    connections: dict[str, psycopg.Connection],
 ) -> None:
     others = (
         "SELECT count(query) FROM pg_stat_activity WHERE query LIKE 'SELECT%' AND usename <> %s"
     )
 
     def seen(login: str) -> bool:
-        hidden = hands[login].execute(others.replace("SELECT%", "SELECT%%"), [login]).fetchone()
+        hidden = (
+            connections[login].execute(others.replace("SELECT%", "SELECT%%"), [login]).fetchone()
+        )
         return hidden != (0,)
 
     seeing = {"console", "ops", "exporter", postgres_logins.READER}
@@ -88,7 +90,7 @@ def test_operators_and_exporters_see_who_waits_and_a_service_does_not(
 
 
 def test_rights_granted_again_are_the_same_and_cover_what_came_later(
-    filled: str, hands: dict[str, psycopg.Connection]
+    filled: str, connections: dict[str, psycopg.Connection]
 ) -> None:
     store_dead_letter = (
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state, later)"
@@ -99,11 +101,11 @@ def test_rights_granted_again_are_the_same_and_cover_what_came_later(
         assert rights.grant(admin) == []
         assert admin.execute("SELECT relacl FROM pg_class ORDER BY oid").fetchall() == before
         admin.execute("ALTER TABLE dead_letter ADD COLUMN later text")
-        assert not may(hands["ingest"], store_dead_letter)
+        assert not may(connections["ingest"], store_dead_letter)
 
         rights.grant(admin)
 
-    assert may(hands["ingest"], store_dead_letter)
+    assert may(connections["ingest"], store_dead_letter)
 
 
 def test_rights_are_granted_where_ids_come_from_no_sequence_any_more(

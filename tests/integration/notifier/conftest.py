@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.support import ledger
-from tests.support.notifying import Life, Listener, listening, living
+from tests.support.notifying import Life, Listener, listening, notifier_life
 
 
 @pytest.fixture
@@ -27,6 +27,6 @@ def listener(amqp_url: str) -> Iterator[Listener]:
 @pytest.fixture
 def life(dsn: str, amqp_url: str, providers: tuple[int, int], listener: Listener) -> Iterator[Life]:
     """A notifier that stands at the newest tick."""
-    with living(dsn, amqp_url) as life:
+    with notifier_life(dsn, amqp_url) as life:
         life.run()
         yield life

@@ -6,7 +6,7 @@ from prometheus_client import REGISTRY
 
 from services.notifier.service import Limits
 from tests.support import ledger
-from tests.support.notifying import Life, Listener, add_alert, living
+from tests.support.notifying import Life, Listener, add_alert, notifier_life
 
 STATES = "SELECT sent_at IS NOT NULL, error FROM notification ORDER BY created_at, id"
 NOT_TAKEN = "minutebook_notifications_not_taken_total"
@@ -131,7 +131,7 @@ def test_more_than_can_be_tried_at_one_tick_are_tried_in_turn(
         tell(conn, life, provider)
     listener.bind("change.2")
 
-    with living(dsn, amqp_url, limits=Limits(page=2, again=2)) as other:
+    with notifier_life(dsn, amqp_url, limits=Limits(page=2, again=2)) as other:
         for done in (0, 2, 3):
             ledger.count_all(conn)
             other.run()
@@ -149,7 +149,7 @@ def test_what_was_written_and_not_published_is_published_by_the_next_life(
     life.look()
     assert states(conn) == [(False, None)]
 
-    with living(dsn, amqp_url) as other:
+    with notifier_life(dsn, amqp_url) as other:
         other.run()
 
     assert states(conn) == [(True, None)]
@@ -180,7 +180,7 @@ def test_notifications_that_are_past_their_days_go_and_others_stay(
         "UPDATE notification SET created_at = now() - interval '2 days 1 minute' WHERE epoch < 5"
     )
 
-    with living(dsn, amqp_url, kept_d=2, limits=Limits(pruned=2)) as other:
+    with notifier_life(dsn, amqp_url, kept_d=2, limits=Limits(pruned=2)) as other:
         other.run()
         assert len(states(conn)) == 2  # the rest of them at the next look
         other.run()

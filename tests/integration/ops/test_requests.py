@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import messages, ops_tool
 from tests.support.ops_tool import Tool
-from tests.support.tracking import Life, Sender, body, item, living, sending, tick
+from tests.support.tracking import Life, Sender, body, item, sending, tick, tracker_life
 
 UNFIT = {"id": "one", "value": 2}
 
@@ -32,7 +32,7 @@ Alive = Callable[[], AbstractContextManager[Life]]
 @pytest.fixture
 def alive(dsn: str, amqp_url: str) -> Alive:
     """Have a tracker while inside; none while `ops` runs: who starts it answers no heartbeat."""
-    return partial(living, dsn, amqp_url)
+    return partial(tracker_life, dsn, amqp_url)
 
 
 def counted(ops: Tool) -> tuple[int, int]:

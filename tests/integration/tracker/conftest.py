@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.support import messages
-from tests.support.tracking import Life, Sender, living, sending
+from tests.support.tracking import Life, Sender, sending, tracker_life
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ def sender(conn: psycopg.Connection, dsn: str, amqp_url: str) -> Iterator[Sender
 @pytest.fixture
 def life(dsn: str, amqp_url: str, sender: Sender) -> Iterator[Life]:
     """A tracker that stands at the newest tick."""
-    with living(dsn, amqp_url) as life:
+    with tracker_life(dsn, amqp_url) as life:
         life.run()
         yield life

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.request_message import QUEUE
-from tests.support.tracking import ITEMS, REPLIES, Life, Sender, body, item, living, tick
+from tests.support.tracking import ITEMS, REPLIES, Life, Sender, body, item, tick, tracker_life
 
 UNFIT = {"id": "one", "value": 2}
 
@@ -244,6 +244,6 @@ def test_items_are_not_lost_with_the_queue_that_they_go_to(
     assert life.document().published_at is None
     life.relay.close()
 
-    with living(dsn, amqp_url) as next_life:  # makes the queue again
+    with tracker_life(dsn, amqp_url) as next_life:  # makes the queue again
         assert next_life.accept() == {"repeated": 1}
         assert [identity for identity, _ in sender.items()] == ["K:0"]

@@ -6,7 +6,7 @@ import pytest
 from services.tracker import core, look_store
 from services.tracker.reply_store import FIRST
 from services.tracker.service import Limits
-from tests.support.tracking import Life, Sender, body, item, living, tick
+from tests.support.tracking import Life, Sender, body, item, tick, tracker_life
 
 UNFIT = {"id": "one", "value": 2}
 CONFLICT = "a transaction with this identity and other content exists"
@@ -215,7 +215,7 @@ def test_a_request_is_forgotten_after_its_days(
 def test_where_no_tick_comes_old_requests_are_looked_at_all_the_same(
     dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection
 ) -> None:
-    with living(dsn, amqp_url, limits=Limits(rest=0, all_every_s=0)) as life:
+    with tracker_life(dsn, amqp_url, limits=Limits(rest=0, all_every_s=0)) as life:
         life.run()
         accept(life, sender, item(600))
         conn.execute("UPDATE request SET published_at = now() - interval '1 minute'")
@@ -230,7 +230,7 @@ def test_however_many_are_open_each_is_looked_at(
     dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection, page: int
 ) -> None:
     limits = Limits(requests=page, items=page, counted=page, replies=page, rest=0)
-    with living(dsn, amqp_url, limits=limits) as life:
+    with tracker_life(dsn, amqp_url, limits=limits) as life:
         life.run()
         for number in range(5):
             sender.send(body(item(number), item(9), key=f"K-{number}"))

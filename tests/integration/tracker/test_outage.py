@@ -11,7 +11,7 @@ from tests.support import messages
 from tests.support.disturbances import Disturbance
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, proxying
-from tests.support.tracking import USUAL, Life, Sender, accepting, body, item, living, tick
+from tests.support.tracking import USUAL, Life, Sender, accepting, body, item, tick, tracker_life
 
 ACK = b"\x00\x3c\x00\x50"
 PUBLISH = b"\x00\x3c\x00\x28"
@@ -154,7 +154,7 @@ def test_two_trackers_share_the_queue_and_each_key_is_written_down_once(
 def test_the_broker_is_answered_while_many_open_requests_are_looked_at(
     dsn: str, amqp_url: str, sender: Sender, conn: psycopg.Connection
 ) -> None:
-    with living(dsn, amqp_url, limits=replace(USUAL, requests=1)) as life:
+    with tracker_life(dsn, amqp_url, limits=replace(USUAL, requests=1)) as life:
         life.run()
         for number in range(5):
             sender.send(body(item(number), key=f"K-{number}"))
