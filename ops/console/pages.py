@@ -27,8 +27,9 @@ from shared.postgres_pool import ReadingPool
 
 DAY = timedelta(hours=24)
 STEP_MIN, ROW_STEP = timedelta(minutes=1), timedelta(hours=1)
-SPANS = (timedelta(minutes=15), timedelta(hours=1))
-"""Of how long a statement is, if the last tick alone has fewer movements than are shown."""
+HOUR, GROWTH = timedelta(hours=1), 5
+"""Of how long a statement is at most; it is read of one tick, then of so many times as long, until
+there are as many movements as are shown: each tick read is a question."""
 MOVEMENTS_SHOWN, MOVEMENTS_READ, LAST_TICK_MAX = 100, 5000, 100_000
 """How many are read of a longer time, or it is left; and of the last tick, or it is refused."""
 
@@ -121,13 +122,17 @@ class Pages:
             return series(conn, provider_id, now - DAY, now, step).points
 
     def _statement(self, provider_id: int) -> Extract:
-        found = self._extract(provider_id, timedelta(seconds=self.interval_s), LAST_TICK_MAX)
+        span = timedelta(seconds=self.interval_s)
+        found = self._extract(provider_id, span, LAST_TICK_MAX)
         if found is None:
             most = f"more than {LAST_TICK_MAX:,} movements in the last tick"
             raise Refusal(f"{most}: ops statement {provider_id}")
-        for span in SPANS:
-            longer = self._extract(provider_id, span, MOVEMENTS_READ) if found.whole else None
-            found = longer or found
+        while found.whole and span < HOUR:
+            span = min(GROWTH * span, HOUR)
+            longer = self._extract(provider_id, span, MOVEMENTS_READ)
+            if longer is None:
+                break
+            found = longer
         return found
 
     def _extract(self, provider_id: int, span: timedelta, most: int) -> Extract | None:
