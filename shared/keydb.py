@@ -214,6 +214,9 @@ def _called(client: Client) -> str:
 
 def _detail(error: Exception) -> str:
     if isinstance(error, MasterNotFoundError):
+        # redis-py names the class of what each Sentinel did in its message.
+        if AuthenticationError.__name__ in str(error):
+            return "a Sentinel refuses KEYDB_SENTINEL_PASSWORD, or wants none"
         return f"{type(error).__name__} (no Sentinel that answers knows a primary that is up)"
     if objection := network_errors.tls_objection(error):
         return objection

@@ -161,7 +161,7 @@ def found_by_doctor(watched: Watched) -> list[Check]:
 def test_sentinels_that_refuse_us_or_know_no_primary_are_named(watched: Watched) -> None:
     with (
         projecting(watched, "wrong") as projection,
-        pytest.raises(Unavailable, match="no Sentinel that answers knows a primary"),
+        pytest.raises(Unavailable, match="a Sentinel refuses KEYDB_SENTINEL_PASSWORD"),
     ):
         projection.read()
 
