@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo tour up console ha-up ha-down down ps logs clean test check unit integration versions \
-	acceptance model fuzz faults ha soak settings schemas dist format venv engine lock distclean bench
+	acceptance model fuzz faults ha swarm soak settings schemas dist format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
 # make lock LOCK_ARGS=--upgrade
@@ -170,6 +170,10 @@ HA_ARGS =
 ha: IMAGES_ARGS = --ha
 ha: venv engine ## Faults upon clusters (deploy/ha) under load, and what each cost: half an hour
 	@$(PY) -m tests.faults.ha $(HA_ARGS)
+
+swarm: venv engine ## The stack of deploy/swarm on this machine; not beside other containers that you need
+	@echo "==> the stack for Swarm"
+	@$(PYTEST) tests/acceptance/fresh/test_swarm.py -m swarm $(PYTEST_ARGS)
 
 settings: venv ## Write docs/settings.md, docs/cli.md, .env.example and the chart's schema from the code
 	@$(PY) -m tools.settings

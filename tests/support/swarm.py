@@ -44,7 +44,9 @@ def run(*arguments: str, **environment: str) -> str:
 def joined() -> Iterator[None]:
     """Be in a swarm while inside: the one that the engine is in, or one of this machine alone.
 
-    An engine that was in none is in none afterwards; one that was stays in it.
+    An engine that was in none is in none afterwards; one that was stays in it. When it leaves, it
+    forgets the names in all of its networks: containers of other stacks do not find each other
+    until they are started anew.
     """
     with ONE_AT_A_TIME.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

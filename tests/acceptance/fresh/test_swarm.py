@@ -9,6 +9,8 @@ from tests.support import outages, stack, swarm
 from tests.support.eventually import eventually
 from tests.support.swarm import SwarmStack
 
+pytestmark = pytest.mark.swarm
+
 PER_S, MORE = 200, 400
 ROWS = "SELECT transaction_value FROM historical_transactions WHERE provider_id = 1"
 SERVICES = {"ingest": 2, "ticker": 1, "syncer": 1}
