@@ -11,11 +11,18 @@
 set -euo pipefail
 
 CONFIG=/dev/shm/patroni.yaml
+VOLUME=/var/lib/postgresql/data
+# Below it: Patroni renames the data folder of a copy that failed, and a volume cannot be renamed.
+export PGDATA=$VOLUME/cluster
 
 main() {
   if [ "$(id -u)" = 0 ]; then
     install -d -m 700 -o postgres -g postgres "$PGDATA"
     install -d -m 3775 -o postgres -g postgres /var/run/postgresql
+    if [ -s "$VOLUME/PG_VERSION" ]; then
+      find "$VOLUME" -mindepth 1 -maxdepth 1 ! -path "$PGDATA" -exec mv -t "$PGDATA" {} +
+    fi
+    chown postgres:postgres "$VOLUME"
     find "$PGDATA" ! -user postgres -exec chown postgres:postgres {} +
     exec setpriv --reuid=postgres --regid=postgres --init-groups bash "$0"
   fi

@@ -114,7 +114,7 @@ def switch_rabbitmq(stack: Stack) -> None:
 
 # -1 is all but the first process, which is the container's own init: its engine starts it again.
 PROCESS_ENDED: dict[str, str] = {
-    "postgres": 'kill -9 "$(head -n 1 "$PGDATA/postmaster.pid")"',
+    "postgres": 'kill -9 "$(head -n 1 "$PGDATA/cluster/postmaster.pid")"',
     "rabbitmq": "kill -9 -1",
     "keydb": "kill -9 -1",
 }
