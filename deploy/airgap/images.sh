@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ensures the four base images, for the tests five more, for the clusters of deploy/ha two more:
+# Ensures the four base images, for the tests five more, for the clusters of deploy/ha one more:
 # the real ones, or stand-ins made from Debian packages, which it then names in .airgap.env.
 set -euo pipefail
 
@@ -14,7 +14,7 @@ REGISTRY_TIMEOUT_S=20
 STANDIN=minutebook-standin
 SERVERS="POSTGRES RABBITMQ KEYDB PYTHON"
 FOR_TESTS="REDIS PROMETHEUS ALERTMANAGER POSTGRES_EXPORTER REDIS_EXPORTER"
-FOR_HA="PATRONI_BASE ETCD"
+FOR_HA="PATRONI_BASE"
 
 usage() {
   cat <<'TEXT'
@@ -33,8 +33,7 @@ and, since --env-file replaces .env, name .env too where there is one, first.
          second server of its family; and PROMETHEUS_IMAGE, ALERTMANAGER_IMAGE,
          POSTGRES_EXPORTER_IMAGE and REDIS_EXPORTER_IMAGE of the profile `observe`
          (one stand-in serves all four)
---ha     also PATRONI_BASE_IMAGE, what deploy/ha builds its Postgres on, and ETCD_IMAGE
-         (one stand-in serves both)
+--ha     also PATRONI_BASE_IMAGE, what deploy/ha builds its Postgres and etcd on
 
 Exit status: 0 all are there, 2 usage, 3 one is not and cannot be had here.
 TEXT
@@ -58,7 +57,7 @@ main() {
   esac
   case $SERVERS in
     *"$FOR_HA"*) ;;
-    *) ! have "$(standin_of ETCD)" || SERVERS="$SERVERS $FOR_HA" ;;
+    *) ! have "$(standin_of PATRONI_BASE)" || SERVERS="$SERVERS $FOR_HA" ;;
   esac
   local server missing=()
   for server in $SERVERS; do
@@ -147,7 +146,7 @@ standin_of() {
     KEYDB) echo "$STANDIN/keydb:valkey-8.1" ;;
     PYTHON) echo "$STANDIN/python:3.13" ;;
     REDIS) echo "$STANDIN/redis:8.0" ;;
-    PATRONI_BASE | ETCD) echo "$STANDIN/patroni:17" ;;
+    PATRONI_BASE) echo "$STANDIN/patroni:17" ;;
     *) echo "$STANDIN/observe:debian-13" ;;
   esac
 }

@@ -192,20 +192,6 @@ def queue_drained(program: programs.Program, amqp_url: str) -> None:
     assert waiting_in_queue(amqp_url) == 0
 
 
-def lock_awaited(conn: psycopg.Connection, *, even_by_a_look: bool = False) -> None:
-    """Wait until somebody in this database waits for a lock.
-
-    The look at the tables with which a service connects does not count, unless `even_by_a_look`.
-    """
-    query = """
-    SELECT count(*) > 0
-      FROM pg_stat_activity
-     WHERE datname = current_database() AND wait_event_type = 'Lock'
-       AND (%s OR NOT starts_with(query, 'EXPLAIN '))
-    """
-    eventually(lambda: conn.execute(query, [even_by_a_look]).fetchone() == (True,))
-
-
 def rows(conn: psycopg.Connection) -> list[tuple[int, int]]:
     """Return provider and value of all transactions, oldest first."""
     return conn.execute(

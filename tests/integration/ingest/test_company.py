@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support import gated_writer, messages, refusing_trigger
+from tests.support import gated_writer, locks, messages, refusing_trigger
 from tests.support.eventually import eventually
 from tests.support.gated_writer import GATED, MANY, GatedWriter, gate_closed, some, values
 from tests.support.messages import counted, dead_letters, rows, truth
@@ -25,7 +25,7 @@ def test_one_that_is_refused_alone_gets_company_from_what_comes_behind_it(
     refusing_trigger.create(conn, "P0002", where="NEW.transaction_value = 1")
     with gate_closed(dsn):
         gated.receive(*some(GATED, 1))
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         if comes == "before":
             gated.receive(b"{", *some(2, 3 * MANY))
     if comes == "after":
@@ -46,7 +46,7 @@ def test_when_the_channel_is_lost_before_the_commit_the_batch_is_left_to_the_bro
     # Without identities: what is stored and comes again would be stored again.
     with gate_closed(dsn):
         gated.receive(*some(GATED, 2 * MANY), named=False)
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         gated.channel.backlog.close()
     again = messages.FakeChannel()
     gated.writer.backlog = again.backlog

@@ -13,7 +13,7 @@ from services.ingest import service, writer
 from services.ingest.core import Transaction, Validated, is_ordinary
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
-from tests.support import messages
+from tests.support import locks, messages
 from tests.support.concurrently import at_once
 from tests.support.messages import (
     FakeChannel,
@@ -108,7 +108,7 @@ def test_a_replica_that_is_storing_the_same_identity_is_waited_for(
         )
         attempt = pool.submit(service.store_ordinary_batch, ours, transactions(named(1, 2)))
         with psycopg.connect(dsn, autocommit=True) as looking:
-            messages.lock_awaited(looking)
+            locks.awaited(looking)
         other.execute(end.encode())
         failed = isinstance(attempt.exception(60), service.NotOrdinary)
     assert (failed, rows(ours)) == (end == "COMMIT", stored)
@@ -130,7 +130,7 @@ def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_st
             ours.execute("SET statement_timeout = 200")
         attempt = pool.submit(ours_writer.run_once, ours)
         if trouble == "terminated":
-            messages.lock_awaited(other)
+            locks.awaited(other)
             other.execute("SELECT pg_terminate_backend(%s)", (ours.info.backend_pid,))
         assert isinstance(attempt.exception(60), Unavailable)
     assert (channel.acknowledged, channel.backlog.in_hand()) == ([], 2)

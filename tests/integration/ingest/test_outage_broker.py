@@ -6,7 +6,7 @@ from datetime import datetime
 import psycopg
 import pytest
 
-from tests.support import containers, messages, outages, servers
+from tests.support import containers, locks, messages, outages, servers
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
@@ -60,7 +60,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
         user.execute("LOCK TABLE historical_transactions")
         # Those before may all be stored by now.
         publish(amqp_url, MORE, first=MORE + 1, confirmed=True)
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         own.container.kill()
         with outages.afterwards(own.container.start):
             eventually(lambda: reconnects(program) >= 2)
@@ -104,7 +104,7 @@ def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         publish(amqp_url, 100)
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         proxy.cut_within(b'{"id": 1, "value"')
         messages.publish(amqp_url, body(1, 101), identities=["m101"])
         messages.consuming(program, 2)
@@ -148,7 +148,7 @@ def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         publish(amqp_url, 100, identities=identities)
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         eventually(lambda: "the broker closed the channel" in program.logs())
         # From then on each channel is a patient one; those that were not are closed.
         closed_at = int(own.evaluate(PATIENT, CLOSE_ALL, NOW_MS)) / 1000

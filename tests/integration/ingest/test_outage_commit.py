@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.support import messages
+from tests.support import locks, messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.programs import Program
@@ -100,9 +100,9 @@ def test_a_backend_terminated_with_a_batch_in_hand_costs_only_another_try(
         user.execute("LOCK TABLE historical_transactions")
         messages.publish(amqp_url, *bodies(), identities=identities(given=given))
         for _ in range(3):
-            messages.lock_awaited(conn, even_by_a_look=True)
+            locks.awaited(conn, even_by_a_look=True)
             eventually(lambda: conn.execute(TERMINATE).rowcount == 1)
-        messages.lock_awaited(conn, even_by_a_look=True)
+        locks.awaited(conn, even_by_a_look=True)
         user.rollback()
         eventually(lambda: len(rows(conn)) == SIZE)
         assert program.metric('minutebook_reconnects_total{server="rabbitmq"}') == 0

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tests.support import messages
+from tests.support import locks, messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
@@ -62,7 +62,7 @@ def test_a_deadlock_with_somebody_else_is_ended_by_another_try(
     ):
         user.execute(INSERT, ["m2"])
         program = later.enter_context(messages.ingest(dsn, amqp_url))
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         done = pool.submit(user.execute, INSERT, ["m1"])
         eventually(lambda: "40P01" in program.logs())
         done.result(30)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from services.ingest import service
-from tests.support import messages
+from tests.support import locks, messages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, reasons, received, rows, truth
 from tests.support.outages import flowing
@@ -83,7 +83,7 @@ def test_a_provider_deleted_again_while_blame_is_sought_makes_its_message_wait(
     with psycopg.connect(dsn) as user, ThreadPoolExecutor(1) as pool:
         conn.execute("SELECT pg_advisory_lock(4711)")
         thread.start()
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         remove_visa(conn)
         # The first try fails for its foreign key; the second waits for this lock to begin.
         locked = pool.submit(user.execute, "LOCK TABLE historical_transactions IN SHARE MODE")
@@ -109,7 +109,7 @@ def test_a_provider_deleted_while_its_messages_are_released_leaves_them_parked(
     with psycopg.connect(dsn) as user, ThreadPoolExecutor(1) as pool:
         user.execute("DELETE FROM initial_data WHERE id = 99")
         released = pool.submit(messages.release_parked, ours)
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         user.commit()
         assert released.result(30) == 0
     assert {(reason, state) for reason, state, _ in dead_letters(conn)} == {

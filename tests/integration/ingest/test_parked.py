@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from services.ingest import parked, service
 from services.ingest.parked import Releaser
 from shared.health import Health
-from tests.support import messages, refusing_trigger
+from tests.support import locks, messages, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 from tests.support.messages import (
@@ -159,7 +159,7 @@ def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Con
         other.execute("SELECT FROM dead_letter FOR UPDATE")
         released = pool.submit(messages.release_parked, releasing)
         try:
-            messages.lock_awaited(ours)
+            locks.awaited(ours)
             assert (rows(ours), len(dead_letters(ours))) == ([], 2)
         finally:
             other.rollback()
@@ -232,7 +232,7 @@ def test_a_provider_that_is_deleted_under_its_message_makes_it_wait(
     with psycopg.connect(dsn) as user:
         user.execute("DELETE FROM initial_data WHERE id = 2")
         thread.start()
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         user.commit()
     thread.join(30)
     assert [(one.inserted, one.dead) for one in outcomes] == [(2, {"unknown_provider": 1})]

@@ -9,7 +9,7 @@ from services.ingest import core, service
 from services.syncer import retention
 from services.syncer.partitions import Kept
 from shared.unfit import Reason
-from tests.support import messages, refusing_trigger
+from tests.support import locks, messages, refusing_trigger
 from tests.support.messages import body, counted, dead_letters, received, rows, store_batch, truth
 
 pytestmark = pytest.mark.usefixtures("providers")
@@ -141,7 +141,7 @@ def test_a_deletion_that_is_committed_while_the_message_is_stored_again_stands(
     with psycopg.connect(dsn) as user, ThreadPoolExecutor(1) as pool:
         user.execute("DELETE FROM historical_transactions")
         storing = pool.submit(store_batch, ours, [again()])
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         user.commit()
         assert ended(storing.result(60)) == (0, 1, {})
     assert rows(ours) == []

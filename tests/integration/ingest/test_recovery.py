@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.support import messages
+from tests.support import locks, messages
 from tests.support.eventually import eventually
 from tests.support.messages import (
     QUEUE,
@@ -60,7 +60,7 @@ def test_killed_in_the_middle_of_its_work_it_stores_every_message_exactly_once(
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         publish(amqp_url, 3, named=True)
-        messages.lock_awaited(conn)  # this time there is surely a batch in hand
+        locks.awaited(conn)  # this time there is surely a batch in hand
         program.kill()
     with messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
         eventually(lambda: len(rows(conn)) >= 4 * LOT)
@@ -104,7 +104,7 @@ def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
         user.execute("LOCK TABLE historical_transactions")
         with messages.channel(amqp_url) as producer:
             producer.basic_publish("", QUEUE, body())
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         program.process.send_signal(signal.SIGTERM)
         with messages.channel(amqp_url) as observer:  # it no longer consumes, so it has heard
             state = partial(observer.queue_declare, QUEUE, passive=True)
@@ -125,7 +125,7 @@ def test_sigterm_while_postgres_is_stuck_ends_it_in_time_and_leaves_the_message(
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         messages.publish(amqp_url, body())
-        messages.lock_awaited(conn)
+        locks.awaited(conn)
         assert program.stop() == 0
         user.rollback()
     assert len(rows(conn)) + waiting_in_queue(amqp_url) == 1

@@ -10,7 +10,7 @@ from shared import alert_store
 from shared.alert import EACH_PROVIDER_MAX
 from shared.alert_store import Choice
 from shared.unfit import Unfit
-from tests.support import messages
+from tests.support import locks
 from tests.support.alert_records import (
     BELOW,
     EACH,
@@ -189,7 +189,7 @@ def test_two_who_add_the_last_one_at_the_same_time_do_not_exceed_the_limit(
         with first.transaction():
             apply(first, record(alert=EACH, source_id="x"))
             other = pool.submit(apply, second, record(alert=EACH, source_id="y"))
-            messages.lock_awaited(conn)
+            locks.awaited(conn)
         with pytest.raises(Unfit):
             other.result()
 
