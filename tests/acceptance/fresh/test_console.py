@@ -212,7 +212,8 @@ def test_its_container_has_no_right_that_it_does_not_need(running: Stack) -> Non
     assert 0 < host["Memory"] <= 512 * 2**20
     assert found["Config"]["User"] == "10001:10001"
     assert [one["HostIp"] for one in host["PortBindings"]["8081/tcp"]] == ["127.0.0.1"]
-    assert found["State"]["Health"]["Status"] == "healthy"
+    # The engine calls a container that another test had paused unhealthy until it looks again.
+    eventually(lambda: running.container("console").attrs["State"]["Health"]["Status"] == "healthy")
 
 
 def test_another_name_of_this_machine_is_not_answered(browser: Browser, base: str) -> None:

@@ -154,7 +154,7 @@ def test_tables_in_another_schema_than_ours_would_be_in_are_refused(
 ) -> None:
     theirs.execute(THEIR_TABLES.format(more=""))
     theirs.execute('CREATE SCHEMA "user"')
-    with pytest.raises(psycopg.errors.RaiseException, match="are in schema public"):
+    with pytest.raises(Refusal, match='several schemas: "user", public'):
         runner.apply(theirs, runner.read())
 
 
