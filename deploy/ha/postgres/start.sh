@@ -35,6 +35,7 @@ main() {
 # primary_start_timeout: a primary whose process died is replaced, not restarted: recovery may be long.
 # synchronous_mode: only a replica that has all commits becomes the primary. Where there is no replica
 # left, the primary goes on alone, and nobody else can take over.
+# checkpoint fast: else a new member waits for a checkpoint at its leisure, which is most of 15 minutes.
 # failsafe_mode: an outage of etcd alone does not stop the primary.
 config() {
   cat <<YAML
@@ -65,6 +66,7 @@ postgresql:
   use_unix_socket: true
   data_dir: $PGDATA
   pgpass: /dev/shm/pgpass
+  basebackup: {checkpoint: fast}
   remove_data_directory_on_rewind_failure: true
   remove_data_directory_on_diverged_timelines: true
   authentication:
