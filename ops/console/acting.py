@@ -99,19 +99,22 @@ class Acting:
                 async with asyncio.timeout(DEADLINE_S):
                     return await run_in_threadpool(do, request, form, act)
             except TimeoutError:
-                return self._not_known(request, act.answer(), UNDONE)
+                return self._not_known(request, form, act.answer(), UNDONE)
             except (StatementFailed, Refusal) as error:
                 return self._pages.excused(request, error)
             except Unavailable as error:
                 undone = f"Nothing was done: {error.server} {error.state}: {error.detail}"
                 is_its_word = isinstance(error, TooMuch)  # it undid what it says so of
-                return self._not_known(request, "" if is_its_word else act.answer(), undone)
+                xid = "" if is_its_word else act.answer()
+                return self._not_known(request, form, xid, undone)
 
         return endpoint
 
-    def _not_known(self, request: Request, xid: str, undone: str) -> Response:
+    def _not_known(self, request: Request, form: FormData, xid: str, undone: str) -> Response:
         if not xid:
-            return self._pages.said(request, undone, 503)
+            again = [(name, str(value)) for name, value in form.multi_items()]
+            shown = {"says": undone, "path": request.url.path, "fields": again}
+            return self._pages.show(request, "undone.html", shown, 503)
         values = {"xid": xid, "says": "Postgres gave no answer to COMMIT", "known": False}
         return self._pages.show(request, "act_fate.html", values, 503)
 

@@ -7,8 +7,6 @@ import time
 
 import click
 import structlog
-import uvicorn
-from starlette.types import ASGIApp
 
 from ops.console import balance_store
 from ops.console.access import surround
@@ -16,14 +14,13 @@ from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.look import Looker
 from ops.console.pages import Pages
-from ops.console.protocol import Protocol
+from ops.console.protocol import config
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
 from shared import keydb, logs, postgres_pool, program, settings
 from shared.errors import Refusal
 from shared.http_server import Server, listening
 
-GRACE_S = 5
 POLL_S = 0.1
 POOL_MAX = 8
 """Questions that Postgres answers at once; more wait a little."""
@@ -68,7 +65,7 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
         sections = Sections(chosen, pool, balances, time.monotonic)
         made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
         pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
-        server = Server(_config(surround(make_app(made, pages.routes()), chosen, made.templates)))
+        server = Server(config(surround(make_app(made, pages.routes()), chosen, made.templates)))
         serving = asyncio.create_task(server.serve(sockets=[opened]))
         while not stop.is_set() and not serving.done():
             await asyncio.wait({serving}, timeout=POLL_S)
@@ -78,17 +75,3 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
             await serving
         finally:
             made.close()
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # anybody may write X-Forwarded-For; attempts are counted by address
-        timeout_graceful_shutdown=GRACE_S,
-    )

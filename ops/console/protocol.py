@@ -6,6 +6,8 @@ browsers to read what they asked for. A laptop that sleeps is no viewer.
 
 import asyncio
 
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 CONNECTIONS_MAX = 600
@@ -13,6 +15,10 @@ HEAD_BYTES_MAX = 32_768
 HEAD_WITHIN_S = 10.0
 READ_WITHIN_S = 30.0
 """For so long a browser may take nothing of what waits for it."""
+KEEP_ALIVE_S = 75
+"""Above what clients and proxies keep idle connections open for: it is theirs to close them, since
+who asks again at the moment that we close is told that the connection was reset."""
+GRACE_S = 5
 
 
 class Protocol(HttpToolsProtocol):
@@ -75,6 +81,10 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
         self._was_read()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Hang up on who is idle, but first see what has come: on a busy machine something may."""
+        self.timeout_keep_alive_task = self.loop.call_later(0, super().timeout_keep_alive_handler)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; `msg` is no more than that."""
         del msg
@@ -100,3 +110,19 @@ class Protocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(STATUS_LINE[status] + b"connection: close\r\n\r\n")
             self.transport.close()
+
+
+def config(app: ASGIApp) -> uvicorn.Config:
+    """Return how the console is served."""
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # anybody may write X-Forwarded-For; attempts are counted by address
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )

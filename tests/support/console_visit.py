@@ -5,6 +5,7 @@ import uuid
 import psycopg
 from playwright.sync_api import Page, Request, expect
 
+from tests.support.console_page import PATIENCE_S
 from tests.support.eventually import eventually
 from tests.support.stack import Stack, publish
 
@@ -60,7 +61,7 @@ def load(page: Page, path: str, *elements: str) -> None:
         page.remove_listener("requestfailed", note)
         return [*failed, *(one for one in elements if not page.locator(one).count())]
 
-    eventually(lambda: missing() == [])
+    eventually(lambda: missing() == [], PATIENCE_S)
 
 
 def sign_in(page: Page, running: Stack, name: str = "Ada") -> None:
@@ -80,6 +81,40 @@ def reach(page: Page, selector: str) -> None:
             assert page.evaluate(outline) != "none"
             return
     raise AssertionError(f"{selector} is not reached by Tab")
+
+
+def press_enter(page: Page) -> None:
+    """Press Enter on what leads to another page, and wait until that is there."""
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def send(page: Page, element: str) -> None:
+    """Send a form by Enter until its answer has the element.
+
+    What a busy machine was too late with was undone: the page says so, and lets it be tried again.
+    """
+
+    def answered() -> bool:
+        press_enter(page)
+        there = page.locator(element).count() > 0
+        if not there:
+            reach(page, "#again")
+        return there
+
+    eventually(answered, PATIENCE_S)
+
+
+def open_letter(page: Page, reason: str) -> None:
+    """Open the first dead letter of a reason by its link."""
+
+    def opened() -> int:
+        load(page, f"/dead-letters?reason={reason}", "#letters a")
+        page.locator("#letters a").first.focus()
+        press_enter(page)
+        return page.locator("#letter").count()
+
+    eventually(opened, PATIENCE_S)
 
 
 def pages(page: Page) -> dict[str, tuple[str, str]]:

@@ -14,8 +14,10 @@ from tests.support.console_visit import (
     balances,
     healthy,
     load,
+    open_letter,
     pages,
     reach,
+    send,
     shown,
     sign_in,
     with_letters,
@@ -123,7 +125,7 @@ def test_without_scripts_the_page_is_complete(
     with_letters(running, conn)
     with window(browser, base, java_script_enabled=False) as opened:
         page = opened.page
-        load(page, "/", *(f"#{element}" for element in ELEMENTS))
+        load(page, "/", *(f"#{element}" for element in ELEMENTS), "#balances tr[data-key]")
         assert set(shown(page)) == set(balances(conn))
         load(page, "/dead-letters", "#letters a")
         letter = str(page.locator("#letters a").first.get_attribute("href"))
@@ -171,9 +173,7 @@ def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     page = looking.page
     with_letters(running, conn)
     sign_in(page, running)
-    load(page, "/dead-letters?reason=wrong_type", "#letters a")
-    page.locator("#letters a").first.focus()
-    page.keyboard.press("Enter")
+    open_letter(page, "wrong_type")
     expect(page.locator("#letter")).to_contain_text("wrong_type")
     reach(page, "#body")
     page.keyboard.press("Control+A")
@@ -182,10 +182,10 @@ def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     page.keyboard.press("Tab")
     page.keyboard.type("the amount was text")
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    send(page, "#trial")
     expect(page.locator("#trial")).to_contain_text("1 new row")
     reach(page, "button[name=confirmed]")
-    page.keyboard.press("Enter")
+    send(page, "#done")
 
     expect(page.locator("#done")).to_contain_text("1 new row")
     expect(page.locator("#recorded")).to_contain_text("Ada (console)")

@@ -1,6 +1,7 @@
 """What a browser makes of the page: the countdown, marking, copying; and that it is heard."""
 
 import re
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -42,6 +43,14 @@ def page(blank: Page) -> Page:
     return blank
 
 
+@pytest.fixture
+def still(blank: Page) -> Page:
+    """The first page, to which nothing new comes."""
+    blank.route("**/events", lambda route: route.fulfill(status=204))
+    load(blank, "/", "#next-1")
+    return blank
+
+
 def await_looks(page: Page, more: int) -> None:
     """Wait until the page was told of some more looks: each says at what time it was sent."""
     looked = page.locator("#looked")
@@ -69,11 +78,15 @@ def test_what_is_marked_stays_and_how_old_it_is_is_said(
     row, stale = page.locator('#balances tr[data-key="1_Visa"]'), page.locator("#stale")
     await_looks(page, 1)
     row.locator("td").first.select_text()
+    # Looks come, and no time passes: on a busy machine three of them may take ten seconds.
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
     add(conn, 1, 250)
     syncer.tick(minute(2))
     await_looks(page, 3)
+    page.clock.run_for(1000)
     expect(stale).to_be_hidden()
     page.clock.fast_forward(STALE_MS)
+    page.clock.resume()
 
     expect(stale).to_contain_text("What you marked is kept")
     expect(row).to_have_attribute("data-balance", "1300")
@@ -82,18 +95,20 @@ def test_what_is_marked_stays_and_how_old_it_is_is_said(
     expect(stale).to_be_hidden()
 
 
-def test_a_page_that_hears_nothing_for_long_says_so_until_it_hears_again(page: Page) -> None:
+def test_a_page_that_hears_nothing_for_long_says_so_until_it_hears_again(
+    page: Page, console: Console
+) -> None:
     await_looks(page, 1)
+    console.program.process.send_signal(signal.SIGSTOP)
     page.clock.fast_forward(STALE_MS)
 
     expect(page.locator("#stale")).to_contain_text("the console does not answer")
+    console.program.process.send_signal(signal.SIGCONT)
     expect(page.locator("#stale")).to_be_hidden()
 
 
-def test_the_countdown_counts_by_itself(blank: Page) -> None:
-    page = blank
-    page.route("**/events", lambda route: route.fulfill(status=204))
-    load(page, "/")
+def test_the_countdown_counts_by_itself(still: Page) -> None:
+    page = still
 
     def left_s() -> int:
         said = page.locator("[data-next]").text_content() or ""
@@ -108,7 +123,8 @@ def test_the_countdown_counts_by_itself(blank: Page) -> None:
 
 
 @pytest.mark.parametrize("clipboard", [True, False])
-def test_what_to_type_next_is_copied(page: Page, *, clipboard: bool) -> None:
+def test_what_to_type_next_is_copied(still: Page, *, clipboard: bool) -> None:
+    page = still
     if not clipboard:  # as of pages that came by plain HTTP from elsewhere
         page.evaluate(f"window.kept = navigator.clipboard; {NO_CLIPBOARD}")
     wanted = page.locator("#next-1").text_content()

@@ -1,14 +1,10 @@
 """Letters under attack: confirmed twice, and with bodies and identities that are broken."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
-import httpx
 import psycopg
-import pytest
 
-from tests.support import letter_forms, messages, ops_tool
+from tests.support import letter_forms
 from tests.support.eventually import eventually
 from tests.support.letter_forms import Person, said
 from tests.support.messages import body, counted, rows, truth
@@ -39,33 +35,6 @@ NO_PROVIDERS: list[tuple[dict[str, str], int]] = [
 HIDDEN = ("\u202e", "\u200b", "\x1b")
 
 
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
-
-
-@pytest.fixture
-def ada(ops: Tool) -> Iterator[Person]:
-    """Somebody at a console that has no more rights than its own login gives it."""
-    own = f"{ops.settings['POSTGRES_DSN']}?options=-c%20role%3Dminutebook_console"
-    with letter_forms.signed_in(ops.settings | {"POSTGRES_DSN": own}) as person:
-        yield person
-
-
-def in_time(send: Callable[[], httpx.Response]) -> httpx.Response:
-    """Send until it is answered in time: what a busy machine is too late with was undone."""
-    answers: list[httpx.Response] = []
-
-    def answered() -> bool:
-        answers.append(send())
-        return answers[-1].status_code != 503
-
-    eventually(answered)
-    return answers[-1]
-
-
 def test_two_who_confirm_at_the_same_time_make_one_row(
     ada: Person, ops: Tool, conn: psycopg.Connection
 ) -> None:
@@ -73,7 +42,7 @@ def test_two_who_confirm_at_the_same_time_make_one_row(
     (number,) = letters(ops).values()
     form = ada.form(f"/dead-letters/{number}", "/dead-letters")
     form |= {"act": "replay", "body": body().decode(), "note": "text"}
-    tried = in_time(lambda: ada.send("/dead-letters", **form))
+    tried = ada.send("/dead-letters", **form)
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(lambda _: ada.confirm(tried, "/dead-letters"), range(6)))
 
@@ -97,7 +66,7 @@ def test_what_is_broken_is_said_and_changes_nothing(
     form = ada.form(f"/dead-letters/{number}", "/dead-letters") | {"act": "replay", "note": "tests"}
 
     for given, status in BROKEN:
-        answer = in_time(partial(ada.send, "/dead-letters", **form | given))
+        answer = ada.send("/dead-letters", **form | given)
 
         assert answer.status_code == status, given
         assert "row" not in said(answer, "trial"), given
@@ -113,8 +82,8 @@ def test_a_blank_that_was_copied_with_an_identity_makes_no_second_row(
     form |= {"act": "replay", "body": body().decode(), "note": "again"}
 
     form["message_id"] = " payment-1\t"
-    tried = in_time(lambda: ada.send("/dead-letters", **form))
-    in_time(lambda: ada.confirm(tried, "/dead-letters"))
+    tried = ada.send("/dead-letters", **form)
+    ada.confirm(tried, "/dead-letters")
 
     assert rows(conn) == [(1, 600)]
     assert [outcome for _, _, outcome, *_ in actions(conn)] == ["duplicate"]
@@ -159,7 +128,7 @@ def test_a_provider_that_cannot_be_added_is_said_so_at_the_trial(
     form = ada.form("/dead-letters", "/providers") | {"name": "Maestro", "initial": "0"}
 
     for given, status in NO_PROVIDERS:
-        answer = in_time(partial(ada.send, "/providers", **form | given))
+        answer = ada.send("/providers", **form | given)
         assert answer.status_code == status, given
 
     assert actions(conn) == []

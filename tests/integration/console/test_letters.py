@@ -1,7 +1,6 @@
 """Dead letters by the console, with the rights of its login: tried, edited, replayed, purged."""
 
 import re
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -17,21 +16,6 @@ from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, letters, store
 
 MARKUP = '<script>alert("x")</script>\u202e\x1b[31m'
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
-
-
-@pytest.fixture
-def ada(ops: Tool) -> Iterator[Person]:
-    """Somebody at a console that has no more rights than its own login gives it."""
-    own = f"{ops.settings['POSTGRES_DSN']}?options=-c%20role%3Dminutebook_console"
-    with letter_forms.signed_in(ops.settings | {"POSTGRES_DSN": own}) as person:
-        yield person
 
 
 def test_a_letter_is_edited_tried_and_replayed_to_a_row_on_record(

@@ -11,9 +11,9 @@ import pytest
 
 from ops.console import acting
 from services.syncer.service import Syncer
-from tests.support import console_page, letter_forms, messages, ops_tool
+from tests.support import console_page, letter_forms
 from tests.support.concurrently import at_once
-from tests.support.console_page import rows_of, text_of
+from tests.support.console_page import PATIENCE_S, rows_of, text_of
 from tests.support.eventually import eventually
 from tests.support.letter_forms import Person, said
 from tests.support.messages import body, rows
@@ -41,15 +41,16 @@ def asked(client: httpx.Client, *paths: str) -> tuple[float, Answers]:
     return time.monotonic() - began, dict(zip(paths, found, strict=True))
 
 
-def slowest_s(client: httpx.Client, *paths: str) -> float:
-    return at_best_s(lambda: asked(client, *paths)[0], PROMISED_S)
+def allowed_s(client: httpx.Client, *paths: str) -> float:
+    """Return in what time they must be there, with servers that are well now.
+
+    What this machine takes for them anyway, which may be busy, is no waiting for a server.
+    """
+    return PROMISED_S + asked(client, *paths)[0]
 
 
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
+def slowest_s(client: httpx.Client, good_s: float, *paths: str) -> float:
+    return at_best_s(lambda: asked(client, *paths)[0], good_s)
 
 
 @pytest.fixture
@@ -69,15 +70,14 @@ def test_with_a_frozen_postgres_each_page_is_there_and_says_so(
         console_page.running(settings | {"POSTGRES_DSN": url}) as console,
     ):
         console.html("/providers/1")  # there are connections by now
+        within_s = allowed_s(console.client, *PATHS)
         with proxy.frozen():
+            assert slowest_s(console.client, within_s, *PATHS) <= within_s
             _, found = asked(console.client, *PATHS)
-            assert slowest_s(console.client, *PATHS) <= PROMISED_S
+            eventually(lambda: blames_postgres_alone(console.client.get("/").text), PATIENCE_S)
             assert console.program.stop() == 0
     for path in PATHS:
         assert SAID.search(found[path].text), path
-    verdict = text_of(found["/"].text, "verdict")
-    assert "postgres gives no answer" in verdict
-    assert "keydb gives no answer" not in verdict
 
 
 def test_with_a_frozen_keydb_balances_are_shown_and_not_compared(
@@ -88,11 +88,12 @@ def test_with_a_frozen_keydb_balances_are_shown_and_not_compared(
         console_page.running(settings | {"KEYDB_URL": url}) as console,
     ):
         console.html()
+        many = ["/", "/providers/1", *(f"/?search={number}" for number in range(20))]
+        within_s = allowed_s(console.client, *many)
         with proxy.frozen():
-            many = [f"/?search={number}" for number in range(20)]
-            assert slowest_s(console.client, "/", "/providers/1", *many) <= PROMISED_S
+            assert slowest_s(console.client, within_s, *many) <= within_s
             provider = console.text("provider", "/providers/1")
-            eventually(lambda: postgres_alone(console.client.get("/").text))
+            eventually(lambda: postgres_alone(console.client.get("/").text), PATIENCE_S)
     assert "1,300" in provider
 
 
@@ -116,9 +117,8 @@ def test_a_form_that_postgres_does_not_answer_is_undone_and_said_to_be(
     proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
 ) -> None:
     proxy, ada = proxied
-    store(ops, (b"no", "first"), (body(9), "waits"))
-    number = letters(ops)["first"]
-    purge = purging(ada, number)
+    store(ops, (body(9), "waits"))
+    purge = purging(ada, ops)
     add = ada.form("/dead-letters", "/providers") | {
         "name": "Maestro",
         "initial": "1",
@@ -134,8 +134,9 @@ def test_a_form_that_postgres_does_not_answer_is_undone_and_said_to_be(
         )
         return time.monotonic() - began
 
+    within_s = allowed_s(ada.client, "/dead-letters", "/dead-letters")
     with proxy.frozen():
-        assert at_best_s(send_s, PROMISED_S) <= PROMISED_S
+        assert at_best_s(send_s, within_s) <= within_s
     for one in answers:
         assert (one.status_code, "Nothing was done" in said(one, "said")) == (503, True)
     eventually(lambda: waiting_for_us(conn) == 0)
@@ -147,9 +148,7 @@ def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
     proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
 ) -> None:
     _, ada = proxied
-    store(ops, (b"no", "first"))
-    number = letters(ops)["first"]
-    form = purging(ada, number)
+    form = purging(ada, ops)
     with conn.transaction():
         conn.execute("SELECT FROM dead_letter FOR UPDATE")
         undone = ada.client.post("/dead-letters", data=form)
@@ -157,14 +156,16 @@ def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
     assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
     eventually(lambda: waiting_for_us(conn) == 0)
     assert (len(letters(ops)), actions(conn)) == (1, [])
+    again = letter_forms.fields(undone.text, "/dead-letters")
+    assert again == form
+    assert "deleted" in said(ada.send("/dead-letters", **again), "done")
 
 
 def test_of_what_was_said_to_be_undone_nothing_is_committed_later(
     proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
 ) -> None:
     proxy, ada = proxied
-    store(ops, (b"no", "first"))
-    form = purging(ada, letters(ops)["first"])
+    form = purging(ada, ops)
     held = proxy.hold(BEFORE_COMMIT)
 
     def send() -> httpx.Response:
@@ -185,9 +186,7 @@ def test_of_a_commit_without_an_answer_the_person_is_told_what_became_of_it(
     proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
 ) -> None:
     proxy, ada = proxied
-    store(ops, (b"no", "first"))
-    number = letters(ops)["first"]
-    form = purging(ada, number)
+    form = purging(ada, ops)
     proxy.hold(COMMIT)
 
     answer = ada.send("/dead-letters", **form)
@@ -198,16 +197,14 @@ def test_of_a_commit_without_an_answer_the_person_is_told_what_became_of_it(
     assert "has not decided yet" in said(ada.get(path), "said")
     proxy.release()
     eventually(lambda: "It was done." in said(ada.client.get(path), "said"))
-    assert [subject for _, subject, *_ in actions(conn)] == [str(number)]
+    assert [subject for _, subject, *_ in actions(conn)] == [form["ids"]]
 
 
 def test_of_a_commit_that_was_lost_the_person_is_told_that_nothing_was_done(
     proxied: tuple[TcpProxy, Person], ops: Tool, conn: psycopg.Connection
 ) -> None:
     proxy, ada = proxied
-    store(ops, (b"no", "first"))
-    number = letters(ops)["first"]
-    form = purging(ada, number)
+    form = purging(ada, ops)
     proxy.lose(COMMIT)
 
     answer = ada.send("/dead-letters", **form)
@@ -215,6 +212,12 @@ def test_of_a_commit_that_was_lost_the_person_is_told_that_nothing_was_done(
     (path,) = re.findall(r'href="(/acts/\d+)"', answer.text)
     eventually(lambda: "Nothing was done" in said(ada.client.get(path), "said"))
     assert (len(letters(ops)), actions(conn)) == (1, [])
+
+
+def blames_postgres_alone(html: str) -> bool:
+    """Say whether a page blames Postgres, and not KeyDB, which a busy machine is late with."""
+    verdict = text_of(html, "verdict")
+    return "postgres gives no answer" in verdict and "keydb gives no answer" not in verdict
 
 
 def postgres_alone(html: str) -> bool:
@@ -226,8 +229,10 @@ def postgres_alone(html: str) -> bool:
     )
 
 
-def purging(ada: Person, number: int) -> dict[str, str]:
-    """Return the form that has one letter purged."""
+def purging(ada: Person, ops: Tool) -> dict[str, str]:
+    """Store a letter; return the form that has it purged."""
+    store(ops, (b"no", "first"))
+    number = letters(ops)["first"]
     form = ada.form(f"/dead-letters/{number}", "/dead-letters")
     return form | {"act": "purge", "note": "tests", "count": "1", "confirmed": "yes"}
 

@@ -15,16 +15,9 @@ from ops.console import rendering, session
 from ops.console.access import surround
 from ops.console.attempts import ALL_MAX, EACH_MAX, PERIOD_S, Attempts
 from ops.console.guard import BODY_BYTES_MAX, HEADERS, Guard
-from ops.console.settings import ConsoleSettings
 from ops.console.signing_in import SigningIn
 from tests.support.asgi_browser import Browser
-
-PASSWORD = "open sesame"
-SERVERS = {
-    "postgres_dsn": "postgresql://u:p@127.0.0.1/d",
-    "rabbitmq_url": "amqp://u:p@127.0.0.1:5672/%2F",
-    "keydb_url": "redis://127.0.0.1:6379/0",
-}
+from tests.support.console_settings import PASSWORD, console_settings
 
 
 def show(_request: Request, _name: str, context: dict[str, object], status_code: int) -> Response:
@@ -43,12 +36,8 @@ def act(request: Request, _form: FormData) -> Response:
     return PlainTextResponse(f"done by {session.name(request)}")
 
 
-def settings(**given: str) -> ConsoleSettings:
-    return ConsoleSettings.model_validate(SERVERS | {"console_password": PASSWORD} | given)
-
-
 def application(**given: str) -> Starlette:
-    chosen = settings(**given)
+    chosen = console_settings(**given)
     routes = [
         Route("/", hello),
         Route("/healthz", hello),
@@ -166,7 +155,9 @@ def test_nothing_is_changed_without_the_forms_token(browser: Browser) -> None:
 
 def test_no_form_of_the_console_forgets_to_look_at_its_token() -> None:
     inner = Starlette()
-    browser = Browser(surround(inner, settings(console_writes="on"), rendering.environment()))
+    browser = Browser(
+        surround(inner, console_settings(console_writes="on"), rendering.environment())
+    )
     routes = [one for one in inner.routes if isinstance(one, Route)]
     forms = [one for one in routes if "POST" in (one.methods or ())]
     for form in forms:
@@ -246,4 +237,4 @@ def test_who_knew_the_password_begins_anew() -> None:
 )
 def test_settings_that_would_leave_it_open_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="console_"):
-        ConsoleSettings.model_validate(SERVERS | given)
+        console_settings(**given)
