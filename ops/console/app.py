@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -111,17 +111,12 @@ class Console:
             asked = asked_for(request)
         except click.UsageError as error:
             return self.refuse(request, error.message, 400)
-        values = {"asked": asked, "query": rendering.address(asked), "main": MAIN}
-        shell = self.render("page", values | session.shown(request))
-        return StreamingResponse(self._streamed(asked, shell), media_type="text/html")
+        values = {"asked": asked, "query": rendering.address(asked)} | session.shown(request)
+        return self.stream("page", values, partial(self._main, asked))
 
-    async def _streamed(self, asked: Asked, shell: str) -> AsyncIterator[str]:
-        """Yield the page; its head at once, so that a browser has what it names meanwhile."""
-        top, _, bottom = shell.partition(MAIN)
-        yield top
+    async def _main(self, asked: Asked) -> Markup:
         values = await (self._past(asked, asked.at) if asked.at else self._now(asked))
-        yield self.render("main", {"asked": asked} | values)
-        yield bottom
+        return self.render("main", {"asked": asked} | values)
 
     async def _now(self, asked: Asked) -> dict[str, Any]:
         balances = asyncio.ensure_future(self.listed(asked, self.looker.coming))
@@ -183,6 +178,19 @@ class Console:
         """Ask nothing any more; what hangs is left to its own time-out."""
         self.looker.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def stream(
+        self, name: str, values: Mapping[str, Any], main: Callable[[], Awaitable[Markup]]
+    ) -> StreamingResponse:
+        """Answer with a page; its head at once, so that a browser has what it names meanwhile."""
+        top, _, bottom = self.render(name, {**values, "main": MAIN}).partition(MAIN)
+
+        async def parts() -> AsyncIterator[str]:
+            yield top
+            yield await main()
+            yield bottom
+
+        return StreamingResponse(parts(), media_type="text/html")
 
     def show(
         self, request: Request, name: str, values: Mapping[str, Any], status: int = 200

@@ -65,7 +65,8 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
         sections = Sections(chosen, pool, balances, time.monotonic)
         made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
         pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
-        server = Server(config(surround(make_app(made, pages.routes()), chosen, made.templates)))
+        app = surround(make_app(made, pages.routes()), chosen, made.templates)
+        server = Server(config(app, chosen.console_trusted_proxies))
         serving = asyncio.create_task(server.serve(sockets=[opened]))
         while not stop.is_set() and not serving.done():
             await asyncio.wait({serving}, timeout=POLL_S)

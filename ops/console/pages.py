@@ -1,47 +1,30 @@
 """Pages of one thing: a provider with its day, its statement and its alerts; a tick's audit."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 
 import click
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from ops.console import session
 from ops.console.app import Console, asked_for
+from ops.console.extract import Extract, extract
 from ops.console.sections import Sections
 from ops.params import ProviderId
 from ops.repair import audit
 from shared import alert_store
 from shared.alert_store import Choice, StoredAlert
-from shared.errors import Refusal
-from shared.ledger import history
 from shared.ledger.series import Point, series
-from shared.ledger.statement import End, Movement, statement
 from shared.postgres_pool import ReadingPool
 
 DAY = timedelta(hours=24)
 STEP_MIN, ROW_STEP = timedelta(minutes=1), timedelta(hours=1)
-HOUR, GROWTH = timedelta(hours=1), 5
-"""Of how long a statement is at most; it is read of one tick, then of so many times as long, until
-there are as many movements as are shown: each tick read is a question."""
-MOVEMENTS_SHOWN, MOVEMENTS_READ, LAST_TICK_MAX = 100, 5000, 100_000
-"""How many are read of a longer time, or it is left; and of the last tick, or it is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extract:
-    """The end of a statement, newest first; `whole`: `opening` is what the last one began with."""
-
-    opening: End
-    closing: End
-    movements: list[Movement]
-    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +50,10 @@ class Pages:
         provider_id = _id(request)
         if provider_id is None:
             return self.console.refuse(request, "A provider's id is a number.", 404)
+        shell = {"id": provider_id} | session.shown(request)
+        return self.console.stream("provider", shell, partial(self._provider, provider_id))
+
+    async def _provider(self, provider_id: int) -> Markup:
         questions: dict[str, Callable[[], object]] = {
             "day": partial(self._day, provider_id, ROW_STEP),
             "statement": partial(self._statement, provider_id),
@@ -77,7 +64,7 @@ class Pages:
             *(self.console.ask(one) for one in questions.values()),
         )
         values = {"id": provider_id, "row": listing, **dict(zip(questions, found, strict=True))}
-        return self.console.show(request, "provider", values)
+        return self.console.render("provider_main", values)
 
     async def series(self, request: Request) -> Response:
         """Answer with the balances of 24 hours as JSON, for the chart: seconds since 1970."""
@@ -122,32 +109,10 @@ class Pages:
             return series(conn, provider_id, now - DAY, now, step).points
 
     def _statement(self, provider_id: int) -> Extract:
-        span = timedelta(seconds=self.interval_s)
-        found = self._extract(provider_id, span, LAST_TICK_MAX)
-        if found is None:
-            most = f"more than {LAST_TICK_MAX:,} movements in the last tick"
-            raise Refusal(f"{most}: ops statement {provider_id}")
-        while found.whole and span < HOUR:
-            span = min(GROWTH * span, HOUR)
-            longer = self._extract(provider_id, span, MOVEMENTS_READ)
-            if longer is None:
-                break
-            found = longer
-        return found
-
-    def _extract(self, provider_id: int, span: timedelta, most: int) -> Extract | None:
-        """Return the end of the statement of a time; None if it has more movements than `most`."""
-        now = datetime.now(UTC)
         with self.pool.connection() as conn, conn.transaction():
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            since = max(now - span, history.oldest_boundary(conn))
-            found = statement(conn, provider_id, since, now)
-            newest = deque(islice(found.movements, most), MOVEMENTS_SHOWN + 1)
-            if next(found.movements, None) is not None:
-                return None
-        movements = list(reversed(newest))
-        whole = len(movements) <= MOVEMENTS_SHOWN
-        return Extract(found.opening, found.closing, movements[:MOVEMENTS_SHOWN], whole)
+            interval = timedelta(seconds=self.interval_s)
+            return extract(conn, provider_id, interval, datetime.now(UTC))
 
     def _alerts(self, provider_id: int) -> list[StoredAlert]:
         choice = Choice((), provider_id, None, None, None, removed=False)

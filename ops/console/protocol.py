@@ -112,8 +112,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def config(app: ASGIApp) -> uvicorn.Config:
-    """Return how the console is served."""
+def config(app: ASGIApp, trusted_proxies: str = "") -> uvicorn.Config:
+    """Return how the console is served; `trusted_proxies` say for whom they ask, and how."""
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -122,7 +122,8 @@ def config(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # anybody may write X-Forwarded-For; attempts are counted by address
+        proxy_headers=bool(trusted_proxies),  # anybody else may write them, too
+        forwarded_allow_ips=trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )

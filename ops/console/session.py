@@ -7,6 +7,7 @@ with them every copy of their cookie.
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
+from copy import copy
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -20,8 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 COOKIE = "minutebook_console"
 LASTS_S = 8 * 3600
 """A shift."""
-NAME, TOKEN = "name", "csrf"
-"""What a session holds: who it is, and what each of their forms carries."""
+NAME, TOKEN, BROWSER = "name", "csrf", "browser"
+"""What a session holds: who it is, what each of their forms carries, and a number of a browser that
+somebody signed in from."""
 ENDED = "minutebook.ended_sessions"
 """Where a request finds the tokens of sessions that were ended before their time."""
 FIELDS_MAX, FIELD_BYTES_MAX, STRANGERS_BYTES_MAX = 50, 2**20, 4096
@@ -43,12 +45,18 @@ class Sessions(SessionMiddleware):
             max_age=LASTS_S,
             same_site="strict",
         )
+        self._by_tls = copy(self)
+        self._by_tls.security_flags += "; secure"
         self._ended: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request know its session, and which sessions were ended."""
+        """Let a request know its session, and which sessions were ended.
+
+        A cookie that was given by TLS is not sent in the clear.
+        """
         scope[ENDED] = self._ended
-        await super().__call__(scope, receive, send)
+        sessions = self._by_tls if scope.get("scheme") == "https" else self
+        await SessionMiddleware.__call__(sessions, scope, receive, send)
 
 
 def middleware() -> Middleware:
@@ -73,9 +81,16 @@ def shown(request: Request) -> dict[str, str]:
     return {"who": who, "csrf": token(request) if who else ""}
 
 
+def browser(request: Request) -> str:
+    """Return the number of a browser that somebody signed in from; empty of any other."""
+    return str(request.session.get(BROWSER, ""))
+
+
 def begin(request: Request, who: str) -> None:
     """Sign in."""
+    number = browser(request) or secrets.token_urlsafe(16)
     request.session.clear()
+    request.session[BROWSER] = number
     request.session[NAME] = who
     request.session[TOKEN] = secrets.token_urlsafe(32)
 
@@ -83,7 +98,8 @@ def begin(request: Request, who: str) -> None:
 def end(request: Request) -> None:
     """Sign out: also whoever has a copy of the cookie."""
     request.scope[ENDED].add(token(request))
-    request.session.clear()
+    for one in (NAME, TOKEN):
+        request.session.pop(one, None)
 
 
 def token(request: Request) -> str:

@@ -46,6 +46,11 @@ class ConsoleSettings(
         default="127.0.0.1 localhost",
         description="names by which browsers may ask for it (the header Host), separated by spaces",
     )
+    console_trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed; empty: nobody's",
+    )
     console_writes: Literal["on", "off"] = Field(
         default="off",
         description="on: who signs in with CONSOLE_PASSWORD may replay and purge dead letters and"

@@ -55,7 +55,8 @@ class SigningIn:
         if not _is_name(name):
             said = f"A name has 1 to {NAME_LENGTH_MAX} letters that can be seen."
             return self._page(request, next_page, said, 422)
-        wait_s = math.ceil(self._attempts.begin(address))
+        browser = session.browser(request)
+        wait_s = math.ceil(self._attempts.begin(browser or address, stranger=not browser))
         if wait_s:
             log.warning("sign_in_held_up", client=address, wait_s=wait_s)
             headers = {"Retry-After": str(wait_s)}
@@ -63,7 +64,7 @@ class SigningIn:
         if not hmac.compare_digest(_digest(str(form.get("password", ""))), self._digest):
             log.warning("sign_in_refused", client=address)
             return self._page(request, next_page, "That is not the password.", 403, name)
-        self._attempts.succeeded(address)
+        self._attempts.succeeded(browser or address)
         session.begin(request, name)
         log.info("signed_in", client=address, operator=name)
         return RedirectResponse(next_page, 303)

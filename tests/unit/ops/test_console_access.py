@@ -114,6 +114,17 @@ def test_the_cookie_is_for_this_site_and_no_script(browser: Browser) -> None:
     assert PASSWORD not in said
 
 
+@pytest.mark.parametrize(("scheme", "secure"), [("https", True), ("http", False)])
+def test_a_cookie_that_was_given_by_tls_is_not_sent_in_the_clear(
+    scheme: str, *, secure: bool
+) -> None:
+    browser = Browser(application(console_writes="on"), f"{scheme}://127.0.0.1:8081")
+
+    said = browser.get("/sign-in").headers["set-cookie"].lower()
+
+    assert ("; secure" in said) is secure
+
+
 def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
     sign_in(browser)
     value = browser.cookies[session.COOKIE]
@@ -214,6 +225,31 @@ def test_attempts_are_counted_by_address_and_altogether_and_forgotten_in_time() 
     assert others == [0.0] * (ALL_MAX - EACH_MAX - 1) + [PERIOD_S] * (EACH_MAX + 1)
     now[0] = PERIOD_S
     assert attempts.begin("a") == 0.0
+
+
+def test_who_signed_in_from_a_browser_is_not_held_up_by_strangers(browser: Browser) -> None:
+    sign_in(browser)
+    browser.post("/sign-out", {"csrf": token(browser)})
+    known = dict(browser.cookies)
+    browser.cookies.clear()
+    while sign_in(browser, "guess") == 403:
+        pass
+    assert sign_in(browser) == 429
+
+    browser.cookies.clear()
+    browser.cookies.update(known)
+    assert [sign_in(browser, "guess") for _ in range(EACH_MAX - 1)] == [403] * (EACH_MAX - 1)
+    assert sign_in(browser) == 303
+
+
+def test_a_known_browser_has_attempts_of_its_own_and_takes_none_from_others() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(ALL_MAX):
+        attempts.begin(f"address {number}")
+    assert attempts.begin("another address") == PERIOD_S
+
+    assert [attempts.begin("a browser", stranger=False) for _ in range(EACH_MAX)] == [0] * EACH_MAX
+    assert attempts.begin("a browser", stranger=False) == PERIOD_S
 
 
 def test_who_knew_the_password_begins_anew() -> None:

@@ -25,12 +25,12 @@ async def who(request: Request) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def serving(route: Route) -> AsyncIterator[tuple[str, int]]:
+async def serving(route: Route, trusted: str = "") -> AsyncIterator[tuple[str, int]]:
     """Serve a console with one page more while inside; yields where."""
     inner = Starlette(routes=[route])
     served = surround(inner, CHOSEN, rendering.environment())
     with listening("127.0.0.1", 0, "CONSOLE_PORT") as opened:
-        server = Server(protocol.config(served))
+        server = Server(protocol.config(served, trusted))
         running = asyncio.create_task(server.serve(sockets=[opened]))
         yield opened.getsockname()
         server.should_exit = True
@@ -51,6 +51,28 @@ def said(*parts: bytes) -> bytes:
         return answer
 
     return asyncio.run(ask())
+
+
+async def whence(request: Request) -> Response:
+    return PlainTextResponse(f"{request.url.scheme} {request.client and request.client.host}")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told"),
+    [("127.0.0.1", b"https 10.0.0.7"), ("", b"http 127.0.0.1"), ("10.0.0.0/8", b"http 127.0.0.1")],
+)
+def test_a_proxy_that_is_trusted_says_for_whom_it_asks(trusted: str, told: bytes) -> None:
+    forwarded = b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 10.0.0.7\r\n"
+
+    async def ask() -> bytes:
+        async with serving(Route("/who", whence), trusted) as where:
+            reader, writer = await asyncio.open_connection(*where)
+            writer.write(HEAD + forwarded + b"Connection: close\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+        return answer
+
+    assert asyncio.run(ask()).endswith(told)
 
 
 def status(answer: bytes) -> int:
