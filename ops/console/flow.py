@@ -214,4 +214,6 @@ def _clock(at: datetime | None) -> str:
 def _per_second(rate: float | None) -> str:
     if rate is None:
         return NOTHING
+    if 0 < rate < 0.1:  # noqa: PLR2004 - digits
+        return "< 0.1/s"
     return f"{rate:,.0f}/s" if rate >= 10 or rate == 0 else f"{rate:.1f}/s"  # noqa: PLR2004 - digits

@@ -66,6 +66,11 @@ def address(asked: Asked, **other: int | None) -> str:
     return urlencode({name: one for name, one in given.items() if one not in ("id", "", None)})
 
 
+def lines(text: str) -> str:
+    """Return foreign text with its line ends, and other control characters written out."""
+    return "\n".join(visible(one) for one in text.split("\n"))
+
+
 def environment() -> Environment:
     """Return the templates' environment."""
     made = Environment(
@@ -79,7 +84,7 @@ def environment() -> Environment:
     filters: dict[str, Any] = {
         "age": age, "amount": amount, "change": change, "clock": clock, "moment": moment,
         "visible": visible, "seconds": seconds, "second": second, "sign": sign,
-        "amount_or_text": amount_or_text, "address": address,
+        "amount_or_text": amount_or_text, "address": address, "lines": lines,
     }  # fmt: skip
     made.filters.update(filters)
     made.globals["count"] = count

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ops.console import session
-from ops.wording import visible
 from shared.errors import Refusal, StatementFailed, Unanswerable, Unavailable
 
 DEADLINE_S = 2.7
@@ -28,7 +27,6 @@ class Pages:
 
     def __init__(self, templates: Environment, *, writes: bool) -> None:
         """`writes`: whether anything may be changed by the console."""
-        templates.filters["lines"] = lines
         templates.globals["writes"] = writes
         self._templates = templates
 
@@ -78,8 +76,3 @@ class Pages:
         if isinstance(error, StatementFailed):
             return self.said(request, f"Postgres refuses it: {error.detail}", 409)
         return self.said(request, f"{error.server} {error.state}: {error.detail}", 503)
-
-
-def lines(text: str) -> str:
-    """Return foreign text with its line ends, and other control characters written out."""
-    return "\n".join(visible(one) for one in text.split("\n"))

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from services.syncer.service import Syncer
 from tests.support import chromium
 from tests.support.chromium import window
-from tests.support.console_page import Console
+from tests.support.console_page import PATIENCE_S, Console
 from tests.support.console_visit import load
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
@@ -120,6 +120,24 @@ def test_the_countdown_counts_by_itself(still: Page) -> None:
     page.clock.run_for(7000)
 
     assert (before - left_s()) % 60 == 7
+
+
+def test_a_past_minute_is_one_of_utc_wherever_the_browser_is(
+    browser: Browser, console: Console
+) -> None:
+    base = str(console.client.base_url)
+    with window(browser, base, timezone_id="Europe/Berlin") as opened:  # has no such time that day
+        page = opened.page
+
+        def verdict() -> str:
+            load(page, "/", "#at")
+            page.get_by_label("As of").fill("2021-03-28T02:30")
+            with page.expect_navigation():
+                page.get_by_role("button", name="Show").click()
+            return page.locator("#verdict").text_content() or ""
+
+        eventually(lambda: "As of 2021-03-28T02:30:00Z" in verdict(), PATIENCE_S)
+        expect(page.get_by_label("As of")).to_have_value("2021-03-28T02:30")
 
 
 @pytest.mark.parametrize("clipboard", [True, False])

@@ -92,6 +92,25 @@ def test_of_more_movements_than_are_read_the_newest_are_shown(
     assert "balance then" not in said
 
 
+def test_of_a_time_with_too_many_movements_what_came_after_it_is_shown(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    at = datetime.now(UTC).replace(second=0, microsecond=0)
+    conn.execute(
+        "INSERT INTO historical_transactions (provider_id, transaction_value)"
+        " SELECT 1, 1 FROM generate_series(1, 5200)"
+    )
+    syncer.tick(at - timedelta(minutes=20))
+    add(conn, 1, 250)
+    syncer.tick(at - timedelta(minutes=10))
+
+    said = console.text("statement", "/providers/1")
+
+    assert "balance of the last tick 6,750" in said
+    assert "+250 6,750" in said
+    assert "balance then 6,500" in said
+
+
 def test_every_page_says_that_nothing_can_be_changed(console: Console) -> None:
     for path in ("/", "/providers/1", "/ticks", "/ticks/1", "/dead-letters", "/?at=nonsense"):
         answer = console.client.get(path)
