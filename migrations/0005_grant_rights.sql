@@ -132,7 +132,12 @@ BEGIN
             ('SELECT (all but values, outcome, error)', 'request', 'reader'),
             ('INSERT (all but accepted_at), DELETE', 'request', 'tracker'),
             ('UPDATE (all but id, kind, submitted_by, items, digest, accepted_at)', 'request',
-             'tracker')
+             'tracker'),
+
+            ('SELECT', 'price', 'notifier, tracker, gateway, console, ops, reader'),
+            ('INSERT, UPDATE', 'price', 'notifier, console, ops'),
+            ('SELECT', 'provider_symbol', 'tracker, gateway, console, ops, reader'),
+            ('INSERT, UPDATE, DELETE', 'provider_symbol', 'ops')
         )
         SELECT may, object, 'minutebook_' || name AS role,
                string_to_array(substring(may FROM 'all but ([^)]+)'), ', ') AS but

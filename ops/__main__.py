@@ -22,6 +22,8 @@ COMMANDS = {
     "find": "ops.find.command:find",
     "balances": "ops.balances.command:balances",
     "statement": "ops.statement.command:statement_",
+    "value": "ops.value.command:value",
+    "prices": "ops.prices.command:prices",
     "alert": "ops.alerts.command:alert",
     "notifications": "ops.notifications.command:notifications",
     "requests": "ops.tracking.command:requests",

@@ -2,9 +2,12 @@
 
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import click
+
+from shared import price
+from shared.unfit import Unfit
 
 REASON_LENGTH_MAX = 1000
 AGO = re.compile(r"^([0-9]{1,6}) ?(s|m|h|d)( ago)?$")
@@ -49,6 +52,36 @@ class Span(click.ParamType[timedelta]):
         if found is None or not int(found[1]):
             self.fail(f"{value!r} is no span: 60s, 15m, 1h, 1d", param, ctx)
         return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+class Day(click.ParamType[date]):
+    """A day in UTC: `2026-11-28`."""
+
+    name = "day"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> date:
+        """Return it; ends with a usage error otherwise."""
+        try:
+            return price.day(str(value), "it")
+        except Unfit:
+            self.fail(f"{value!r} is no day: 2026-11-28", param, ctx)
+
+
+class Currency(click.ParamType[str]):
+    """The code of a currency: `EUR`."""
+
+    name = "currency"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return it in capitals, as prices have it; ends with a usage error otherwise."""
+        try:
+            return price.currency(str(value).upper())
+        except Unfit:
+            self.fail(f"{value!r} is no currency: EUR", param, ctx)
 
 
 class ProviderId(click.ParamType[int]):

@@ -2,17 +2,14 @@
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal, LiteralString
+from typing import LiteralString
 
 import psycopg
 from psycopg.rows import class_row
 
 from shared.alert import EACH_PROVIDER_MAX, Alert, Condition
-from shared.change_record import ChangeRecord
+from shared.change_record import ChangeRecord, Outcome
 from shared.unfit import Unfit
-
-Outcome = Literal["applied", "ignored"]
-"""What a change record led to. *Ignored*: its version is not larger than the one that is known."""
 
 # Judged from the first due tick after this one that sees `xid`. What is said again as it was goes
 # on being judged as before: no crossing between the two deliveries may be lost.

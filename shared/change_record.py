@@ -16,6 +16,8 @@ from shared.unfit import Unfit
 
 Operation = Literal["ADDED", "MODIFIED", "REMOVED"]
 OPERATIONS = get_args(Operation)
+Outcome = Literal["applied", "ignored"]
+"""What a record led to. *Ignored*: its version is not larger than the one that is known."""
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 NAME_BYTES_MAX = 255
 RECORD_BYTES_MAX = 65_536

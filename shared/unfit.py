@@ -8,8 +8,9 @@ AnyReason = Literal[
 ]  # fmt: skip
 TransactionReason = Literal[AnyReason, "unknown_provider", "id_conflict", "refused_by_database"]
 RecordReason = Literal[
-    AnyReason, "invalid_value", "too_many", "unknown_notification", "duplicate_identity"
-]
+    AnyReason, "invalid_value", "too_many", "unknown_notification", "duplicate_identity",
+    "price_conflict",
+]  # fmt: skip
 """Of a change record and of other messages that are no transactions."""
 
 Reason = TransactionReason | RecordReason

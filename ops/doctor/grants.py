@@ -25,6 +25,7 @@ TRACKED = (
     "waiting_since", "xids",
 )  # fmt: skip
 DEFERRED = "deferred, deferred_sha256"
+PRICED = {"SELECT", "INSERT", "UPDATE"}
 SAID = ("error", "outcome", "values")
 NOTIFIED = (
     "balance, boundary, condition, delivered_at, epoch, error, id, previous, provider_id, sent_at,"
@@ -57,6 +58,7 @@ CORRECTING = SHOWN | {
     "alert": {"SELECT", f"INSERT ({ALERT})", f"UPDATE ({ALERT}, xid)"},
     "notification": {"SELECT", "UPDATE (delivered_at)"},
     "request": {"SELECT"},
+    "price": PRICED,
     "minutebook_advance_sequence(text)": {"EXECUTE"},
 }
 """What the console and operators have alike."""
@@ -119,6 +121,7 @@ RIGHTS: Rights = {
             "UPDATE (delivered_at, error, sent_at)",
             "DELETE",
         },
+        "price": PRICED,
         "dead_letter": {
             "SELECT (body_sha256, message_id)",
             "INSERT (body, error, message_id, properties, queue, reason, state)",
@@ -137,6 +140,8 @@ RIGHTS: Rights = {
             "SELECT (body_sha256, error, message_id, reason, state)",
             "INSERT (body, error, message_id, properties, queue, reason, state)",
         },
+        "price": {"SELECT"},
+        "provider_symbol": {"SELECT"},
     },
     "minutebook_gateway": EVERYWHERE
     | {
@@ -153,6 +158,8 @@ RIGHTS: Rights = {
         "dead_letter": {
             "SELECT (body_sha256, error, id, message_id, queue, reason, received_at, state)"
         },
+        "price": {"SELECT"},
+        "provider_symbol": {"SELECT"},
     },
     "minutebook_console": CORRECTING
     | {
@@ -166,6 +173,7 @@ RIGHTS: Rights = {
             "INSERT (amount, operation, provider_id, traceparent, transaction_id)",
         },
         "follower": {"SELECT"},
+        "provider_symbol": {"SELECT"},
     },
     "minutebook_ops": CORRECTING
     | {
@@ -176,6 +184,7 @@ RIGHTS: Rights = {
             "INSERT (amount, operation, provider_id, reason, traceparent, transaction_id)",
         },
         "follower": {"SELECT", "UPDATE", "DELETE"},
+        "provider_symbol": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "minutebook_repair_default()": {"EXECUTE"},
     },
     "minutebook_reader": SHOWN
@@ -191,5 +200,7 @@ RIGHTS: Rights = {
         "alert": {"SELECT"},
         "notification": {"SELECT"},
         "request": {_columns("SELECT", "accepted_at", *ASKED, *TRACKED)},
+        "price": {"SELECT"},
+        "provider_symbol": {"SELECT"},
     },
 }

@@ -18,9 +18,8 @@ SELECT epoch, boundary
  ORDER BY boundary DESC
  LIMIT 1
 """
-# From provider to provider, and of each the newest balance: what a page costs does not grow with
-# history.
-SELECT_PAGE: LiteralString = """
+# From provider to provider by the index, whatever is kept of each.
+PROVIDERS: LiteralString = """
 WITH RECURSIVE jump AS (
     (SELECT provider_id, 1 AS number
        FROM balance
@@ -37,6 +36,10 @@ WITH RECURSIVE jump AS (
      WHERE j.provider_id IS NOT NULL
        AND number < %(most)s
 )
+"""
+# Of each the newest balance: what a page costs does not grow with history.
+SELECT_PAGE: LiteralString = f"""
+{PROVIDERS}
 SELECT j.provider_id, b.key, b.balance::text
   FROM jump j
   LEFT JOIN LATERAL (
@@ -49,7 +52,7 @@ SELECT j.provider_id, b.key, b.balance::text
        ) AS b ON true
  WHERE j.provider_id IS NOT NULL
  ORDER BY j.provider_id
-"""
+"""  # noqa: S608 - constants of ours only
 LEAST = -(2**63)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.dead_letters.replay import Replayed
+from ops.prices.command import Outcome
 from ops.repair.rebuild import Rebuilt
 from ops.tracking.command import Shown
 from shared.ledger.life import Life
@@ -35,6 +36,13 @@ DOCUMENTS: Mapping[str, Any] = {
     "notifications list": asking.Notifications,
     "outbox partitions": asking.Partitions,
     "outbox repair": acting.Moved,
+    "prices assign": acting.SymbolAssigned,
+    "prices delete": acting.PricesDeleted,
+    "prices import": Outcome,
+    "prices list": asking.Prices,
+    "prices show": asking.PriceShown,
+    "prices symbols": asking.Symbols,
+    "prices unassign": acting.SymbolUnassigned,
     "provider add": acting.ProviderDone,
     "provider list": asking.Providers,
     "provider remove": acting.ProviderDone,
@@ -48,6 +56,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "statement": asking.Stated,
     "status": asking.Status,
     "transaction reverse": acting.TransactionReversed,
+    "value": asking.Values | asking.Returns,
 }
 """By command, without `ops`."""
 

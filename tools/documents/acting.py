@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
 from ops.dead_letters.absent import Absent
+from ops.prices.symbols import ProviderSymbol
 from ops.providers.store import Provider
 from ops.reconcile.loss import Loss
 from ops.repair.corrections import Repaired
@@ -27,6 +28,26 @@ class AlertsRemoved(TypedDict):
     """The alerts as they were."""
 
     removed: list[StoredAlert]
+
+
+class SymbolAssigned(TypedDict):
+    """What a provider's balance is in now. `note`: the provider does not exist yet."""
+
+    symbol: ProviderSymbol
+    note: NotRequired[str]
+
+
+class SymbolUnassigned(TypedDict):
+    """What a provider's balance was in."""
+
+    symbol: ProviderSymbol
+
+
+class PricesDeleted(TypedDict):
+    """How many were deleted, or would be."""
+
+    deleted: int
+    dry_run: bool
 
 
 class ProviderDone(TypedDict):

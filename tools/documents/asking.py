@@ -1,11 +1,13 @@
 """What the commands print that only ask."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
 from ops.doctor.core import Check
 from ops.followers.store import Follower
+from ops.prices.store import StoredPrice
+from ops.prices.symbols import ProviderSymbol
 from ops.repair.audit import Difference
 from ops.repair.partitions import Partition
 from ops.status.core import Finding
@@ -13,7 +15,9 @@ from ops.status.snapshot import Down, Ledger, Queues, Service, Shown
 from shared.alert_store import StoredAlert
 from shared.ledger.notifications import Notification, State
 from shared.ledger.request import Document
+from shared.ledger.returns import Return, TotalReturn
 from shared.ledger.statement import End, Movement
+from shared.ledger.valuation import Total, Unvalued, Value
 
 
 class Error(TypedDict):
@@ -161,3 +165,51 @@ class Providers(TypedDict):
     """All of them."""
 
     providers: list[ProviderListed]
+
+
+class Prices(TypedDict):
+    """Up to --limit, by symbol and currency, the newest day first; `more`: not all are listed."""
+
+    prices: list[StoredPrice]
+    more: bool
+
+
+class PriceShown(TypedDict):
+    """The price that counts on a day."""
+
+    price: StoredPrice
+
+
+class Symbols(TypedDict):
+    """What the balance of each provider is in."""
+
+    symbols: list[ProviderSymbol]
+
+
+class Values(TypedDict):
+    """What balances are worth by the prices of `day`, exactly; `currency` null: in each.
+
+    The balances are those of `tick`. `not_valued` has providers without value by reason.
+    """
+
+    day: date
+    currency: str | None
+    tick: datetime
+    epoch: int
+    providers: list[Value]
+    totals: list[Total]
+    not_valued: dict[Unvalued, int]
+
+
+Returns = TypedDict(
+    "Returns",
+    {
+        "from": date,
+        "to": date,
+        "currency": str | None,
+        "providers": list[Return],
+        "totals": list[TotalReturn],
+        "not_valued": dict[Unvalued, int],
+    },
+)
+"""What was earned between the ends of two days; rates are rounded to 10 digits."""

@@ -110,7 +110,7 @@ def test_every_command_line_of_the_tool_is_one(
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(line)
     for option, value in itertools.pairwise(arguments):
-        if option == "--file" and value != "-":
+        if option in ("--file", "import") and value != "-":
             (tmp_path / value).touch()
 
     if len(arguments) == 1:

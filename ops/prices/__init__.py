@@ -1,0 +1,1 @@
+"""Prices by hand: imported, listed, deleted; and the symbol that each provider's balance has."""

@@ -1,0 +1,1 @@
+"""What balances are worth, and what they earned."""
