@@ -51,12 +51,16 @@ class Check:
 FAILOVER: Mapping[str, int | None] = {"FAILOVER": None, "TICKS": 2, "ROLLBACKS": 0}
 ELSEWHERE: Mapping[str, int | None] = {"ELSEWHERE": None, "TICKS": 2, "ROLLBACKS": 0}
 ON_TIME: Mapping[str, int | None] = {"NO_LATE": None, "TICKS": 2}
+SPLIT: Mapping[str, int | None] = {
+    "SPLIT": None, "NO_LATE": None, "TICKS": 2, "LOST_EVER": 2, "FAULTS": 1,
+}  # fmt: skip
 LIVE: Mapping[str, int | None] = {"LIVE": None, "NO_LATE": None, "TICKS": 1, "FAULTS": 1}
 
 # The longest first, so that no core is left with one of them at the end.
 INTACT = (
     Check("publish", "publish", "2 crashes, failovers or lost stores", ON_TIME),
     Check("fold_failover", "fold", "2 failovers or crashes", FAILOVER),
+    Check("publish_split", "publish", "two live primaries, and one of them stays", SPLIT),
     Check("publish_late", "publish", "1 fault; scripts run after they were given up",
           {"TICKS": 2, "FAULTS": 1}),
     Check("fold_elsewhere", "fold", "restored in another cluster, and 1 crash", ELSEWHERE),
@@ -100,6 +104,9 @@ PUBLISH: Guards = {
         "reads which keys are there apart from the watermark",
     ),
 }
+PUBLISH_SPLIT: Guards = {
+    "token_of_a_split": ("no_mixed_ticks", "knows a tick of two primaries by its epoch alone"),
+}
 PUBLISH_FOR_EVER: Guards = {
     "tick_first": ("eventually_truth", "tries KeyDB again before it looks for a tick, for ever"),
 }
@@ -136,6 +143,7 @@ MUTANTS = (
     *_mutants("fold", FOLD_FAILOVER, FAILOVER),
     *_mutants("fold", FOLD_ELSEWHERE, ELSEWHERE),
     *_mutants("publish", PUBLISH, ON_TIME),
+    *_mutants("publish", PUBLISH_SPLIT, SPLIT),
     *_mutants("publish", PUBLISH_FOR_EVER, LIVE),
     *_mutants("feed", FEED, {}),
     *_mutants("notifier", NOTIFIER, {}),

@@ -9,6 +9,9 @@
  * KeyDB is emptied, or put back to an older state of its own. Besides, at any time and for nothing:
  * KeyDB cannot be reached; a reply is lost and the script sent again; a script that was given up
  * still runs later. With CHUNKED, a publication takes two scripts, the first under a claim.
+ *
+ * With SPLIT the fault of Postgres is a split network: a replica is promoted while the old primary
+ * lives, each has a syncer of its own, and later one of the two is gone, with its commits.
  */
 
 #ifndef FAULTS
@@ -18,7 +21,11 @@
 #define TICKS 3
 #endif
 
-#define TICKS_EVER (TICKS + 2) /* with those that a failover lost, and the last one */
+#ifndef LOST_EVER
+#define LOST_EVER 1
+#endif
+
+#define TICKS_EVER (TICKS + LOST_EVER + 1) /* with those that a failover lost, and the last one */
 #define LAST_TICK (TICKS + 1)  /* comes when all faults are over */
 #define CLAIM 8                /* tokens from here on are claims of chunks; they are never a tick's */
 #define BIT(n) (1 << (n))
@@ -27,11 +34,27 @@ bool no_write_back_in_time = true;
 bool no_mixed_ticks = true;
 bool eventually_truth = true;
 
-/* Every tick ever written, by its token (their order). `live` are those this database has. */
+#if defined(MUTANT_TOKEN) || defined(MUTANT_TOKEN_OF_A_SPLIT)
+#define EPOCH_ALONE
+#endif
+
+/* Every tick ever written, by its token (their order). `live` are those that a database has. */
 typedef Tick { byte epoch, boundary, a, b };
 Tick tick[TICKS_EVER + 1];
-byte live = 1, newest, ticks;
+byte ticks;
 byte live_saved, newest_saved; /* what a lagging replica has */
+#ifdef SPLIT
+#define DATABASES 2
+#define DB(s) connected[s]
+byte connected[2]; /* which database a syncer is connected to */
+#else
+#define DATABASES 1
+#define DB(s) 0
+#endif
+byte live[DATABASES] = 1, newest[DATABASES];
+bool split;
+#define LIVE_HERE live[DB(s)] /* of the database that syncer s is connected to */
+#define NEWEST newest[DB(s)]
 
 /* KeyDB: the watermark and two keys; and an older state of it. */
 typedef Store { byte epoch, token, a, b };
@@ -47,7 +70,7 @@ byte boundary_now, faults = FAULTS;
 byte ended;
 bool calm, cut[2];
 
-#ifdef MUTANT_TOKEN
+#ifdef EPOCH_ALONE
 #define SHOWS(e, t) (keydb.epoch == e)
 #else
 #define SHOWS(e, t) (keydb.epoch == e && keydb.token == t)
@@ -115,23 +138,23 @@ inline run_script(it, fenced) {
 inline write_tick(at, shown) {
     ticks++;
     tick[ticks].boundary = at;
-    tick[ticks].epoch = tick[newest].epoch + 1;
+    tick[ticks].epoch = tick[NEWEST].epoch + 1;
 #ifndef MUTANT_EPOCH_ABOVE_KEYDB
     if
-    :: shown > tick[newest].epoch -> tick[ticks].epoch = shown + 1
+    :: shown > tick[NEWEST].epoch -> tick[ticks].epoch = shown + 1
     :: else
     fi;
 #endif
-    tick[ticks].a = tick[newest].a; tick[ticks].b = tick[newest].b;
+    tick[ticks].a = tick[NEWEST].a; tick[ticks].b = tick[NEWEST].b;
     if
     :: true -> tick[ticks].a = ticks
     :: true -> tick[ticks].b = ticks
-    :: tick[newest].b != 0 -> tick[ticks].b = 0
+    :: tick[NEWEST].b != 0 -> tick[ticks].b = 0
     fi;
-    newest = ticks;
-    live = live | BIT(ticks);
+    NEWEST = ticks;
+    LIVE_HERE = LIVE_HERE | BIT(ticks);
     printf("postgres: tick %d at epoch %d, a of %d, b of %d\n",
-           newest, tick[newest].epoch, tick[newest].a, tick[newest].b)
+           NEWEST, tick[NEWEST].epoch, tick[NEWEST].a, tick[NEWEST].b)
 }
 
 inline let_go(s) {
@@ -142,12 +165,12 @@ inline let_go(s) {
 /* Is the watermark one that this database wrote? By epoch alone, a lost tick passes for ours. */
 inline look_up(it) {
     it = 0;
-#ifdef MUTANT_TOKEN
+#ifdef EPOCH_ALONE
     x = 1;
     do
     :: x <= ticks ->
        if
-       :: (live & BIT(x)) && tick[x].epoch == found_epoch -> it = x
+       :: (LIVE_HERE & BIT(x)) && tick[x].epoch == found_epoch -> it = x
        :: else
        fi;
        x++
@@ -156,7 +179,7 @@ inline look_up(it) {
     x = 0
 #else
     if
-    :: found_token[s] < CLAIM && (live & BIT(found_token[s])) -> it = found_token[s]
+    :: found_token[s] < CLAIM && (LIVE_HERE & BIT(found_token[s])) -> it = found_token[s]
     :: else
     fi
 #endif
@@ -182,14 +205,14 @@ inline new_claim(it) {
 
 /* The newest balances at or below the tick's epoch. */
 #ifdef MUTANT_VALUES_AT_EPOCH
-#define VALUES newest
+#define VALUES NEWEST
 #else
 #define VALUES target
 #endif
 
 /* A tick that waits is taken first. That matters only where publishing again could go on for ever. */
 #if defined(LIVE) && !defined(MUTANT_TICK_FIRST)
-#define TICK_FIRST (calm && boundary_now > tick[newest].boundary)
+#define TICK_FIRST (calm && boundary_now > tick[NEWEST].boundary)
 #else
 #define TICK_FIRST false
 #endif
@@ -201,9 +224,9 @@ idle:
     do
     CUT
     :: atomic { !cut[s] && behind && !TICK_FIRST -> goto publish }
-    :: atomic { !cut[s] && boundary_now > tick[newest].boundary -> boundary = boundary_now; break }
+    :: atomic { !cut[s] && boundary_now > tick[NEWEST].boundary -> boundary = boundary_now; break }
     :: atomic {
-           !cut[s] && calm && !behind && tick[newest].boundary == LAST_TICK && !late.sent -> goto done
+           !cut[s] && calm && !behind && tick[NEWEST].boundary == LAST_TICK && !late.sent -> goto done
        }
     od;
 
@@ -217,7 +240,7 @@ idle:
     :: atomic {
            !cut[s] ->
            if
-           :: boundary > tick[newest].boundary &&
+           :: boundary > tick[NEWEST].boundary &&
               (ticks < TICKS_EVER - 1 || (calm && ticks < TICKS_EVER)) ->
               write_tick(boundary, found_epoch)
            :: else
@@ -239,10 +262,10 @@ publish:
 plan: /* newest_tick, is_ours, classify_watermark */
     if
     CUT
-    :: atomic { !cut[s] && newest == 0 -> behind = false; let_go(s); goto idle } /* the baseline */
+    :: atomic { !cut[s] && NEWEST == 0 -> behind = false; let_go(s); goto idle } /* the baseline */
     :: atomic {
-           !cut[s] && newest != 0 ->
-           target = newest;
+           !cut[s] && NEWEST != 0 ->
+           target = NEWEST;
            look_up(known);
            if
            :: known != 0 && tick[known].epoch >= tick[target].epoch ->
@@ -250,7 +273,7 @@ plan: /* newest_tick, is_ours, classify_watermark */
 #ifndef MUTANT_MUST_WAIT
            :: known == 0 && found_token[s] != 0 && found_epoch >= tick[target].epoch ->
               /* No further tick comes, and nobody can move KeyDB: it would stay wrong. */
-              eventually_truth = !(calm && tick[newest].boundary == LAST_TICK && SHOWN_AS_FOUND(s));
+              eventually_truth = !(calm && tick[NEWEST].boundary == LAST_TICK && SHOWN_AS_FOUND(s));
               assert(eventually_truth);
               behind = true; let_go(s); goto idle
 #endif
@@ -366,11 +389,18 @@ done:
     atomic { ended++ }
 }
 
+#ifdef SPLIT
+#define IS_WRITTEN(b) \
+    (tick[newest[0]].boundary == b || (split && tick[newest[1]].boundary == b))
+#else
+#define IS_WRITTEN(b) (tick[newest[0]].boundary == b)
+#endif
+
 proctype world() {
     bool fenced;
 end:
     do
-    :: atomic { boundary_now < TICKS && boundary_now == tick[newest].boundary -> boundary_now++ }
+    :: atomic { boundary_now < TICKS && IS_WRITTEN(boundary_now) -> boundary_now++ }
     :: atomic {
            late.sent ->
            printf("keydb: runs a script that was given up\n");
@@ -379,14 +409,33 @@ end:
            clear_script(late)
        }
     :: atomic { late.sent -> clear_script(late) }
-    :: atomic { faults > 0 && live_saved == 0 -> live_saved = live; newest_saved = newest }
-    :: atomic { /* failover: the last ticks are gone */
-           faults > 0 && live_saved != 0 && live_saved != live ->
+    :: atomic { faults > 0 && live_saved == 0 -> live_saved = live[0]; newest_saved = newest[0] }
+#ifdef SPLIT
+    :: atomic { /* a lagging replica is promoted, and the old primary lives: each has one syncer */
+           faults > 0 && live_saved != 0 && !split ->
            faults--;
-           live = live_saved; newest = newest_saved; live_saved = 0; newest_saved = 0;
-           cut[0] = true; cut[1] = true;
-           printf("postgres: fails over; its newest tick is %d\n", newest)
+           live[1] = live_saved; newest[1] = newest_saved; live_saved = 0; newest_saved = 0;
+           connected[1] = 1; cut[1] = true; split = true;
+           printf("postgres: splits; the newest tick of the other one is %d\n", newest[1])
        }
+    :: atomic { /* one of the two is gone, with its commits; its syncer connects to the other one */
+           split ->
+           if
+           :: true -> cut[1] = true
+           :: true -> cut[0] = true; live[0] = live[1]; newest[0] = newest[1]
+           fi;
+           live[1] = 1; newest[1] = 0; connected[1] = 0; split = false;
+           printf("postgres: one stays; its newest tick is %d\n", newest[0])
+       }
+#else
+    :: atomic { /* failover: the last ticks are gone */
+           faults > 0 && live_saved != 0 && live_saved != live[0] ->
+           faults--;
+           live[0] = live_saved; newest[0] = newest_saved; live_saved = 0; newest_saved = 0;
+           cut[0] = true; cut[1] = true;
+           printf("postgres: fails over; its newest tick is %d\n", newest[0])
+       }
+#endif
     :: atomic { /* KeyDB writes a file */
            faults > 0 && dump.token == 0 && keydb.token != 0 ->
            dump.epoch = keydb.epoch; dump.token = keydb.token; dump.a = keydb.a; dump.b = keydb.b
@@ -399,15 +448,15 @@ end:
            printf("keydb: back with token %d\n", keydb.token)
        }
     :: atomic { /* all faults are over, and nothing that they left is still on its way */
-           !calm && boundary_now == TICKS && !late.sent && !cut[0] && !cut[1] ->
+           !calm && !split && boundary_now == TICKS && !late.sent && !cut[0] && !cut[1] ->
            calm = true; faults = 0; boundary_now = LAST_TICK;
            live_saved = 0; newest_saved = 0;
            dump.epoch = 0; dump.token = 0; dump.a = 0; dump.b = 0;
            printf("calm\n")
        }
     :: atomic { calm && ended == 2 -> /* both syncers have nothing left to do */
-           eventually_truth = keydb.token == newest && keydb.a == tick[newest].a &&
-               keydb.b == tick[newest].b;
+           eventually_truth = keydb.token == newest[0] && keydb.a == tick[newest[0]].a &&
+               keydb.b == tick[newest[0]].b;
            assert(eventually_truth);
            break
        }
@@ -416,8 +465,8 @@ end:
 
 #ifdef LIVE
 /* Of runs that go on for ever, too: the assertions above see only those that end. */
-#define SHOWN (tick[newest].boundary == LAST_TICK && keydb.token == newest && \
-               keydb.a == tick[newest].a && keydb.b == tick[newest].b)
+#define SHOWN (tick[newest[0]].boundary == LAST_TICK && keydb.token == newest[0] && \
+               keydb.a == tick[newest[0]].a && keydb.b == tick[newest[0]].b)
 ltl eventually_shown { [] (calm -> <> [] SHOWN) }
 #endif
 
