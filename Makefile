@@ -94,8 +94,10 @@ WORKERS = 4
 # Unit tests only compute.
 UNIT_WORKERS = -n logical --maxprocesses 4
 
-# The tests ask for one image more than the stack.
-test integration: IMAGES_ARGS = --tests
+# The tests ask for more images than the stack.
+integration: IMAGES_ARGS = --tests
+test: IMAGES_ARGS = --tests --ha
+faults: IMAGES_ARGS = --ha
 
 test: venv $(CHART_STAMP) engine ## All tests: unit, integration, acceptance, faults
 	@echo "==> all tests"

@@ -15,6 +15,7 @@ SHARING = "acceptance"
 """The folder, without those below it, whose tests share stacks: one worker has all of it."""
 LONGEST_FIRST = (
     "faults/test_faults.py",
+    "faults/test_ha.py",
     SHARING,
     "integration/ingest/test_load.py",
     "integration/syncer/test_model_based.py",

@@ -87,13 +87,14 @@ def cut(stack: Stack, victims: list[Container]) -> None:
 def cut_off(stack: Stack, victims: list[Container]) -> Iterator[None]:
     """Take containers off the network while inside."""
     network = stack.client.networks.get(f"{stack.project}_default")
+    aliases = [one.attrs["NetworkSettings"]["Networks"][network.name]["Aliases"] for one in victims]
     for one in victims:
         network.disconnect(one, force=True)
     try:
         yield
     finally:
-        for one in victims:
-            network.connect(one, aliases=[part(one), str(one.short_id)])
+        for one, names in zip(victims, aliases, strict=True):
+            network.connect(one, aliases=names)
 
 
 def recreate(stack: Stack, victims: list[Container]) -> None:

@@ -20,6 +20,12 @@ def services(path: str) -> dict[str, Any]:
     return found
 
 
+def targets(job: str) -> set[str]:
+    """Return whom else a job of Prometheus asks where the overlay is."""
+    (group,) = YAML(typ="rt").load(ROOT / f"deploy/ha/observe/{job}.yml")
+    return set(group["targets"])
+
+
 PLAIN, CLUSTERS = services("compose.yaml"), services("deploy/ha/compose.yaml")
 
 
@@ -47,6 +53,35 @@ def test_each_cluster_has_three_members_and_each_service_of_the_core_two() -> No
         name: one["deploy"]["replicas"] for name, one in CLUSTERS.items() if "deploy" in one
     }
     assert replicas == {"ingest": 2, "ticker": 2, "syncer": 2}
+
+
+def test_prometheus_asks_all_members_of_each_cluster() -> None:
+    config = YAML(typ="rt").load(ROOT / "deploy/observe/prometheus.yml")
+    asked = {
+        job["job_name"]: str(job.get("file_sd_configs", "")) for job in config["scrape_configs"]
+    }
+    for job, file in (("rabbitmq", "rabbitmq"), ("rabbitmq-queues", "rabbitmq"),
+                      ("postgres", "postgres"), ("keydb", "keydb")):  # fmt: skip
+        assert f"/opt/minutebook-ha/{file}.yml" in asked[job]
+    assert targets("rabbitmq") == {"rabbitmq-2:15692", "rabbitmq-3:15692"}
+    for server, port, address in (
+        ("postgres", 9187, "DATA_SOURCE_NAME"),
+        ("keydb", 9121, "REDIS_ADDR"),
+    ):
+        for number in (2, 3):
+            exporter = CLUSTERS[f"{server}-exporter-{number}"]
+            assert f"@{server}-{number}:" in exporter["environment"][address]
+            assert f"{server}-exporter-{number}:{port}" in targets(server)
+
+
+def test_whoever_asks_the_management_page_gets_any_broker() -> None:
+    for name, plain in PLAIN.items():
+        page = (plain.get("environment") or {}).get("RABBITMQ_MANAGEMENT_URL")
+        if page:
+            ours = CLUSTERS[name]["environment"]["RABBITMQ_MANAGEMENT_URL"]
+            assert ours == page.replace("@rabbitmq:", "@brokers:")
+    for broker in ("rabbitmq", "rabbitmq-2", "rabbitmq-3"):
+        assert CLUSTERS[broker]["networks"]["default"]["aliases"] == ["brokers"]
 
 
 def test_each_setting_of_the_overlay_is_documented() -> None:
