@@ -148,6 +148,15 @@ def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connecti
     assert counted(ours) == truth(ours)
 
 
+def test_one_replica_at_a_time_releases_a_provider(dsn: str, ours: psycopg.Connection) -> None:
+    wait_for_99(ours, "a", "b")
+    ours.execute(ADD)
+    with psycopg.connect(dsn) as other:
+        other.execute(parked.TRY_LOCK_PROVIDER, {"provider_id": 99})
+        assert messages.release_parked(ours) == 0
+    assert messages.release_parked(ours) == 2
+
+
 def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Connection) -> None:
     wait_for_99(ours, "m1", "m2")
     ours.execute(ADD)
