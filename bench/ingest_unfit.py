@@ -24,6 +24,7 @@ from bench.result import Plan, Progress, Result
 from services.ingest import core, service, store
 from shared import column_limits
 from shared.amqp.properties import Properties
+from shared.transaction_body import Limits
 
 QUESTION = "speed with unfit messages, statements of a bisection"
 BODY_MAX = 65536
@@ -94,8 +95,8 @@ def _inserts(site: Site, guilty: int) -> int:
         psycopg.connect(fresh.dsn, autocommit=True, options=store.OPTIONS) as conn,
     ):
         conn.execute(PREPARE)
-        limits = column_limits.read(conn, BODY_MAX)
-        intake = service.Intake("bench", "property", BATCH, BODY_MAX, limits)
+        limits = column_limits.read(conn, Limits(BODY_MAX))
+        intake = service.Intake("bench", "property", BATCH, limits)
         outcome = service.store_batch(conn, _batch(guilty, intake), intake)
         assert outcome.dead.total() == guilty, f"{outcome.dead.total()} dead letters"
         row = conn.execute("SELECT last_value FROM inserts").fetchone()

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, Secret
 
 from shared import addresses, postgres, settings
 from shared.health import Turn
+from shared.shard import EXCHANGE, Shard
 
 AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "console"})
 """Services that the core does without: each has a compose profile of its name, the tracker that of
@@ -60,6 +61,17 @@ class QueueSettings(settings.SourceSettings):
     def identity_field(self) -> str:
         """The field of the body that has it, if one has."""
         return self._named("field")
+
+    @property
+    def target(self) -> str:
+        """What messages are published to, in words."""
+        return f"exchange {EXCHANGE}" if self.own_shard.split else self.source
+
+    def sources(self) -> Iterator[tuple[str, str]]:
+        """Yield the queue of each shard, and the routing key that leads to it, if there are any."""
+        shard, name = self.own_shard, self.ingest_stream or self.ingest_queue
+        for number in range(shard.count):
+            yield Shard(number, shard.count).name(name), shard.route(number)
 
     def _named(self, place: str) -> str:
         kind, _, name = self.ingest_message_id.partition(":")

@@ -1,5 +1,6 @@
 """Which ids and values fit into the columns of transactions."""
 
+from dataclasses import replace
 from typing import LiteralString
 
 import psycopg
@@ -16,12 +17,18 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
 """
 
 
-def read(conn: psycopg.Connection, body_bytes_max: int) -> Limits:
-    """Return what fits into the columns as they are (integer or bigint)."""
+def read(conn: psycopg.Connection, known: Limits) -> Limits:
+    """Return the same limits with what fits into the columns as they are (integer or bigint)."""
     bits = {
         (relation, name): 8 * length - 1
         for relation, name, length in conn.execute(SELECT_COLUMN_BYTES)
     }
     ids = 2 ** min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
     values = 2 ** bits["historical_transactions", "transaction_value"]
-    return Limits(body_bytes_max, -ids, ids - 1, -values, values - 1)
+    return replace(
+        known,
+        provider_id_min=-ids,
+        provider_id_max=ids - 1,
+        value_min=-values,
+        value_max=values - 1,
+    )

@@ -86,7 +86,7 @@ def command(about: str, epilog: str = "") -> Callable[[Callable[..., int]], clic
 def settings_help(cls: type[settings.Settings]) -> str:
     """Return what `--help` says below the options: the settings of `cls`, each in a line."""
     # After \b click leaves the lines of a paragraph as they are.
-    return f"\b\nSettings (environment, or files in SECRETS_DIR):\n{settings.describe(cls)}"
+    return f"\b\nSettings (environment, or files in SECRETS_DIR):\n{describe(cls)}"
 
 
 def execute(command: click.Command, module: str, arguments: Sequence[str] | None = None) -> int:
@@ -108,3 +108,14 @@ def stop_on_signals() -> threading.Event:
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: stop.set())
     return stop
+
+
+def describe(cls: type[settings.Settings]) -> str:
+    """Return one line per setting of `cls`: its name in the environment, default and meaning."""
+    lines = []
+    for name, field in cls.model_fields.items():
+        default = f"default {field.default}"
+        if field.is_required():
+            default = ", e.g. ".join(["required", *(field.examples or [])])
+        lines.append(f"  {name.upper():30} {field.description} ({default})")
+    return "\n".join(lines)

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import addresses
 from shared.amqp.delivery_parser import BODY_KEPT_MAX
+from shared.shard import SHARD_MEANS, Shard
+from shared.transaction_body import Limits
 
 EXIT_USAGE = 2
 
@@ -63,7 +65,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class PostgresSettings(Settings):
+class ShardSettings(Settings):
+    """Which providers a pipeline has."""
+
+    shard: Annotated[str, _checked(Shard.parse)] = Field(default="", description=SHARD_MEANS)
+
+    @property
+    def own_shard(self) -> Shard:
+        """The same, as what names and checks are made by."""
+        return Shard.parse(self.shard)
+
+
+class PostgresSettings(ShardSettings):
     """Where the truth is kept."""
 
     postgres_dsn: Annotated[Secret[str], _checked(addresses.check_dsn)] = Field(
@@ -103,7 +116,7 @@ class RabbitmqSettings(Settings):
     rabbitmq_key_file: RabbitmqFile = Field(default="", description=KEY_FILE)
 
 
-class SourceNames(Settings):
+class SourceNames(ShardSettings):
     """What ingest reads, and by what it knows a message."""
 
     ingest_queue: QueueName = Field(
@@ -125,14 +138,14 @@ class SourceNames(Settings):
     @property
     def source(self) -> str:
         """The queue or stream that ingest reads."""
-        return self.ingest_stream or self.ingest_queue
+        return self.own_shard.name(self.ingest_stream or self.ingest_queue)
 
 
 class SourceSettings(SourceNames, RabbitmqSettings):
     """The same, and the broker that has it."""
 
 
-class BodySettings(Settings):
+class BodySettings(ShardSettings):
     """How ingest validates a body."""
 
     ingest_body_max_bytes: int = Field(
@@ -141,6 +154,11 @@ class BodySettings(Settings):
         le=BODY_KEPT_MAX,
         description="bytes of a body, at most; larger ones are dead letters (too_large)",
     )
+
+    @property
+    def body_limits(self) -> Limits:
+        """What fits, until Postgres has said what its columns hold."""
+        return Limits(self.ingest_body_max_bytes, shard=self.own_shard.split)
 
 
 class TickSettings(Settings):
@@ -154,7 +172,7 @@ class TickSettings(Settings):
     )
 
 
-class KeydbSettings(Settings):
+class KeydbSettings(ShardSettings):
     """Where balances are shown."""
 
     keydb_url: Annotated[Secret[str], _checked(addresses.check_redis_url)] = Field(
@@ -226,14 +244,3 @@ def given(name: str) -> bool:
     """Say whether a setting is in the environment, and not empty, or in `SECRETS_DIR`."""
     folder = os.environ.get("SECRETS_DIR")
     return bool(os.environ.get(name)) or bool(folder and (Path(folder) / name.lower()).is_file())
-
-
-def describe(cls: type[Settings]) -> str:
-    """Return one line per setting of `cls`: its name in the environment, default and meaning."""
-    lines = []
-    for name, field in cls.model_fields.items():
-        default = f"default {field.default}"
-        if field.is_required():
-            default = ", e.g. ".join(["required", *(field.examples or [])])
-        lines.append(f"  {name.upper():30} {field.description} ({default})")
-    return "\n".join(lines)

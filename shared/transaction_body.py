@@ -13,6 +13,7 @@ import msgspec
 from shared import json_object
 from shared.amqp.delivery_parser import BODY_KEPT_MAX, CutBody
 from shared.json_object import a_kind
+from shared.shard import Shard
 from shared.unfit import Unfit
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -21,13 +22,17 @@ TWO_KEYS_QUOTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What fits: body size, and the ranges of the columns that ids and values go into."""
+    """What fits: body size, the ranges of the columns that ids and values go into, and whose id.
+
+    Without a `shard` every id is ours.
+    """
 
     body_bytes_max: int
     provider_id_min: int = INT64_MIN
     provider_id_max: int = INT64_MAX
     value_min: int = INT64_MIN
     value_max: int = INT64_MAX
+    shard: Shard | None = None
 
 
 Body = tuple[int, int, Mapping[str, Any] | None]
@@ -86,6 +91,8 @@ def _check_range(provider_id: int, value: int, limits: Limits) -> None:
         raise Unfit("out_of_range", "id is beyond the range of its column")
     if not limits.value_min <= value <= limits.value_max:
         raise Unfit("out_of_range", "value is beyond the range of its column")
+    if limits.shard is not None and not limits.shard.has(provider_id):
+        raise Unfit("wrong_shard", limits.shard.refusal(provider_id))
 
 
 def _too_large(body: bytes, limits: Limits) -> str:

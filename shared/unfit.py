@@ -6,7 +6,9 @@ AnyReason = Literal[
     "not_utf8", "not_json", "not_object", "duplicate_key", "missing_field", "wrong_type",
     "out_of_range", "too_large", "bad_identity",
 ]  # fmt: skip
-TransactionReason = Literal[AnyReason, "unknown_provider", "id_conflict", "refused_by_database"]
+TransactionReason = Literal[
+    AnyReason, "unknown_provider", "wrong_shard", "id_conflict", "refused_by_database"
+]
 RecordReason = Literal[
     AnyReason, "invalid_value", "too_many", "unknown_notification", "duplicate_identity",
     "price_conflict",

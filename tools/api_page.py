@@ -20,6 +20,7 @@ MEANINGS: Mapping[Reason, str] = {
     "incomplete": "the body broke off",
     "no_items": "nothing is in it",
     "unfit_items": "items that cannot become rows: see `errors`",
+    "wrong_shard": "all that is unfit is another shard's: its gateway takes it",
     "unfit": "the body does not say what it should: see `errors`",
     "idempotency_conflict": "the key was used for other items, or by another token",
     "invalid_parameter": "a parameter that does not fit: see `errors`",

@@ -84,6 +84,7 @@ def schema() -> Schema:
                 pullPolicy={"enum": ["Always", "IfNotPresent", "Never"]},
             ),
             imagePullSecrets=OBJECTS,
+            shard={"type": "string", "pattern": "^((0|[1-9][0-9]*)/([2-9]|[1-9][0-9]+))?$"},
             settings=_settings(every),
             extraEnv=OBJECTS,
             pod={"$ref": "#/$defs/pod"},

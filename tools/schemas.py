@@ -33,6 +33,10 @@ class Shown(msgspec.Struct):
     tick: Annotated[datetime, msgspec.Meta(tz=True)]
     epoch: Annotated[int, msgspec.Meta(description="grows with each tick")]
     changed: Annotated[int, msgspec.Meta(ge=0, description="keys that were set or removed")]
+    shard: (
+        Annotated[int, msgspec.Meta(ge=0, description="whose tick: with SHARD only")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 MESSAGES: Mapping[str, type[msgspec.Struct]] = {

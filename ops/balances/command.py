@@ -21,6 +21,7 @@ from services.syncer.tick_store import OPTIONS
 from shared import keydb, settings
 from shared.errors import Refusal
 from shared.ledger import history
+from shared.shard import Shard
 
 KEYS_AT_ONCE = 1000
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=5)
@@ -113,7 +114,7 @@ def _now(provider_id: int | None) -> Answer:
         found = [one for one in store.newest(conn) if provider_id in (None, one.provider_id)]
         if provider_id is not None and not found:
             raise Refusal(f"there is no provider {provider_id}")
-        shown, boundary = _shown(client, [one.shown_as for one in found if one.shown_as])
+        shown, boundary = _shown(client, chosen.own_shard, found)
     document = {
         "keydb_boundary": boundary,
         "balances": [_line(one, shown) for one in found],
@@ -121,10 +122,13 @@ def _now(provider_id: int | None) -> Answer:
     return Answer(document, _view(document))
 
 
-def _shown(client: keydb.Client, keys: Sequence[str]) -> tuple[dict[str, str | None], str | None]:
+def _shown(
+    client: keydb.Client, shard: Shard, found: Sequence[Balance]
+) -> tuple[dict[str, str | None], str | None]:
+    keys = [one.shown_as for one in found if one.shown_as]
     shown: dict[str, str | None] = {}
     with keydb.translating(client):
-        boundary = client.hget(WATERMARK_KEY, "boundary")
+        boundary = client.hget(shard.key(WATERMARK_KEY), "boundary")
         for start in range(0, len(keys), KEYS_AT_ONCE):
             part = keys[start : start + KEYS_AT_ONCE]
             values = (None if one is None else str(one) for one in client.mget(part))

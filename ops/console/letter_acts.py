@@ -119,9 +119,10 @@ class LetterActs:
             left = sorted({*asked.ids} - {number for number, _ in fates})
             missing = [f"there is no dead letter {one} any more" for one in left]
         else:
-            limit = self._chosen.ingest_body_max_bytes
-            replaying = Order(choice, asked.edit, asked.operator, limit, asked.note, dry_run)
-            queues = Queues.of(self._chosen.source, self._chosen.history_s)
+            limits = self._chosen.body_limits
+            replaying = Order(choice, asked.edit, asked.operator, limits, asked.note, dry_run)
+            chosen = self._chosen
+            queues = Queues.of(chosen.source, chosen.history_s, chosen.own_shard)
             result = replay_each(conn, replaying, queues)
             fates = [(one["id"], one["outcome"]) for one in result.letters]
             missing = [one.says for one in result.absent]

@@ -1,8 +1,9 @@
 """`ops dead-letters replay|purge`: what changes letters, many at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -18,8 +19,10 @@ from ops.dead_letters.choosing import choosing, need_choice
 from ops.dead_letters.core import Choice
 from ops.dead_letters.replay import Edit, Order, Replayed
 from ops.dead_letters.replay_each import Queues, replay_each
+from ops.dead_letters.sending_on import send_on
 from ops.params import Reason, Words
 from ops.progress import bar
+from ops.sending.producer import Outgoing
 from ops.wording import count
 from services.ingest.store import OPTIONS
 from shared import program, settings, tracing
@@ -68,7 +71,7 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
     chosen = settings.load(LetterSettings)
-    queues = Queues.of(chosen.source, chosen.history_s)
+    queues = Queues.of(chosen.source, chosen.history_s, chosen.own_shard)
     if choice.queue not in (None, *queues.names):
         raise click.UsageError(
             f"letters are replayed to the queue they came from: {', '.join(queues.names)}"
@@ -77,17 +80,29 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     with deployment.ledger(chosen, options=OPTIONS) as conn:
         checks.refuse(conn)
         with bar("replaying", len(store.ids(conn, choice))) as progress:
-            limit, note = chosen.ingest_body_max_bytes, given["note"] or ""
-            order = Order(choice, edit, chosen.operator, limit, note, given["dry_run"], progress)
+            limits, note = chosen.body_limits, given["note"] or ""
+            dry_run = given["dry_run"]
+            order = Order(
+                choice, edit, chosen.operator, limits, note, dry_run, progress, _sender(chosen)
+            )
             done = replay_each(conn, order, queues)
     missing = [one for one in done.absent if one.record != "replayed"]
     return Answer(done, _view(done, queues.names), code(done.dead, missing))
+
+
+def _sender(chosen: LetterSettings) -> Callable[[Sequence[Outgoing]], object] | None:
+    """Return what sends on to other shards, None where there are none: no broker is needed then."""
+    if chosen.own_shard.split is None:
+        return None
+    return partial(send_on, settings.load(deployment.QueueSettings))
 
 
 def _view(done: Replayed, queues: Sequence[str]) -> Group:
     says = f"{count(done.rows, 'new row')}, {done.duplicates:,} had one already"
     if done.applied or done.ignored:
         says += f", {done.applied:,} applied, {done.ignored:,} ignored: known already"
+    if done.sent_on:
+        says += f", {done.sent_on:,} sent on to another shard"
     for reason, number in done.dead.items():
         says += f", {number:,} still {reason}"
     parts: list[RenderableType] = []

@@ -6,7 +6,7 @@ unique identity makes a second replay, or a redelivery at the same time, harmles
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -15,13 +15,15 @@ from ops import action
 from ops.dead_letters import store
 from ops.dead_letters.absent import Absent
 from ops.dead_letters.core import Choice, StoredDeadLetter
+from ops.sending.producer import Outgoing
 from services.ingest import postgres_errors, service
-from services.ingest.core import DeadLetter, Delivery, validate
+from services.ingest.core import DeadLetter, Delivery, Validated, validate
 from services.ingest.identity import AMQP_1_0_ID, KeptProperties
 from shared import column_limits
 from shared.errors import Refusal
+from shared.transaction_body import Limits, decode
 
-ACTION = "dead_letter_replayed"
+ACTION, SENT_ON = "dead_letter_replayed", "sent_on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Replayed:
     """How many became rows, were rows already, or are dead still (by reason), and each letter.
 
     Those that are no transactions were `applied`, or `ignored` because what they say is known.
+    Those of another shard were `sent_on` to it.
     `absent` are those that were asked for by an id and not there; `elsewhere` is how many came from
     queues that are not ours, and are left. After a dry run it says what each would become.
     """
@@ -46,6 +49,7 @@ class Replayed:
     duplicates: int = 0
     applied: int = 0
     ignored: int = 0
+    sent_on: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     letters: list[dict[str, Any]] = field(default_factory=list)
     absent: list[Absent] = field(default_factory=list)
@@ -59,15 +63,19 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to replay and who asked for it; `progress` is called with how many were done."""
+    """What to replay and who asked for it; `progress` is called with how many were done.
+
+    `send_on` publishes what is another shard's, or raises; without it that stays a letter.
+    """
 
     choice: Choice
     edit: Edit
     operator: str
-    body_bytes_max: int
+    limits: Limits
     note: str = ""
     dry_run: bool = False
     progress: Callable[[int], object] = lambda _: None
+    send_on: Callable[[Sequence[Outgoing]], object] | None = None
 
 
 def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
@@ -75,8 +83,8 @@ def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
 
     `conn` is ingest's kind: it writes its outbox rows itself. Raises `Refusal`, psycopg's errors.
     """
-    limits = column_limits.read(conn, order.body_bytes_max)
-    intake = service.Intake("", "property", store.PAGE, order.body_bytes_max, limits)
+    limits = column_limits.read(conn, order.limits)
+    intake = service.Intake("", "property", store.PAGE, limits)
     postgres_errors.check_at_once(conn)
     store.lock_waiting(conn, order.choice)
     for page in store.pages(conn, order.choice, locked=True):
@@ -96,6 +104,7 @@ class _Page:
         self._identities = {one.id: order.edit.message_id or one.message_id for one in letters}
         self._had_rows: set[str] = set()
         self._dead: dict[int, DeadLetter] = {}
+        self._sent_on: set[int] = set()
 
     def replay(self, intake: service.Intake, result: Replayed) -> None:
         """Store what can be stored, note what was done, add up."""
@@ -105,13 +114,36 @@ class _Page:
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._letters)
         batch = [validate(one, intake.limits, intake.identity_source) for one in received]
-        service.store_batch(self._conn, batch, intake, self._settle, defer_dead_letters=True)
+        self._send_on([one for one in batch if _is_anothers(one)], intake.limits)
+        ours = [one for one in batch if one.delivery.tag not in self._sent_on]
+        service.store_batch(self._conn, ours, intake, self._settle, defer_dead_letters=True)
         for letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"
+            result.sent_on += outcome == SENT_ON
             if letter_id in self._dead:
                 result.dead[outcome] += 1
             result.letters.append({"id": letter_id, "outcome": outcome})
+
+    def _send_on(self, letters: Sequence[Validated], limits: Limits) -> None:
+        """Have the broker take what is another shard's, before its letter goes.
+
+        If that is rolled back it is sent again, under the same identity.
+        """
+        if self._order.send_on is None or limits.shard is None or not letters:
+            return
+        anybodys = replace(limits, shard=None)
+        messages = [
+            Outgoing(
+                one.delivery.body,
+                self._identities[one.delivery.tag],
+                limits.shard.route(decode(one.delivery.body, anybodys)[0]),
+            )
+            for one in letters
+        ]
+        if not self._order.dry_run:
+            self._order.send_on(messages)
+        self._sent_on = {one.delivery.tag for one in letters}
 
     def _message(self, letter: StoredDeadLetter) -> Delivery:
         edit = self._order.edit
@@ -144,12 +176,19 @@ class _Page:
         outcomes: dict[int, str] = {}
         for letter in self._letters:
             identity = self._identities[letter.id]
+            if letter.id in self._sent_on:
+                outcomes[letter.id] = SENT_ON
+                continue
             if letter.id in self._dead:
                 outcomes[letter.id] = self._dead[letter.id].reason
                 continue
             outcomes[letter.id] = "duplicate" if identity in have_rows else "row"
             have_rows.add(identity)
         return outcomes
+
+
+def _is_anothers(one: Validated) -> bool:
+    return isinstance(one, DeadLetter) and one.reason == "wrong_shard"
 
 
 def replayed_action(letter: StoredDeadLetter, outcome: str, order: Order) -> dict[str, Any]:

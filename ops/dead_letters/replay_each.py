@@ -12,6 +12,7 @@ from ops.dead_letters.replay_records import replay_records
 from services.notifier import intake
 from shared import postgres
 from shared.queue_worker import Handle
+from shared.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class Queues:
     others: Mapping[str, Handle]
 
     @classmethod
-    def of(cls, source: str, history_s: int) -> "Queues":
+    def of(cls, source: str, history_s: int, shard: Shard) -> "Queues":
         """Return them, as the services act upon them."""
-        others = intake.handlers(history_s)
+        others = intake.handlers(history_s, shard)
         others.pop(source, None)
         return cls(source, others)
 

@@ -25,7 +25,8 @@ def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iter
 
     Raises `Unavailable` when the broker itself gives no answer.
     """
-    stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    of_ticks = chosen.own_shard.name(ticks.QUEUE)
+    stats = queue_stats.inspect(chosen, [chosen.source, of_ticks], name="ops")
     version = _numbers(stats.version)
     yield core.check(
         SERVER,
@@ -51,9 +52,9 @@ def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iter
         yield from alarms(page.get("nodes"))
         if stats.queues[chosen.source] is not None:
             yield from queue(page.queue(chosen.source), version)
-        if stats.queues[ticks.QUEUE] is not None:
+        if stats.queues[of_ticks] is not None:
             # Only a warning: if a tick is lost, the next one counts everything.
-            found, check = page.queue(ticks.QUEUE), f"delivery limit of {ticks.QUEUE}"
+            found, check = page.queue(of_ticks), f"delivery limit of {of_ticks}"
             yield from delivery_limit(found, version, check, fails=False)
         queues = page.queues(follower_checks.COLUMNS)
         yield from follower_checks.broker(page, queues, followers)

@@ -44,7 +44,7 @@ def reconcile_(*, repairing: bool, accept_loss: bool, reason: str) -> Answer:
         deployment.ledger(chosen) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
-        projection = Projection(client)
+        projection = Projection(client, shard=chosen.own_shard)
         report = reconcile.run(conn, projection)
         lost = loss.find(conn) if report.ledger.drifting else None
         repaired = None

@@ -42,7 +42,7 @@ def rebuild_() -> Answer:
         deployment.ledger(chosen, options=OPTIONS) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
-        done = rebuild(conn, Projection(client))
+        done = rebuild(conn, Projection(client, shard=chosen.own_shard))
         # Noted after it: no commit of Postgres's is part of what KeyDB was sent.
         _note(conn, chosen, "keydb_rebuilt", str(done.epoch), f"{count(done.keys, 'key')} sent")
     says = f"{count(done.keys, 'key')} sent, {done.removed:,} removed: KeyDB shows {done.boundary}"

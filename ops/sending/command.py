@@ -24,6 +24,7 @@ from shared import program, settings
 from shared.amqp.channel import STREAM
 from shared.amqp.confirms import Fate
 from shared.amqp.consumer import Consumer
+from shared.shard import EXCHANGE
 from shared.transaction_body import Limits
 
 EXAMPLES = """
@@ -115,7 +116,7 @@ def send(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
         flags = ["--unchecked"] if given["unchecked"] else []
         found["advice"] = view.advice(sources, found["unconfirmed_file"], flags)
     found |= {"held_back": held_back, **view.of_sources(sources, record)}
-    return view.answer(sender, found, chosen.source)
+    return view.answer(sender, found, chosen.target)
 
 
 def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> list[Source]:
@@ -134,7 +135,8 @@ def _sources(given: dict[str, Any], chosen: SendSettings, stack: ExitStack) -> l
         kind=given["kind"],
         ignored=_ignored(given["ignore_columns"]) | {*filter(None, [chosen.identity_field])},
         field=chosen.identity_field,
-        queue=chosen.source,
+        queues=[queue for queue, _ in chosen.sources()],
+        shard=chosen.own_shard,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is sent yet: simply end
     if transactions:
@@ -194,4 +196,7 @@ def _sent(
 
 def _declare(chosen: SendSettings) -> None:
     with Consumer.connected(chosen, name="ops") as broker:
-        broker.declare(chosen.source, STREAM if chosen.ingest_stream else None)
+        for queue, key in chosen.sources():
+            broker.declare(queue, STREAM if chosen.ingest_stream else None)
+            if key:
+                broker.bind(queue, EXCHANGE, key)

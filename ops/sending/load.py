@@ -62,9 +62,9 @@ def load(**given: Any) -> Answer:  # noqa: ANN401 - what click collected
         sender = Sender(
             chosen, program.stop_on_signals(), rate_per_s=given["rate"], on_fate=on_fate
         )
-        sender.run(_made_up(given, providers, chosen.identity_field))
+        sender.run(_made_up(given, providers, chosen))
     document = view.document(sender) | {"providers": confirmed.as_rows()}
-    return view.answer(sender, document, chosen.source)
+    return view.answer(sender, document, chosen.target)
 
 
 class Confirmed:
@@ -97,8 +97,11 @@ def _all_providers() -> list[int]:
     return found
 
 
-def _made_up(given: dict[str, Any], providers: Sequence[int], field: str) -> Iterator[Outgoing]:
-    """Yield messages with an identity, in the body's `field`, too, if ingest looks there."""
+def _made_up(
+    given: dict[str, Any], providers: Sequence[int], chosen: deployment.QueueSettings
+) -> Iterator[Outgoing]:
+    """Yield messages with an identity, in the body, too, if ingest looks there."""
+    field, shard = chosen.identity_field, chosen.own_shard
     chance = random.Random(given["seed"])  # noqa: S311 - traffic, no secret
     run = time_ordered().hex
     ends = time.monotonic() + given["for_s"] if given["for_s"] else None
@@ -109,4 +112,4 @@ def _made_up(given: dict[str, Any], providers: Sequence[int], field: str) -> Ite
         amount = chance.randint(given["least"], given["most"])
         identity = f"load:{run}:{number}:{provider}:{amount}"
         more = {field: identity} if field else {}
-        yield Outgoing(body_of(provider, amount, **more), identity)
+        yield Outgoing(body_of(provider, amount, **more), identity, shard.route(provider))

@@ -16,6 +16,7 @@ from shared.amqp.channel import Channel
 from shared.amqp.confirms import PERSISTENT, Fate, InFlight
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
+from shared.shard import EXCHANGE
 
 WINDOW_MAX = 2000
 """Messages on their way at once, at most."""
@@ -25,10 +26,14 @@ IDENTITY_BYTES_MAX = 255
 
 
 class Outgoing(NamedTuple):
-    """A message to be published, persistent, known by its `message_id`."""
+    """A message to be published, persistent, known by its `message_id`.
+
+    `routing_key` leads it through the exchange of shards; without one it goes to the queue.
+    """
 
     body: bytes
     message_id: str
+    routing_key: str = ""
 
 
 OnFate = Callable[[Outgoing, Fate], None]
@@ -55,7 +60,7 @@ class Producer:
     """A thread that runs a channel; `put` and `flush` are for one other thread."""
 
     def __init__(self, channel: Channel, queue: str, on_fate: OnFate, header: str) -> None:
-        """Messages go to `queue` by the default exchange, mandatory. Raises `Unavailable`."""
+        """Messages without a key go to `queue`; all are mandatory. Raises `Unavailable`."""
         self._channel = channel
         self._queue = queue
         self._on_fate = on_fate
@@ -130,8 +135,8 @@ class Producer:
                 self._in_flight.add(message.message_id, message)
         for message in batch:
             self._channel.publish(
-                "",
-                self._queue,
+                EXCHANGE if message.routing_key else "",
+                message.routing_key or self._queue,
                 message.body,
                 mandatory=True,
                 delivery_mode=PERSISTENT,

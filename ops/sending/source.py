@@ -4,6 +4,7 @@ A file, or standard input, is copied first (to memory, above 8 MiB to TMPDIR): w
 was checked, even if the file is written to at the same time, and no input has to fit in memory.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -22,6 +23,7 @@ from ops.sending.rows import Draft, Format, Invalid
 from ops.wording import visible
 from shared import json_object
 from shared.errors import Refusal
+from shared.shard import ONLY, Shard
 from shared.transaction_body import Limits, decode
 from shared.transaction_identity import check_identity
 from shared.unfit import Unfit
@@ -48,9 +50,11 @@ class Rules:
     ignored: Collection[str] = ()
     field: str = ""
     """Of the body, where ingest finds the identity; empty: it is the message's `message_id`."""
-    queue: str = ""
-    """Where it all goes. A dead letter goes back to the queue that it came from only: what others
-    hold is not money."""
+    queues: Collection[str] = ()
+    """Where it all goes. A dead letter goes back to where it came from only: what others hold is
+    not money."""
+    shard: Shard = ONLY
+    """By which, if there are several, each message finds its own."""
 
 
 class Source:
@@ -111,11 +115,14 @@ class Source:
         if isinstance(draft, Invalid):
             return draft
         rules = self._rules
-        if draft.queue and draft.queue != rules.queue:
+        if draft.queue and draft.queue not in rules.queues:
             return Invalid(draft.line, f"a dead letter that came from {visible(draft.queue)}")
-        return message(
+        found = message(
             draft, self.batch.name, rules.limits, checked=rules.checked, field=rules.field
         )
+        if rules.shard.split and isinstance(found, Outgoing):
+            return found._replace(routing_key=_route(found.body, rules))
+        return found
 
     def _unless_repeated(self, line: int, message: Outgoing, ids: set[int]) -> Outgoing | Invalid:
         """Two transactions of one identity would count once without an error."""
@@ -203,6 +210,14 @@ def message(
         if checked or unfit.reason in ("bad_identity", "too_large"):
             return Invalid(draft.line, f"{unfit.reason}: {unfit.error}")
     return Outgoing(draft.body, identity)
+
+
+def _route(body: bytes, rules: Rules) -> str:
+    """Return a message's routing key; one that cannot be read is a dead letter wherever it goes."""
+    provider_id = 0
+    with contextlib.suppress(Unfit):
+        provider_id, *_ = decode(body, Limits(BODY_BYTES_MAX))
+    return rules.shard.route(provider_id)
 
 
 def _in_body(body: bytes, field: str) -> str:

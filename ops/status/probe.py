@@ -36,6 +36,7 @@ from services.syncer.tick_store import OPTIONS
 from shared import keydb, postgres
 from shared.amqp import ticks
 from shared.errors import Busy, Denied, Unavailable
+from shared.shard import Shard
 
 COUNTED_ANEW_S = 6.0
 PAUSE_S = 0.5
@@ -112,13 +113,14 @@ def is_known(conn: psycopg.Connection, shown: Shown) -> bool:
 
 def ask_rabbitmq(chosen: DeploymentSettings, held: Held) -> Queues:
     """Return what RabbitMQ says; `held` is asked for what ingest holds. Raises `Unavailable`."""
-    stats = queue_stats.inspect(chosen, [chosen.source, ticks.QUEUE], name="ops")
+    of_ticks = chosen.own_shard.name(ticks.QUEUE)
+    stats = queue_stats.inspect(chosen, [chosen.source, of_ticks], name="ops")
     queue, is_stream = stats.queues[chosen.source], bool(chosen.ingest_stream)
     return Queues(
         stats.version,
         chosen.source,
         queue,
-        stats.queues[ticks.QUEUE],
+        stats.queues[of_ticks],
         is_stream=is_stream,
         unacknowledged=held(chosen) if queue and not is_stream else None,
     )
@@ -156,7 +158,7 @@ def ask_keydb(chosen: DeploymentSettings) -> Shown:
         with keydb.translating(client):
             info: dict[str, Any] = client.info("server")
             seconds, micros = client.time()
-        fields, keys = _watermark(client)
+        fields, keys = _watermark(client, chosen.own_shard)
         return Shown(
             str(info.get("redis_version", "unknown")),
             datetime.fromtimestamp(seconds + micros / 1e6, UTC),
@@ -168,12 +170,12 @@ def ask_keydb(chosen: DeploymentSettings) -> Shown:
         )
 
 
-def _watermark(client: keydb.Client) -> tuple[dict[str, str], int]:
+def _watermark(client: keydb.Client, shard: Shard) -> tuple[dict[str, str], int]:
     names = ["epoch", "token", "boundary", "applied_at"]
     try:
         with keydb.translating(client):
-            values = client.hmget(WATERMARK_KEY, names)
-            keys = int(client.scard(KEYS_KEY))
+            values = client.hmget(shard.key(WATERMARK_KEY), names)
+            keys = int(client.scard(shard.key(KEYS_KEY)))
     except Unavailable as error:
         if not keydb.wrong_type(error):
             raise

@@ -59,7 +59,7 @@ def connected(
     with postgres.connection(chosen, application=NAME, options=options, turn=turn) as conn:
         checks.check(conn, store.STATEMENTS + follower_store.STATEMENTS)
         with follower.active(conn), Publisher.connected(chosen, name=NAME, turn=turn) as publisher:
-            publisher.declare_exchange(EXCHANGE, "topic")
+            publisher.declare_exchange(chosen.own_shard.name(EXCHANGE), "topic")
             publisher.confirm_all(stop, partial(follower.keep, conn))
             publisher.when_blocked(partial(health.report, BROKER))
             health.progress(BROKER)
@@ -98,7 +98,8 @@ def _live(
             feed.note_start()
             publisher.poll(seconds)
 
-        feed = Feed(conn, publisher, stand_aside, changes=chosen.feed_events == "all")
+        changes, to = chosen.feed_events == "all", chosen.own_shard.name(EXCHANGE)
+        feed = Feed(conn, publisher, stand_aside, changes=changes, to=(to, None))
         follower.run(conn, feed, pause)
 
 

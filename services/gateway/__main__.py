@@ -29,7 +29,6 @@ from shared import http_server, postgres, postgres_pool, program, settings, work
 from shared.alert import HistorySettings
 from shared.amqp.direct import DirectPublisher
 from shared.health import Health
-from shared.transaction_body import Limits
 
 ABOUT = "Accepts transactions by HTTP for the tracker, and answers questions about balances."
 NAME = "gateway"
@@ -133,15 +132,17 @@ def run(
     ticks = Ticks()
     with contextlib.ExitStack() as stack:
         known = tokens.parse(chosen.gateway_tokens.get_secret_value())
-        limits = Limits(chosen.ingest_body_max_bytes)
+        limits = chosen.body_limits
         pool = stack.enter_context(
             postgres_pool.opened(chosen, application=NAME, size_max=POOL_MAX)
         )
-        acceptor = Acceptor(producer, KnownRequests(pool), known, chosen.bounds, limits)
+        acceptor = Acceptor(
+            producer, KnownRequests(pool), known, chosen.bounds, limits, chosen.own_shard
+        )
         desk = Desk(pool, known)
         questions = {
             **Lister(desk).routes(),
-            **Inquirer(desk, chosen.tick_interval_seconds).routes(),
+            **Inquirer(desk, chosen.tick_interval_seconds, chosen.own_shard).routes(),
         }
         application = app.make(
             AlertWriter(acceptor, chosen.history_s), questions, Streamer(ticks, known), health

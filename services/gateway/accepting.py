@@ -19,6 +19,7 @@ from services.gateway.tokens import Token
 from shared import request_message
 from shared.change_record import NAME_BYTES_MAX
 from shared.errors import Unavailable
+from shared.shard import ONLY, Shard
 from shared.transaction_body import Limits
 
 SIGHTINGS = "sightings"
@@ -40,13 +41,17 @@ class Bounds:
 
 @dataclass(slots=True)
 class Acceptor:
-    """Accepts requests by HTTP. `limits` are the columns', as soon as Postgres has said them."""
+    """Accepts requests by HTTP. `limits` are the columns', as soon as Postgres has said them.
+
+    What it accepts goes to the services of its `shard`; sightings are of none.
+    """
 
     producer: Producer
     known: KnownRequests
     tokens: Sequence[Token]
     bounds: Bounds
     limits: Limits
+    shard: Shard = ONLY
     in_hand: InHand = field(default_factory=InHand)
     in_flight: int = 0
 
@@ -69,7 +74,9 @@ class Acceptor:
             detail = "this key was used for another request: by another token, or with other items"
             raise Problem(422, "idempotency_conflict", detail)
         message = core.encode(found.key, by, items)
-        await self.publish(found, [Outgoing(request_message.QUEUE, found.key, message)], replying)
+        await self.publish(
+            found, [Outgoing(self.shard.name(request_message.QUEUE), found.key, message)], replying
+        )
         metrics.ITEMS.inc(len(items))
         answer = msgspec.json.encode({"request": found.key, "items": len(items)})
         headers = {"Location": f"/v1/requests/{found.key}", "Idempotency-Key": found.key}

@@ -9,6 +9,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway import parameters
 from services.gateway.accepting import Acceptor
 from services.gateway.exchange import Exchange
 from services.gateway.problems import Problem
@@ -65,11 +66,13 @@ class AlertWriter:
         try:
             read = change_record.decode(body, "alert")
             if read.operation != "REMOVED":
-                alert.read(read.content, self.history_s)
+                provider_id = alert.read(read.content, self.history_s).provider_id
+                if provider_id is not None:
+                    parameters.check_shard(provider_id, self.acceptor.shard)
         except Unfit as unfit:
             errors = [{"reason": unfit.reason, "error": unfit.error}]
             raise Problem(422, "unfit", unfit.error, errors=errors) from unfit
-        message = Outgoing(ALERTS, f"{ALERTS}:{time_ordered()}", body)
+        message = Outgoing(self.acceptor.shard.name(ALERTS), f"{ALERTS}:{time_ordered()}", body)
         await self.acceptor.publish(found, [message])
         answer = {"source": read.source, "source_id": read.source_id}
         return Response(msgspec.json.encode(answer), 202, None, "application/json")

@@ -18,6 +18,7 @@ from shared.ledger import balance_page, history, life
 from shared.ledger.balance_page import ShownBalance
 from shared.ledger.series import series
 from shared.ledger.statement import NOT_ITEMISED, statement
+from shared.shard import ONLY, Shard
 
 LATELY = timedelta(hours=24)
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=5)
@@ -31,6 +32,7 @@ class Inquirer:
 
     desk: Desk
     tick_interval_s: int
+    shard: Shard = ONLY
 
     def routes(self) -> dict[str, Callable[..., Response]]:
         """Return what answers each path."""
@@ -69,7 +71,7 @@ class Inquirer:
 
     def balance(self, request: Request, provider: ProviderPath, as_of: Time = None) -> Response:
         """Return one provider's balance, now or at a past time."""
-        number = parameters.provider(provider)
+        number = parameters.provider(provider, self.shard)
         with self.desk.asked(request) as conn:
             at = _past(conn, parameters.time("as_of", as_of))
             found = history.balance_at(conn, number, at)
@@ -89,7 +91,7 @@ class Inquirer:
         step: Annotated[str | None, Query(max_length=10, description="60s, 15m, 1h")] = None,
     ) -> Response:
         """Return one provider's balance at regular times; gaps where there was no tick."""
-        number = parameters.provider(provider)
+        number = parameters.provider(provider, self.shard)
         since, until = parameters.time("from", first), parameters.time("to", last)
         apart = parameters.step(step, self.tick_interval_s)
         with self.desk.asked(request) as conn:
@@ -109,7 +111,7 @@ class Inquirer:
         last: Annotated[Time, Query(alias="to")] = None,
     ) -> Response:
         """Return opening balance, each movement, closing balance."""
-        number = parameters.provider(provider)
+        number = parameters.provider(provider, self.shard)
         since, until = parameters.time("from", first), parameters.time("to", last)
         with self.desk.asked(request) as conn, conn.transaction():
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from services.gateway import csv_rows
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, Reason
 from shared import json_object
 from shared.transaction_body import Limits, decode
 from shared.transaction_identity import check_identity
@@ -194,7 +194,9 @@ def _identity(fields: Any) -> str | None:  # noqa: ANN401 - what JSON has
 def _refused(errors: Sequence[ItemError], count: int) -> Problem:
     said = [one._asdict() for one in errors]
     detail = f"{count} {'item is' if count == 1 else 'items are'} unfit: nothing was accepted"
-    return Problem(422, "unfit_items", detail, errors=said, errors_total=count)
+    all_anothers = count == len(errors) and {one.reason for one in errors} == {"wrong_shard"}
+    reason: Reason = "wrong_shard" if all_anothers else "unfit_items"
+    return Problem(422, reason, detail, errors=said, errors_total=count)
 
 
 def _too_many(items_max: int) -> Problem:

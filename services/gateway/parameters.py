@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from services.gateway.problems import Problem
+from shared.shard import ONLY, Shard
 from shared.transaction_body import INT64_MAX, INT64_MIN
 
 PROVIDER = re.compile(r"(-?[0-9]{1,19})(_.*)?", re.ASCII | re.DOTALL)
@@ -18,12 +19,19 @@ SECONDS = re.compile(r"([0-9]{1,6})(s|m|h|d)?", re.ASCII)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def provider(text: str) -> int:
-    """Return the id in `1` or `1_Visa`. Raises `Problem`."""
+def provider(text: str, shard: Shard = ONLY) -> int:
+    """Return the id in `1` or `1_Visa`, of a provider of this shard. Raises `Problem`."""
     found = PROVIDER.fullmatch(text)
     if found is None or not INT64_MIN <= int(found[1]) <= INT64_MAX:
         raise _unfit("provider", "neither a provider's id nor its key (1, or 1_Visa)")
+    check_shard(int(found[1]), shard)
     return int(found[1])
+
+
+def check_shard(provider_id: int, shard: Shard) -> None:
+    """Raise `Problem` for a provider of another shard: another gateway has it."""
+    if not shard.has(provider_id):
+        raise Problem(422, "wrong_shard", shard.refusal(provider_id))
 
 
 def time(name: str, text: str | None) -> datetime | None:

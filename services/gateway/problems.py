@@ -12,7 +12,7 @@ Reason = Literal[
     # of what is sent
     "bad_request", "bad_key", "bad_reply_to", "bad_correlation_id", "bad_header", "not_json",
     "not_utf8", "not_csv", "no_items", "unfit_items", "idempotency_conflict", "invalid_parameter",
-    "unfit", "unsupported_media_type", "unsupported_encoding", "incomplete",
+    "unfit", "wrong_shard", "unsupported_media_type", "unsupported_encoding", "incomplete",
     # of who sends it
     "unauthorized", "forbidden",
     # limits

@@ -124,7 +124,7 @@ class Reader:
                 while not self._stop.wait(LOOK_EVERY_S):
                     with postgres.translating():
                         if time.monotonic() >= look_at:
-                            self._on_limits(column_limits.read(conn, limits.body_bytes_max))
+                            self._on_limits(column_limits.read(conn, limits))
                             look_at = time.monotonic() + LIMITS_EVERY_S
                         self._look(conn)
             except Unavailable as error:

@@ -23,7 +23,7 @@ from shared import postgres, program, retry, settings, worker
 from shared.amqp.consumer import Consumer
 from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
-from shared.transaction_body import Limits
+from shared.shard import EXCHANGE
 
 ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in batches."
 NAME = "ingest"
@@ -80,8 +80,7 @@ def run(
         queue=chosen.source,
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
-        body_bytes_max=chosen.ingest_body_max_bytes,
-        limits=Limits(chosen.ingest_body_max_bytes),
+        limits=chosen.body_limits,
     )
     connect = partial(connectors.to_postgres, chosen, application=NAME, options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
@@ -113,6 +112,8 @@ def _live(
             else Receiver(broker, writer)
         )
         receiver.start(writer.intake.queue, chosen.ingest_prefetch)
+        if shard := chosen.own_shard.split:
+            broker.bind(writer.intake.queue, EXCHANGE, str(shard.number))
         health.expect("receiver", within_s=BROKER_SILENT_S)
         try:
             receiver.run(stop)

@@ -49,7 +49,6 @@ class Intake:
     queue: str
     identity_source: str
     batch_max: int
-    body_bytes_max: int
     limits: Limits
 
 
@@ -144,7 +143,7 @@ def _validate_again(
 ) -> Sequence[Validated]:
     if not any(_is_out_of_range(one) for one in batch):
         return batch
-    intake.limits = column_limits.read(conn, intake.body_bytes_max)
+    intake.limits = column_limits.read(conn, intake.limits)
     validate = partial(core.validate, limits=intake.limits, identity_source=intake.identity_source)
     return [validate(one.delivery) if _is_out_of_range(one) else one for one in batch]
 

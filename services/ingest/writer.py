@@ -110,7 +110,7 @@ class Writer:
         Raises `Refusal`, and `Unavailable` while tables or rights do not allow to store.
         """
         checks.check(conn, STATEMENTS, stores=True)
-        self.intake.limits = column_limits.read(conn, self.intake.body_bytes_max)
+        self.intake.limits = column_limits.read(conn, self.intake.limits)
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Store and acknowledge one batch if there is any, as large as there is time for.

@@ -47,7 +47,7 @@ def connected(chosen: NotifierSettings, health: Health, follower: Follower) -> I
             follower.active(conn),
             TopicPublisher.connected(chosen, name=NAME, turn=turn) as publisher,
         ):
-            publisher.open_topic(EXCHANGE, partial(follower.keep, conn))
+            publisher.open_topic(chosen.own_shard.name(EXCHANGE), partial(follower.keep, conn))
             publisher.when_blocked(partial(health.report, EXCHANGE))
             health.progress(EXCHANGE)
             yield conn, publisher

@@ -14,6 +14,7 @@ from shared.alert import HistorySettings
 from shared.amqp.consumer import Consumer
 from shared.health import Health
 from shared.queue_worker import MESSAGES, Connectors, Handle, QueueWorker
+from shared.shard import ONLY, Shard
 
 NAME = "notifier-queue"
 """What servers see these connections by."""
@@ -27,14 +28,14 @@ class IntakeSettings(settings.PostgresSettings, settings.RabbitmqSettings, Histo
     """What reading them needs."""
 
 
-def handlers(history_s: int) -> dict[str, Handle]:
+def handlers(history_s: int, shard: Shard = ONLY) -> dict[str, Handle]:
     """Return what acts upon the messages of each queue: the service's way, and a replay's.
 
     A dead letter is replayed only to the queue that it came from.
     """
     return {
-        records.QUEUE: partial(records.apply, history_s=history_s),
-        answers.QUEUE: answers.note,
+        shard.name(records.QUEUE): partial(records.apply, history_s=history_s),
+        shard.name(answers.QUEUE): answers.note,
     }
 
 
@@ -46,7 +47,7 @@ def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> It
         partial(Consumer.connected, chosen, name=NAME),
     )
     with contextlib.ExitStack() as stack:
-        for queue, handle in handlers(chosen.history_s).items():
+        for queue, handle in handlers(chosen.history_s, chosen.own_shard).items():
             worker = QueueWorker(queue, handle, connectors, health, stop)
             stack.enter_context(worker.running())
         yield

@@ -80,7 +80,7 @@ class SyncerSettings(
 def projection(chosen: SyncerSettings, *, name: str) -> Iterator[Projection]:
     """Open a projection over a client of its own."""
     with keydb.client(chosen, name=name) as client:
-        yield Projection(client)
+        yield Projection(client, shard=chosen.own_shard)
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ def _connected(
     ):
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
         timeline.detect_failover(conn)
+        broker.queue = chosen.own_shard.name(ticks.QUEUE)
         fold_s = chosen.sync_fold_interval_seconds
         yield conn, Loop(Syncer(conn, shown), broker, health, fold_s)
 

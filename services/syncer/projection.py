@@ -21,6 +21,7 @@ from services.syncer.core import (
 )
 from shared import keydb
 from shared.errors import Unavailable
+from shared.shard import ONLY, Shard
 
 WATERMARK_KEY = "minutebook:watermark"
 KEYS_KEY = "minutebook:keys"
@@ -50,11 +51,19 @@ class Answer:
 class Projection:
     """One KeyDB, reached by one connection."""
 
-    def __init__(self, client: keydb.Client, *, chunk: int = KEYS_PER_SCRIPT_MAX) -> None:
+    def __init__(
+        self,
+        client: keydb.Client,
+        *,
+        chunk: int = KEYS_PER_SCRIPT_MAX,
+        shard: Shard = ONLY,
+    ) -> None:
         """`chunk` is the number of keys that one script changes at most."""
         self._client = client
         self._script = client.register_script(SCRIPT)
         self._chunk = chunk
+        self._watermark_key, self._keys_key = shard.key(WATERMARK_KEY), shard.key(KEYS_KEY)
+        self._hint = f'{HINT[:-1]},"shard":{shard.number}}}' if shard.split else HINT
         self._checked = False
 
     def read(self) -> ObservedWatermark:
@@ -66,7 +75,7 @@ class Projection:
             with self._asking():
                 if not self._checked:
                     keydb.check_server(self._client)
-                fields = self._client.hmget(WATERMARK_KEY, FIELDS)
+                fields = self._client.hmget(self._watermark_key, FIELDS)
             self._checked = True
         except Unavailable as error:
             if not keydb.wrong_type(error):
@@ -89,7 +98,7 @@ class Projection:
         while True:
             is_last = at + self._chunk >= len(changes)
             target = publication.target if is_last else _claim(observed)
-            hint = HINT % (target.boundary, target.epoch, len(changes)) if is_last else ""
+            hint = self._hint % (target.boundary, target.epoch, len(changes)) if is_last else ""
             answer = self._run(expected, target, changes[at : at + self._chunk], hint)
             if is_last or answer.verdict == "fenced":
                 return answer
@@ -113,7 +122,7 @@ class Projection:
         then sent a script that makes it show `observed` again: keys that should not exist would
         stay. Raises `WatermarkChanged`, and `Unavailable`.
         """
-        return set(map(_text, self._ask_while(observed, "SMEMBERS", KEYS_KEY) or ()))
+        return set(map(_text, self._ask_while(observed, "SMEMBERS", self._keys_key) or ()))
 
     def values(
         self, observed: ObservedWatermark, keys: Iterable[str]
@@ -126,7 +135,7 @@ class Projection:
         for at in range(0, max(len(wanted), 1), KEYS_PER_READ_MAX):
             part = wanted[at : at + KEYS_PER_READ_MAX]
             # MGET wants at least one key; that of the set is no value, and dropped.
-            _, *values = self._ask_while(observed, "MGET", KEYS_KEY, *part)
+            _, *values = self._ask_while(observed, "MGET", self._keys_key, *part)
             yield dict(zip(part, values, strict=True))
 
     def _run(
@@ -134,7 +143,8 @@ class Projection:
     ) -> Answer:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
-        keys: list[str | bytes] = [WATERMARK_KEY, KEYS_KEY, *map(_bytes, (*values, *removals))]
+        names = (self._watermark_key, self._keys_key, *values, *removals)
+        keys: list[str | bytes] = [*map(_bytes, names)]
         about = [*expected, str(target.epoch), target.token, target.boundary, hint]
         args: list[str | bytes] = [*map(_bytes, about), str(len(values)), *values.values()]
         with self._asking():
@@ -144,7 +154,7 @@ class Projection:
     def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers
         """Return a reply, None for a key of another type, read together with the watermark."""
         with self._asking(), self._client.pipeline(transaction=True) as pipe:
-            pipe.hmget(WATERMARK_KEY, FIELDS[:2])
+            pipe.hmget(self._watermark_key, FIELDS[:2])
             pipe.execute_command(*command)  # type: ignore[no-untyped-call]
             replies = pipe.execute(raise_on_error=False)
             pair, reply = map(keydb.unless_wrong_type, replies)

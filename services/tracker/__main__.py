@@ -20,6 +20,7 @@ from shared.amqp.topic import TopicPublisher
 from shared.errors import Refusal
 from shared.follower import Follower
 from shared.health import MAIN, NOT_CONNECTED, Health
+from shared.request_message import QUEUE
 
 ABOUT = "Publishes the items of requests, keeps what becomes of each, and replies to their senders."
 NAME = "tracker"
@@ -104,7 +105,9 @@ def run(
     follower = Follower(NAME, health, stop, writes=True)
     opened = partial(connect, chosen, health, follower)
     live = partial(_live, chosen, opened, follower, health, stop)
-    intake = Intake(chosen.ingest_queue, connect_intake(chosen), health, stop)
+    intake = Intake(
+        chosen.source, connect_intake(chosen), health, stop, chosen.own_shard.name(QUEUE)
+    )
     with intake.running():
         retry.run_with_reconnect(stop, live, health.turning(MAIN))
 

@@ -44,10 +44,15 @@ class Intake:
     """One life of the connections after another."""
 
     def __init__(
-        self, target: str, connectors: Connectors, health: Health, stop: threading.Event
+        self,
+        target: str,
+        connectors: Connectors,
+        health: Health,
+        stop: threading.Event,
+        queue: str = QUEUE,
     ) -> None:
-        """Items go to the queue `target`."""
-        self._target = target
+        """Requests come from `queue`, items go to the queue `target`."""
+        self._target, self._queue = target, queue
         self._connectors = connectors
         self._health = health
         self._stop = stop
@@ -73,14 +78,15 @@ class Intake:
         ):
             postgres.check_schema(conn)
             relay.declare(self._target)
-            state = relay.declare(QUEUE)
+            state = relay.declare(self._queue)
             replies.open_queues()
             progress = partial(self._health.progress, QUEUE)
             to = Connected(conn, relay, replies)
             acceptance = Acceptance(to, self._target, self._stop, progress)
             relay.confirm_all(self._stop, acceptance.keep_alive)
-            relay.consume(QUEUE, prefetch=PREFETCH, on_message=self._on_message)
-            log.info("consuming", queue=QUEUE, messages=state.messages, consumers=state.consumers)
+            relay.consume(self._queue, prefetch=PREFETCH, on_message=self._on_message)
+            log.info("consuming", queue=self._queue, messages=state.messages,
+                     consumers=state.consumers)  # fmt: skip
             self._consume(relay, acceptance)
 
     def _consume(self, relay: Publisher, acceptance: Acceptance) -> None:

@@ -112,6 +112,11 @@ class Channel:
         declare = self._channel.exchange_declare
         self._asked(declare, exchange, exchange_type=kind, durable=True)
 
+    def bind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Have a direct exchange, made if there is none, lead to a queue. Raises `Unavailable`."""
+        self.declare_exchange(exchange, "direct")
+        self._asked(self._channel.queue_bind, queue, exchange, routing_key)
+
     def confirm(self, on_confirm: OnConfirm, on_return: Callable[[str | None], None]) -> None:
         """Have the broker confirm what is published from now on, numbered from 1.
 

@@ -24,6 +24,8 @@ Delivered = tuple[int, bytes]
 class Broker(Consumer):
     """One connection, one channel, for the ticker or the syncer."""
 
+    queue = QUEUE
+    """The syncer's: a shard's has the shard's name."""
     _confirms: list[bool]
     _delivered: Delivered | None = None
 
@@ -34,8 +36,8 @@ class Broker(Consumer):
     def declare_queue(self) -> None:
         """Make the syncer's queue: one active consumer, the newest tick only."""
         self.declare_fanout()
-        self._declared(QUEUE, durable=True, arguments=QUEUE_ARGUMENTS)
-        self._asked(self._channel.queue_bind, QUEUE, EXCHANGE)
+        self._declared(self.queue, durable=True, arguments=QUEUE_ARGUMENTS)
+        self._asked(self._channel.queue_bind, self.queue, EXCHANGE)
 
     def confirm_ticks(self) -> None:
         """Ask the broker to confirm the ticks published from now on."""
@@ -61,7 +63,7 @@ class Broker(Consumer):
         def delivered(tag: int, _redelivered: object, _properties: object, body: bytes) -> None:
             self._delivered = (tag, body)
 
-        self.consume(QUEUE, prefetch=1, on_message=delivered)
+        self.consume(self.queue, prefetch=1, on_message=delivered)
 
     def next_tick(self, timeout_s: float) -> Delivered | None:
         """Wait up to `timeout_s` for a tick, as `poll` does; None for anything else that came."""

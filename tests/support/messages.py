@@ -91,8 +91,8 @@ def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Val
 
 def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
     """Return what ingest would work by on this database."""
-    limits = column_limits.read(conn, BODY_MAX)
-    return service.Intake(QUEUE, source, 1000, BODY_MAX, limits)
+    limits = column_limits.read(conn, Limits(BODY_MAX))
+    return service.Intake(QUEUE, source, 1000, limits)
 
 
 def store_batch(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.helm_chart import ALL, SERVICES, library, render
+from tests.support.helm_chart import ALL, PROGRAMS, SERVICES, library, render
 
 helm = library("helm_python")
 OBJECTS = render(ALL)
@@ -51,6 +51,15 @@ def test_keda_scales_ingest_by_the_queue_and_nobody_else_sets_its_replicas() -> 
     assert scaled["scaleTargetRef"]["name"] == "ingest"
     assert scaled["triggers"][0]["metadata"]["queueName"] == "incoming_transactions"
     assert named["spec"]["triggers"][0]["metadata"]["queueName"] == "money"
+
+
+def test_a_shard_is_told_to_every_program_and_keda_looks_at_its_queue() -> None:
+    found = render(ALL | {"shard": "1/2"})
+    scaled = found.get("ScaledObject", "ingest")["spec"]
+
+    assert {found.environment(program)["SHARD"] for program in PROGRAMS} == {"1/2"}
+    assert scaled["triggers"][0]["metadata"]["queueName"] == "incoming_transactions.1"
+    assert "SHARD" not in OBJECTS.environment("ingest")
 
 
 def test_keda_is_refused_for_a_stream() -> None:

@@ -14,7 +14,7 @@ from services.notifier import answers, records
 from services.notifier import core as notifier
 from services.notifier import service as notifying
 from services.syncer import projection
-from shared import alert, change_record, json_object, request_message, settings, tick
+from shared import alert, change_record, json_object, request_message, settings, shard, tick
 from shared.amqp import ticks
 from shared.ledger.request import Document
 from shared.transaction_body import Limits, decode
@@ -74,6 +74,8 @@ def test_queues_and_the_exchange_are_those_of_the_code() -> None:
     assert syncer["name"] == channels["syncerTicks"]["address"] == ticks.QUEUE
     assert (exchange["name"], exchange["type"]) == (ticks.EXCHANGE, "fanout")
     assert [one["durable"] for one in (transactions, syncer, exchange)] == [True] * 3
+    of_shards = binding(channels["transactionsOfShards"])["exchange"]
+    assert (of_shards["name"], of_shards["type"]) == (shard.EXCHANGE, "direct")
 
 
 def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> None:

@@ -78,7 +78,7 @@ def test_a_program_has_composes_command_settings_and_bounds(program: str) -> Non
             expected.pop(name)
 
     assert {k: v for k, v in given.items() if k in expected} == expected
-    assert set(given) - set(expected) <= {"SECRETS_DIR", "OPS_SERVICES", "KEYDB_URL"}
+    assert set(given) - set(expected) <= {"SECRETS_DIR", "SHARD", "OPS_SERVICES", "KEYDB_URL"}
     assert program == "ops" or part(program, "command") == compose["command"]
     assert part(program, "deploy")["resources"]["limits"]["memory"] == compose["mem_limit"]
     for key in ("init", "read_only", "cap_drop", "image"):

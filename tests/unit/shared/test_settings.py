@@ -13,7 +13,7 @@ from services.ingest.__main__ import IngestSettings
 from services.syncer import __main__ as syncer
 from services.syncer.__main__ import SyncerSettings
 from services.ticker import __main__ as ticker
-from shared import settings
+from shared import program, settings
 
 SECRET = "hunter2"
 GOOD = {
@@ -86,7 +86,7 @@ def refused(cls: type[settings.Settings], capsys: pytest.CaptureFixture[str]) ->
 def test_no_secret_shows_in_any_rendering(cls: type[settings.Settings]) -> None:
     found = settings.load(cls)
     shown = (repr(found), str(found), found.model_dump_json(), str(found.model_dump()))
-    assert not [text for text in (*shown, settings.describe(cls)) if SECRET in text]
+    assert not [text for text in (*shown, program.describe(cls)) if SECRET in text]
 
 
 @pytest.mark.parametrize(("name", "value", "why"), UNVERIFIED)

@@ -55,6 +55,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace
 {{- $_ := set $settings "OPS_SERVICES" (include "minutebook.asked" .root) -}}
 {{- $_ := set $settings "CONSOLE_HOST" "0.0.0.0" -}}
 {{- end -}}
+{{- with .root.Values.shard -}}
+{{- $_ := set $settings "SHARD" . -}}
+{{- end -}}
 {{- range $name, $value := mergeOverwrite $settings (deepCopy .root.Values.settings) (deepCopy .chosen.settings) }}
 - name: {{ $name }}
   value: {{ (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
