@@ -17,6 +17,7 @@
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
 #   RABBITMQ_QUEUE_MAX_BYTES          what each queue around the core may hold (default 1 GiB)
 #   INGEST_QUEUE, INGEST_STREAM       the queue of transactions; a stream of them
+#   SHARD                             k/N: there are N shards, whose names end in .0 to .N-1
 #
 # A user whose password is not given is not made. NAME_FILE instead of NAME names a file with it.
 set -euo pipefail
@@ -25,6 +26,8 @@ DEFINITIONS=/dev/shm/minutebook-definitions.json
 FILES_MAX=65536
 QUEUE_MAX_BYTES=${RABBITMQ_QUEUE_MAX_BYTES:-1073741824}
 users='' permissions=''
+# How many shards there are, and what their names end in, as a regular expression.
+SHARDS=1 OF_SHARD=''
 
 main() {
   : "${RABBITMQ_USER:?must be set}" "${INGEST_QUEUE:?must be set}"
@@ -35,32 +38,42 @@ main() {
       ;;
   esac
   [[ $QUEUE_MAX_BYTES =~ ^[1-9][0-9]{0,14}$ ]] || refuse "RABBITMQ_QUEUE_MAX_BYTES must be a number"
+  [[ ${SHARD:-0/1} =~ ^[0-9]{1,4}/([1-9][0-9]{0,3})$ ]] || refuse "SHARD must be of the form k/N"
+  SHARDS=${BASH_REMATCH[1]}
+  [ "$SHARDS" = 1 ] || OF_SHARD='[.][0-9]+'
   # Names as regular expressions, which is how RabbitMQ knows rights; \Q...\E is a name as it is. A
   # declare configures, a publish writes to its exchange, a bind writes to the queue and reads the
   # exchange. amq.default is the exchange by which queues are reached by name.
-  local sources="^(\Q$INGEST_QUEUE\E${INGEST_STREAM:+|\Q$INGEST_STREAM\E})\$"
-  local queue='^syncer[.]ticks$' ticks='^(ticks|syncer[.]ticks)$'
+  local sources="\Q$INGEST_QUEUE\E$OF_SHARD${INGEST_STREAM:+|\Q$INGEST_STREAM\E$OF_SHARD}"
+  local queue="^syncer[.]ticks$OF_SHARD\$" ticks="^(ticks|syncer[.]ticks$OF_SHARD)\$"
+  # The exchange of shards, which ingest makes and binds its queue to.
+  local bound='' reached="^($sources)\$" published='^amq[.]default$'
+  if [ "$SHARDS" != 1 ]; then
+    bound="^($sources)\$" reached="^(transactions|$sources)\$"
+    published='^(amq[.]default|transactions)$'
+  fi
   user "$RABBITMQ_USER" administrator RABBITMQ_PASSWORD '.*' '.*' '.*'
-  user ingest '' RABBITMQ_INGEST_PASSWORD "$sources" '' "$sources"
+  user ingest '' RABBITMQ_INGEST_PASSWORD "$reached" "$bound" "$reached"
   user ticker '' RABBITMQ_TICKER_PASSWORD '^ticks$' '^ticks$' ''
   user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queue" "$ticks"
-  local records='^(alerts|notifications[.]delivered)$'
-  local notifier='^(notifications|alerts|notifications[.]delivered)$'
-  user feed '' RABBITMQ_FEED_PASSWORD '^changes$' '^changes$' ''
-  user notifier '' RABBITMQ_NOTIFIER_PASSWORD "$notifier" '^notifications$' "$records"
+  local records="^(alerts|notifications[.]delivered)$OF_SHARD\$"
+  local notifier="^(notifications|alerts|notifications[.]delivered)$OF_SHARD\$"
+  local changes="^changes$OF_SHARD\$" told="^notifications$OF_SHARD\$" asked="^requests$OF_SHARD\$"
+  user feed '' RABBITMQ_FEED_PASSWORD "$changes" "$changes" ''
+  user notifier '' RABBITMQ_NOTIFIER_PASSWORD "$notifier" "$told" "$records"
   # Queues are reached by their names through the default exchange alone, and it has no finer right:
   # that replies go to reply queues only is what the tracker sees to.
   user gateway '' RABBITMQ_GATEWAY_PASSWORD '' '^gateway$' ''
-  user tracker '' RABBITMQ_TRACKER_PASSWORD '^requests$' '^amq[.]default$' '^requests$'
+  user tracker '' RABBITMQ_TRACKER_PASSWORD "$asked" '^amq[.]default$' "$asked"
   # What it replays it stores itself, as ingest does: it publishes nothing.
   user console monitoring RABBITMQ_CONSOLE_PASSWORD '' '' ''
-  user ops monitoring RABBITMQ_OPS_PASSWORD '' '^amq[.]default$' ''
+  user ops monitoring RABBITMQ_OPS_PASSWORD '' "$published" ''
 
   rm -f "$DEFINITIONS"
   (umask 077 && definitions >"$DEFINITIONS")
   [ "$(id -u)" != 0 ] || chown rabbitmq: "$DEFINITIONS"
   unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,GATEWAY,TRACKER,CONSOLE,OPS}_PASSWORD}
-  unset RABBITMQ_QUEUE_MAX_BYTES INGEST_QUEUE INGEST_STREAM
+  unset RABBITMQ_QUEUE_MAX_BYTES INGEST_QUEUE INGEST_STREAM SHARD
   # Erlang reserves memory for every file that it might open, and some engines allow a billion. Not
   # left to compose: that fails where the machine's own limit is lower.
   local limit
@@ -111,21 +124,19 @@ definitions() {
      "internal": false, "arguments": {}}
   ],
   "queues": [
-$(fed_by_gateway queue requests),
-$(fed_by_gateway queue sightings),
-$(fed_by_gateway queue alerts ', "x-single-active-consumer": true')
+$(fed_by_gateway queue sightings)$(of_shards queue requests)
+$(of_shards queue alerts ', "x-single-active-consumer": true')
   ],
   "bindings": [
-$(fed_by_gateway binding requests),
-$(fed_by_gateway binding sightings),
-$(fed_by_gateway binding alerts)
+$(fed_by_gateway binding sightings)$(of_shards binding requests)
+$(of_shards binding alerts)
   ],
   "policies": [
-    {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)\$"),
+    {"name": "minutebook", "vhost": "/", "pattern": $(json "^(\Q$INGEST_QUEUE\E|syncer[.]ticks)$OF_SHARD\$"),
      "apply-to": "queues", "priority": 1, "definition": {"delivery-limit": -1}},
 $(bounded minutebook-changes '^changes[.]' drop-head),
-$(bounded minutebook-bounded '^(alerts|notifications[.].+|replies[.].+|requests|sightings.*)$' \
-    reject-publish)
+$(bounded minutebook-bounded \
+    "^((alerts|requests)$OF_SHARD|(notifications|replies)[.].+|sightings.*)\$" reject-publish)
   ]
 }
 JSON
@@ -137,6 +148,15 @@ bounded() {
     {"name": "$1", "vhost": "/", "pattern": $(json "$2"), "apply-to": "queues", "priority": 0,
      "definition": {"delivery-limit": -1, "max-length-bytes": $QUEUE_MAX_BYTES, "overflow": "$3"}}
 JSON
+}
+
+# of_shards queue|binding NAME [ARGUMENTS]: the same for each shard, each after a comma.
+of_shards() {
+  local number
+  for ((number = 0; number < SHARDS; number++)); do
+    printf ',\n'
+    if [ "$SHARDS" = 1 ]; then fed_by_gateway "$@"; else fed_by_gateway "$1" "$2.$number" "${@:3}"; fi
+  done
 }
 
 # fed_by_gateway queue|binding NAME [ARGUMENTS]: a queue that the gateway publishes to by its name.
