@@ -1,9 +1,11 @@
 """`python -m ops`, installed as `minutebook`: all commands in one place."""
 
 import importlib
+import sys
 
 import click
 
+from ops import shards
 from shared import output
 from shared.program import HELP_OPTIONS, VERSION_OPTION
 
@@ -60,8 +62,15 @@ class Commands(click.Group):
 
 @VERSION_OPTION
 @click.group(cls=Commands, help=ABOUT, context_settings=HELP_OPTIONS)
-def main() -> None:
-    """Do nothing by itself: each command loads the settings that it needs."""
+@click.option(
+    "--shard", metavar="NUMBER|all",
+    help="Of which shard, where SHARD_DSNS names several; else SHARD's, else all one by one.",
+)  # fmt: skip
+@click.pass_context
+def main(ctx: click.Context, shard: str | None) -> None:
+    """Choose the shard; each command loads the settings that it needs."""
+    if ctx.invoked_subcommand and not {*HELP_OPTIONS["help_option_names"]} & {*sys.argv}:
+        shards.choose(ctx.invoked_subcommand, shard)
 
 
 def run(name: str | None = None) -> None:

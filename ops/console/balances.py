@@ -87,15 +87,15 @@ class InKeydb:
 class Balances:
     """Pages of balances; safe to use from several threads."""
 
-    def __init__(self, pool: ReadingPool, client: keydb.Client, interval_s: float) -> None:
-        """`client` is one connection, so it is lent to one thread at a time."""
-        self._pool = pool
-        self._client, self._lent = client, Lock()
-        self._interval_s = interval_s
+    def __init__(
+        self, pool: ReadingPool, client: keydb.Client, interval_s: float, key: str = WATERMARK_KEY
+    ) -> None:
+        """`client` is one connection, lent to one thread at a time; `key` has the watermark."""
+        self._pool, self._interval_s, self._watermark_key = pool, interval_s, key
+        self._client, self._lent, self._kept = client, Lock(), Lock()
         self._pages: OrderedDict[Asked, Listing] = OrderedDict()
         self._counts: tuple[int, dict[int, int] | None] = (-1, None)
         self._moved: tuple[int, list[int]] = (-1, [])
-        self._kept = Lock()
 
     def page(self, asked: Asked) -> Listing:
         """Return a page, not compared with KeyDB. Raises `Unavailable`."""
@@ -123,7 +123,7 @@ class Balances:
             raise Unavailable("keydb", "no answer yet to the question before")
         try:
             with keydb.translating(self._client), self._client.pipeline() as pipe:
-                pipe.hget(WATERMARK_KEY, "epoch")
+                pipe.hget(self._watermark_key, "epoch")
                 if keys:
                     pipe.mget(list(keys))
                 epoch, *values = pipe.execute()

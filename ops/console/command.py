@@ -17,6 +17,7 @@ from ops.console.pages import Pages
 from ops.console.protocol import config
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
+from services.syncer.projection import WATERMARK_KEY
 from shared import keydb, logs, postgres_pool, program, settings
 from shared.errors import Refusal
 from shared.http_server import Server, listening
@@ -61,7 +62,8 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
         ) as pool,
         keydb.client(chosen, name="console") as client,
     ):
-        balances = Balances(pool, client, chosen.tick_interval_seconds)
+        key = chosen.own_shard.key(WATERMARK_KEY)
+        balances = Balances(pool, client, chosen.tick_interval_seconds, key)
         sections = Sections(chosen, pool, balances, time.monotonic)
         made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
         pages = Pages(made, pool, sections, chosen.tick_interval_seconds)

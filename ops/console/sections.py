@@ -12,6 +12,7 @@ from ops.console.comparison import Comparison
 from ops.console.full_sends import FullSends
 from ops.console.look import Look, Part
 from ops.console.metrics import Clock, Scraper
+from ops.console.other_shards import OtherShards
 from ops.console.settings import ConsoleSettings
 from ops.doctor.command import inspect
 from ops.status.core import assess
@@ -33,6 +34,7 @@ class Sections:
         self._scraper = Scraper(chosen, clock)
         self.comparison = Comparison(pool, balances)
         self._full_sends = FullSends()
+        self._others = OtherShards(chosen)
         self._drift: float | None = None
 
     def parts(self) -> dict[str, Part]:
@@ -47,6 +49,7 @@ class Sections:
             "notifications": Part(partial(around.told, self._pool)),
             "actions": Part(lambda: around.actions(self._pool, datetime.now(UTC) + SOON)),
             "doctor": Part(partial(inspect, self._chosen), seldom=True),
+            **self._others.parts(),
         }
 
     def ticks_until(self, at: datetime | None) -> list[tick_store.Tick]:
@@ -68,6 +71,7 @@ class Sections:
             *comparison.finding(differing),
             *around.findings(self._drift, look["doctor"]),
             *assess(snapshot),
+            *self._others.findings(look),
         ]
         findings.sort(key=lambda one: one.level != "wrong")
         replicas = look["metrics"].value or []

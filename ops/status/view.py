@@ -24,6 +24,7 @@ from ops.status.snapshot import (
     Unacknowledged,
 )
 from ops.wording import age, count, moment, visible
+from shared.amqp import ticks
 from shared.amqp.connection import QueueState
 from shared.ledger.disk_usage import DiskUsage
 
@@ -77,7 +78,8 @@ def _lines(snapshot: Snapshot) -> Iterator[tuple[str, str | Text]]:
             f"{kind} {snapshot.rabbitmq.source}",
             says(snapshot.rabbitmq.transactions) + _held(snapshot.rabbitmq),
         )
-        yield "queue syncer.ticks", _queue(snapshot.rabbitmq.ticks)
+        of_ticks = snapshot.rabbitmq.ticks
+        yield f"queue {of_ticks.name if of_ticks else ticks.QUEUE}", _queue(of_ticks)
     if isinstance(snapshot.postgres, Ledger) and snapshot.postgres.tick is not None:
         yield "last tick", _tick(snapshot.postgres.tick)
         yield "unfolded", _unfolded(snapshot.postgres)

@@ -15,7 +15,7 @@ SHOWN = (
     " && chmod +x docker-entrypoint.sh && PATH=/tmp/shown:$PATH exec bash /opt/minutebook/start.sh"
 )
 CONFIGURE, WRITE, READ = "configure", "write", "read"
-ALLOWED = {
+ALLOWED: dict[str, dict[str, set[str]]] = {
     "ingest": {
         CONFIGURE: {"transactions", "incoming_transactions.0", "incoming_transactions.1"},
         WRITE: {"incoming_transactions.0", "incoming_transactions.1"},

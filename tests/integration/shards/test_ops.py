@@ -1,0 +1,100 @@
+"""The operator's tool over two shards: a message finds its own, a command asks all or one."""
+
+import json
+
+import pytest
+import redis
+
+from shared.shard import EXCHANGE
+from tests.support import ledger, messages, servers, shards
+from tests.support.ledger import minute
+from tests.support.ops_tool import Tool
+from tests.support.shards import Pipeline
+
+
+@pytest.fixture
+def both(pair: tuple[Pipeline, Pipeline], amqp_url: str, keydb_server: servers.Keydb) -> Tool:
+    """The tool that knows the Postgres of each, and no shard of its own."""
+    dsns = [one.environment["POSTGRES_DSN"] for one in pair]
+    return Tool(
+        {
+            "SHARD_DSNS": "\n".join(dsns),
+            "POSTGRES_DSN": "postgresql://user:password@127.0.0.1:9/none",
+            "RABBITMQ_URL": amqp_url,
+            "KEYDB_URL": keydb_server.url(),
+            "OPS_OPERATOR": "night shift",
+        }
+    )
+
+
+def waiting(amqp_url: str, queue: str) -> list[dict[str, int]]:
+    with messages.channel(amqp_url) as channel:
+        found = []
+        while body := channel.basic_get(queue, auto_ack=True)[2]:
+            found.append(json.loads(body))
+        return found
+
+
+def test_what_is_sent_is_routed_to_the_queue_of_its_shard(both: Tool, amqp_url: str) -> None:
+    done = both("send", "--declare", "1=600", "2=-50", "-3=7", "-4=8")
+
+    assert (done.code, done.stderr) == (0, "")
+    assert f"exchange {EXCHANGE}" in done.stdout
+    assert waiting(amqp_url, "incoming_transactions.0") == [
+        {"id": 2, "value": -50}, {"id": -4, "value": 8},
+    ]  # fmt: skip
+    assert waiting(amqp_url, "incoming_transactions.1") == [
+        {"id": 1, "value": 600}, {"id": -3, "value": 7},
+    ]  # fmt: skip
+
+
+def test_a_command_answers_for_each_shard_or_for_one_and_ends_with_the_worst_code(
+    both: Tool,
+    pair: tuple[Pipeline, Pipeline],
+    keydb_server: servers.Keydb,
+    store: "redis.Redis",
+) -> None:
+    for pipeline in pair:
+        with shards.syncing(pipeline, keydb_server) as syncer:
+            syncer.tick(minute(1))
+
+    every = both("balances", "--json")
+    one = both("--shard", "1", "balances", "--json")
+
+    shown = {key: value for line in every.stdout.splitlines() for key, value in balances(line)}
+    assert every.code == 0
+    assert shown == ledger.shown(store)
+    assert dict(balances(one.stdout)) == shards.truth(pair[1])
+    assert "2 shards, nothing wrong in any" in every.stderr
+
+    store.set("2_Visa", "13")
+    differing = both("reconcile", "--json")
+    assert differing.code == 1
+    assert "exit codes by shard: 0/2: 1" in differing.stderr
+
+
+def balances(line: str) -> list[tuple[str, str]]:
+    return [(one["key"], str(one["balance"])) for one in json.loads(line)["balances"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["statement", "1"], "statement is about one shard"),
+        (["--shard", "2", "balances"], "no shard 2: SHARD_DSNS has 0 to 1"),
+    ],
+)
+def test_what_names_no_shard_that_there_is_is_a_usage_error(
+    arguments: list[str], says: str, both: Tool
+) -> None:
+    done = both(*arguments)
+
+    assert done.code == 2
+    assert says in done.stderr
+
+
+def test_without_the_list_of_shards_none_can_be_named(pair: tuple[Pipeline, Pipeline]) -> None:
+    done = pair[0].ops("--shard", "0", "balances")
+
+    assert done.code == 2
+    assert "needs SHARD_DSNS" in done.stderr
