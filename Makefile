@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo tour up console ha-up ha-down down ps logs clean test check unit integration versions \
+.PHONY: help demo tour up console ha-up ha-down shards-up shards-down down ps logs clean test check unit integration versions \
 	acceptance model fuzz faults ha swarm soak settings schemas dist format venv engine lock distclean bench
 
 # What may be given: make test PYTEST_ARGS="-k fold -x", make venv PYTHON=/path/to/python3.12,
@@ -70,6 +70,18 @@ ha-down: export COMPOSE_PROFILES = all,observe
 
 ha-down: ## Stop the stack on clusters; volumes stay (HA_DOWN_ARGS=--volumes removes them)
 	@$(HA_COMPOSE) down --remove-orphans $(HA_DOWN_ARGS)
+
+# The same services twice, each for half of the providers.
+SHARDS_COMPOSE = $(COMPOSE) --file compose.yaml --file deploy/shards/compose.yaml
+
+shards-up: engine ## Build and start two shards: providers split over two Postgres (docs/shards.md)
+	@echo "==> starting two shards"
+	@$(SHARDS_COMPOSE) up --detach --build --wait
+
+shards-down: export COMPOSE_PROFILES = all,observe
+
+shards-down: ## Stop both shards; volumes stay (SHARDS_DOWN_ARGS=--volumes removes them)
+	@$(SHARDS_COMPOSE) down --remove-orphans $(SHARDS_DOWN_ARGS)
 
 # Whatever profiles it was started with.
 down clean: export COMPOSE_PROFILES = all,observe

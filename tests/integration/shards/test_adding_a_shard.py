@@ -1,0 +1,111 @@
+"""One pipeline becomes two shards, by the runbook's script: nothing is lost, doubled or hidden."""
+
+from collections.abc import Callable, Iterator
+
+import docker
+import psycopg
+import pytest
+import redis
+
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY
+from shared.shard import Shard
+from tests.support import containers, ledger, messages, servers, shards
+from tests.support.containers import LABEL, ROOT
+from tests.support.ledger import add_provider, minute
+from tests.support.messages import body, received
+from tests.support.shards import Pipeline
+
+SCRIPT = (ROOT / "deploy" / "shards" / "split.sh").read_text(encoding="utf-8")
+Split = Callable[[str, str], tuple[int, str]]
+
+
+@pytest.fixture
+def split(engine: docker.DockerClient, postgres_server: servers.Postgres) -> Split:
+    """Run the script where psql is; returns its exit code and what it said."""
+    (server,) = (
+        one
+        for one in engine.containers.list(filters={"label": LABEL})
+        if containers.address(one) == postgres_server.address
+    )
+
+    def run(old: str, new: str) -> tuple[int, str]:
+        place = f"{postgres_server.host}:{postgres_server.port}/"
+        given = [where.replace(place, "127.0.0.1:5432/") for where in (old, new)]
+        done = server.exec_run(["bash", "-c", SCRIPT, "split.sh", *given, "2", "1"])
+        assert isinstance(done.output, bytes)
+        return done.exit_code or 0, done.output.decode()
+
+    return run
+
+
+@pytest.fixture
+def new(postgres_server: servers.Postgres) -> Iterator[psycopg.Connection]:
+    """The database of the shard that is added."""
+    with postgres_server.database() as dsn, psycopg.connect(dsn, autocommit=True) as conn:
+        yield conn
+
+
+def pipeline(conn: psycopg.Connection, number: int, keydb: servers.Keydb) -> Pipeline:
+    environment = {
+        "POSTGRES_DSN": where(conn),
+        "RABBITMQ_URL": "amqp://nobody:nothing@127.0.0.1:9/%2F",
+        "KEYDB_URL": keydb.url(),
+        "SHARD": f"{number}/2",
+    }
+    return Pipeline(Shard(number, 2), environment, conn)
+
+
+def where(conn: psycopg.Connection) -> str:
+    """Return the URL of a connection's database."""
+    of = conn.info
+    return f"postgresql://{of.user}:{of.password}@{of.host}:{of.port}/{of.dbname}"
+
+
+def test_half_of_the_providers_move_and_readers_see_every_balance_all_the_time(
+    conn: psycopg.Connection,
+    new: psycopg.Connection,
+    split: Split,
+    store: "redis.Redis",
+    keydb_server: servers.Keydb,
+) -> None:
+    dsn = where(conn)
+    for name in ("Visa", "Mastercard", "Amex", "Diners"):
+        add_provider(conn, name, 1000)
+    sent = [received(body(n % 4 + 1, n), f"m-{n}") for n in range(40)]
+    with messages.ingest_connection(dsn) as ingest:
+        messages.store_batch(ingest, [*sent, received(body(7, 5), "early")])
+    conn.execute("DELETE FROM historical_transactions WHERE message_id = 'm-0'")
+    with ledger.syncing(dsn, keydb_server.url()) as syncer:
+        refused = split(dsn, where(new))
+        syncer.tick(minute(1))
+    before = ledger.shown(store)
+    assert refused[0] == 1
+    assert "no tick has counted" in refused[1]
+
+    code, said = split(dsn, where(new))
+    store.delete(WATERMARK_KEY, KEYS_KEY)
+
+    assert code == 0, said
+    zero, one = (pipeline(at, number, keydb_server) for number, at in enumerate((conn, new)))
+    for shard in (zero, one):
+        with shards.syncing(shard, keydb_server) as syncer:
+            syncer.tick(minute(2))
+        assert ledger.shown(store) == before
+    assert shards.truth(zero, one) == before
+    assert zero.keys(store) == {"2_Mastercard", "4_Diners"}
+    assert one.keys(store) == {"1_Visa", "3_Amex"}
+    assert [shard.ops("reconcile").code for shard in (zero, one)] == [0, 0]
+    # What the broker delivers again is known where it is now, also what was deleted by hand.
+    moved = [message._replace(redelivered=True) for message in sent if b'"id": 1,' in message.body]
+    with messages.ingest_connection(where(new)) as ingest:
+        again = messages.store_batch(ingest, moved)
+    assert (again.inserted, again.duplicates) == (0, len(moved))
+    assert again.messages() == len(moved)
+    assert new.execute("SELECT message_id, queue FROM dead_letter").fetchall() == [
+        ("early", "incoming_transactions.1")
+    ]
+    with shards.syncing(one, keydb_server) as syncer:
+        ledger.add(new, 1, 5)
+        syncer.tick(minute(3))
+    assert store.get("1_Visa") == str(int(before["1_Visa"]) + 5)
+    assert split(dsn, where(new)) == (1, "split.sh: NEW has providers already\n")
