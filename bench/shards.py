@@ -125,6 +125,8 @@ def _drained(site: Site, parts: Sequence[Part]) -> Turn:
         while not all(one() for one in stored):
             if time.monotonic() - began > TIMEOUT_S:
                 raise TimeoutError(f"not everything was stored after {TIMEOUT_S:g} s")
+            for program in running:
+                program.log()  # raises if it has ended
             time.sleep(LOOK_EVERY_S)
         seconds, after = time.monotonic() - began, spent()
     cpu_s = {part: after[part] - before[part] for part in PARTS}

@@ -10,7 +10,14 @@ from rich.text import Text
 from ops import tables
 from ops.answer import Answer, answering
 from ops.deployment import DeploymentSettings
-from ops.doctor import clock_checks, follower_checks, keydb_checks, postgres_checks, rabbitmq_checks
+from ops.doctor import (
+    clock_checks,
+    follower_checks,
+    keydb_checks,
+    postgres_checks,
+    rabbitmq_checks,
+    shard_checks,
+)
 from ops.doctor.core import Check, failed
 from ops.wording import visible
 from shared import keydb, postgres, program, settings
@@ -62,6 +69,7 @@ def _postgres(chosen: DeploymentSettings) -> Iterator[Check]:
     ):
         try:
             yield from postgres_checks.inspect(conn)
+            yield from shard_checks.inspect(conn, chosen.own_shard)
         except psycopg.errors.InsufficientPrivilege as error:
             advice = f"grant it, or run as the owner of the tables: {error.diag.message_primary}"
             yield Check("postgres", "rights", "warn", "not everything could be read", advice)

@@ -17,11 +17,14 @@ from ops.followers.store import Follower
 from ops.management_page import Page
 from ops.wording import age, count
 from shared.errors import Unavailable
+from shared.shard import ONLY, Shard
 
 SERVER = "rabbitmq"
 EXCHANGES = {"feed": "changes", "notifier": "notifications"}
 """The topic exchange that each follower publishes to."""
-AROUND = re.compile(r"alerts|requests|(changes|notifications|replies)[.].+|sightings.*")
+AROUND = re.compile(
+    r"(alerts|requests)([.][0-9]+)?|(changes|notifications|replies)[.].+|sightings.*"
+)
 """Queues around the core, as the policies that we ship name them."""
 POSITION = "follower "
 """What the name of a check begins with that is about one."""
@@ -62,15 +65,24 @@ def named(checks: Collection[Check]) -> list[str]:
     return [one.name.removeprefix(POSITION) for one in checks if one.name.startswith(POSITION)]
 
 
+def ours(shard: Shard) -> set[str]:
+    """Return what the queues are called that services around the core read."""
+    return {one if one == "sightings" else shard.name(one) for one in OURS}
+
+
 def broker(
-    page: Page, queues: Sequence[Mapping[str, Any]], followers: Collection[str]
+    page: Page,
+    queues: Sequence[Mapping[str, Any]],
+    followers: Collection[str],
+    shard: Shard = ONLY,
 ) -> Iterator[Check]:
     """Look at the exchanges of these `followers`, and at those `queues` that are around the core.
 
     `queues` are all of the virtual host, with `COLUMNS`.
     """
     bound: set[str] = set()
-    for name, exchange in EXCHANGES.items():
+    for name, called in EXCHANGES.items():
+        exchange = shard.name(called)
         try:
             bound |= set(page.bound(exchange))
             found = "exists"

@@ -11,6 +11,7 @@ from ops.doctor.core import Check
 from ops.management_page import Page
 from shared.errors import Unavailable
 from shared.request_message import EXCHANGE
+from shared.shard import ONLY, Shard
 
 SERVER = "rabbitmq"
 QUEUES = ("requests", "sightings", "alerts")
@@ -22,7 +23,7 @@ ADVICE = (
 )
 
 
-def broker(page: Page, queues: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def broker(page: Page, queues: Sequence[Mapping[str, Any]], shard: Shard = ONLY) -> Iterator[Check]:
     """Look at exchange, bindings and policies; `queues` are all of the virtual host."""
     try:
         bound = page.bound(EXCHANGE)
@@ -30,13 +31,14 @@ def broker(page: Page, queues: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
         yield core.check(SERVER, f"exchange {EXCHANGE}", "missing", warn=True, advice=ADVICE)
         return
     yield core.check(SERVER, f"exchange {EXCHANGE}", "exists", advice=ADVICE)
-    yield bindings(bound)
-    yield from policies(queues)
+    names = [one if one == "sightings" else shard.name(one) for one in QUEUES]
+    yield bindings(bound, names)
+    yield from policies(queues, names)
 
 
-def bindings(bound: Mapping[str, str]) -> Check:
+def bindings(bound: Mapping[str, str], names: Sequence[str] = QUEUES) -> Check:
     """Assess which queues the exchange leads to, and by which routing keys."""
-    missing = [one for one in QUEUES if bound.get(one) != one]
+    missing = [one for one in names if bound.get(one) != one]
     return core.check(
         SERVER,
         f"bindings of exchange {EXCHANGE}",
@@ -46,10 +48,10 @@ def bindings(bound: Mapping[str, str]) -> Check:
     )
 
 
-def policies(queues: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def policies(queues: Sequence[Mapping[str, Any]], names: Sequence[str] = QUEUES) -> Iterator[Check]:
     """Assess whether a queue that is full refuses: another one drops what was answered with 202."""
     for one in queues:
-        if one["name"] not in QUEUES or "effective_policy_definition" not in one:
+        if one["name"] not in names or "effective_policy_definition" not in one:
             continue
         arguments: Mapping[str, Any] = one.get("arguments") or {}
         policy: Mapping[str, Any] = one["effective_policy_definition"] or {}

@@ -57,11 +57,11 @@ def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iter
             found, check = page.queue(of_ticks), f"delivery limit of {of_ticks}"
             yield from delivery_limit(found, version, check, fails=False)
         queues = page.queues(follower_checks.COLUMNS)
-        yield from follower_checks.broker(page, queues, followers)
+        yield from follower_checks.broker(page, queues, followers, chosen.own_shard)
         if "tracker" in followers:  # then the profile gateway is in use
-            yield from gateway_checks.broker(page, queues)
+            yield from gateway_checks.broker(page, queues, chosen.own_shard)
         for one in queues:
-            if one["name"] in follower_checks.OURS:
+            if one["name"] in follower_checks.ours(chosen.own_shard):
                 check = f"delivery limit of {one['name']}"
                 yield from delivery_limit(one, version, check, fails=False)
     except Unavailable as error:

@@ -1,5 +1,6 @@
 """`ops feed replay`."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ NOT_FOR_EVENTS = frozenset({
     ticks.QUEUE, "alerts", "notifications.delivered", "requests", "sightings",
 })  # fmt: skip
 """Queues of ours that hold something else. The queue of transactions is a setting."""
+OF_SHARD = re.compile(r"[.][0-9]+$")
+"""What the names of a shard's queues end in."""
 
 
 class ReplaySettings(deployment.QueueSettings, settings.PostgresSettings):
@@ -58,7 +61,7 @@ def replay(*, first: int, last: int | None, queue: str, events: str) -> Answer:
     so that nothing is missing after them.
     """
     chosen = settings.load(ReplaySettings)
-    if queue in NOT_FOR_EVENTS | {chosen.source}:
+    if queue in NOT_FOR_EVENTS | {chosen.source} or OF_SHARD.sub("", queue) in NOT_FOR_EVENTS:
         raise Refusal(f"queue {queue} is not for events")
     stop = program.stop_on_signals()
     with deployment.ledger(chosen, options=OPTIONS) as conn:

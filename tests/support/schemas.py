@@ -14,6 +14,8 @@ FAILED = "ops-failed.json"
 
 def check(arguments: Sequence[str], document: Any) -> None:
     """Fail unless `document` is what `ops` with these arguments is said to print."""
+    if arguments[0] == "--shard":
+        arguments = arguments[2:]
     named = (" ".join(arguments[:words]) for words in (2, 1))
     command = next((one for one in named if one in DOCUMENTS), None)
     assert command is not None, f"tools/documents/ has no type for ops {' '.join(arguments)}"

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from shared.shard import EXCHANGE
-from tests.support import ledger, messages, servers, shards
+from tests.support import keydb_rights, ledger, messages, servers, shards
 from tests.support.ledger import minute
 from tests.support.ops_tool import Tool
 from tests.support.shards import Pipeline
@@ -21,7 +21,7 @@ def both(pair: tuple[Pipeline, Pipeline], amqp_url: str, keydb_server: servers.K
             "SHARD_DSNS": "\n".join(dsns),
             "POSTGRES_DSN": "postgresql://user:password@127.0.0.1:9/none",
             "RABBITMQ_URL": amqp_url,
-            "KEYDB_URL": keydb_server.url(),
+            "KEYDB_URL": keydb_server.url(keydb_rights.OPERATOR),
             "OPS_OPERATOR": "night shift",
         }
     )
@@ -36,7 +36,7 @@ def waiting(amqp_url: str, queue: str) -> list[dict[str, int]]:
 
 
 def test_what_is_sent_is_routed_to_the_queue_of_its_shard(both: Tool, amqp_url: str) -> None:
-    done = both("send", "--declare", "1=600", "2=-50", "-3=7", "-4=8")
+    done = both("send", "--declare", "--", "1=600", "2=-50", "-3=7", "-4=8")
 
     assert (done.code, done.stderr) == (0, "")
     assert f"exchange {EXCHANGE}" in done.stdout
@@ -71,6 +71,21 @@ def test_a_command_answers_for_each_shard_or_for_one_and_ends_with_the_worst_cod
     differing = both("reconcile", "--json")
     assert differing.code == 1
     assert "exit codes by shard: 0/2: 1" in differing.stderr
+
+
+def test_doctor_names_providers_that_are_in_the_database_of_another_shard(
+    both: Tool, pair: tuple[Pipeline, Pipeline]
+) -> None:
+    pair[1].conn.execute("INSERT INTO initial_data VALUES (-6, 'Stray', 0)")
+
+    found = {
+        shard: {one["name"]: one for one in both.json("--shard", shard, "doctor", code=1)["checks"]}
+        for shard in ("0", "1")
+    }
+
+    check = "providers of other shards"
+    assert found["0"][check]["verdict"] == "ok"
+    assert (found["1"][check]["verdict"], found["1"][check]["found"]) == ("warn", "1 provider")
 
 
 def balances(line: str) -> list[tuple[str, str]]:
