@@ -49,8 +49,10 @@ def kill(which: Cluster, stack: Stack) -> None:
     """Kill the leader's container; it comes back after another one leads."""
     victim = _leader(stack, which)
     victim.kill()
-    _await_successor(stack, which, victim)
-    start([victim])
+    try:
+        _await_successor(stack, which, victim)
+    finally:
+        start([victim])
 
 
 def freeze(which: Cluster, stack: Stack) -> None:
@@ -84,9 +86,11 @@ def at_once(whiches: Sequence[Cluster], stack: Stack) -> None:
     victims = {one: _leader(stack, one) for one in whiches}
     for victim in victims.values():
         victim.kill()
-    for which, victim in victims.items():
-        _await_successor(stack, which, victim)
-    start(list(victims.values()))
+    try:
+        for which, victim in victims.items():
+            _await_successor(stack, which, victim)
+    finally:
+        start(list(victims.values()))
 
 
 def restart_each(which: str, stack: Stack) -> None:
