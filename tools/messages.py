@@ -7,6 +7,7 @@ import msgspec
 
 from shared.alert import THRESHOLD_DIGITS_MAX, Condition
 from shared.change_record import NAME_BYTES_MAX, Operation
+from shared.price import FRACTION_DIGITS_MAX, WHOLE_DIGITS_MAX
 from shared.request_message import ITEMS_MAX
 from shared.transaction_body import INT64_MAX, INT64_MIN
 
@@ -49,6 +50,41 @@ class AlertRecord(msgspec.Struct):
     ] = None
     alert: Annotated[
         Alert | None, msgspec.Meta(description="not looked at where it was REMOVED")
+    ] = None
+
+
+Decimal = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=rf"^0*[0-9]{{1,{WHOLE_DIGITS_MAX}}}(\.[0-9]{{1,{FRACTION_DIGITS_MAX}}})?$"
+    ),
+]
+
+
+class Price(msgspec.Struct):
+    """What one unit of a symbol costs in a currency from a day on, until there is a newer one."""
+
+    symbol: Annotated[Name, msgspec.Meta(description="what providers' balances are in")]
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{1,16}$")]
+    day: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="in UTC")]
+    price: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | Decimal,
+        msgspec.Meta(description="a decimal as text, or a whole number"),
+    ]
+
+
+class PriceRecord(msgspec.Struct):
+    """A change record: that a price was added, modified or removed where it comes from."""
+
+    operation: Annotated[Operation, msgspec.Meta(description="a MODIFIED has all of the price")]
+    source: Annotated[Name, msgspec.Meta(description="who gives it")]
+    source_id: Annotated[Name | Int64, msgspec.Meta(description="its name there")]
+    version: Annotated[
+        Int64 | None,
+        msgspec.Meta(description="grows with each change; not larger than a known one: ignored"),
+    ] = None
+    price: Annotated[
+        Price | None, msgspec.Meta(description="not looked at where it was REMOVED")
     ] = None
 
 

@@ -47,6 +47,7 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "balance-change": feed.Balance,
     "tick-closed": feed.Closed,
     "alert-record": messages.AlertRecord,
+    "price-record": messages.PriceRecord,
     "notification": messages.Notification,
     "notification-delivered": messages.Answer,
     "request": messages.Request,

@@ -9,7 +9,7 @@
 #   RABBITMQ_SYNCER_PASSWORD          of user syncer, who reads queue syncer.ticks
 #   RABBITMQ_FEED_PASSWORD            of user feed, who publishes to exchange changes only
 #   RABBITMQ_NOTIFIER_PASSWORD        of user notifier, who publishes to exchange notifications only,
-#                                     and reads queues alerts and notifications.delivered
+#                                     and reads alerts, notifications.delivered and prices
 #   RABBITMQ_GATEWAY_PASSWORD         of user gateway, who publishes to exchange gateway only
 #   RABBITMQ_TRACKER_PASSWORD         of user tracker, who reads queue requests, and publishes
 #                                     transactions and replies
@@ -56,8 +56,8 @@ main() {
   user ingest '' RABBITMQ_INGEST_PASSWORD "$reached" "$bound" "$reached"
   user ticker '' RABBITMQ_TICKER_PASSWORD '^ticks$' '^ticks$' ''
   user syncer '' RABBITMQ_SYNCER_PASSWORD "$ticks" "$queue" "$ticks"
-  local records="^(alerts|notifications[.]delivered)$OF_SHARD\$"
-  local notifier="^(notifications|alerts|notifications[.]delivered)$OF_SHARD\$"
+  local records="^(alerts|notifications[.]delivered|prices)$OF_SHARD\$"
+  local notifier="^(notifications|alerts|notifications[.]delivered|prices)$OF_SHARD\$"
   local changes="^changes$OF_SHARD\$" told="^notifications$OF_SHARD\$" asked="^requests$OF_SHARD\$"
   user feed '' RABBITMQ_FEED_PASSWORD "$changes" "$changes" ''
   user notifier '' RABBITMQ_NOTIFIER_PASSWORD "$notifier" "$told" "$records"
@@ -136,7 +136,7 @@ $(of_shards binding alerts)
      "apply-to": "queues", "priority": 1, "definition": {"delivery-limit": -1}},
 $(bounded minutebook-changes '^changes[.]' drop-head),
 $(bounded minutebook-bounded \
-    "^((alerts|requests)$OF_SHARD|(notifications|replies)[.].+|sightings.*)\$" reject-publish)
+    "^((alerts|prices|requests)$OF_SHARD|(notifications|replies)[.].+|sightings.*)\$" reject-publish)
   ]
 }
 JSON

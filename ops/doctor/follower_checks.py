@@ -23,12 +23,12 @@ SERVER = "rabbitmq"
 EXCHANGES = {"feed": "changes", "notifier": "notifications"}
 """The topic exchange that each follower publishes to."""
 AROUND = re.compile(
-    r"(alerts|requests)([.][0-9]+)?|(changes|notifications|replies)[.].+|sightings.*"
+    r"(alerts|prices|requests)([.][0-9]+)?|(changes|notifications|replies)[.].+|sightings.*"
 )
 """Queues around the core, as the policies that we ship name them."""
 POSITION = "follower "
 """What the name of a check begins with that is about one."""
-OURS = ("alerts", "notifications.delivered", "requests", "sightings")
+OURS = ("alerts", "notifications.delivered", "prices", "requests", "sightings")
 """Queues that services around the core read."""
 BEHIND_MAX_S = 300.0
 BOUND = (

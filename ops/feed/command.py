@@ -24,7 +24,7 @@ from shared.follower import RowsGone
 
 EPOCH = click.IntRange(min=0)
 NOT_FOR_EVENTS = frozenset({
-    ticks.QUEUE, "alerts", "notifications.delivered", "requests", "sightings",
+    ticks.QUEUE, "alerts", "notifications.delivered", "prices", "requests", "sightings",
 })  # fmt: skip
 """Queues of ours that hold something else. The queue of transactions is a setting."""
 OF_SHARD = re.compile(r"[.][0-9]+$")

@@ -59,7 +59,7 @@ Connect = Callable[[NotifierSettings, Health, Follower], AbstractContextManager[
 def run(
     chosen: NotifierSettings, health: Health, stop: threading.Event, connect: Connect = connected
 ) -> None:
-    """Judge and publish until `stop`, and read the queues of alerts and answers beside it.
+    """Judge and publish until `stop`, and read the queues of alerts, answers and prices beside it.
 
     Starts anew whenever a server was lost. Who composes the service otherwise passes another
     `connect`.

@@ -1,6 +1,7 @@
 """The queues that the notifier reads, each by a thread with connections of its own.
 
-They do not wait for ticks: an alert is stored, and an answer noted, whatever the follower does.
+They do not wait for ticks: alerts and prices are stored, and answers noted, whatever the follower
+does.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from services.notifier import answers, records
+from services.notifier import answers, prices, records
 from shared import postgres, settings
 from shared.alert import HistorySettings
 from shared.amqp.consumer import Consumer
@@ -19,7 +20,7 @@ from shared.shard import ONLY, Shard
 NAME = "notifier-queue"
 """What servers see these connections by."""
 
-for _queue in (records.QUEUE, answers.QUEUE):
+for _queue in (records.QUEUE, answers.QUEUE, prices.QUEUE):
     for _outcome in ("applied", "ignored", "unfit"):
         MESSAGES.labels(_queue, _outcome)
 
@@ -36,6 +37,7 @@ def handlers(history_s: int, shard: Shard = ONLY) -> dict[str, Handle]:
     return {
         shard.name(records.QUEUE): partial(records.apply, history_s=history_s),
         shard.name(answers.QUEUE): answers.note,
+        shard.name(prices.QUEUE): prices.apply,
     }
 
 

@@ -10,7 +10,7 @@ NODE = ROOT / "tests" / "support" / "node"
 HINT = 2
 """Severities of the parser: 0 is an error, 1 a warning, others are advice."""
 CHANNELS = {
-    "transactions", "ticks", "syncerTicks", "shown", "changes", "alerts", "notifications",
+    "transactions", "ticks", "syncerTicks", "shown", "changes", "alerts", "prices", "notifications",
     "delivered", "requests", "replies",
 }  # fmt: skip
 PARSE_TIMEOUT_S = 120.0

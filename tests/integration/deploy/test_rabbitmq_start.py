@@ -22,7 +22,8 @@ MAX_BYTES = 2**30
 BOUNDED = {
     "changes.billing": "drop-head", "notifications.mail": "reject-publish",
     "notifications.delivered": "reject-publish", "alerts": "reject-publish",
-    "replies.them": "reject-publish", "requests": "reject-publish", "sightings": "reject-publish",
+    "prices": "reject-publish", "replies.them": "reject-publish",
+    "requests": "reject-publish", "sightings": "reject-publish",
 }  # fmt: skip
 """What happens to more than a queue of these names may hold."""
 

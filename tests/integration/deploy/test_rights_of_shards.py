@@ -29,9 +29,9 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     },
     "feed": {CONFIGURE: {"changes.1"}, WRITE: {"changes.1"}, READ: set()},
     "notifier": {
-        CONFIGURE: {"notifications.1", "alerts.1", "notifications.delivered.1"},
+        CONFIGURE: {"notifications.1", "alerts.1", "notifications.delivered.1", "prices.1"},
         WRITE: {"notifications.1"},
-        READ: {"alerts.1", "notifications.delivered.1"},
+        READ: {"alerts.1", "notifications.delivered.1", "prices.1"},
     },
     "gateway": {CONFIGURE: set(), WRITE: {"gateway"}, READ: set()},
     "tracker": {CONFIGURE: {"requests.1"}, WRITE: {"amq.default"}, READ: {"requests.1"}},
@@ -96,7 +96,7 @@ def test_transactions_and_ticks_are_never_bounded_and_all_around_them_is(definit
             if re.search(pattern(policy["pattern"]), one)
         }
         for one in ("incoming_transactions.1", "syncer.ticks.0", "requests.0", "alerts.1",
-                    "changes.mail", "notifications.delivered.0", "sightings", "others")
+                    "prices.0", "changes.mail", "notifications.delivered.0", "sightings", "others")
     }  # fmt: skip
 
     assert found == {
@@ -104,6 +104,7 @@ def test_transactions_and_ticks_are_never_bounded_and_all_around_them_is(definit
         "syncer.ticks.0": {"minutebook"},
         "requests.0": {"minutebook-bounded"},
         "alerts.1": {"minutebook-bounded"},
+        "prices.0": {"minutebook-bounded"},
         "changes.mail": {"minutebook-changes"},
         "notifications.delivered.0": {"minutebook-bounded"},
         "sightings": {"minutebook-bounded"},

@@ -16,6 +16,7 @@ from tests.support.servers import BROKER_USERS
 
 QUEUE = "incoming_transactions"
 ALERTS, DELIVERED, REQUESTS = "alerts", "notifications.delivered", "requests"
+PRICES = "prices"
 TOPICS = ("changes", "notifications")
 EVERYBODY, NOBODY = set(BROKER_USERS), set[str]()
 REFUSED, UNAUTHORIZED = 403, 401
@@ -83,6 +84,11 @@ ACTS = {
     ),
     "consume alerts": Act(lambda c: c.basic_consume(ALERTS, print), {"notifier"}),
     "consume answers": Act(lambda c: c.basic_consume(DELIVERED, print), {"notifier"}),
+    "declare the queue of prices": Act(
+        lambda c: c.queue_declare(PRICES, durable=True, arguments=ORDERED), {"notifier"}
+    ),
+    "consume prices": Act(lambda c: c.basic_consume(PRICES, print), {"notifier"}),
+    "send a price": Act(publish("", PRICES), {"tracker", "ops"}),
     "send an alert": Act(publish("", ALERTS), {"tracker", "ops"}),
     "hand on a request": Act(publish("gateway", REQUESTS), {"gateway"}),
     "hand on an alert": Act(publish("gateway", ALERTS), {"gateway"}),
@@ -118,10 +124,11 @@ def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
         channel.exchange_declare("ticks", "fanout", durable=True)
         channel.queue_declare(ticks.QUEUE, durable=True, arguments=ticks.QUEUE_ARGUMENTS)
         channel.queue_declare(DELIVERED, durable=True)
+        channel.queue_declare(PRICES, durable=True, arguments=ORDERED)
         for topic in TOPICS:
             channel.exchange_declare(topic, "topic", durable=True)
         yield rabbitmq_server
-        for queue in (QUEUE, ticks.QUEUE, DELIVERED):
+        for queue in (QUEUE, ticks.QUEUE, DELIVERED, PRICES):
             channel.queue_delete(queue)
         for queue in (REQUESTS, "sightings", ALERTS):  # the broker's own definitions have made them
             channel.queue_purge(queue)

@@ -10,11 +10,20 @@ import pytest
 from ruamel.yaml import YAML
 
 from services.feed import service as feeding
-from services.notifier import answers, records
+from services.notifier import answers, prices, records
 from services.notifier import core as notifier
 from services.notifier import service as notifying
 from services.syncer import projection
-from shared import alert, change_record, json_object, request_message, settings, shard, tick
+from shared import (
+    alert,
+    change_record,
+    json_object,
+    price,
+    request_message,
+    settings,
+    shard,
+    tick,
+)
 from shared.amqp import ticks
 from shared.ledger.request import Document
 from shared.transaction_body import Limits, decode
@@ -81,12 +90,13 @@ def test_queues_and_the_exchange_are_those_of_the_code() -> None:
 def test_the_exchanges_and_queues_around_the_core_are_those_of_the_code() -> None:
     channels = CONTRACT["channels"]
     exchanges = {one: binding(channels[one])["exchange"] for one in ("changes", "notifications")}
-    queues = {one: binding(channels[one])["queue"] for one in ("alerts", "delivered")}
+    queues = {one: binding(channels[one])["queue"] for one in ("alerts", "delivered", "prices")}
 
     assert exchanges["changes"]["name"] == feeding.EXCHANGE
     assert exchanges["notifications"]["name"] == notifying.EXCHANGE
     assert {one["type"] for one in exchanges.values()} == {"topic"}
     assert queues["alerts"]["name"] == channels["alerts"]["address"] == records.QUEUE
+    assert queues["prices"]["name"] == channels["prices"]["address"] == prices.QUEUE
     assert queues["delivered"]["name"] == channels["delivered"]["address"] == answers.QUEUE
     assert all(one["durable"] for one in (*exchanges.values(), *queues.values()))
 
@@ -117,6 +127,11 @@ def test_the_notifier_takes_the_examples_of_records_and_answers() -> None:
         found = change_record.decode(msgspec.json.encode(one), records.KIND)
         if found.operation != "REMOVED":
             alert.read(found.content, HISTORY_S)
+    for one in examples("priceRecord"):
+        assert_fits(one, "price-record.json")
+        found = change_record.decode(msgspec.json.encode(one), prices.KIND)
+        if found.operation != "REMOVED":
+            price.read(found.content)
     for one in examples("answer"):
         assert_fits(one, "notification-delivered.json")
         assert json_object.read(msgspec.json.encode(one)) == one

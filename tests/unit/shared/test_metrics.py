@@ -42,6 +42,7 @@ LABELS = {
     "minutebook_queue_messages_total": {
         "alerts",
         "notifications.delivered",
+        "prices",
         "applied",
         "ignored",
         "unfit",
