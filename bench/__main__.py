@@ -29,6 +29,7 @@ from bench import (
     ingest_unfit,
     ingest_waiting,
     notifier_speed,
+    observer_speed,
     shards,
     tick_growth,
     tick_lateness,
@@ -69,6 +70,7 @@ QUESTIONS: dict[str, Question] = {
     "notifier_speed": notifier_speed.measure,
     "console_speed": console_speed.measure,
     "gateway_speed": gateway_speed.measure,
+    "observer_speed": observer_speed.measure,
 }
 AGAINST: dict[str, Question] = {
     "ingest_against": against.ingest,

@@ -26,6 +26,7 @@ SERVICE_PORTS = {
     ("tracker", 9105): "TRACKER_METRICS_PORT",
     ("gateway", 8080): "GATEWAY_PORT",
     ("gateway", 9104): "GATEWAY_METRICS_PORT",
+    ("observer", 9108): "OBSERVER_METRICS_PORTS",
     ("console", 8081): "CONSOLE_PORT",
     ("prometheus", 9090): "PROMETHEUS_PORT",
     ("alertmanager", 9093): "ALERTMANAGER_PORT",

@@ -1,7 +1,8 @@
 -- Each service may do what it is there for, and nothing else: ingest stores transactions and can
 -- change no balance; the syncer writes ticks and balances and can add no transaction; operators
 -- correct what their tool corrects, the console a part of that; followers read ticks and write
--- where they stand; the gateway answers questions and changes nothing; readers read. Rights go to
+-- where they stand; the gateway answers questions and changes nothing; the observer keeps when what
+-- was seen, apart from all money; readers read. Rights go to
 -- group roles without a login, to which the services' logins are added. The ticker needs no
 -- database. Only the owner, who migrates, may change tables; one user who owns everything needs
 -- nothing of this.
@@ -13,8 +14,8 @@
 CREATE FUNCTION minutebook_grant_rights() RETURNS text[]
     LANGUAGE plpgsql AS $$
 DECLARE
-    every           text     := 'ingest, syncer, feed, notifier, tracker, gateway, console, ops,'
-                                ' reader';
+    every           text     := 'ingest, syncer, feed, notifier, tracker, gateway, observer,'
+                                ' console, ops, reader';
     provider_ids    regclass := minutebook_id_sequence('initial_data');
     transaction_ids regclass := minutebook_id_sequence('historical_transactions');
     outbox_ids      text     := pg_get_serial_sequence('outbox', 'id');
@@ -94,7 +95,7 @@ BEGIN
             ('DELETE, INSERT (database_bytes)', 'disk_usage', 'syncer'),
 
             ('SELECT, DELETE', 'dead_letter', 'ingest, console, ops'),
-            ('SELECT (message_id, body_sha256)', 'dead_letter', 'notifier'),
+            ('SELECT (message_id, body_sha256)', 'dead_letter', 'notifier, observer'),
             ('SELECT (message_id, body_sha256, state, reason, error)', 'dead_letter', 'tracker'),
             ('SELECT (id, message_id, body_sha256, state, reason, error, queue, received_at)',
              'dead_letter', 'gateway'),
@@ -103,7 +104,7 @@ BEGIN
             ('INSERT (all but id, body_sha256, received_at)', 'dead_letter', 'ingest'),
             -- without provider_id and value none can wait to become a transaction
             ('INSERT (all but id, body_sha256, received_at, provider_id, value)', 'dead_letter',
-             'notifier, tracker'),
+             'notifier, tracker, observer'),
             ('UPDATE (state, reason, error)', 'dead_letter', 'ingest'),
             ('UPDATE', 'dead_letter', 'console, ops'),
 
@@ -137,7 +138,12 @@ BEGIN
             ('SELECT', 'price', 'notifier, tracker, gateway, console, ops, reader'),
             ('INSERT, UPDATE', 'price', 'notifier, console, ops'),
             ('SELECT', 'provider_symbol', 'tracker, gateway, console, ops, reader'),
-            ('INSERT, UPDATE, DELETE', 'provider_symbol', 'ops')
+            ('INSERT, UPDATE, DELETE', 'provider_symbol', 'ops'),
+
+            ('SELECT', 'last_seen', 'observer, console, ops, reader'),
+            ('INSERT, UPDATE (seen_at), DELETE', 'last_seen', 'observer'),
+            ('INSERT (object_id)', 'sighting_replay', 'console, ops'),
+            ('SELECT, UPDATE (object_id), DELETE', 'sighting_replay', 'observer')
         )
         SELECT may, object, 'minutebook_' || name AS role,
                string_to_array(substring(may FROM 'all but ([^)]+)'), ', ') AS but

@@ -40,6 +40,7 @@ class MigrationSettings(settings.PostgresSettings, settings.LogSettings):
     postgres_notifier_password: Secret[str] = _password("notifier")
     postgres_tracker_password: Secret[str] = _password("tracker")
     postgres_gateway_password: Secret[str] = _password("gateway")
+    postgres_observer_password: Secret[str] = _password("observer")
     postgres_console_password: Secret[str] = _password("console")
     postgres_ops_password: Secret[str] = _password("ops")
     postgres_exporter_password: Secret[str] = _password("exporter")

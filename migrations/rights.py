@@ -16,7 +16,7 @@ from shared.errors import Refusal
 EXPORTERS = "pg_monitor"
 """Postgres's own group for monitoring: statistics and settings, no table of anybody's."""
 SERVICES = (
-    "ingest", "syncer", "feed", "notifier", "tracker", "gateway", "console", "ops",
+    "ingest", "syncer", "feed", "notifier", "tracker", "gateway", "observer", "console", "ops",
 )  # fmt: skip
 GROUPS = {login: f"minutebook_{login}" for login in SERVICES} | {"exporter": EXPORTERS}
 """The logins that this can make, and the group of each."""

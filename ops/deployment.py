@@ -16,7 +16,7 @@ from shared import addresses, postgres, settings
 from shared.health import Turn
 from shared.shard import EXCHANGE, Shard
 
-AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "console"})
+AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "observer", "console"})
 """Services that the core does without: each has a compose profile of its name, the tracker that of
 the gateway."""
 OURS = frozenset({"ingest", "ticker", "syncer"}) | AROUND

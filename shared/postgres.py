@@ -19,7 +19,7 @@ from shared.limited_connection import LimitedConnection
 from shared.settings import PostgresSettings
 
 SERVER_VERSION_MIN = 150_000
-SCHEMA_NEEDED = 8
+SCHEMA_NEEDED = 9
 SCHEMA_TOLERATED = SCHEMA_NEEDED + 1
 
 CONNECT_TIMEOUT_S = 5

@@ -11,7 +11,7 @@ TransactionReason = Literal[
 ]
 RecordReason = Literal[
     AnyReason, "invalid_value", "too_many", "unknown_notification", "duplicate_identity",
-    "price_conflict",
+    "price_conflict", "no_answer",
 ]  # fmt: skip
 """Of a change record and of other messages that are no transactions."""
 

@@ -144,7 +144,9 @@ def _network_policy() -> Schema:
     server = _object(ports=PORTS, to=OBJECTS)
     return _object(
         enabled=SWITCH,
-        servers=_object(postgres=server, rabbitmq=server, management=server, keydb=server),
+        servers=_object(
+            postgres=server, rabbitmq=server, management=server, keydb=server, api=server
+        ),
         **{"from": _object(metrics=OBJECTS, gateway=OBJECTS, console=OBJECTS)},
         extraEgress=OBJECTS,
     )

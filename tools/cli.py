@@ -16,6 +16,7 @@ from services.feed.__main__ import PROGRAM as FEED
 from services.gateway.__main__ import PROGRAM as GATEWAY
 from services.ingest.__main__ import PROGRAM as INGEST
 from services.notifier.__main__ import PROGRAM as NOTIFIER
+from services.observer.__main__ import PROGRAM as OBSERVER
 from services.syncer.__main__ import PROGRAM as SYNCER
 from services.ticker.__main__ import PROGRAM as TICKER
 from services.tracker.__main__ import PROGRAM as TRACKER
@@ -57,7 +58,7 @@ def command() -> int:
     return 0
 
 
-SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER, TRACKER, GATEWAY)
+SERVICES = (INGEST, TICKER, SYNCER, FEED, NOTIFIER, TRACKER, GATEWAY, OBSERVER)
 PROGRAMS: dict[str, dict[str, click.Command]] = {
     "Services and migrations": {
         "python -m migrations": migrations,

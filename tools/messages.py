@@ -114,6 +114,12 @@ class Answer(msgspec.Struct):
     id: Annotated[Name, msgspec.Meta(description="the notification's")]
 
 
+class Sighting(msgspec.Struct):
+    """That somebody has seen an object: the observer looks it up."""
+
+    object_id: Annotated[Int64, msgspec.Meta(description="the object's, at the API that is asked")]
+
+
 Key = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~-]{1,200}$")]
 Provider = Annotated[Int64 | str, msgspec.Meta(description="an id, or the key in KeyDB")]
 

@@ -50,6 +50,7 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "price-record": messages.PriceRecord,
     "notification": messages.Notification,
     "notification-delivered": messages.Answer,
+    "sighting": messages.Sighting,
     "request": messages.Request,
     "question": messages.Question,
     "request-reply": messages.RequestReply,

@@ -27,6 +27,7 @@ PROGRAMS = {
     "migrate": "migrations", "ingest": "services.ingest", "ticker": "services.ticker",
     "syncer": "services.syncer", "feed": "services.feed", "notifier": "services.notifier",
     "tracker": "services.tracker", "gateway": "services.gateway",
+    "observer": "services.observer",
     "ops": "ops",
 }  # fmt: skip
 """Whose settings there are, by the name that compose has for them: packages."""
@@ -35,7 +36,7 @@ GROUPS: Mapping[str, str | tuple[type[settings.Settings], ...]] = {
     "All programs": (settings.ServiceSettings, settings.TickSettings),
     "Ingest": "ingest", "Syncer": "syncer", "Feed": "feed", "Notifier": "notifier",
     "Tracker": "tracker",
-    "Gateway": "gateway",
+    "Gateway": "gateway", "Observer": "observer",
     "Migrations": "migrate", "The operator's tool": "ops",
 }  # fmt: skip
 """Headings, and the classes or the program whose settings are below: each where it is first."""

@@ -22,8 +22,8 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY
         ARRAY['minutebook_ingest', 'minutebook_syncer', 'minutebook_feed', 'minutebook_notifier',
-              'minutebook_tracker', 'minutebook_gateway', 'minutebook_console',
-              'minutebook_ops', 'minutebook_reader']
+              'minutebook_tracker', 'minutebook_gateway', 'minutebook_observer',
+              'minutebook_console', 'minutebook_ops', 'minutebook_reader']
     LOOP
         IF to_regrole(name) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', name);

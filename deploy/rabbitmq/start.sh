@@ -13,6 +13,8 @@
 #   RABBITMQ_GATEWAY_PASSWORD         of user gateway, who publishes to exchange gateway only
 #   RABBITMQ_TRACKER_PASSWORD         of user tracker, who reads queue requests, and publishes
 #                                     transactions and replies
+#   RABBITMQ_OBSERVER_PASSWORD        of user observer, who reads queue sightings, and publishes to
+#                                     exchange sightings.retry only
 #   RABBITMQ_CONSOLE_PASSWORD         of user console, who only looks
 #   RABBITMQ_OPS_PASSWORD             of user ops, who publishes and looks (operators)
 #   RABBITMQ_QUEUE_MAX_BYTES          what each queue around the core may hold (default 1 GiB)
@@ -33,7 +35,8 @@ main() {
   : "${RABBITMQ_USER:?must be set}" "${INGEST_QUEUE:?must be set}"
   case $RABBITMQ_USER,$INGEST_QUEUE,${INGEST_STREAM:-} in
     *[[:cntrl:]\\]*) refuse "a name holds a backslash or a control character" ;;
-    ingest,* | ticker,* | syncer,* | feed,* | notifier,* | gateway,* | tracker,* | console,* | ops,*)
+    ingest,* | ticker,* | syncer,* | feed,* | notifier,* | gateway,* | tracker,* | observer,* | console,* |\
+    ops,*)
       refuse "RABBITMQ_USER is the name of a service's user"
       ;;
   esac
@@ -65,6 +68,9 @@ main() {
   # that replies go to reply queues only is what the tracker sees to.
   user gateway '' RABBITMQ_GATEWAY_PASSWORD '' '^gateway$' ''
   user tracker '' RABBITMQ_TRACKER_PASSWORD "$asked" '^amq[.]default$' "$asked"
+  # It makes the exchange of its retries, with its queues; to bind one is to write to it.
+  local sightings='^sightings([.]retry([.][0-9]+)?)?$'
+  user observer '' RABBITMQ_OBSERVER_PASSWORD "$sightings" "$sightings" "$sightings"
   # What it replays it stores itself, as ingest does: it publishes nothing.
   user console monitoring RABBITMQ_CONSOLE_PASSWORD '' '' ''
   user ops monitoring RABBITMQ_OPS_PASSWORD '' "$published" ''
@@ -72,7 +78,7 @@ main() {
   rm -f "$DEFINITIONS"
   (umask 077 && definitions >"$DEFINITIONS")
   [ "$(id -u)" != 0 ] || chown rabbitmq: "$DEFINITIONS"
-  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,GATEWAY,TRACKER,CONSOLE,OPS}_PASSWORD}
+  unset RABBITMQ_{USER,PASSWORD,{INGEST,TICKER,SYNCER,FEED,NOTIFIER,GATEWAY,TRACKER,OBSERVER,CONSOLE,OPS}_PASSWORD}
   unset RABBITMQ_QUEUE_MAX_BYTES INGEST_QUEUE INGEST_STREAM SHARD
   # Erlang reserves memory for every file that it might open, and some engines allow a billion. Not
   # left to compose: that fails where the machine's own limit is lower.

@@ -61,9 +61,10 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     """Deliver letters again, in one transaction: each is taken, or stays a letter.
 
     Each goes the way of the queue it came from: to a row if ingest reads it (INGEST_QUEUE or
-    INGEST_STREAM), to the notifier's tables from alerts, notifications.delivered and prices; what
-    came from another is left. Exit 1 if any is a letter still, or an ID is neither there nor
-    replayed already. Harmless twice. Who replayed what is kept in the table operator_action.
+    INGEST_STREAM), to the notifier's tables from alerts, notifications.delivered and prices, to its
+    queue again, by the observer, from sightings; what came from another is left. Exit 1 if any is a
+    letter still, or an ID is neither there nor replayed already. Harmless twice. Who replayed what
+    is kept in the table operator_action.
     """
     need_choice(choice, everything=everything)
     body: str | None = given["body"]

@@ -10,6 +10,7 @@ from ops.dead_letters.absent import absent
 from ops.dead_letters.replay import Order, Replayed, replay
 from ops.dead_letters.replay_records import replay_records
 from services.notifier import intake
+from services.observer import replays
 from shared import postgres
 from shared.queue_worker import Handle
 from shared.shard import Shard
@@ -25,7 +26,7 @@ class Queues:
     @classmethod
     def of(cls, source: str, history_s: int, shard: Shard) -> "Queues":
         """Return them, as the services act upon them."""
-        others = intake.handlers(history_s, shard)
+        others = intake.handlers(history_s, shard) | replays.HANDLERS
         others.pop(source, None)
         return cls(source, others)
 

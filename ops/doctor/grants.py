@@ -41,6 +41,7 @@ SHOWN = EVERYWHERE | {
     "dead_letter_id_seq": {"SELECT"},
     "stream_offset": {"SELECT"},
     "disk_usage": {"SELECT"},
+    "last_seen": {"SELECT"},
     "minutebook_id_sequence(text)": {"EXECUTE"},
     "role pg_read_all_stats": {"MEMBER"},
 }
@@ -59,6 +60,7 @@ CORRECTING = SHOWN | {
     "notification": {"SELECT", "UPDATE (delivered_at)"},
     "request": {"SELECT"},
     "price": PRICED,
+    "sighting_replay": {"INSERT (object_id)"},
     "minutebook_advance_sequence(text)": {"EXECUTE"},
 }
 """What the console and operators have alike."""
@@ -160,6 +162,15 @@ RIGHTS: Rights = {
         },
         "price": {"SELECT"},
         "provider_symbol": {"SELECT"},
+    },
+    "minutebook_observer": EVERYWHERE
+    | {
+        "last_seen": {"SELECT", "INSERT", "UPDATE (seen_at)", "DELETE"},
+        "sighting_replay": {"SELECT", "UPDATE (object_id)", "DELETE"},
+        "dead_letter": {
+            "SELECT (body_sha256, message_id)",
+            "INSERT (body, error, message_id, properties, queue, reason, state)",
+        },
     },
     "minutebook_console": CORRECTING
     | {

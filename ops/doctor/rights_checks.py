@@ -20,7 +20,7 @@ SELECT DISTINCT substr(a.application_name, 12), a.usename
  WHERE a.datname = current_database()
    AND a.application_name IN
        ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier',
-        'minutebook-gateway', 'minutebook-console')
+        'minutebook-gateway', 'minutebook-observer', 'minutebook-console')
    AND pg_has_role(a.usesysid, c.relowner, 'MEMBER')
  ORDER BY 1
 """

@@ -60,7 +60,7 @@ SELECT substr(application_name, 12), pg_blocking_pids(pid),
  WHERE datname = current_database()
    AND application_name IN
        ('minutebook-ingest', 'minutebook-syncer', 'minutebook-feed', 'minutebook-notifier',
-        'minutebook-tracker', 'minutebook-gateway')
+        'minutebook-tracker', 'minutebook-gateway', 'minutebook-observer')
    AND wait_event_type = 'Lock'
  ORDER BY 3 DESC
 """

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Channel:
-    """For one thread; only `from_thread` may be called by others."""
+    """For one thread; only `from_thread` and `wake` may be called by others."""
 
     _channel: pika.channel.Channel
 
@@ -183,6 +183,11 @@ class Channel:
             raise Unavailable("rabbitmq", "the connection is gone")
         with translating():
             self._loop.add_callback_threadsafe(call)
+
+    def wake(self) -> None:
+        """End the wait of the thread that polls; for other threads, as `from_thread`."""
+        with contextlib.suppress(Unavailable):  # then `poll` says so
+            self.from_thread(self._loop.stop)
 
     def close(self) -> None:
         """Close what is open; a connection that is already broken is simply let go."""

@@ -4,10 +4,9 @@ Up to a window of messages are on their way at once. What was not confirmed when
 lost may have come all the same: whoever publishes again gives it the same `message_id`.
 """
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from shared.amqp import publish_frames
@@ -103,7 +102,7 @@ class Publisher(Consumer):
         """Return what `call` returns; a thread runs it, so that the connection stays alive."""
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(call)
-            future.add_done_callback(self._wake)
+            future.add_done_callback(lambda _future: self.wake())
             while not future.done():
                 self.poll(POLL_S)
             return future.result()
@@ -124,10 +123,6 @@ class Publisher(Consumer):
                 raise Stopped
             self._on_wait()
             self.poll(POLL_S)
-
-    def _wake(self, _future: Future[T]) -> None:
-        with contextlib.suppress(Unavailable):  # then `poll` says so
-            self.from_thread(self._loop.stop)
 
     def _on_return(self, _message_id: str | None) -> None:
         self._unroutable = True

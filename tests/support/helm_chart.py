@@ -35,7 +35,8 @@ COMPOSE: dict[str, Any] = yaml.load((ROOT / "compose.yaml").read_bytes(), yaml.C
     "services"
 ]
 SERVICES = (
-    "ingest", "ticker", "syncer", "feed", "notifier", "tracker", "gateway", "console", "ops",
+    "ingest", "ticker", "syncer", "feed", "notifier", "tracker", "gateway", "observer",
+    "console", "ops",
 )  # fmt: skip
 PROGRAMS = ("migrate", *SERVICES)
 ALL: dict[str, Any] = {

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+
 SENT = ["+info", "+hmget", "+smembers", "+multi", "+exec"]
 SENT += ["+evalsha", "+script|load"]
 TO_CONNECT = ["+client|setname", "+select"]
@@ -10,7 +12,7 @@ TO_TELL_READERS = ["+publish"]
 CHANNEL = "&minutebook:ticks"
 TO_RECONCILE = ["+mget"]
 BY_OPERATORS = ["+scard", "+hget", "+config|get"]
-USER, OPERATOR, PASSWORD = "minutebook", "operator", "secret"
+USER, OPERATOR, OBSERVER, PASSWORD = "minutebook", "operator", "observer", "secret"
 RULES = [
     "on",
     f">{PASSWORD}",
@@ -19,6 +21,12 @@ RULES = [
     *dict.fromkeys([*SENT, *TO_CONNECT, *IN_THE_SCRIPT, *TO_TELL_READERS, *TO_RECONCILE]),
 ]
 OPERATORS_RULES = [*RULES, *BY_OPERATORS]
+OBSERVERS_RULES = [
+    "on",
+    f">{PASSWORD}",
+    *(ROOT / "deploy/keydb/observer.rules").read_text().split(),
+]
+"""Those that we ship: the observer's tests work with nothing else."""
 
 
 def known_to_keydb() -> set[str]:

@@ -121,7 +121,7 @@ ACTS = EMPTYING | {
     "store a dead letter": Act(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('x', 'not_json', '', 'q', '', '{}', 'open')",
-        by("ingest", "notifier", "tracker"),
+        by("ingest", "notifier", "tracker", "observer"),
     ),
     "change a dead letter's state": Act(
         "UPDATE dead_letter SET state = 'open'", OPERATORS | by("ingest")
@@ -197,9 +197,20 @@ ACTS = EMPTYING | {
     "change who sent it": Act("UPDATE request SET submitted_by = 'me'", NOBODY),
     "decide a request": Act("UPDATE request SET state = 'done', decided_at = now()", by("tracker")),
     "forget requests": Act("DELETE FROM request", by("tracker")),
+    # Sightings.
+    "see what was seen": Act("SELECT FROM last_seen", OPERATORS | by("observer", READER)),
+    "say that something was seen": Act(
+        "INSERT INTO last_seen VALUES (7, now())"
+        " ON CONFLICT (object_id) DO UPDATE SET seen_at = excluded.seen_at",
+        by("observer"),
+    ),
+    "take an object for another": Act("UPDATE last_seen SET object_id = 9", NOBODY),
+    "expire what was seen": Act("DELETE FROM last_seen", by("observer")),
+    "replay a sighting": Act("INSERT INTO sighting_replay (object_id) VALUES (7)", OPERATORS),
+    "take a replay": Act("DELETE FROM sighting_replay", by("observer")),
     # The schema and the server.
     "read the schema's version": Act(
-        "SELECT max(version) FROM schema_migration", SERVICES | FOLLOWERS
+        "SELECT max(version) FROM schema_migration", SERVICES | FOLLOWERS | by("observer")
     ),
     "pretend a migration": Act("INSERT INTO schema_migration VALUES (99, 'x', 'x')", NOBODY),
     "make a table": Act("CREATE TABLE theirs ()", NOBODY),

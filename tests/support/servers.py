@@ -22,7 +22,8 @@ from tests.support.containers import ROOT, address, await_success, published_por
 
 USER, PASSWORD = "user", "password"
 BROKER_USERS = (
-    "ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "console", "ops",
+    "ingest", "ticker", "syncer", "feed", "notifier", "gateway", "tracker", "observer",
+    "console", "ops",
 )  # fmt: skip
 """The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
@@ -223,7 +224,8 @@ def keydb(
     options = {
         "command": f"{kind}-server --bind 0.0.0.0 --protected-mode no --dir /data --appendonly yes"
         f" --maxmemory-policy noeviction --user {keydb_rights.USER} {' '.join(keydb_rights.RULES)}"
-        f" --user {keydb_rights.OPERATOR} {' '.join(keydb_rights.OPERATORS_RULES)}",
+        f" --user {keydb_rights.OPERATOR} {' '.join(keydb_rights.OPERATORS_RULES)}"
+        f" --user {keydb_rights.OBSERVER} {' '.join(keydb_rights.OBSERVERS_RULES)}",
         "ports": {"6379/tcp": ("127.0.0.1", None)},
     }
     with running(client, KEYDB_KINDS[kind], **options) as container:

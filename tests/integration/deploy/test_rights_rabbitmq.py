@@ -17,7 +17,8 @@ from tests.support.servers import BROKER_USERS
 QUEUE = "incoming_transactions"
 ALERTS, DELIVERED, REQUESTS = "alerts", "notifications.delivered", "requests"
 PRICES = "prices"
-TOPICS = ("changes", "notifications")
+SIGHTINGS, RETRIES = "sightings", "sightings.retry"
+TOPICS = ("changes", "notifications", RETRIES)
 EVERYBODY, NOBODY = set(BROKER_USERS), set[str]()
 REFUSED, UNAUTHORIZED = 403, 401
 
@@ -41,6 +42,14 @@ def make_anew(channel: BlockingChannel) -> None:
     channel.queue_delete(QUEUE)
     dead = {"x-dead-letter-exchange": "ticks"}
     channel.queue_declare(QUEUE, durable=True, arguments=dead)
+
+
+def make_retries(channel: BlockingChannel) -> None:
+    channel.exchange_declare(RETRIES, "topic", durable=True)
+    back = {"x-dead-letter-exchange": RETRIES, "x-dead-letter-routing-key": SIGHTINGS}
+    channel.queue_declare(f"{RETRIES}.1000", durable=True, arguments={**back, "x-expires": 60_000})
+    channel.queue_bind(f"{RETRIES}.1000", RETRIES, f"{RETRIES}.1000")
+    channel.queue_bind(SIGHTINGS, RETRIES, SIGHTINGS)
 
 
 ACTS = {
@@ -96,6 +105,13 @@ ACTS = {
         lambda c: c.queue_declare(REQUESTS, durable=True), {"tracker"}
     ),
     "consume requests": Act(lambda c: c.basic_consume(REQUESTS, print), {"tracker"}),
+    "hand on a sighting": Act(publish("gateway", SIGHTINGS), {"gateway"}),
+    "consume sightings": Act(lambda c: c.basic_consume(SIGHTINGS, print), {"observer"}),
+    "make what delays them": Act(make_retries, {"observer"}),
+    "delay a sighting": Act(publish(RETRIES, f"{RETRIES}.1000"), {"observer"}),
+    "have what was delayed become money": Act(
+        lambda c: c.queue_bind(QUEUE, RETRIES, QUEUE), NOBODY
+    ),
     "send what the gateway publishes elsewhere": Act(
         lambda c: c.queue_bind(QUEUE, "gateway", QUEUE), NOBODY
     ),
@@ -128,9 +144,9 @@ def broker(rabbitmq_server: servers.Rabbitmq) -> Iterator[servers.Rabbitmq]:
         for topic in TOPICS:
             channel.exchange_declare(topic, "topic", durable=True)
         yield rabbitmq_server
-        for queue in (QUEUE, ticks.QUEUE, DELIVERED, PRICES):
+        for queue in (QUEUE, ticks.QUEUE, DELIVERED, PRICES, f"{RETRIES}.1000"):
             channel.queue_delete(queue)
-        for queue in (REQUESTS, "sightings", ALERTS):  # the broker's own definitions have made them
+        for queue in (REQUESTS, SIGHTINGS, ALERTS):  # the broker's own definitions have made them
             channel.queue_purge(queue)
         for exchange in ("ticks", *TOPICS):
             channel.exchange_delete(exchange)

@@ -13,6 +13,7 @@ from services.feed import service as feeding
 from services.notifier import answers, prices, records
 from services.notifier import core as notifier
 from services.notifier import service as notifying
+from services.observer import core as observer
 from services.syncer import projection
 from shared import (
     alert,
@@ -154,6 +155,15 @@ def test_requests_and_replies_are_those_of_the_tracker() -> None:
             assert_fits(one, schema)
     said = {one.encode_name for one in msgspec.structs.fields(messages.RequestReply)}
     assert said == {one.name for one in dataclasses.fields(Document)} | {"location"}
+
+
+def test_a_sighting_is_what_the_observer_reads() -> None:
+    queue = binding(CONTRACT["channels"]["sightings"])["queue"]
+
+    assert queue["name"] == CONTRACT["channels"]["sightings"]["address"] == observer.QUEUE
+    for one in examples("sighting"):
+        assert_fits(one, "sighting.json")
+        assert observer.object_id(msgspec.json.encode(one)) == one["object_id"]
 
 
 def test_a_tick_lives_as_long_and_is_as_persistent_as_the_ticker_makes_it() -> None:

@@ -12,7 +12,7 @@ from tests.support.containers import ROOT
 
 SERVICES = (
     "services.ingest", "services.ticker", "services.syncer", "services.feed", "services.notifier",
-    "services.tracker", "services.gateway",
+    "services.tracker", "services.gateway", "services.observer",
 )  # fmt: skip
 PROGRAMS = ("migrations", *SERVICES, "ops")
 FIXED = re.compile(r"METRICS_(HOST|PORT)|GATEWAY_HOST|(RABBITMQ|KEYDB)_(CA|CERT|KEY)_FILE")

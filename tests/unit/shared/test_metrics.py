@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from services.gateway.metrics import KINDS
 from services.gateway.problems import Reason as Refused
+from services.observer.core import Outcome
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
 from shared.alert import CONDITIONS
@@ -37,6 +38,7 @@ PROMISED = {
     "minutebook_reconnects_total", "minutebook_default_partition_rows",
     "minutebook_drift_providers",
 }  # fmt: skip
+CORE = ("ingest", "ticker", "syncer")
 LABELS = {
     "minutebook_dead_letters_total": set(get_args(TransactionReason)),
     "minutebook_queue_messages_total": {
@@ -47,6 +49,8 @@ LABELS = {
         "ignored",
         "unfit",
     },
+    "minutebook_sightings_total": {"seen", "away", "retried", "no_answer", "unfit"},
+    "minutebook_lookups_total": set(get_args(Outcome)),
     "minutebook_gateway_request_seconds": set(KINDS),
     "minutebook_gateway_refused_total": set(get_args(Refused)),
     "minutebook_notifications_total": set(CONDITIONS),
@@ -71,7 +75,7 @@ PARTS = re.compile(r"_(bucket|sum|count)$")
 
 def metrics() -> dict[str, MetricWrapperBase]:
     """Return the metrics of all services by the names that Prometheus shows."""
-    for service in ("ingest", "ticker", "syncer", "feed", "notifier", "tracker", "gateway"):
+    for service in (*CORE, "feed", "notifier", "tracker", "gateway", "observer"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them

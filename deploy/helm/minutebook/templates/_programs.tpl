@@ -7,6 +7,7 @@ feed: {command: [python, -m, services.feed], metrics: 9106, servers: [postgres, 
 notifier: {command: [python, -m, services.notifier], metrics: 9107, servers: [postgres, rabbitmq]}
 tracker: {command: [python, -m, services.tracker], metrics: 9105, servers: [postgres, rabbitmq]}
 gateway: {command: [python, -m, services.gateway], metrics: 9104, http: 8080, servers: [postgres, rabbitmq]}
+observer: {command: [python, -m, services.observer], metrics: 9108, servers: [postgres, rabbitmq, keydb, api]}
 console: {command: [python, -m, ops, console], metrics: 8081, http: 8081, asks: true, servers: [postgres, rabbitmq, management, keydb]}
 ops: {command: [sleep, infinity], asks: true, servers: [postgres, rabbitmq, management, keydb]}
 {{- end }}

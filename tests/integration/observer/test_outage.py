@@ -1,0 +1,103 @@
+"""An observer that dies, servers that stop or stand still, and several observers."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import redis
+
+from tests.support import observing, programs
+from tests.support.eventually import eventually
+from tests.support.object_api import Running
+from tests.support.observing import Environment, Sender
+from tests.support.programs import Program
+from tests.support.tcp_proxy import TcpProxy
+
+MANY = range(200)
+KINDS = ("POSTGRES_DSN", "RABBITMQ_URL", "KEYDB_URL")
+
+
+def settled(observer: Program, outcome: str = "seen") -> float:
+    return observer.metric(f'minutebook_sightings_total{{outcome="{outcome}"}}')
+
+
+def all_is_done(sender: Sender, conn: psycopg.Connection, store: "redis.Redis") -> bool:
+    done = observing.seen(conn).keys() == set(MANY) == observing.shown(store).keys()
+    return done and sender.ready() == 0
+
+
+def test_what_one_had_in_hand_when_it_was_killed_another_does(
+    environment: Environment, api: Running, sender: Sender, conn: psycopg.Connection,
+    store: "redis.Redis",
+) -> None:  # fmt: skip
+    environment |= {"OBSERVER_CONCURRENCY": "10"}
+    api.api.delay_s = 0.1
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(programs.running("services.observer", **environment))
+            for _ in range(2)
+        )
+        eventually(lambda: first.health()[0] == second.health()[0] == 200)
+        sender.send(MANY)
+        eventually(lambda: settled(first) > 0 and settled(second) > 0)
+        assert api.api.at_once_max <= 20
+        first.kill()
+        eventually(lambda: all_is_done(sender, conn, store))
+        eventually(lambda: second.health()[0] == 200)
+    assert observing.letters(conn) == {}
+    assert api.api.at_once_max > 10  # both were at work at once
+
+
+@contextlib.contextmanager
+def between(environment: Environment, name: str) -> Iterator[TcpProxy]:
+    """Put a proxy between the observer and one of its servers."""
+    url = environment[name]
+    login, _, place = url.rpartition("@")
+    address, slash, rest = place.partition("/")
+    host, _, port = address.partition(":")
+    proxy = TcpProxy((host, int(port)))
+    thread = threading.Thread(target=proxy.serve)
+    thread.start()
+    environment[name] = f"{login}@127.0.0.1:{proxy.port}{slash}{rest}"
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+        thread.join()
+
+
+def test_servers_that_stop_or_stand_still_for_a_while_lose_no_sighting(
+    environment: Environment, api: Running, sender: Sender, conn: psycopg.Connection,
+    store: "redis.Redis",
+) -> None:  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        proxies = [stack.enter_context(between(environment, name)) for name in KINDS]
+        observer = stack.enter_context(programs.running("services.observer", **environment))
+        eventually(lambda: observer.health()[0] == 200)
+        postgres, _, keydb = proxies
+        parts = iter([MANY[at : at + 40] for at in range(0, len(MANY), 40)])
+        for trouble in (*(one.down for one in proxies), keydb.frozen):
+            with trouble():
+                sender.send(next(parts))
+                eventually(lambda: observer.health()[0] == 503)
+            eventually(lambda: observer.health()[0] == 200)
+        last = next(parts)
+        with postgres.frozen():
+            sender.send(last)
+            eventually(lambda: all(api.api.asked[one] for one in last))
+            assert not observing.seen(conn).keys() & set(last)
+        eventually(lambda: all_is_done(sender, conn, store))
+    assert observing.letters(conn) == {}
+
+
+def test_without_postgres_nothing_is_acknowledged(
+    observer: Program, sender: Sender, conn: psycopg.Connection, dsn: str, api: Running
+) -> None:
+    with psycopg.connect(dsn) as locking:
+        locking.execute("LOCK TABLE last_seen")
+        sender.send([7])
+        eventually(lambda: api.api.asked[7] == 1)
+        assert settled(observer) == 0
+        observer.kill()
+        eventually(lambda: sender.ready() == 1)
