@@ -4,6 +4,7 @@ import { v7 as timeOrderedId } from "uuid";
 
 const URL = process.env.RABBITMQ_URL ?? "amqp://user:password@127.0.0.1:5672/%2F";
 const QUEUE = "incoming_transactions";
+const SHARDS = BigInt(process.env.SHARDS ?? 1);
 
 const [providerId, value, messageId = timeOrderedId()] = process.argv.slice(2);
 if (value === undefined) {
@@ -15,13 +16,17 @@ const body = `{"id": ${BigInt(providerId)}, "value": ${BigInt(value)}}`;
 
 const connection = await amqp.connect(URL);
 const channel = await connection.createConfirmChannel();
-await channel.assertQueue(QUEUE, { durable: true });
+// The remainder that is never negative; % has the sign of the id here.
+const shard = ((BigInt(providerId) % SHARDS) + SHARDS) % SHARDS;
+const [exchange, key] = SHARDS > 1n ? ["transactions", String(shard)] : ["", QUEUE];
+if (SHARDS === 1n) await channel.assertQueue(QUEUE, { durable: true });
 // A mandatory message that no queue takes comes back, and is confirmed all the same.
 let returned = false;
 channel.on("return", () => { returned = true; });
-channel.sendToQueue(QUEUE, Buffer.from(body), { persistent: true, mandatory: true, messageId });
+const properties = { persistent: true, mandatory: true, messageId };
+channel.publish(exchange, key, Buffer.from(body), properties);
 // Throws if the broker refuses it; if the connection is lost: send it again, same id.
 await channel.waitForConfirms();
 await connection.close();
-if (returned) throw new Error(`there is no queue ${QUEUE}`);
+if (returned) throw new Error(`no queue takes ${key}`);
 console.log(`confirmed ${messageId}`);

@@ -11,6 +11,7 @@ import pika
 
 URL = os.environ.get("RABBITMQ_URL", "amqp://user:password@127.0.0.1:5672/%2F")
 QUEUE = "incoming_transactions"
+SHARDS = int(os.environ.get("SHARDS", "1"))
 
 
 def time_ordered_id() -> str:
@@ -34,12 +35,15 @@ def main() -> None:
         sys.exit("PROVIDER_ID and VALUE are whole numbers")
     with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
         channel = connection.channel()
-        channel.queue_declare(QUEUE, durable=True)
+        exchange, key = "transactions", str(int(provider_id) % SHARDS)
+        if SHARDS == 1:
+            exchange, key = "", QUEUE
+            channel.queue_declare(QUEUE, durable=True)
         channel.confirm_delivery()
         # Raises UnroutableError or NackError; if the connection is lost: send it again, same id.
         channel.basic_publish(
-            "",
-            QUEUE,
+            exchange,
+            key,
             body,
             pika.BasicProperties(delivery_mode=2, message_id=message_id),
             mandatory=True,

@@ -1,12 +1,16 @@
 """The operator's tool over two shards: a message finds its own, a command asks all or one."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import redis
 
 from shared.shard import EXCHANGE
 from tests.support import keydb_rights, ledger, messages, servers, shards
+from tests.support.containers import ROOT
 from tests.support.ledger import minute
 from tests.support.ops_tool import Tool
 from tests.support.shards import Pipeline
@@ -46,6 +50,19 @@ def test_what_is_sent_is_routed_to_the_queue_of_its_shard(both: Tool, amqp_url: 
     assert waiting(amqp_url, "incoming_transactions.1") == [
         {"id": 1, "value": 600}, {"id": -3, "value": 7},
     ]  # fmt: skip
+
+
+def test_the_example_of_a_producer_chooses_the_same_queue(both: Tool, amqp_url: str) -> None:
+    assert both("send", "--declare", "2=1").code == 0
+    for provider in ("1", "-3"):
+        subprocess.run(
+            [sys.executable, ROOT / "examples" / "python" / "send.py", provider, "600"],
+            env={"PATH": os.environ["PATH"], "RABBITMQ_URL": amqp_url, "SHARDS": "2"},
+            check=True,
+            capture_output=True,
+        )
+
+    assert [one["id"] for one in waiting(amqp_url, "incoming_transactions.1")] == [1, -3]
 
 
 def test_a_command_answers_for_each_shard_or_for_one_and_ends_with_the_worst_code(
