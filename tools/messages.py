@@ -142,7 +142,13 @@ class Question(msgspec.Struct):
     ask: Literal["balances", "statement", "valuation"]
     by: Annotated[str, msgspec.Meta(description="who asks")] = ""
     provider: Provider | None = None
-    as_of: Annotated[str | None, msgspec.Meta(description="of balances; now, if not given")] = None
+    as_of: Annotated[
+        str | None,
+        msgspec.Meta(description="of balances, a time; of valuation, a day; now, if not given"),
+    ] = None
+    in_: Annotated[
+        str | None, msgspec.Meta(description="of valuation: a currency; each, if not given")
+    ] = msgspec.field(default=None, name="in")
     from_: Annotated[
         str | None, msgspec.Meta(description="of statement; the oldest tick, if not given")
     ] = msgspec.field(default=None, name="from")
@@ -193,6 +199,13 @@ class QuestionAnswer(msgspec.Struct):
     opening: Any | msgspec.UnsetType = msgspec.UNSET
     movements: list[Any] | msgspec.UnsetType = msgspec.UNSET
     closing: Any | msgspec.UnsetType = msgspec.UNSET
+    day: Annotated[str | msgspec.UnsetType, msgspec.Meta(description="of valuation")] = (
+        msgspec.UNSET
+    )
+    currency: str | msgspec.UnsetType | None = msgspec.UNSET
+    providers: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    totals: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    not_valued: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     location: Annotated[
         str | msgspec.UnsetType, msgspec.Meta(description="where the data are, above 64 KiB")
     ] = msgspec.UNSET
@@ -202,5 +215,5 @@ class RequestRefusal(msgspec.Struct):
     """Why nothing was done: another request has the key, or a question cannot be answered."""
 
     request: Key
-    error: Annotated[str, msgspec.Meta(description="idempotency_conflict, not_available, …")]
+    error: Annotated[str, msgspec.Meta(description="idempotency_conflict, unanswerable, …")]
     detail: str

@@ -23,6 +23,7 @@ from services.gateway.producer import Producer
 from services.gateway.reading import Desk
 from services.gateway.streaming import Streamer
 from services.gateway.ticks import Ticks
+from services.gateway.valuing import Valuer
 from shared import program
 from shared.errors import Unavailable
 from shared.health import Health
@@ -48,7 +49,9 @@ def application(given_tokens: str = "nobody:no-token-at-all:read+write") -> Fast
     reading = ReadingPool(pool)
     acceptor = Acceptor(producer, KnownRequests(reading), known, bounds, Limits(65_536))
     desk = Desk(reading, known)
-    questions = {**Lister(desk).routes(), **Inquirer(desk, 60).routes()}
+    questions = {
+        **Lister(desk).routes(), **Inquirer(desk, 60).routes(), **Valuer(desk).routes(),
+    }  # fmt: skip
     return app.make(AlertWriter(acceptor, 30 * 86_400), questions, Streamer(Ticks(), known), health)
 
 

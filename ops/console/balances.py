@@ -16,6 +16,7 @@ import psycopg
 from ops.console import balance_store as store
 from ops.console.balance_store import Last
 from ops.console.drawing import points
+from ops.console.worth import Worth, of
 from ops.params import ProviderId
 from services.syncer.projection import WATERMARK_KEY
 from shared import keydb
@@ -66,13 +67,14 @@ class Row:
 class Listing:
     """A page of balances of one tick; `after` is where the next one begins, None at the end.
 
-    `not_compared` is why KeyDB could not be asked.
+    `worth` is None as long as no provider has a symbol, `not_compared` why KeyDB was not asked.
     """
 
     asked: Asked
     tick: Last | None = None
     rows: tuple[Row, ...] = ()
     after: int | None = None
+    worth: Worth | None = None
     not_compared: str = ""
 
 
@@ -142,7 +144,8 @@ class Balances:
 
     def _read(self, conn: psycopg.Connection, asked: Asked, last: Last) -> Listing:
         ids, after = self._ids(conn, asked, last)
-        return Listing(asked, last, self._rows(conn, ids, last, now=asked.at is None), after)
+        rows = self._rows(conn, ids, last, now=asked.at is None)
+        return Listing(asked, last, rows, after, of(conn, rows, last))
 
     def _ids(
         self, conn: psycopg.Connection, asked: Asked, last: Last
@@ -232,15 +235,12 @@ def _row(
 
 
 def _searched(conn: psycopg.Connection, asked: Asked) -> tuple[list[int], int | None]:
-    ids, after = store.search(conn, asked.search, _after(asked), ROWS)
+    begin = balance_page.LEAST if asked.after is None else asked.after
+    ids, after = store.search(conn, asked.search, begin, ROWS)
     exact = _exact(asked.search)
     if exact is not None and asked.after is None:
         ids = [exact, *(one for one in ids if one != exact)]
     return ids, after
-
-
-def _after(asked: Asked) -> int:
-    return balance_page.LEAST if asked.after is None else asked.after
 
 
 def _exact(text: str) -> int | None:

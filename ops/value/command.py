@@ -20,8 +20,8 @@ from shared.ledger import valuation
 from shared.ledger.returns import NoRate, Return, TotalReturn
 from shared.ledger.valuation import Value
 
-OPTIONS = "-c enable_seqscan=off -c enable_sort=off"
-"""Of a table that was never analysed all would be read and sorted, for a page of it."""
+OPTIONS = "-c enable_seqscan=off"
+"""Of a table that was never analysed all would be read, for a page of it."""
 VALUES = ("key", "balance", "symbol", "price", "of", "value", "currency", " ")
 RETURNS = ("key", "at the start", "at the end", "flows", "gain", "rate of return", "currency", " ")
 SAYS: dict[NoRate, str] = {

@@ -25,6 +25,7 @@ from services.gateway.protocol import Protocol
 from services.gateway.reading import Desk
 from services.gateway.streaming import Streamer
 from services.gateway.ticks import Reader, Ticks
+from services.gateway.valuing import Valuer
 from shared import http_server, postgres, postgres_pool, program, settings, worker
 from shared.alert import HistorySettings
 from shared.amqp.direct import DirectPublisher
@@ -143,6 +144,7 @@ def run(
         questions = {
             **Lister(desk).routes(),
             **Inquirer(desk, chosen.tick_interval_seconds, chosen.own_shard).routes(),
+            **Valuer(desk).routes(),
         }
         application = app.make(
             AlertWriter(acceptor, chosen.history_s), questions, Streamer(ticks, known), health

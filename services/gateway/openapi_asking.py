@@ -21,6 +21,8 @@ ANSWERS: Mapping[str, tuple[str, Any]] = {
     "/v1/balances/{provider}": ("One provider's balance", ShownBalance),
     "/v1/balances/{provider}/history": ("A balance at regular times", Series),
     "/v1/balances/{provider}/statement": ("What moved a balance", answers.Statement),
+    "/v1/valuation": ("What balances are worth", answers.Valuation),
+    "/v1/valuation/returns": ("What balances earned", answers.Returns),
     "/v1/alerts": ("Alerts on balances", answers.Alerts),
     "/v1/notifications": ("What was told of alerts", answers.Notifications),
 }

@@ -3,11 +3,13 @@
 import base64
 import binascii
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from services.gateway.problems import Problem
+from shared import price
 from shared.shard import ONLY, Shard
 from shared.transaction_body import INT64_MAX, INT64_MIN
+from shared.unfit import Unfit
 
 PROVIDER = re.compile(r"(-?[0-9]{1,19})(_.*)?", re.ASCII | re.DOTALL)
 TIME = re.compile(
@@ -45,6 +47,22 @@ def time(name: str, text: str | None) -> datetime | None:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise error from None
+
+
+def day(name: str, text: str | None) -> date | None:
+    """Return a day; None where there is none. Raises `Problem`."""
+    try:
+        return None if text is None else price.day(text, name)
+    except Unfit:
+        raise _unfit(name, "no day, such as 2026-11-28") from None
+
+
+def currency(name: str, text: str | None) -> str | None:
+    """Return a currency's code; None where there is none. Raises `Problem`."""
+    try:
+        return None if text is None else price.currency(text)
+    except Unfit:
+        raise _unfit(name, "no currency, such as EUR") from None
 
 
 def step(text: str | None, default_s: int) -> timedelta:

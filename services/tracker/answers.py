@@ -1,6 +1,7 @@
-"""Answers to questions that came by message: balances, and the statement of a provider.
+"""Answers to questions that came by message: balances, what they are worth, a statement.
 
     {"request": "K", "ask": "balances", "provider": 1, "as_of": "2026-11-20T23:42:00Z"}
+    {"request": "K", "ask": "valuation", "as_of": "2026-11-20", "in": "EUR"}
     {"request": "K", "ask": "statement", "provider": "1_Visa", "from": "…", "to": "…"}
 
 `provider` is an id, or the key that KeyDB shows. Who asks what cannot be answered gets the reason.
@@ -8,7 +9,7 @@
 
 import re
 from collections.abc import Callable, Generator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Annotated, Any, cast
 from urllib.parse import urlencode
@@ -17,9 +18,10 @@ import msgspec
 import psycopg
 
 from services.tracker import core
-from shared import change_record, postgres
+from shared import change_record, postgres, price
 from shared.errors import Refusal, Unanswerable
-from shared.ledger import balance_page, history
+from shared.ledger import balance_page, history, valuation
+from shared.ledger.balance_page import ShownBalance
 from shared.ledger.statement import Movement, statement
 from shared.request_message import Request
 from shared.unfit import Unfit
@@ -28,20 +30,17 @@ Fields = Mapping[str, Any]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 PROVIDER = re.compile(r"(-?[0-9]{1,19})(_|$)", re.ASCII)
 """An id, or a key of KeyDB, which begins with one."""
-PATHS: dict[str, str] = {"balances": "/v1/balances", "statement": "/v1/balances/{}/statement"}
-
-
-class NotAvailable(Exception):
-    """Nothing answers this kind of question yet."""
+PATHS: dict[str, str] = {
+    "balances": "/v1/balances",
+    "statement": "/v1/balances/{}/statement",
+    "valuation": "/v1/valuation",
+}
 
 
 def answer(conn: psycopg.Connection, request: Request) -> bytes:
     """Return the body of the reply; the caller's connection is at rest. Raises `Unavailable`."""
     try:
         found = ANSWERS[request.kind](conn, request.question)
-    except NotAvailable:
-        said = f"questions of the kind {request.kind} are not answered"
-        return core.refusal(request.key, "not_available", said)
     except Unfit as unfit:
         return core.refusal(request.key, unfit.reason, unfit.error)
     except Unanswerable as error:
@@ -56,22 +55,24 @@ def location(request: Request) -> str:
     asked = {
         name: str(found)
         for name, found in request.question.items()
-        if name in {"as_of", "from", "to"} and found is not None
+        if name in {"as_of", "from", "to", "in"} and found is not None
     }
     path = PATHS[request.kind].format(request.question.get("provider"))
     return f"{path}?{urlencode(asked)}" if asked else path
 
 
 def _balances(conn: psycopg.Connection, asked: Fields) -> Fields:
-    at = _moment(asked, "as_of") or datetime.now(UTC)
-    provider = asked.get("provider")
-    if provider is None:
+    return _balances_at(conn, asked, _moment(asked, "as_of") or datetime.now(UTC))
+
+
+def _balances_at(conn: psycopg.Connection, asked: Fields, at: datetime) -> Fields:
+    if asked.get("provider") is None:
         return _all_balances(conn, at)
     number = _provider_id(asked)
     one = history.balance_at(conn, number, at)
-    tick = {"tick": one.boundary, "epoch": one.epoch}
-    shown = {"provider_id": number, "key": one.key, "balance": str(one.balance), **tick}
-    return {**tick, "balances": [] if one.key is None else [shown]}
+    tick = (one.boundary, one.epoch)
+    shown = [] if one.key is None else [ShownBalance(number, one.key, str(one.balance), *tick)]
+    return {"tick": one.boundary, "epoch": one.epoch, "balances": shown}
 
 
 def _all_balances(conn: psycopg.Connection, at: datetime) -> Fields:
@@ -101,8 +102,27 @@ def _statement(conn: psycopg.Connection, asked: Fields) -> Fields:
     }
 
 
-def _valuation(_conn: psycopg.Connection, _asked: Fields) -> Fields:
-    raise NotAvailable
+def _valuation(conn: psycopg.Connection, asked: Fields) -> Fields:
+    """Return values of all providers with their totals, or those of one."""
+    day, currency = _day(asked), _currency(asked)
+    with postgres.translating(), conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        today = valuation.today(conn)
+        if day and day > today:
+            raise Unfit("invalid_value", "as_of is yet to come")
+        day = day or today
+        held = _balances_at(conn, asked, valuation.end_of(day))
+        found = {
+            "day": day,
+            "currency": currency,
+            "tick": held["tick"],
+            "epoch": held["epoch"],
+            "providers": valuation.values(conn, held["balances"], day, currency),
+        }
+        if asked.get("provider") is not None:
+            return found
+        summed = valuation.totals(conn, held["epoch"], day, currency)
+    return {**found, "totals": summed.totals, "not_valued": summed.not_valued}
 
 
 ANSWERS: dict[str, Callable[[psycopg.Connection, Fields], Fields]] = {
@@ -118,6 +138,16 @@ def _provider_id(asked: Fields) -> int:
         number = PROVIDER.match(found)
         found = int(number[1]) if number else found
     return change_record.integer(found, "provider")
+
+
+def _day(asked: Fields) -> date | None:
+    found = asked.get("as_of")
+    return None if found is None else price.day(str(found), "as_of")
+
+
+def _currency(asked: Fields) -> str | None:
+    found = asked.get("in")
+    return None if found is None else price.currency(str(found))
 
 
 def _moment(asked: Fields, name: str) -> datetime | None:

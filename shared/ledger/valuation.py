@@ -83,16 +83,8 @@ SELECT h.provider_id, h.balance::text, h.symbol, h.scale,
  ORDER BY h.provider_id, q.currency
 """  # noqa: S608 - constants of ours only
 # Added up by symbol and scale first: each of them has one price.
-SELECT_TOTALS: LiteralString = f"""
-WITH RECURSIVE asked AS MATERIALIZED (
-    SELECT %(epoch)s::bigint AS epoch
-), {NEWEST_BALANCES}, holding AS MATERIALIZED (
-    SELECT s.symbol, s.scale, sum(b.balance) AS balance, count(*) AS providers
-      FROM newest_balance b
-      LEFT JOIN provider_symbol s ON s.provider_id = b.provider_id
-     WHERE b.key IS NOT NULL
-     GROUP BY s.symbol, s.scale
-), {QUOTES}
+TOTALS: LiteralString = f"""
+{QUOTES}
 SELECT q.currency, trim_scale(sum(h.balance * ('1e-' || h.scale)::numeric * q.price))::text,
        sum(h.providers)::bigint,
        CASE WHEN h.symbol IS NULL THEN 'no_symbol'
@@ -102,6 +94,34 @@ SELECT q.currency, trim_scale(sum(h.balance * ('1e-' || h.scale)::numeric * q.pr
   LEFT JOIN quote q ON q.symbol = h.symbol
  GROUP BY q.currency, reason
  ORDER BY q.currency, reason
+"""  # noqa: S608 - constants of ours only
+SELECT_TOTALS: LiteralString = f"""
+WITH RECURSIVE asked AS MATERIALIZED (
+    SELECT %(epoch)s::bigint AS epoch
+), {NEWEST_BALANCES}, holding AS MATERIALIZED (
+    SELECT s.symbol, s.scale, sum(b.balance) AS balance, count(*) AS providers
+      FROM newest_balance b
+      LEFT JOIN provider_symbol s ON s.provider_id = b.provider_id
+     WHERE b.key IS NOT NULL
+     GROUP BY s.symbol, s.scale
+), {TOTALS}
+"""  # noqa: S608 - constants of ours only
+# What it costs grows with the providers that have a symbol, and with no other.
+SELECT_TOTALS_OF_SYMBOLS: LiteralString = f"""
+WITH holding AS MATERIALIZED (
+    SELECT s.symbol, s.scale, sum(b.balance) AS balance, count(*) AS providers
+      FROM provider_symbol s
+     CROSS JOIN LATERAL (
+           SELECT key, balance
+             FROM balance
+            WHERE provider_id BETWEEN s.provider_id AND s.provider_id
+              AND epoch <= %(epoch)s
+            ORDER BY provider_id DESC, epoch DESC
+            LIMIT 1
+           ) AS b
+     WHERE b.key IS NOT NULL
+     GROUP BY s.symbol, s.scale
+), {TOTALS}
 """  # noqa: S608 - constants of ours only
 
 
@@ -173,9 +193,17 @@ def totals(conn: psycopg.Connection, epoch: int, day: date, currency: str | None
     with postgres.translating():
         rows = conn.execute(SELECT_TOTALS, given).fetchall()
     return Totals(
-        [Total(code, value, providers) for code, value, providers, reason in rows if not reason],
+        [Total(*row) for *row, reason in rows if not reason],
         {reason: providers for _, _, providers, reason in rows if reason},
     )
+
+
+def totals_of_symbols(conn: psycopg.Connection, epoch: int, day: date) -> list[Total]:
+    """Return the same totals alone, in each currency. Raises `Unavailable`."""
+    given = {"day": day, "epoch": epoch} | within(None)
+    with postgres.translating():
+        rows = conn.execute(SELECT_TOTALS_OF_SYMBOLS, given).fetchall()
+    return [Total(*row) for *row, reason in rows if not reason]
 
 
 def within(currency: str | None) -> dict[str, object]:

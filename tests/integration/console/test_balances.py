@@ -44,6 +44,25 @@ def test_movements_are_those_since_the_last_minute_and_hour(
     assert "2_Mastercard 1,800 0" in said
 
 
+def test_what_balances_are_worth_is_shown_once_somebody_said_what_they_are_in(
+    console: Console, conn: psycopg.Connection, syncer: Syncer
+) -> None:
+    assert "Worth" not in console.text("balances")
+    conn.execute("INSERT INTO provider_symbol VALUES (1, 'EUR', 2), (2, 'BTC', 8)")
+    conn.execute(
+        "INSERT INTO price (symbol, currency, day, price) VALUES"
+        " ('EUR', 'USD', '2019-12-31', 1.1), ('EUR', 'JPY', '2019-12-31', 160.5),"
+        " ('EUR', 'USD', '2020-01-02', 9)"
+    )
+    add(conn, 1, 250)
+    syncer.tick(minute(2))
+
+    said = "1_Visa 1,550 2487.75 JPY, 17.05 USD +250"
+    eventually(lambda: said in console.text("balances"))
+    assert "BTC" not in console.text("balances"), "it has no price"
+    assert "2487.75 JPY of 1 provider; 17.05 USD of 1 provider" in console.text("worth")
+
+
 def test_a_key_is_found_by_a_part_of_it(console: Console) -> None:
     assert rows(console, "?search=card") == {"2_Mastercard": "1800"}
     assert rows(console, "?search=1_Visa") == {"1_Visa": "1300"}

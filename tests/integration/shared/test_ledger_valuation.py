@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Unanswerable
-from shared.ledger import balance_page, returns, valuation
+from shared.ledger import balance_page, return_store, returns, valuation
 from shared.ledger.returns import Return, TotalReturn
 from tests.support import made_up_books, reference_valuation
 from tests.support.made_up_books import CURRENCIES, DAYS, PROVIDERS, books
@@ -159,7 +159,7 @@ def test_a_rate_is_rounded_once_half_away_from_zero(ours: psycopg.Connection) ->
         (49999999999999999999, 10**30): "0", (5, 10): "0.5", (0, 7): "0",
     }  # fmt: skip
     for (gain, denominator), rate in rates.items():
-        query = f"SELECT {returns.RATE} FROM (SELECT %s::numeric AS gain, %s::numeric) AS e (gain, denominator)"  # noqa: E501, S608 - a constant of ours
+        query = f"SELECT {return_store.RATE} FROM (SELECT %s::numeric AS gain, %s::numeric) AS e (gain, denominator)"  # noqa: E501, S608 - a constant of ours
         assert ours.execute(query, [gain, denominator]).fetchone() == (rate,)
 
 

@@ -11,7 +11,7 @@ from pydantic import Secret
 
 from ops.value.command import OPTIONS
 from shared import postgres, postgres_pool
-from shared.ledger import returns, valuation
+from shared.ledger import return_store, valuation
 from shared.settings import PostgresSettings
 from tests.support import servers
 from tests.support.query_plans import explain, keep_much, scans, visited
@@ -61,10 +61,10 @@ QUERIES: dict[str, Query] = {
         ANY | {"ids": IDS, "balances": ["5"] * PAGE, "day": FIRST},
         4 * QUOTED,
     ),
-    "providers": (returns.SELECT_PROVIDERS, {"after": 10_000, "most": PAGE}, 2 * PAGE),
-    "days": (returns.SELECT_DAYS, {"first": DAYS[0], "last": DAYS[-1]}, 2 * TICKS),
+    "providers": (return_store.SELECT_PROVIDERS, {"after": 10_000, "most": PAGE}, 2 * PAGE),
+    "days": (return_store.SELECT_DAYS, {"first": DAYS[0], "last": DAYS[-1]}, 2 * TICKS),
     "returns": (
-        returns.SELECT_RETURNS,
+        return_store.SELECT_RETURNS,
         ANY
         | {"ids": IDS, "days": DAYS, "epochs": list(range(1, TICKS + 1))}
         | {"first": DAYS[0], "last": DAYS[-1]},

@@ -180,7 +180,7 @@ def test_questions_are_answered_from_the_ticks(
     sender.send(body(ask="balances", key="all"))
     sender.send(body(ask="balances", key="one", provider="1_Visa"))
     sender.send(body(ask="statement", key="statement", provider=1))
-    sender.send(body(ask="valuation", key="value"))
+    sender.send(body(ask="valuation", key="value", **{"in": "EUR"}))
     sender.send(body(ask="balances", key="bad", as_of="yesterday"))
     sender.send(body(ask="statement", key="who"))
 
@@ -195,8 +195,9 @@ def test_questions_are_answered_from_the_ticks(
         "request": "one", "ask": "balances", "tick": stood, "epoch": 1, "balances": [visa],
     }  # fmt: skip
     assert told["statement"]["closing"]["balance"] == "1000"
-    assert {key: told[key]["error"] for key in ("value", "bad", "who")} == {
-        "value": "not_available", "bad": "invalid_value", "who": "missing_field",
+    assert told["value"]["not_valued"] == {"no_symbol": 2}
+    assert {key: told[key]["error"] for key in ("bad", "who")} == {
+        "bad": "invalid_value", "who": "missing_field",
     }  # fmt: skip
     rows = conn.execute("SELECT kind FROM request WHERE state = 'done' AND replied_at IS NOT NULL")
     kinds = ["balances"] * 3 + ["statement"] * 2 + ["valuation"]
@@ -226,12 +227,12 @@ def test_an_answer_that_is_too_large_says_where_it_is(
 def test_the_same_question_again_is_answered_again_and_another_is_a_conflict(
     life: Life, sender: Sender
 ) -> None:
-    for question in (body(ask="valuation"), body(ask="valuation"), body(ask="balances")):
+    for question in (body(ask="statement"), body(ask="statement"), body(ask="balances")):
         sender.send(question)
 
     assert life.accept(3) == {"question": 2, "conflict": 1}
     errors = [found["error"] for _, found in sender.replies()]
-    assert errors == ["not_available", "not_available", "idempotency_conflict"]
+    assert errors == ["missing_field", "missing_field", "idempotency_conflict"]
 
 
 def test_items_are_not_lost_with_the_queue_that_they_go_to(

@@ -1,0 +1,73 @@
+"""What the balances of a page are worth, and the totals: once somebody said what they are in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import LiteralString, Protocol
+
+import psycopg
+
+from ops.console.balance_store import Last
+from shared import postgres
+from shared.ledger import valuation
+from shared.ledger.balance_page import ShownBalance
+from shared.ledger.valuation import Total
+
+SYMBOLS_MAX = 10_000
+"""Providers with a symbol, at most: for more of them the totals are left to `ops value`."""
+
+COUNT_SYMBOLS: LiteralString = """
+SELECT count(*)
+  FROM (SELECT provider_id
+          FROM provider_symbol
+         ORDER BY provider_id
+         LIMIT %(most)s) AS those
+"""
+
+
+class Held(Protocol):
+    """A row of the page: a provider and its balance in minor units."""
+
+    @property
+    def id(self) -> int:
+        """The provider's."""
+
+    @property
+    def key(self) -> str:
+        """What KeyDB shows it under."""
+
+    @property
+    def balance(self) -> int:
+        """In minor units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Values of a page's providers, as texts with their currency, and the totals of all."""
+
+    values: dict[int, list[str]]
+    totals: list[Total]
+    too_many: bool
+
+
+def of(conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:
+    """Return what the balances of a tick are worth in each currency.
+
+    None as long as no provider has a symbol. The prices are those of the day that the tick ended,
+    or is in. Raises `Unavailable`.
+    """
+    with postgres.translating():
+        ((symbols,),) = conn.execute(COUNT_SYMBOLS, {"most": SYMBOLS_MAX + 1}).fetchall()
+    if not symbols:
+        return None
+    day = (tick.boundary.astimezone(UTC) - timedelta(microseconds=1)).date()
+    shown = [
+        ShownBalance(one.id, one.key, str(one.balance), tick.boundary, tick.epoch) for one in rows
+    ]
+    values: dict[int, list[str]] = {}
+    for one in valuation.values(conn, shown, day, None):
+        if one.value is not None:
+            values.setdefault(one.provider_id, []).append(f"{one.value} {one.currency}")
+    too_many = symbols > SYMBOLS_MAX
+    totals = [] if too_many else valuation.totals_of_symbols(conn, tick.epoch, day)
+    return Worth(values, totals, too_many)

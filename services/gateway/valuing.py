@@ -1,0 +1,126 @@
+"""Questions about what balances are worth, and what they earned: by what `ops value` answers by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+import psycopg
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway import answers, parameters, reading
+from services.gateway.problems import Problem
+from services.gateway.reading import PAGE, Cursor, Desk, Limit
+from shared.ledger import balance_page, returns, valuation
+
+LOOK_UPS_MAX = 100_000
+"""Balances that are looked up for a page of returns, or for their totals: about a second."""
+
+Day = Annotated[
+    str | None,
+    Query(json_schema_extra={"format": "date"}, max_length=10, description="in UTC: 2026-11-28"),
+]
+Currency = Annotated[
+    str | None,
+    Query(alias="in", max_length=16, description="a currency: EUR; in each, if not given"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Valuer:
+    """Answers who may read."""
+
+    desk: Desk
+
+    def routes(self) -> dict[str, Callable[..., Response]]:
+        """Return what answers each path."""
+        return {"/v1/valuation": self.values, "/v1/valuation/returns": self.returns}
+
+    def values(
+        self,
+        request: Request,
+        as_of: Day = None,
+        currency: Currency = None,
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Return what balances are worth at the end of a day, page by page; totals with the first.
+
+        Values and totals are exact.
+        """
+        place = parameters.place(cursor, 2)
+        epoch, after = (parameters.whole("cursor", one) for one in place) if place else (None, None)
+        code = parameters.currency("in", currency)
+        asked = parameters.day("as_of", as_of)
+        with self.desk.asked(request) as conn, conn.transaction():
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            day = _past(conn, "as_of", asked)
+            at = valuation.end_of(day)
+            page = balance_page.page(conn, at, most=limit, after=after, epoch=epoch)
+            found = valuation.values(conn, page.balances, day, code)
+            summed = None if place else valuation.totals(conn, page.epoch, day, code)
+        following = None if page.after is None else parameters.cursor(page.epoch, page.after)
+        return reading.answer(
+            answers.Valuation(
+                day,
+                code,
+                page.tick,
+                page.epoch,
+                found,
+                summed.totals if summed else None,
+                summed.not_valued if summed else None,
+                following,
+            )
+        )
+
+    def returns(  # noqa: PLR0913, PLR0917 - one for each parameter
+        self,
+        request: Request,
+        first: Annotated[Day, Query(alias="from")] = None,
+        last: Annotated[Day, Query(alias="to")] = None,
+        currency: Currency = None,
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Return what was earned between the ends of two days, page by page; totals with the first.
+
+        Rates are rounded to 10 digits. Without totals there are too many providers and days.
+        """
+        place = parameters.place(cursor, 1)
+        after = parameters.whole("cursor", place[0]) if place else None
+        code = parameters.currency("in", currency)
+        since, until = parameters.day("from", first), parameters.day("to", last)
+        with self.desk.asked(request) as conn, conn.transaction():
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            end = _past(conn, "to", until)
+            days = returns.days(conn, *_in_order(since, end))
+            if limit * len(days.days) > LOOK_UPS_MAX:
+                detail = f"limit x days is above {LOOK_UPS_MAX}: ask for fewer"
+                raise Problem(422, "too_long", detail)
+            ids = returns.providers(conn, limit, after)
+            found = returns.returns(conn, ids, days, code)
+            summed = None if place else returns.totals(conn, days, code, LOOK_UPS_MAX)
+        following = parameters.cursor(ids[-1]) if len(ids) == limit else None
+        totals, not_valued = summed or (None, None)
+        begin = days.days[0]
+        return reading.answer(
+            answers.Returns(begin, end, code, found, totals, not_valued, following)
+        )
+
+
+def _past(conn: psycopg.Connection, name: str, day: date | None) -> date:
+    """Return a day that has begun by Postgres's clock: today without one. Raises `Problem`."""
+    today = valuation.today(conn)
+    if day and day > today:
+        raise Problem(422, "yet_to_come", f"{name}: {day} is yet to come")
+    return day or today
+
+
+def _in_order(first: date | None, last: date) -> tuple[date, date]:
+    if first is None or first > last:
+        says = "the day to begin with" if first is None else "it is after to"
+        errors = [{"parameter": "from", "error": says}]
+        raise Problem(422, "invalid_parameter", f"from: {says}", errors=errors)
+    return first, last
