@@ -15,7 +15,7 @@ import pytest
 from tests.support.containers import ROOT
 from tests.support.programs import Program
 
-OLD = "26e3a2650b7784cc274fe402405fe47e18ec48ca"
+OLD = "bffdcfe0c3391f3c1d256e46f69692eedf1d2166"
 """The newest release; before the first one, the first commit with the migrations of today."""
 PACKAGES = ("adoption", "migrations", "reconciliation", "services", "shared")
 
