@@ -9,9 +9,11 @@ from psycopg.types.json import Jsonb
 from ops import ids
 from shared.errors import Refusal
 
-INSERT_ACTION: LiteralString = """
+INSERT_ACTIONS: LiteralString = """
 INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
-VALUES (%(action)s, %(subject)s, %(outcome)s, %(operator)s, %(detail)s, %(body)s)
+SELECT *
+  FROM unnest(%(action)s::text[], %(subject)s::text[], %(outcome)s::text[], %(operator)s::text[],
+              %(detail)s::jsonb[], %(body)s::bytea[])
 """
 
 
@@ -34,6 +36,5 @@ def asked(chosen: dict[str, str], why: str) -> dict[str, Any]:
 
 
 def _insert(conn: psycopg.Connection, actions: Sequence[dict[str, Any]]) -> int:
-    with conn.cursor() as cursor:
-        cursor.executemany(INSERT_ACTION, actions)
-        return cursor.rowcount
+    columns = {name: [one[name] for one in actions] for name in actions[0]}
+    return conn.execute(INSERT_ACTIONS, columns).rowcount

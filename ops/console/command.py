@@ -1,14 +1,16 @@
 """`ops console`: settings, the servers' parts, and the order of stopping."""
 
 import asyncio
+import os
 import socket
 import sys
+import threading
 import time
 
 import click
 import structlog
 
-from ops.console import balance_store
+from ops.console import balance_store, rendering
 from ops.console.access import surround
 from ops.console.app import Console, make_app
 from ops.console.balances import Balances
@@ -23,6 +25,7 @@ from shared.errors import Refusal
 from shared.http_server import Server, listening
 
 POLL_S = 0.1
+LEAVE_WITHIN_S = 1.0
 POOL_MAX = 8
 """Questions that Postgres answers at once; more wait a little."""
 CONNECTION_WITHIN_S = 2.0
@@ -48,6 +51,18 @@ def console() -> None:
         log.error("refused", reason=str(refusal))
         sys.exit(program.EXIT_FINDING)
     log.info("stopped")
+    _leave()
+
+
+def _leave() -> None:
+    """End now if threads still wait for a server that hangs: nothing that they ask is of use."""
+    waiting = [one for one in threading.enumerate() if one is not threading.main_thread()]
+    until = time.monotonic() + LEAVE_WITHIN_S
+    for one in waiting:
+        if not one.daemon:
+            one.join(max(0.0, until - time.monotonic()))
+            if one.is_alive():
+                os._exit(0)
 
 
 async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
@@ -67,6 +82,7 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
         sections = Sections(chosen, pool, balances, time.monotonic)
         made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
         pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
+        rendering.compile_first_page(made.templates)
         app = surround(make_app(made, pages.routes()), chosen, made.templates)
         server = Server(config(app, chosen.console_trusted_proxies))
         serving = asyncio.create_task(server.serve(sockets=[opened]))

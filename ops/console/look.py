@@ -32,7 +32,8 @@ log = structlog.get_logger()
 class Part:
     """One question; `ask` runs in a thread and raises `Unavailable` or `Refusal`.
 
-    What is asked `seldom` has no deadline: until its answer comes, the one before is shown.
+    What is asked `seldom` has no deadline, and is begun once the others have come: until its own
+    answer comes, the one before is shown.
     """
 
     ask: Callable[[], Any]
@@ -102,8 +103,11 @@ class Looker:
     async def _take(self) -> None:
         await asyncio.sleep(max(0.0, EVERY_S - self.newest.age_s))
         began, taken_at = time.monotonic(), datetime.now(UTC)
-        found = await asyncio.gather(*(self._ask(name) for name in self._parts))
-        parts = dict(zip(self._parts, found, strict=True))
+        parts: dict[str, Found] = {}
+        for seldom in (False, True):
+            names = [name for name, part in self._parts.items() if part.seldom is seldom]
+            found = await asyncio.gather(*(self._ask(name) for name in names))
+            parts.update(zip(names, found, strict=True))
         self.newest = Look(self.newest.number + 1, taken_at, began, parts)
 
     async def _ask(self, name: str) -> Found:

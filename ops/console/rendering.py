@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 INTEGER = re.compile("-?[0-9]+")
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
+FIRST_PAGE = ("page", "main", "verdict", "flow", "ticks", "balances", "dead_letters", "around")
+"""Templates that each visit begins with."""
 
 
 def amount(value: int | str | None) -> str:
@@ -90,3 +92,9 @@ def environment() -> Environment:
     made.globals["count"] = count
     made.globals["writes"] = False  # whoever lets anything be changed says so
     return made
+
+
+def compile_first_page(templates: Environment) -> None:
+    """Compile its templates, which takes longer than all else about a page, before anybody asks."""
+    for name in FIRST_PAGE:
+        templates.get_template(f"{name}.html")

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,8 @@ class Choice:
 
     def as_detail(self) -> dict[str, str]:
         """Return, for the record, what was asked for besides ids."""
-        given = {name: one for name, one in asdict(self).items() if name != "ids"}
+        # Not by `asdict`, which copies all ids for each letter.
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "ids"}
         return {name: str(one) for name, one in given.items() if one is not None}
 
     def parameters(self) -> dict[str, Any]:

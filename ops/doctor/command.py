@@ -22,8 +22,11 @@ from ops.doctor.core import Check, failed
 from ops.wording import visible
 from shared import keydb, postgres, program, settings
 from shared.errors import Denied, Server, Unavailable
+from shared.limited_connection import LimitedConnection
 
 CONNECT_TIMEOUT_S = 5
+ANSWER_WITHIN_S = 10.0
+"""Of each question to Postgres: a server that is frozen would hold us up for ever."""
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -60,13 +63,14 @@ def _postgres(chosen: DeploymentSettings) -> Iterator[Check]:
     # Not as our services connect, which bring settings of their own: as any other client does.
     with (
         postgres.translating(),
-        psycopg.connect(
+        LimitedConnection.connect(
             chosen.postgres_dsn.get_secret_value(),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="minutebook-ops",
         ) as conn,
     ):
+        conn.answer_within_s = ANSWER_WITHIN_S
         try:
             yield from postgres_checks.inspect(conn)
             yield from shard_checks.inspect(conn, chosen.own_shard)

@@ -29,6 +29,7 @@ from tests.support.stack import Stack, publish
 SHOTS = ROOT / "build" / "console"
 Scheme = Literal["light", "dark"]
 STALE_MS = 11_000
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 ELEMENTS = (
     "verdict", "flow", "ticks", "balances", "dead-letters", "requests", "followers", "doctor",
 )  # fmt: skip
@@ -230,16 +231,14 @@ def test_everybody_can_read_it_at_every_size(
     looking.page.emulate_media(color_scheme=scheme)
     looking.page.screenshot(path=SHOTS / f"healthy-wide-{scheme}.png")
     with_letters(running, conn)
-    for size in chromium.SIZES:
-        with window(browser, address(running), size, color_scheme=scheme) as opened:
-            page = opened.page
-            sign_in(page, running)
-            for name, (path, element) in pages(page).items():
-                load(page, path, element)
+    with window(browser, address(running), color_scheme=scheme) as opened:
+        page = opened.page
+        sign_in(page, running)
+        for name, (path, element) in pages(page).items():
+            load(page, path, element)
+            for size, (width, height) in chromium.SIZES.items():
+                page.set_viewport_size({"width": width, "height": height})
                 page.screenshot(path=SHOTS / f"{name}-{size}-{scheme}.png", full_page=True)
-                wider = (
-                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-                )
-                assert page.evaluate(wider) <= 0, f"{name} is wider than the window"
+                assert page.evaluate(WIDER) <= 0, f"{name} is wider than the window"
                 if size == "wide" or scheme == "light":  # else both were looked at before
                     assert violations(page) == [], name

@@ -2,6 +2,7 @@
 
 import socket
 
+import httpx
 from pydantic import Secret
 
 from ops.console.metrics import Scraper
@@ -11,6 +12,12 @@ from shared import health
 from tests.support import console_page
 from tests.support.console_page import rows_of, text_of
 from tests.support.ops_tool import NOWHERE
+
+
+def first_part(client: httpx.Client, path: str) -> str:
+    """Return what a page was sent of first."""
+    with client.stream("GET", path) as answer:
+        return next(answer.iter_text())
 
 
 def test_the_page_says_what_status_says(environment: dict[str, str]) -> None:
@@ -29,10 +36,13 @@ def test_a_server_that_hangs_is_said_and_the_others_are_shown(environment: dict[
         hanging = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d"
         with console_page.running(environment | {"POSTGRES_DSN": hanging}) as console:
             html = console.client.get("/").text
+            beginnings = [first_part(console.client, path) for path in ("/", "/providers/1")]
 
     assert "postgres gives no answer" in text_of(html, "verdict")
     assert 'id="box-postgres" data-state="wrong"' in html
     assert "Postgres" not in text_of(html, "box-rabbitmq")
+    for one in beginnings:  # it does not wait for the answer
+        assert ("</header>" in one, "<section" in one) == (True, False)
 
 
 def test_what_a_replica_counts_is_read_from_its_port() -> None:

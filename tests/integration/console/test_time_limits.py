@@ -71,6 +71,7 @@ def test_with_a_frozen_postgres_each_page_is_there_and_says_so(
     ):
         console.html("/providers/1")  # there are connections by now
         within_s = allowed_s(console.client, *PATHS)
+        eventually(lambda: "Being asked" not in console.text("doctor"), PATIENCE_S)
         with proxy.frozen():
             assert slowest_s(console.client, within_s, *PATHS) <= within_s
             _, found = asked(console.client, *PATHS)

@@ -144,3 +144,11 @@ def test_what_is_asked_seldom_holds_nobody_up_and_is_kept(held: threading.Event)
     assert first["dear"].error == "not asked yet"
     assert last["dear"].value == 1
     assert len(asked) == 1
+
+
+def test_what_is_asked_seldom_does_not_slow_the_others_down() -> None:
+    begun = threading.Event()
+    parts = {"dear": Part(begun.set, seldom=True), "quick": Part(lambda: begun.wait(0.3))}
+
+    assert asyncio.run(Looker(parts).after(0))["quick"].value is False
+    assert begun.wait(30)
