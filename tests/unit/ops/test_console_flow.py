@@ -118,6 +118,12 @@ def test_the_queue_has_depth_and_rates() -> None:
     assert flow.view(ALL, [], (), queue)["depth_max"] == 1200
 
 
+def test_a_rate_that_is_hardly_one_is_not_zero() -> None:
+    found = figures(boxes(ALL, queue=Depths(0, 0, 0.04, 0.0, []))["rabbitmq"])
+
+    assert (found["in"], found["out"]) == ("< 0.1/s", "0/s")
+
+
 def test_the_verdict_is_that_of_status() -> None:
     healthy = verdict.view(ALL, assess(ALL), NOW)
     wrong = verdict.view(replace(ALL, keydb=Down("x")), assess(replace(ALL, keydb=Down("x"))), NOW)
