@@ -51,7 +51,6 @@ def console() -> None:
         log.error("refused", reason=str(refusal))
         sys.exit(program.EXIT_FINDING)
     log.info("stopped")
-    _leave()
 
 
 def _leave() -> None:
@@ -62,6 +61,7 @@ def _leave() -> None:
         if not one.daemon:
             one.join(max(0.0, until - time.monotonic()))
             if one.is_alive():
+                log.info("stopped")
                 os._exit(0)
 
 
@@ -94,3 +94,4 @@ async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
             await serving
         finally:
             made.close()
+        _leave()
