@@ -6,14 +6,14 @@ connection, whether it answers anybody: another server may have taken its place.
 """
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
 from psycopg.abc import RV, PQGen
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping, TransactionStatus
+from psycopg.pq import TransactionStatus
 
 from shared.health import Turn, unwatched
 
@@ -24,6 +24,8 @@ WAIT_MAX_S = 86_400.0
 ASK_EVERY_S = 5.0
 """An answer that takes longer makes us ask so often whether the server answers at all."""
 ASK_WITHIN_S = 5
+SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
+"""Answered by every server, with a byte, before it asks who one is."""
 UNANSWERED_MAX = 2
 """So many questions in a row that nobody answers: one alone may come of a busy machine."""
 
@@ -68,18 +70,34 @@ class LimitedConnection(psycopg.Connection):
             except psycopg.OperationalError as error:
                 if error.sqlstate or self.info.transaction_status != TransactionStatus.ACTIVE:
                     raise  # the server's word, or the connection is lost
-            unanswered = 0 if left_s <= ASK_EVERY_S or self._is_answering() else unanswered + 1
+            unanswered = 0 if left_s <= ASK_EVERY_S or self._answers() else unanswered + 1
             if unanswered == UNANSWERED_MAX:
                 why = "the server answers nobody any more"
                 break
         self.close()
         raise psycopg.OperationalError(why)
 
-    def _is_answering(self) -> bool:
-        """Say whether the server says anything to a new client, be it that it takes none."""
-        at = {"hostaddr": self.info.hostaddr} if self.info.hostaddr else {"host": self.info.host}
-        asked = make_conninfo(**at, port=self.info.port, connect_timeout=ASK_WITHIN_S)
-        return PGconn.ping(asked.encode()) in (Ping.OK, Ping.REJECT)
+    def _answers(self) -> bool:
+        return is_answering(self.info.hostaddr or self.info.host, self.info.port)
+
+
+def is_answering(host: str, port: int) -> bool:
+    """Say whether a server says anything to a new client, be it that it takes none.
+
+    By a socket of our own: PQping, as psycopg calls it, stops all threads until it is over.
+    """
+    try:
+        with contextlib.ExitStack() as opened:
+            if host.startswith("/"):
+                asking = opened.enter_context(socket.socket(socket.AF_UNIX))
+                asking.settimeout(ASK_WITHIN_S)
+                asking.connect(f"{host}/.s.PGSQL.{port}")
+            else:
+                asking = opened.enter_context(socket.create_connection((host, port), ASK_WITHIN_S))
+            asking.sendall(SSL_REQUEST)
+            return bool(asking.recv(1))
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

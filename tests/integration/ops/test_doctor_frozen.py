@@ -18,4 +18,5 @@ def test_a_postgres_that_stops_answering_is_one_that_fails(
         found, *_ = command.inspect(DeploymentSettings.model_validate(named))
 
     assert held.hits == 1
-    assert (found.name, found.verdict, found.found) == ("answers", "fail", "no answer in 0.5 s")
+    assert (found.name, found.verdict) == ("answers", "fail")
+    assert "no answer in 0.5 s" in found.found
