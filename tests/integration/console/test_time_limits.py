@@ -27,7 +27,7 @@ PATHS = (
     "/", "/?at=2020-01-01T00:01", "/providers/1", "/providers/1/series", "/ticks", "/ticks/1",
     "/dead-letters", "/dead-letters/1", "/acts/7",
 )  # fmt: skip
-SAID = re.compile("no answer within|couldn&#39;t get a connection|couldn't get a connection")
+SAID = re.compile("no answer|answers nobody|get a connection")
 BEFORE_COMMIT = acting.SELECT_XID.encode()
 COMMIT = b"COMMIT\0"
 """As it is sent; READ COMMITTED is something else."""
