@@ -12,7 +12,7 @@ from demo import example, scenario, servers, stack
 from demo.failure import DemoFailed
 from demo.screen import Screen
 from shared.unique_ids import time_ordered
-from tour import gateway
+from tour import gateway, valuing
 from tour.gateway import answer
 from tour.inbox import Document, Inbox, Message
 
@@ -72,6 +72,7 @@ def run(screen: Screen) -> None:
         check_notification(screen, inbox, sent, request)
         check_events(screen, inbox, sent, request)
         check_balance(screen, http, sent)
+        valuing.check_value(screen, conn, connection, http, sent.after, until)
         screen.balances(shown_before, shown_after, {before.key: int(sent.after)})
         if shown_after.balances[before.key] != sent.after:
             raise DemoFailed(f"KeyDB's {before.key} is not {sent.after}: did others send, too?")

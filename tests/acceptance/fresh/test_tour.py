@@ -15,6 +15,7 @@ def test_the_tour_shows_that_all_say_the_same_of_one_transaction(fresh: Stack) -
         "notification: 1_Visa is 1900, above 1600",
         "transaction.added 600, balance.changed to 1900, tick.closed",
         "GET /v1/balances/1: 1900",
+        "GET /v1/valuation?in=EUR: 1 is worth 23.75",
         "all say the same: 1_Visa is 1900",
         f"http://127.0.0.1:{fresh.port('gateway', 8080)}/docs",
     ):
