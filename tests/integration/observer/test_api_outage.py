@@ -18,8 +18,9 @@ OUTAGE_S = 3.0
 
 @pytest.fixture
 def environment(environment: Environment) -> Environment:
-    """At most 20 lookups at a time."""
-    return environment | {"OBSERVER_CONCURRENCY": str(CONCURRENCY)}
+    """At most 20 lookups at a time; nothing expires while a test lasts."""
+    kept = {"OBSERVER_EXPIRE_AFTER_SECONDS": "3600"}
+    return environment | kept | {"OBSERVER_CONCURRENCY": str(CONCURRENCY)}
 
 
 def settled(observer: Program, outcome: str) -> float:
@@ -101,7 +102,6 @@ def test_objects_that_the_api_says_nothing_of_are_retried_later_and_hold_nobody_
     eventually(lambda: settled(observer, "seen") == 46)
     eventually(lambda: settled(observer, "retried") >= 4)
     eventually(lambda: min(api.api.asked[one] for one in (1, 2, 3)) >= 3)  # after 1 s and 2 s
-    eventually(lambda: sender.ready(*RETRIES[2:]) >= 3)
     api.api.silent, api.api.failing = frozenset(), {}
     eventually(lambda: {1, 2, 3} <= observing.seen(conn).keys())
     assert observing.letters(conn) == {}
