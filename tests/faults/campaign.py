@@ -9,7 +9,6 @@ from functools import partial
 import docker
 import psycopg
 from docker.errors import DockerException
-from docker.models.containers import Container
 
 from shared.errors import Unavailable
 from tests.faults import (
@@ -18,6 +17,7 @@ from tests.faults import (
     clients,
     followed,
     followed_verdict,
+    price_mixture,
     reader,
     request_mixture,
     request_verdict,
@@ -42,8 +42,7 @@ from tests.support.eventually import eventually
 from tests.support.keydb_snapshot import shown
 from tests.support.stack import Stack
 
-HEALTHY_TIMEOUT_S = 90.0
-RIGHT_TIMEOUT_S = 120.0
+HEALTHY_TIMEOUT_S, RIGHT_TIMEOUT_S = 90.0, 120.0
 Say = Callable[[str], None]
 
 
@@ -53,6 +52,7 @@ class Campaign:
     def __init__(self, stack: Stack, load: Load, corrections: Corrections, say: Say) -> None:
         """Put together by `run`."""
         self._stack, self._load, self._corrections = stack, load, corrections
+        self.prices: Load | None = None
         self._say = say
         self._posted = Posted()
         self._found: list[Difference] = []
@@ -99,7 +99,8 @@ class Campaign:
         # A service is as well as its servers: it is enough that it runs.
         wanted = "healthy" if part in stacks.SERVERS else "running"
         with contextlib.suppress(DockerException):
-            return all(wanted in _condition(one) for one in self._stack.containers(part))
+            conditions = map(service_health.condition, self._stack.containers(part))
+            return all(wanted in one for one in conditions)
         return False
 
     def _ended(self, strike: Strike) -> None:
@@ -143,7 +144,9 @@ class Campaign:
             found = verdict.stored(conn)
             requests = request_verdict.requests(conn, self._posted.postings)
             sent = [*self._load.sent.values(), *request_verdict.sent(requests).values()]
+            sent += price_mixture.unfit(self.prices)
             differences = [
+                *price_mixture.of_prices(conn, self.prices),
                 *request_verdict.of_keys(requests),
                 *verdict.of_messages(sent, found, books.providers),
                 *verdict.of_corrections(conn, books),
@@ -232,9 +235,11 @@ def run(
             with (
                 correcting(stack, seed) as corrections,
                 producing_load(stack, seed) as load,
+                price_mixture.producing(stack, seed) as prices,
                 beside(stack, partial(clients.post, seed)) as posting,
             ):
                 campaign = Campaign(stack, load, corrections, say)
+                campaign.prices = prices
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
                 posted = posting.end()
@@ -242,8 +247,3 @@ def run(
         if not result.right():
             leave(stack, seed, result)
         return result
-
-
-def _condition(container: Container) -> tuple[str, str]:
-    state = container.attrs["State"]
-    return state["Status"], state.get("Health", {}).get("Status", "")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import Protocol
 
 from pydantic import Secret
 
@@ -20,6 +21,14 @@ from shared.settings import RabbitmqSettings
 from tests.faults import addresses
 from tests.faults.message_mixture import Mixture, Sent
 from tests.support.stack import QUEUE, Stack
+
+
+class Draws(Protocol):
+    """What is sent, one after another."""
+
+    def draw(self) -> Sent:
+        """Return the next content; one that was drawn before is published again."""
+
 
 PER_S = 330
 PAUSE_S = 0.01
@@ -32,11 +41,14 @@ LAST_CONFIRMS_S = 20.0
 class Load:
     """One run's producer; `sent` is its ledger."""
 
-    def __init__(self, stack: Stack, seed: int, pace: int) -> None:
+    def __init__(
+        self, stack: Stack, seed: int, pace: int, queue: str = QUEUE, mixture: Draws | None = None
+    ) -> None:
         """Nothing is sent before `run`; `pace` is how many a second."""
         self._pace = pace
         self._stack = stack
-        self._mixture = Mixture(seed)
+        self._queue = queue
+        self._mixture = mixture or Mixture(seed)
         self._random = random.Random(seed)
         self._again: deque[Sent] = deque()
         self._stop = threading.Event()
@@ -60,7 +72,7 @@ class Load:
         while not self._stop.is_set():
             with contextlib.suppress(Unavailable):
                 settings = RabbitmqSettings(rabbitmq_url=Secret(addresses.amqp_url(self._stack)))
-                with producing(settings, QUEUE, self._decided, name="load") as producer:
+                with producing(settings, self._queue, self._decided, name="load") as producer:
                     self._live(producer)
             self.reconnects += not self._stop.wait(0.2)
 
@@ -120,10 +132,12 @@ class Load:
 
 
 @contextlib.contextmanager
-def producing_load(stack: Stack, seed: int, pace: int = PER_S) -> Iterator[Load]:
+def producing_load(
+    stack: Stack, seed: int, pace: int = PER_S, queue: str = QUEUE, mixture: Draws | None = None
+) -> Iterator[Load]:
     """Publish while inside; at the end all confirms are in that will come."""
-    load = Load(stack, seed, pace)
-    thread = threading.Thread(target=load.run, name="load")
+    load = Load(stack, seed, pace, queue, mixture)
+    thread = threading.Thread(target=load.run, name=f"load {queue}")
     thread.start()
     try:
         yield load

@@ -50,3 +50,9 @@ def _answers(one: Container) -> bool:
         ):
             return bool(answer.status == 200)
     return False
+
+
+def condition(container: Container) -> tuple[str, str]:
+    """Return the state of a container, and what the engine says of its health."""
+    state = container.attrs["State"]
+    return state["Status"], state.get("Health", {}).get("Status", "")
