@@ -55,16 +55,20 @@ def books(draw: st.DrawFn) -> tuple[date, Books]:
     start = datetime(first.year, first.month, first.day, tzinfo=UTC)
     # Midnights among them: a tick of midnight ends the day before.
     hours = draw(st.sets(st.integers(0, 4 * DAYS), min_size=1, max_size=8))
-    changed = st.dictionaries(st.sampled_from(PROVIDERS), balances, max_size=len(PROVIDERS))
+    changed = st.dictionaries(
+        st.sampled_from(PROVIDERS), balances, min_size=1, max_size=len(PROVIDERS)
+    )
     ticks = [Past(start + timedelta(hours=6 * one), draw(changed)) for one in sorted(hours)]
     kinds = st.tuples(st.sampled_from(SYMBOLS), st.integers(0, 18))
-    symbols = draw(st.dictionaries(st.sampled_from(PROVIDERS), kinds))
+    symbols = draw(st.dictionaries(st.sampled_from(PROVIDERS), kinds, min_size=2))
     priced = st.tuples(
         st.sampled_from(SYMBOLS),
         st.sampled_from(CURRENCIES),
         st.integers(-2, DAYS + 1).map(lambda one: first + timedelta(days=one)),
     )
-    return first, Books(ticks, symbols, draw(st.dictionaries(priced, decimals, max_size=12)))
+    return first, Books(
+        ticks, symbols, draw(st.dictionaries(priced, decimals, min_size=8, max_size=24))
+    )
 
 
 def write(conn: psycopg.Connection, made: Books) -> None:
