@@ -45,7 +45,7 @@ help: ## Print this help
 demo: venv engine ## The main job from nothing: one message in, the right balance a minute later
 	@$(PY) -m demo
 
-tour: venv engine ## What is around the core: HTTP, requests, replies, alerts, events; each checked
+tour: venv engine ## What is around the core: HTTP, requests, replies, alerts, events, objects seen; each checked
 	@$(PY) -m tour
 
 up: engine ## Build and start the stack in the background

@@ -14,7 +14,8 @@ ABOUT = """\
 Shows what is around the core: starts the stack with all its profiles, loads the worked example's
 rows if the tables are empty, sends {"id": 1, "value": 600} by HTTP, waits for the next boundary,
 and checks the request, its reply, the transaction's life, an alert's notification, the events of
-changes, the balance and what it is worth. Run again, it adds 600 more."""
+changes, the balance and what it is worth; then that of two objects that were seen the one online is
+kept, by a small API that it runs beside the stack. Run again, it adds 600 more."""
 EPILOG = """\
 \b
 Settings come from .env and the environment, as for 'make up'; .env.example says which there are.

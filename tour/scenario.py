@@ -1,9 +1,8 @@
 """The tour, step by step. What each part says is held against what the others say."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import httpx
 import psycopg
@@ -12,12 +11,11 @@ from demo import example, scenario, servers, stack
 from demo.failure import DemoFailed
 from demo.screen import Screen
 from shared.unique_ids import time_ordered
-from tour import gateway, valuing
+from tour import gateway, sightings, valuing
+from tour.checks import TIMEOUT_S, same, until
 from tour.gateway import answer
 from tour.inbox import Document, Inbox, Message
 
-TIMEOUT_S = 30.0
-PAUSE_S = 0.2
 FOLLOWERS = ("feed", "notifier", "tracker")
 SELECT_FOLLOWING: LiteralString = """
 SELECT count(*) = cardinality(%(names)s::text[])
@@ -72,11 +70,14 @@ def run(screen: Screen) -> None:
         check_notification(screen, inbox, sent, request)
         check_events(screen, inbox, sent, request)
         check_balance(screen, http, sent)
-        valuing.check_value(screen, conn, connection, http, sent.after, until)
+        valuing.check_value(screen, conn, connection, http, sent.after)
         screen.balances(shown_before, shown_after, {before.key: int(sent.after)})
         if shown_after.balances[before.key] != sent.after:
             raise DemoFailed(f"KeyDB's {before.key} is not {sent.after}: did others send, too?")
         remove_alert(http, sent)
+        with sightings.api(configuration) as is_asked:
+            if is_asked:
+                sightings.check(screen, http, conn, keydb)
     screen.places(places(gateway.address(containers), sent, containers))
     screen.verdict(f"all say the same: {before.key} is {sent.after}")
 
@@ -207,26 +208,6 @@ def remove_alert(http: httpx.Client, sent: Sent) -> None:
     """Leave no alert behind."""
     names = {"source": "tour", "source_id": sent.key}
     answer(http.delete("/v1/alerts", params=names), 202)
-
-
-def same(what: str, found: Document, wanted: Document) -> None:
-    """Raise `DemoFailed` unless `found` has all that is `wanted`."""
-    faults = [
-        f"{what} has {name} {found.get(name)!r}, it should be {value!r}"
-        for name, value in wanted.items()
-        if found.get(name) != value
-    ]
-    if faults:
-        raise DemoFailed("; ".join(faults))
-
-
-def until(done: Callable[[], Any], fault: str, timeout_s: float = TIMEOUT_S) -> None:
-    """Ask again until it is done. Raises `DemoFailed` if it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"after {timeout_s:g} s {fault}; see 'make logs'")
-        time.sleep(PAUSE_S)
 
 
 def places(

@@ -4,7 +4,7 @@ The symbol and the price are the tour's own, and gone with it.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from pika.exceptions import UnroutableError
 from demo import example
 from demo.failure import DemoFailed
 from demo.screen import Screen
+from tour.checks import until
 from tour.gateway import answer
 
 PRICES = "prices"
@@ -36,16 +37,13 @@ SELECT symbol, scale
 """
 UNASSIGN: LiteralString = "DELETE FROM provider_symbol WHERE provider_id = %(provider_id)s"
 
-Until = Callable[[Callable[[], Any], str], None]
 
-
-def check_value(  # noqa: PLR0913, PLR0917 - each is another server's
+def check_value(
     screen: Screen,
     conn: psycopg.Connection,
     connection: pika.BlockingConnection,
     http: httpx.Client,
     balance: str,
-    until: Until,
 ) -> None:
     """Publish a price, wait until it is known, and ask what the balance is worth."""
     worth = Decimal(balance).scaleb(-SCALE) * Decimal(PRICE)

@@ -8,7 +8,6 @@ from functools import partial
 
 import docker
 import psycopg
-from docker.errors import DockerException
 
 from shared.errors import Unavailable
 from tests.faults import (
@@ -37,6 +36,7 @@ from tests.faults.reader import Seen
 from tests.faults.run import Run, leave
 from tests.faults.sequence import EVERY_S, Strike, Striker
 from tests.faults.side_process import SideProcess, beside
+from tests.faults.sightings import Sightings
 from tests.support import stack as stacks
 from tests.support.eventually import eventually
 from tests.support.keydb_snapshot import shown
@@ -53,6 +53,7 @@ class Campaign:
         """Put together by `run`."""
         self._stack, self._load, self._corrections = stack, load, corrections
         self.prices: Load | None = None
+        self.sightings: Sightings | None = None
         self._say = say
         self._posted = Posted()
         self._found: list[Difference] = []
@@ -63,7 +64,8 @@ class Campaign:
     ) -> Striker:
         """Have `faults` strike; returns when the last is healed."""
         self._total = len(faults)
-        striker = Striker(self._stack, self._ended, self._is_healthy, every_s)
+        is_up = partial(service_health.is_up, self._stack)
+        striker = Striker(self._stack, self._ended, is_up, every_s)
         striker.run(faults, until_s)
         return striker
 
@@ -95,14 +97,6 @@ class Campaign:
         run.around = {one: striker.around(one) for one in run.differences}
         return run
 
-    def _is_healthy(self, part: str) -> bool:
-        # A service is as well as its servers: it is enough that it runs.
-        wanted = "healthy" if part in stacks.SERVERS else "running"
-        with contextlib.suppress(DockerException):
-            conditions = map(service_health.condition, self._stack.containers(part))
-            return all(wanted in one for one in conditions)
-        return False
-
     def _ended(self, strike: Strike) -> None:
         rows = 0
         with contextlib.suppress(Unavailable, psycopg.Error):
@@ -124,7 +118,11 @@ class Campaign:
 
         def right() -> bool:
             try:
-                last[:] = [] if self._drained() else [Difference("ingest still holds messages")]
+                last[:] = (
+                    []
+                    if work_in_hand.all_taken(self._stack)
+                    else [Difference("ingest still holds messages")]
+                )
                 last.extend(self._compare())
             except (Unavailable, psycopg.Error) as error:
                 last[:] = [Difference(f"cannot be read: {error}")]
@@ -133,10 +131,6 @@ class Campaign:
         with contextlib.suppress(AssertionError):
             eventually(right, RIGHT_TIMEOUT_S)
         return last
-
-    def _drained(self) -> bool:
-        ready = self._stack.messages_ready(), self._stack.messages_ready("requests")
-        return ready == (0, 0) and work_in_hand.in_hand(self._stack) == 0
 
     def _compare(self) -> list[Difference]:
         books = self._corrections.books
@@ -152,6 +146,7 @@ class Campaign:
                 *verdict.of_corrections(conn, books),
                 *verdict.of_ticks(conn),
             ]
+            differences += self.sightings.differences(conn) if self.sightings else []
             expected = verdict.balances(sent, found, books)
             differences += verdict.of_balances(expected, verdict.newest(conn), "Postgres")
         boundary = time.time() + stacks.INTERVAL_S
@@ -210,7 +205,9 @@ class Campaign:
 def standing(client: docker.DockerClient) -> Iterator[Stack]:
     """Yield the shipped stack with all around it, up, two of each part that may be two."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
-        stack.settings["COMPOSE_PROFILES"] = ",".join((*stacks.AROUND, "gateway"))
+        stack.settings["COMPOSE_PROFILES"] = ",".join(
+            (*stacks.AROUND, "gateway", *stacks.OBSERVING)
+        )
         service_health.start(stack, *scale(*REPLICAS))
         yield stack
 
@@ -237,9 +234,10 @@ def run(
                 producing_load(stack, seed) as load,
                 price_mixture.producing(stack, seed) as prices,
                 beside(stack, partial(clients.post, seed)) as posting,
+                Sightings(stack).flowing() as sightings,
             ):
                 campaign = Campaign(stack, load, corrections, say)
-                campaign.prices = prices
+                campaign.prices, campaign.sightings = prices, sightings
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
                 posted = posting.end()

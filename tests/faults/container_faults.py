@@ -14,13 +14,13 @@ from tests.faults import work_in_hand
 from tests.faults.fault import Struck
 from tests.faults.logs import keep_logs
 from tests.support.eventually import eventually
-from tests.support.stack import AROUND, BY_HTTP, PROGRAMS, SERVERS, Stack
+from tests.support.stack import AROUND, BY_HTTP, OBSERVING, PROGRAMS, SERVERS, Stack
 
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
-REPLICAS = {"ingest": 2, "syncer": 2, "feed": 2, "notifier": 2, "tracker": 2}
-"""Of all but the ingests one stands by, though both trackers take requests: whoever is struck, the
-other is there to be in its way."""
+REPLICAS = {"ingest": 2, "syncer": 2, "feed": 2, "notifier": 2, "tracker": 2, "observer": 2}
+"""Of all but ingests and observers one stands by, though both trackers take requests: whoever is
+struck, the other is there to be in its way."""
 START_TIMEOUT_S = 30.0
 # As in compose.yaml.
 GRACE_S = {"postgres": 60, "rabbitmq": 60}
@@ -150,6 +150,6 @@ FAULTS = [
 ] + [
     # Nobody waits for these, so they are struck in fewer ways.
     ContainerFault(part, name, ACTS[name])
-    for part in (*AROUND, *BY_HTTP)
+    for part in (*AROUND, *BY_HTTP, *OBSERVING)
     for name in ("SIGKILL", "pause", "network cut")
 ]

@@ -185,6 +185,11 @@ FAULTS: list[Fault] = [
     KillPoint("tracker", "killed between decision and COMMIT", "before COMMIT of decision"),
     KillPoint("tracker", "killed between COMMIT and reply", "before publish"),
     KillPoint("tracker", "killed between confirm and replied_at", "after confirm"),
+    # A sighting is looked up, written, COMMIT, shown, acknowledged.
+    KillPoint("observer", "killed when it received a sighting", "message received"),
+    KillPoint("observer", "killed between the row and COMMIT", "before COMMIT of seen"),
+    KillPoint("observer", "killed between COMMIT and key", "after COMMIT of seen"),
+    KillPoint("observer", "killed between key and ack", "before ack"),
     # A request by HTTP is published, confirmed, answered.
     KillPoint("gateway", "killed before the publish", "before publish"),
     KillPoint("gateway", "killed between confirm and 202", "after confirm"),

@@ -8,10 +8,11 @@ import contextlib
 import urllib.request
 from http.client import HTTPException
 
+from docker.errors import DockerException
 from docker.models.containers import Container
 
 from tests.support.eventually import eventually
-from tests.support.stack import Stack
+from tests.support.stack import SERVERS, Stack
 
 SETTING = "METRICS_PORT="
 LOOK_S, START_TIMEOUT_S = 0.25, 120.0
@@ -23,6 +24,14 @@ def unhealthy(stack: Stack) -> list[str]:
     return stack.unhealthy() + [str(one.name) for one in services if not _answers(one)]
 
 
+def is_up(stack: Stack, part: str) -> bool:
+    """Say whether a server is healthy, or a service runs: it is as well as its servers."""
+    wanted = "healthy" if part in SERVERS else "running"
+    with contextlib.suppress(DockerException):
+        return all(wanted in _condition(one) for one in stack.containers(part))
+    return False
+
+
 def start(stack: Stack, *options: str) -> None:
     """Start all of a stack, and wait until it is healthy."""
     stack.compose("up", "--detach", *options)
@@ -32,6 +41,11 @@ def start(stack: Stack, *options: str) -> None:
 def await_healthy(stack: Stack, timeout_s: float = START_TIMEOUT_S) -> None:
     """Wait until all of them are."""
     eventually(lambda: not unhealthy(stack), timeout_s, pause_s=LOOK_S)
+
+
+def _condition(container: Container) -> tuple[str, str]:
+    state = container.attrs["State"]
+    return state["Status"], state.get("Health", {}).get("Status", "")
 
 
 def _port(one: Container) -> str:
@@ -50,9 +64,3 @@ def _answers(one: Container) -> bool:
         ):
             return bool(answer.status == 200)
     return False
-
-
-def condition(container: Container) -> tuple[str, str]:
-    """Return the state of a container, and what the engine says of its health."""
-    state = container.attrs["State"]
-    return state["Status"], state.get("Health", {}).get("Status", "")

@@ -17,7 +17,7 @@ import redis
 from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.verdict import boundary_of
-from tests.support.stack import INTERVAL_S, Stack
+from tests.support.stack import INTERVAL_S, QUEUE, Stack
 
 IN_HAND = "minutebook_ingest_in_hand_messages "
 PARTS_OF_INTAKE = {"ingest", "postgres", "rabbitmq"}
@@ -38,6 +38,12 @@ def await_in_hand(stack: Stack, part: str) -> bool:
     if random.random() < 0.5:
         return False
     return _at_boundary(stack)
+
+
+def all_taken(stack: Stack) -> bool:
+    """Say whether no message waits in a queue, and the ingests hold none."""
+    queues = (QUEUE, "requests", "sightings")
+    return not any(map(stack.messages_ready, queues)) and in_hand(stack) == 0
 
 
 def in_hand(stack: Stack) -> float:

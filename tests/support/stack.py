@@ -36,6 +36,8 @@ AROUND = ("feed", "notifier")
 """Followers, which the core does without: each has a profile of its name."""
 BY_HTTP = ("gateway", "tracker")
 """Requests, which it does without, too: both have the profile `gateway`."""
+OBSERVING = ("observer",)
+"""Objects that were seen, apart from all money."""
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SETTINGS = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
 PASSWORDS = {name for name in SETTINGS if name.endswith("_PASSWORD")}

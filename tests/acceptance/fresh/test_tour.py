@@ -16,6 +16,8 @@ def test_the_tour_shows_that_all_say_the_same_of_one_transaction(fresh: Stack) -
         "transaction.added 600, balance.changed to 1900, tick.closed",
         "GET /v1/balances/1: 1900",
         "GET /v1/valuation?in=EUR: 1 is worth 23.75",
+        "POST /callback: 2 objects, 7 and 8",
+        "last_seen: object 7 at 20",
         "all say the same: 1_Visa is 1900",
         f"http://127.0.0.1:{fresh.port('gateway', 8080)}/docs",
     ):
