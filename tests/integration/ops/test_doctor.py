@@ -191,8 +191,9 @@ def test_a_queue_of_ticks_that_drops_them_is_a_warning(
 
 
 def test_an_exchange_of_the_gateways_that_leads_nowhere_is_found_once_there_is_a_tracker(
-    managed: Tool, conn: psycopg.Connection, amqp_url: str
+    managed: Tool, rabbitmq_server: servers.Rabbitmq, conn: psycopg.Connection, amqp_url: str
 ) -> None:
+    set_policy(managed, rabbitmq_server, "ours", ".*", **{"delivery-limit": -1})
     exchange, bindings = (
         ("rabbitmq", "exchange gateway"),
         ("rabbitmq", "bindings of exchange gateway"),
