@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from docker.models.containers import Container
 
+from tests.support import containers
 from tests.support.eventually import eventually
 from tests.support.stack import AROUND, INTERVAL_S, PROGRAMS, SERVERS, Stack
 
@@ -59,7 +60,7 @@ def unhealthy_core(stack: Stack) -> list[str]:
 
 
 DISTURBANCES: dict[str, tuple[Callable[[Container], object], Callable[[Container], object]]] = {
-    "frozen": (lambda one: one.pause(), lambda one: one.unpause()),
+    "frozen": (containers.freeze, lambda one: one.unpause()),
     "killed": (lambda one: one.kill(), lambda one: one.start()),
     "stopped": (lambda one: one.stop(), lambda one: one.start()),
 }

@@ -13,6 +13,7 @@ from docker.models.containers import Container
 from tests.faults import work_in_hand
 from tests.faults.fault import Struck
 from tests.faults.logs import keep_logs
+from tests.support import containers
 from tests.support.eventually import eventually
 from tests.support.stack import AROUND, BY_HTTP, OBSERVING, PROGRAMS, SERVERS, Stack
 
@@ -69,7 +70,7 @@ def terminate(stack: Stack, victims: list[Container]) -> None:
 def pause(stack: Stack, victims: list[Container]) -> None:
     """Freeze for five seconds."""
     for one in victims:
-        eventually(partial(_frozen, one), START_TIMEOUT_S)
+        containers.freeze(one)
     try:
         threading.Event().wait(PAUSE_S)
     finally:
@@ -116,14 +117,6 @@ def start(victims: list[Container]) -> None:
     for one in victims:
         one.wait()
         eventually(partial(_runs, one), START_TIMEOUT_S)
-
-
-def _frozen(container: Container) -> bool:
-    # The engine gives up if a busy machine does not freeze all processes at once.
-    with contextlib.suppress(APIError):
-        container.pause()
-    container.reload()
-    return container.status == "paused"
 
 
 def _runs(container: Container) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 
 from tests.support.eventually import eventually
@@ -67,6 +67,18 @@ def running(client: docker.DockerClient, variable: str, **options: Any) -> Itera
         yield container
     finally:
         container.remove(v=True, force=True)
+
+
+def freeze(container: Container) -> None:
+    """Pause a container. On a busy machine the kernel may fail to, and a second attempt does it."""
+
+    def probe() -> bool:
+        with contextlib.suppress(APIError):
+            container.pause()
+        container.reload()
+        return container.status == "paused"
+
+    eventually(probe, START_TIMEOUT_S)
 
 
 def published_port(container: Container, port: int) -> int:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support import chromium, stack
+from tests.support import chromium, containers, stack
 from tests.support.chromium import Window, violations, window
 from tests.support.console_visit import (
     balances,
@@ -158,7 +158,7 @@ def test_a_page_that_hears_nothing_says_how_old_it_is(looking: Window, running: 
     page = looking.page
     page.clock.install()  # it takes ten seconds, which need not be waited for
     console = running.container("console")
-    console.pause()
+    containers.freeze(console)
     try:
         page.clock.fast_forward(STALE_MS)
         expect(page.locator("#stale")).to_be_visible()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.support import outages, stack, swarm
+from tests.support import containers, outages, stack, swarm
 from tests.support.eventually import eventually
 from tests.support.swarm import SwarmStack
 
@@ -74,7 +74,7 @@ def test_a_replica_is_not_replaced_because_a_server_is_away(deployed: SwarmStack
     ingest, broker = deployed.container("ingest"), deployed.container("rabbitmq")
     (_, check) = ingest.attrs["Config"]["Healthcheck"]["Test"]
 
-    broker.pause()
+    containers.freeze(broker)
     try:
         probe = ["python", "-m", "shared.probe"]
         eventually(lambda: ingest.exec_run(probe).exit_code == 1, pause_s=0.5)

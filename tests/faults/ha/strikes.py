@@ -1,5 +1,6 @@
 """What happens to clusters: leaders die, freeze, are cut off, hand over; members restart."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from functools import partial
 import redis
 from docker.models.containers import Container
 
+from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.container_faults import cut_off, start
 from tests.faults.fault import Struck
 from tests.faults.ha import cluster
 from tests.faults.ha.cluster import Cluster
+from tests.support import containers
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -58,7 +61,7 @@ def kill(which: Cluster, stack: Stack) -> None:
 def freeze(which: Cluster, stack: Stack) -> None:
     """Freeze the leader until another one leads."""
     victim = _leader(stack, which)
-    victim.pause()
+    containers.freeze(victim)
     try:
         _await_successor(stack, which, victim)
     finally:
@@ -134,7 +137,14 @@ PROCESS_ENDED: dict[str, str] = {
 
 
 def _leader(stack: Stack, which: Cluster) -> Container:
-    return stack.container(cluster.leader(stack, which))
+    """Return who leads, once somebody does: on a busy machine a leader may be slow to say so."""
+
+    def probe() -> str:
+        with contextlib.suppress(Unavailable):
+            return cluster.leader(stack, which)
+        return ""
+
+    return stack.container(eventually(probe, TAKEN_OVER_S, pause_s=cluster.LOOK_S))
 
 
 def _await_successor(stack: Stack, which: Cluster, old: Container) -> None:

@@ -74,11 +74,11 @@ def test_with_a_frozen_postgres_each_page_is_there_and_says_so(
         eventually(lambda: "Being asked" not in console.text("doctor"), PATIENCE_S)
         with proxy.frozen():
             assert slowest_s(console.client, within_s, *PATHS) <= within_s
-            _, found = asked(console.client, *PATHS)
             eventually(lambda: blames_postgres_alone(console.client.get("/").text), PATIENCE_S)
+            _, found = asked(console.client, *PATHS)
             assert console.program.stop() == 0
     for path in PATHS:
-        assert SAID.search(found[path].text), path
+        assert SAID.search(found[path].text), (path, text_of(found[path].text, "verdict"))
 
 
 def test_with_a_frozen_keydb_balances_are_shown_and_not_compared(

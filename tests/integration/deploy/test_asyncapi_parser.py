@@ -11,7 +11,7 @@ HINT = 2
 """Severities of the parser: 0 is an error, 1 a warning, others are advice."""
 CHANNELS = {
     "transactions", "ticks", "syncerTicks", "shown", "changes", "alerts", "prices", "notifications",
-    "delivered", "requests", "replies",
+    "delivered", "requests", "replies", "sightings", "transactionsOfShards",
 }  # fmt: skip
 PARSE_TIMEOUT_S = 120.0
 

@@ -39,22 +39,31 @@ def letter_of(conn: psycopg.Connection, queue: str) -> int:
 
 
 def test_a_letter_of_another_queue_never_becomes_money(ops: Tool, conn: psycopg.Connection) -> None:
-    price = letter_of(conn, "prices")
+    theirs = letter_of(conn, "theirs")
     refusing_trigger.create(conn, "23514")
     store(ops, (body(1, 5), "ours"))
     refusing_trigger.drop(conn)
 
-    alone = ops.json("dead-letters", "replay", str(price), code=1)
+    alone = ops.json("dead-letters", "replay", str(theirs), code=1)
     done = ops.json("dead-letters", "replay", "--all")
 
     assert [one["says"] for one in alone["absent"]] == [
-        f"dead letter {price} came from prices, not from incoming_transactions"
+        f"dead letter {theirs} came from theirs, not from incoming_transactions"
     ]
     assert (done["rows"], done["elsewhere"]) == (1, 1)
     assert "1 letter left: from another queue than" in ops("dead-letters", "replay", "--all").stdout
     assert rows(conn) == [(1, 5)]
-    assert letters(ops, "--queue", "prices") == {"price-1": price}
-    assert ops("dead-letters", "replay", "--queue", "prices").code == 2
+    assert letters(ops, "--queue", "theirs") == {"price-1": theirs}
+    assert ops("dead-letters", "replay", "--queue", "theirs").code == 2
+
+
+def test_a_letter_of_prices_is_read_as_a_price_only(ops: Tool, conn: psycopg.Connection) -> None:
+    price = letter_of(conn, "prices")
+
+    done = ops.json("dead-letters", "replay", "--all", code=1)
+
+    assert done["letters"] == [{"id": price, "outcome": "missing_field"}]
+    assert rows(conn) == []
 
 
 def test_letters_of_the_queue_that_ingest_is_set_to_read_are_replayed(

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support import messages, ops_tool, outages
+from tests.support import containers, messages, ops_tool, outages
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Done, Tool
 from tests.support.own_broker import OwnBroker
@@ -48,7 +48,7 @@ def sent_until_paused(own: OwnBroker, ops: Tool, *arguments: str, signal_: int |
     """Pause the broker in the middle of a send; end that by a signal, or let it give up."""
     with ops.started("send", *arguments, "--rate", "50") as process:
         eventually(lambda: messages.waiting_in_queue(ops.settings["RABBITMQ_URL"]) > 20)
-        own.container.pause()
+        containers.freeze(own.container)
         with outages.afterwards(own.container.unpause):
             if signal_ is not None:
                 # What goes now is on its way and never confirmed.

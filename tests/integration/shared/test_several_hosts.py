@@ -135,7 +135,7 @@ def test_a_failover_by_sentinel_is_followed_and_a_primary_that_is_cut_off_takes_
     with projecting(watched) as projection, ledger.syncer_of(dsn, projection) as syncer:
         assert syncer.tick(minute(1)).state == "applied"
         eventually(lambda: ledger.shown(watched.store(1)) == {"1_Visa": "1000"})
-        watched.containers[0].pause()
+        containers.freeze(watched.containers[0])
         try:
             watched.store(1).config_set("min-replicas-to-write", 0)  # it has none for the moment
             add(conn, visa, 5)
