@@ -34,8 +34,8 @@ def test_three_ingests_share_the_queue_and_store_each_message_once(
     assert len(ingests) == 3
     eventually(lambda: three.queue().get("consumers") == 3)
 
-    publish(three, *bodies, message_ids=names)
-    publish(three, *bodies[:RESENT], message_ids=names[:RESENT])
+    publish(three, *bodies, message_ids=names, confirmed=False)
+    publish(three, *bodies[:RESENT], message_ids=names[:RESENT], confirmed=False)
 
     count = "SELECT count(*) FROM historical_transactions WHERE provider_id = 21"
     eventually(lambda: conn.execute(count).fetchone() == (MESSAGES,))
