@@ -35,10 +35,9 @@ log = structlog.get_logger()
 class Channel:
     """For one thread; only `from_thread` and `wake` may be called by others."""
 
-    _channel: pika.channel.Channel
-
     def __init__(self, to: pika.URLParameters, turn: Turn = unwatched) -> None:
         """Nothing is connected before `open`; `turn` is told of each wait."""
+        self._channel: pika.channel.Channel
         self._told = turn
         self._loop = IOLoop()
         self._tap = ProtocolTap(self._loop, self._received)
@@ -109,8 +108,7 @@ class Channel:
 
     def declare_exchange(self, exchange: str, kind: str) -> None:
         """Make a durable exchange unless it is there. Raises `Unavailable`."""
-        declare = self._channel.exchange_declare
-        self._asked(declare, exchange, exchange_type=kind, durable=True)
+        self._asked(self._channel.exchange_declare, exchange, exchange_type=kind, durable=True)
 
     def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         """Have a direct exchange, made if there is none, lead to a queue. Raises `Unavailable`."""
@@ -166,8 +164,7 @@ class Channel:
         `on_piece` is called after each piece of data, and while it answers yes all that comes until
         the time is over is handled: to begin and end a loop costs more than a message does.
 
-        Raises `Unavailable` when the connection, the channel or the consumer is gone, and whatever
-        `on_message` raised.
+        Raises `Unavailable` when connection or consumer is gone, and whatever `on_message` raised.
         """
         self._on_piece = on_piece
         try:
