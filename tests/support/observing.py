@@ -58,3 +58,14 @@ def shown(store: "redis.Redis") -> dict[int, Any]:
     """Return which objects KeyDB shows, and what it says of them."""
     keys = [str(one) for one in store.scan_iter(f"{PREFIX}*")]
     return {int(one.removeprefix(PREFIX)): store.get(one) for one in keys}
+
+
+def shown_age_s(store: "redis.Redis", object_id: int) -> float:
+    """Return how old what KeyDB shows of an object is, by its own clock; 0 if it shows nothing."""
+    both = store.pipeline(transaction=True)
+    both.time()
+    both.get(f"{PREFIX}{object_id}")
+    (seconds, microseconds), said = both.execute()
+    if said is None:
+        return 0.0
+    return float(seconds + microseconds / 1e6 - datetime.fromisoformat(said).timestamp())

@@ -1,5 +1,6 @@
 """What a sighting leads to: when its object was seen, until that expires."""
 
+import itertools
 from datetime import datetime, timedelta
 
 import psycopg
@@ -16,8 +17,13 @@ from tests.support.eventually import eventually
 from tests.support.object_api import Running
 from tests.support.observing import Environment, Sender
 from tests.support.programs import Program
+from tests.support.timing import at_best_s
 
 SELECT_NOW = "SELECT clock_timestamp()"
+SELECT_OLDEST = """
+SELECT extract(epoch FROM max(clock_timestamp() - seen_at))::float8
+  FROM last_seen
+"""
 KEPT_S = 30.0
 
 
@@ -58,6 +64,29 @@ def test_what_expires_is_gone_from_both_within_its_time(
         eventually(lambda: not observing.seen(conn))
         eventually(lambda: not observing.shown(store))
         eventually(lambda: observer.metric("minutebook_last_seen_expired_total") == 1)
+
+
+def test_nothing_is_read_that_is_older_than_it_is_kept_and_one_turn_of_the_expiry(
+    environment: Environment, sender: Sender, conn: psycopg.Connection, store: "redis.Redis"
+) -> None:
+    kept_s, every_s, numbers = 4, 1, itertools.count()
+    environment |= {
+        "OBSERVER_EXPIRE_AFTER_SECONDS": str(kept_s), "OBSERVER_EXPIRE_EVERY_SECONDS": str(every_s)
+    }  # fmt: skip
+
+    def too_old_s() -> float:
+        """Read all the time what is kept and shown; return by how much the oldest was too old."""
+        ids = [next(numbers) for _ in range(20)]
+        sender.send(ids)
+        eventually(lambda: observing.seen(conn).keys() >= set(ids))
+        worst_s = -float("inf")
+        while (age_s := conn.execute(SELECT_OLDEST).fetchone() or (None,))[0] is not None:
+            shown_s = [observing.shown_age_s(store, one) for one in ids]
+            worst_s = max([worst_s, age_s[0] - kept_s - every_s, *(s - kept_s for s in shown_s)])
+        return worst_s
+
+    with programs.running("services.observer", **environment):
+        assert at_best_s(too_old_s, 0) <= 0
 
 
 def test_what_is_no_sighting_becomes_a_dead_letter_and_holds_nothing_up(
