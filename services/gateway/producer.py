@@ -149,10 +149,11 @@ class Producer:
         with self._health.reporting(BROKER), self._connect() as publisher:
             publisher.open_exchange(EXCHANGE)
             publisher.when_blocked(self._on_blocked)
-            self._health.expect(BROKER, within_s=SILENT_S)
-            self._health.progress(BROKER)
             self._blocked = None
             self._life = _Life(publisher)
+            # Only now: who sees that all is well may publish at once.
+            self._health.expect(BROKER, within_s=SILENT_S)
+            self._health.progress(BROKER)
             log.info("gateway_connected", exchange=EXCHANGE)
             try:
                 while not self._stop.is_set():

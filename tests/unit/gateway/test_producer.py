@@ -75,6 +75,37 @@ def producing(broker: Broker, within_s: float) -> Iterator[Producer]:
         thread.join()
 
 
+class Looked(Health):
+    """Health at whose good news it is tried whether a message would be taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.producer: Producer | None = None
+        self.refused: list[Unavailable] = []
+
+    def progress(self, part: str) -> None:
+        super().progress(part)
+        try:
+            if self.producer:
+                self.producer.check()
+        except Unavailable as error:
+            self.refused.append(error)
+
+
+def test_who_sees_that_all_is_well_may_publish_at_once() -> None:
+    stop, health, broker = threading.Event(), Looked(), Broker(confirms=True)
+    connect = cast("Callable[[], Any]", lambda: contextlib.nullcontext(broker))
+    health.producer = Producer(connect, health, stop)
+    thread = threading.Thread(target=health.producer.live)
+    thread.start()
+    while "rabbitmq" in health.problems():
+        stop.wait(0.01)
+    stop.set()
+    thread.join()
+
+    assert health.refused == []
+
+
 def test_what_gets_no_confirm_in_time_is_not_known() -> None:
     with producing(Broker(confirms=False), within_s=0.1) as producer:
         with pytest.raises(Unavailable, match=r"no confirm in 0\.1 s"):
