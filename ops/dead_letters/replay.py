@@ -163,7 +163,7 @@ class _Page:
             refuse_copy(self._conn, letter, self._order.edit)
 
     def _settle(self, outcome: service.Outcome) -> None:
-        self._dead = {one.delivery.tag: one for one, _ in outcome.deferred}
+        self._dead = {one.delivery.tag: one for one in outcome.deferred}
         store.keep(self._conn, list(self._dead.values()))
         store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
         outcomes = self._outcomes()

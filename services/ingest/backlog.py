@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from services.ingest.core import Validated
@@ -29,14 +28,6 @@ class Acknowledge(Protocol):
 
     def __call__(self, tags: Sequence[int], *, multiple: bool) -> None:
         """Acknowledge these deliveries, or with `multiple` all up to each of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class InFlightBatch:
-    """The oldest messages of the backlog, and when the first of them came (monotonic seconds)."""
-
-    messages: Sequence[Validated]
-    oldest_at: float
 
 
 class Backlog:
@@ -95,13 +86,13 @@ class Backlog:
         with self._changed:
             return self._changed.wait_for(lambda: len(self._messages), wait_s)
 
-    def oldest(self, most: int) -> InFlightBatch:
-        """Return up to `most` messages, oldest first."""
+    def oldest(self, most: int) -> tuple[Sequence[Validated], float]:
+        """Return up to `most` messages, oldest first, and when that came (monotonic seconds)."""
         with self._changed:
             while self._arrivals and self._arrivals[0][0] <= self._removed:
                 self._arrivals.popleft()
             oldest_at = self._arrivals[0][1] if self._arrivals else time.monotonic()
-            return InFlightBatch(self._messages[:most], oldest_at)
+            return self._messages[:most], oldest_at
 
     def acknowledge(
         self, oldest: Sequence[Validated], kept: Sequence[Validated] = (), reason: str = ""

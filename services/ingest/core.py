@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
-from services.ingest.identity import Properties, identify
+from services.ingest.identity import AnyProperties, identify
 from shared.transaction_body import Limits, decode
 from shared.unfit import Reason, Unfit
 
@@ -17,7 +17,7 @@ class Delivery(NamedTuple):
 
     tag: int
     redelivered: bool
-    properties: Properties
+    properties: AnyProperties
     body: bytes
     fallback_id: str
 

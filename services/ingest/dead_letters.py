@@ -17,7 +17,14 @@ from shared.amqp import amqp_json
 
 # One that an operator replayed is settled: it must not come back when the broker delivers the
 # original again.
-INSERT_DEAD_LETTERS: LiteralString = """
+NOT_REPLAYED: LiteralString = """NOT EXISTS (
+       SELECT
+         FROM operator_action a
+        WHERE a.action = 'dead_letter_replayed'
+          AND a.detail ->> 'message_id' = d.message_id
+          AND a.body = d.body)
+"""
+INSERT_DEAD_LETTERS: LiteralString = f"""
 INSERT INTO dead_letter (
        message_id, reason, error, queue, body, properties, provider_id, value, state)
 SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provider_id, d.value,
@@ -27,18 +34,13 @@ SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provi
               %(values)s::bigint[], %(states)s::text[])
        WITH ORDINALITY
        AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
- WHERE NOT EXISTS (
-       SELECT
-         FROM operator_action a
-        WHERE a.action = 'dead_letter_replayed'
-          AND a.detail ->> 'message_id' = d.message_id
-          AND a.body = d.body)
+ WHERE {NOT_REPLAYED}
  ORDER BY d.n
 ON CONFLICT (message_id, body_sha256) DO NOTHING
-"""
+"""  # noqa: S608 - constants of ours only
 
 # How many of them are neither there nor were replayed: a rule or a trigger made them vanish.
-COUNT_VANISHED: LiteralString = """
+COUNT_VANISHED: LiteralString = f"""
 SELECT count(*)
   FROM unnest(%(identities)s::text[], %(bodies)b::bytea[]) AS d (message_id, body)
  WHERE NOT EXISTS (
@@ -46,22 +48,14 @@ SELECT count(*)
          FROM dead_letter l
         WHERE l.message_id = d.message_id
           AND l.body_sha256 = sha256(d.body))
-   AND NOT EXISTS (
-       SELECT
-         FROM operator_action a
-        WHERE a.action = 'dead_letter_replayed'
-          AND a.detail ->> 'message_id' = d.message_id
-          AND a.body = d.body)
-"""
-
-Unwritten = tuple[DeadLetter, str]
-"""A dead letter that was not written, and why."""
+   AND {NOT_REPLAYED}
+"""  # noqa: S608 - constants of ours only
 
 
 def store_dead_letters(
     conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str
-) -> list[Unwritten]:
-    """Write those that can be written; return the others.
+) -> tuple[list[DeadLetter], str]:
+    """Write those that can be written; return the others, and why the first of them was not.
 
     Raises psycopg's error if the connection is lost.
     """
@@ -80,7 +74,8 @@ def store_dead_letters(
             trouble.append(postgres.detail(error))
         return postgres.detail(error)
 
-    return core.bisect(letters, attempt)
+    unwritten = core.bisect(letters, attempt)
+    return [letter for letter, _ in unwritten], unwritten[0][1] if unwritten else ""
 
 
 def _insert(conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str) -> None:
@@ -89,15 +84,13 @@ def _insert(conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str)
     Raises psycopg's errors, `TriggeredActionException` if one is not there afterwards.
     """
     values = {
-        "identities": [letter.identity for letter in letters],
+        **store.arrays(letters),
         "reasons": [letter.reason for letter in letters],
         "errors": [letter.error for letter in letters],
         "queue": queue,
         # One type for all, and in binary: as text they would take five times the memory.
         "bodies": [bytes(letter.delivery.body) for letter in letters],
         "properties": [amqp_json.encode(letter.delivery.properties.all()) for letter in letters],
-        "provider_ids": [letter.provider_id for letter in letters],
-        "values": [letter.value for letter in letters],
         "states": [letter.state for letter in letters],
     }
     new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount

@@ -3,31 +3,16 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from shared import json_object
-from shared.amqp.properties import MalformedProperties
+from shared.amqp.properties import MalformedProperties, Properties
 from shared.json_object import a_kind
 from shared.transaction_identity import IDENTITY_BYTES_MAX, check_identity
 from shared.unfit import Unfit
 
 AMQP_1_0_ID = "x-message-id"
 """The header in which RabbitMQ hands on a `message-id` of AMQP 1.0 that is no short text."""
-
-
-class Properties(Protocol):
-    """AMQP properties: those that may hold an identity, and all of them for the dead letter."""
-
-    @property
-    def message_id(self) -> Any:  # noqa: ANN401 - text, or what is no identity
-        """The property of that name; raises `MalformedProperties`."""
-
-    @property
-    def headers(self) -> Any:  # noqa: ANN401 - a mapping or None
-        """The headers by name; raises `MalformedProperties`."""
-
-    def all(self) -> Mapping[str, object]:
-        """Return those that are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +27,12 @@ class KeptProperties:
         return {}
 
 
+AnyProperties = Properties | KeptProperties
+
+
 def identify(
     source: str,
-    properties: Properties,
+    properties: AnyProperties,
     body: bytes,
     fields: Mapping[str, Any] | None,
     fallback_id: str,
@@ -77,7 +65,7 @@ def identify(
 
 
 def _find(
-    source: str, properties: Properties, body: bytes, fields: Mapping[str, Any] | None
+    source: str, properties: AnyProperties, body: bytes, fields: Mapping[str, Any] | None
 ) -> object:
     kind, _, name = source.partition(":")
     if kind == "header":
@@ -85,7 +73,7 @@ def _find(
     return (json_object.read(body) if fields is None else fields).get(name)
 
 
-def _refuse_amqp_1_0(properties: Properties) -> None:
+def _refuse_amqp_1_0(properties: AnyProperties) -> None:
     """Raise `Unfit` for an identity that RabbitMQ put into a header: bytes, or text too long.
 
     A short text there is a header of the producer's own, and no identity.

@@ -71,11 +71,6 @@ SELECT id, message_id, value, properties #>> '{headers,traceparent}'
  LIMIT %(most)s
 """
 
-SELECT_PROVIDER: LiteralString = """
-SELECT xmin::text
-  FROM initial_data
- WHERE id = %(provider_id)s
-"""
 # One whose provider was gone meanwhile waits on, also if it is there again: in another row version.
 REFUSE: LiteralString = """
 UPDATE dead_letter d
@@ -187,14 +182,13 @@ def _release(
     """
 
     def settle(outcome: service.Outcome) -> None:
-        dead = [_refused(letter) | {"version": version} for letter, _ in outcome.deferred]
+        dead = [_refused(letter) | {"version": version} for letter in outcome.deferred]
         with conn.cursor() as cursor:
             cursor.executemany(REFUSE, dead)
         settled = {one.delivery.tag for one in parked} - {one["id"] for one in dead}
         conn.execute(DELETE, {"ids": list(settled)})
 
-    provider = {"provider_id": parked[0].provider_id}
-    (version,) = conn.execute(SELECT_PROVIDER, provider).fetchone() or (None,)
+    version = postgres_errors.provider_version(conn, parked[0].provider_id)
     postgres_errors.check_at_once(conn)
     try:
         return service.store_batch(conn, parked, intake, settle, defer_dead_letters=True).inserted

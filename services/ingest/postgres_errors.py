@@ -40,7 +40,7 @@ SELECT c.relname, i.indrelid::regclass::text
 CHECK_AT_ONCE: LiteralString = "SET CONSTRAINTS ALL IMMEDIATE"
 
 SELECT_PROVIDER: LiteralString = """
-SELECT id
+SELECT xmin::text
   FROM initial_data
  WHERE id = %(provider_id)s
 """
@@ -116,5 +116,10 @@ def provider_gone(conn: psycopg.Connection, error: psycopg.Error, provider_id: i
     """Say whether a row was refused because its provider was deleted meanwhile: then it waits."""
     if not isinstance(error, errors.ForeignKeyViolation):
         return False
+    return provider_version(conn, provider_id) is None
+
+
+def provider_version(conn: psycopg.Connection, provider_id: int) -> str | None:
+    """Return what tells a provider's row from every other one that it is or was; None if gone."""
     found = conn.execute(SELECT_PROVIDER, {"provider_id": provider_id}).fetchone()
-    return found is None
+    return found[0] if found else None

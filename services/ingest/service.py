@@ -26,7 +26,7 @@ from psycopg import errors
 
 from services.ingest import core, postgres_errors, processed_messages, store
 from services.ingest.core import DeadLetter, Transaction, Validated
-from services.ingest.dead_letters import Unwritten, store_dead_letters
+from services.ingest.dead_letters import store_dead_letters
 from shared import column_limits, postgres
 from shared.errors import StatementFailed, Unavailable
 from shared.transaction_body import Limits
@@ -56,13 +56,15 @@ class Intake:
 class Outcome:
     """How many messages of a batch became what; `dead` are dead letters by reason.
 
-    `deferred` could become neither rows nor dead letters: they are to be kept and tried again.
+    `deferred` could become neither rows nor dead letters, for this `reason`: they are to be kept
+    and tried again.
     """
 
     inserted: int = 0
     duplicates: int = 0
     dead: Counter[Reason] = field(default_factory=Counter)
-    deferred: Sequence[Unwritten] = ()
+    deferred: Sequence[DeadLetter] = ()
+    reason: str = ""
 
     def messages(self) -> int:
         """Return how many messages are accounted for."""
@@ -183,9 +185,9 @@ def _settle_rest(
     processed_messages.refuse_processed(conn, parts.redelivered(inserted))
     duplicates, not_rows = _classify(conn, parts, inserted | {one.identity for one in refused})
     dead = [*parts.dead, *refused, *not_rows]
-    deferred = store_dead_letters(conn, dead, queue) if queue else [(one, "") for one in dead]
-    reasons = Counter(one.reason for one in dead) - Counter(one.reason for one, _ in deferred)
-    outcome = Outcome(len(inserted), parts.repeated + duplicates, reasons, deferred)
+    deferred, reason = store_dead_letters(conn, dead, queue) if queue else (dead, "")
+    written = Counter(one.reason for one in dead) - Counter(one.reason for one in deferred)
+    outcome = Outcome(len(inserted), parts.repeated + duplicates, written, deferred, reason)
     if outcome.messages() != parts.size:
         raise Miscount(f"{outcome.messages()} outcomes for {parts.size} messages")
     return outcome

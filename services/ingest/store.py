@@ -77,7 +77,7 @@ def advance_sequence(conn: psycopg.Connection, table: str) -> None:
     log.warning("sequence_advanced", table=table)
 
 
-def arrays(batch: Sequence[Transaction]) -> dict[str, object]:
+def arrays(batch: Sequence[Validated]) -> dict[str, object]:
     """Return a batch as one array for each column; statements make rows of them by `unnest`."""
     return {
         "provider_ids": [one.provider_id for one in batch],

@@ -92,7 +92,7 @@ class StreamWriter(Writer):
     ) -> None:
         """Move the position behind the batch."""
         in_hand = self._reading.deferred.by_tag.values() if self._reading else ()
-        deferred = [*in_hand, *(letter for letter, _ in outcome.deferred)]
+        deferred = [*in_hand, *outcome.deferred]
         self._committed = self._after(messages[-1].delivery, deferred)
         stream.advance(conn, self.position, self._committed)
 

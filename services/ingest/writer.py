@@ -14,12 +14,11 @@ from typing import LiteralString
 import psycopg
 
 from adoption import checks
-from services.ingest import core, metrics, processed_messages, service, store
+from services.ingest import core, metrics, processed_messages, retrier, service, store
 from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.batch_size import AdaptiveBatchSize
 from services.ingest.commit_pacing import CommitPacing
 from services.ingest.core import Validated
-from services.ingest.retrier import Retrier
 from shared import column_limits, retry, tracing, worker
 from shared.errors import TooMuch, Unavailable
 from shared.health import Health
@@ -77,7 +76,6 @@ class Writer:
         """The newest receiver's; messages of an older one are the broker's again."""
         self._pacing = pacing
         self._batch_size = AdaptiveBatchSize(intake.batch_max)
-        self._retrier = Retrier(intake, health)
         self._in_trouble = False
         self._alone = ("", 0)  # the identity of the message tried alone last, and how often
         self._one_statement_from = 0.0
@@ -119,7 +117,7 @@ class Writer:
         identities make a second commit harmless.
         """
         backlog = self.backlog
-        self._retrier.run_once(conn, backlog)
+        retrier.run_once(conn, backlog, self.intake, self.health)
         if backlog is None:
             self.stopping.wait(IDLE_S)
         elif count := backlog.wait_for_any(IDLE_S):
@@ -128,32 +126,31 @@ class Writer:
         self.health.progress(PART)
 
     def _store_oldest(self, conn: psycopg.Connection, backlog: Backlog) -> None:
-        batch = backlog.oldest(self._batch_size.size)
+        messages, oldest_at = backlog.oldest(self._batch_size.size)
         started_at = self._pacing.begin()
         try:
             backlog.check_open()
-            with self._batch_size.storing(len(batch.messages)), _span(batch.messages):
-                outcome = self.store(conn, backlog, batch.messages)
+            with self._batch_size.storing(len(messages)), _span(messages):
+                outcome = self.store(conn, backlog, messages)
         except ChannelGone:
             backlog.close()
             return
         except Unavailable as error:
             self._in_trouble = True
-            if not (isinstance(error, TooMuch) and self._is_hopeless(batch.messages)):
+            if not (isinstance(error, TooMuch) and self._is_hopeless(messages)):
                 raise
-            backlog.acknowledge(batch.messages, kept=batch.messages, reason=error.detail)
+            backlog.acknowledge(messages, kept=messages, reason=error.detail)
             return
         ended_at = time.monotonic()
         if self._in_trouble:  # it is over: perhaps Postgres takes what was deferred, too
             self._in_trouble = False
             backlog.deferred.try_soon()
-        kept = [letter for letter, _ in outcome.deferred]
-        backlog.acknowledge(batch.messages, kept, next((why for _, why in outcome.deferred), ""))
+        backlog.acknowledge(messages, outcome.deferred, outcome.reason)
         metrics.note_batch(
             outcome,
-            redelivered=sum(one.delivery.redelivered for one in batch.messages),
+            redelivered=sum(one.delivery.redelivered for one in messages),
             commit_s=ended_at - started_at,
-            latency_s=ended_at - batch.oldest_at,
+            latency_s=ended_at - oldest_at,
         )
 
     def store(

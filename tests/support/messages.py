@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from services.ingest import core, service, store
 from services.ingest.backlog import Backlog
 from services.ingest.commit_pacing import CommitPacing
+from services.ingest.identity import KeptProperties
 from services.ingest.parked import Releaser
 from services.ingest.writer import Writer
 from shared import column_limits
@@ -41,16 +41,16 @@ UNFIT_BODIES = {
 }
 
 
-@dataclass
-class FakeProperties:
+class FakeProperties(KeptProperties):
     """The properties that decide anything."""
 
-    message_id: Any = None
-    headers: Any = None
+    def __init__(self, message_id: Any = None, headers: Any = None) -> None:
+        super().__init__(headers, message_id)
 
     def all(self) -> dict[str, Any]:
         """Return those that are set."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        every = {"message_id": self.message_id, "headers": self.headers}
+        return {name: value for name, value in every.items() if value is not None}
 
 
 class FakeChannel:

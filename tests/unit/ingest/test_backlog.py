@@ -1,19 +1,21 @@
 """Between the two threads messages keep their order, and their bytes have a bound."""
 
 import threading
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.backlog import BYTES_MAX, InFlightBatch
+from services.ingest.backlog import BYTES_MAX
+from services.ingest.core import Validated
 from tests.support.messages import FakeChannel, validated
 
 SMALL = validated(b"x")
 HALF = validated(b"x" * (BYTES_MAX // 2))
 
 
-def tags(batch: InFlightBatch) -> list[int]:
-    return [message.delivery.tag for message in batch.messages]
+def tags(messages: Sequence[Validated]) -> list[int]:
+    return [message.delivery.tag for message in messages]
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(1, 5), st.booleans()), max_size=30))
@@ -25,12 +27,12 @@ def test_messages_are_stored_in_order_and_stay_the_oldest_until_they_are(
     for comes, most, goes_well in steps:
         channel.receive(*(validated(b"", tag=received + n) for n in range(1, comes + 1)))
         received += comes
-        batch = channel.backlog.oldest(most)
-        if batch.messages and goes_well:
-            channel.backlog.acknowledge(batch.messages)
+        batch, _ = channel.backlog.oldest(most)
+        if batch and goes_well:
+            channel.backlog.acknowledge(batch)
             stored += tags(batch)
         else:
-            assert tags(channel.backlog.oldest(most)) == tags(batch), "what was refused is next"
+            assert channel.backlog.oldest(most)[0] == batch, "what was refused is next"
         assert stored == list(range(1, len(stored) + 1))
         assert (channel.acknowledged or [0])[-1] == len(stored)
         assert channel.backlog.in_hand() == received - len(stored)
@@ -39,10 +41,10 @@ def test_messages_are_stored_in_order_and_stay_the_oldest_until_they_are(
 def test_what_was_refused_is_looked_at_again_with_what_came_since() -> None:
     channel = FakeChannel()
     channel.receive(validated(b"", tag=1))
-    refused = channel.backlog.oldest(2)
+    _, refused_since = channel.backlog.oldest(2)
     channel.receive(validated(b"", tag=2), validated(b"", tag=3))
-    again = channel.backlog.oldest(2)
-    assert (tags(again), again.oldest_at) == ([1, 2], refused.oldest_at)
+    again, since = channel.backlog.oldest(2)
+    assert (tags(again), since) == ([1, 2], refused_since)
 
 
 def test_while_one_is_kept_those_behind_it_are_acknowledged_one_by_one() -> None:
@@ -93,13 +95,13 @@ def test_whoever_waits_for_messages_goes_on_as_soon_as_they_are_announced() -> N
     channel.receive(HALF)
     thread.join(30)
     assert found == [1]
-    assert channel.backlog.oldest(10).messages == [HALF]
+    assert channel.backlog.oldest(10)[0] == [HALF]
 
 
 def test_waiting_ends_when_its_time_is_over() -> None:
     backlog = FakeChannel().backlog
     assert not backlog.wait_for_any(0)
-    assert backlog.oldest(10).messages == []
+    assert backlog.oldest(10)[0] == []
 
 
 def test_of_a_channel_that_is_gone_nothing_is_in_hand_and_nothing_more_comes() -> None:
@@ -117,7 +119,7 @@ def test_the_age_of_a_batch_is_that_of_its_oldest_message() -> None:
     for messages in ([HALF, HALF], [HALF]):
         channel.receive(*messages)
     for _ in range(3):
-        ages.append(channel.backlog.oldest(1).oldest_at)
+        ages.append(channel.backlog.oldest(1)[1])
         channel.backlog.acknowledge([HALF])
     first, left_behind, later = ages
     assert 0 < first == left_behind < later
