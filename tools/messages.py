@@ -38,16 +38,21 @@ class Alert(msgspec.Struct):
     ] = None
 
 
-class AlertRecord(msgspec.Struct):
-    """A change record: that an alert was added, modified or removed where it comes from."""
+class ChangeRecord(msgspec.Struct):
+    """That something was added, modified or removed where it comes from."""
 
-    operation: Annotated[Operation, msgspec.Meta(description="a MODIFIED has all of the alert")]
+    operation: Annotated[Operation, msgspec.Meta(description="a MODIFIED has all of what it is")]
     source: Annotated[Name, msgspec.Meta(description="who knows of it")]
     source_id: Annotated[Name | Int64, msgspec.Meta(description="its name there")]
     version: Annotated[
         Int64 | None,
         msgspec.Meta(description="grows with each change; not larger than a known one: ignored"),
     ] = None
+
+
+class AlertRecord(ChangeRecord):
+    """A change record: that an alert was added, modified or removed where it comes from."""
+
     alert: Annotated[
         Alert | None, msgspec.Meta(description="not looked at where it was REMOVED")
     ] = None
@@ -73,16 +78,9 @@ class Price(msgspec.Struct):
     ]
 
 
-class PriceRecord(msgspec.Struct):
+class PriceRecord(ChangeRecord):
     """A change record: that a price was added, modified or removed where it comes from."""
 
-    operation: Annotated[Operation, msgspec.Meta(description="a MODIFIED has all of the price")]
-    source: Annotated[Name, msgspec.Meta(description="who gives it")]
-    source_id: Annotated[Name | Int64, msgspec.Meta(description="its name there")]
-    version: Annotated[
-        Int64 | None,
-        msgspec.Meta(description="grows with each change; not larger than a known one: ignored"),
-    ] = None
     price: Annotated[
         Price | None, msgspec.Meta(description="not looked at where it was REMOVED")
     ] = None

@@ -36,26 +36,23 @@ UNFIT_RECORDS: dict[str, list[bytes]] = {
 }
 
 
-def record(
-    operation: object = "ADDED",
-    alert: object = BELOW,
-    *,
-    version: object = None,
-    source_id: object = "A",
-    **more: object,
-) -> bytes:
-    """Return a record as a source writes it; `more` are other fields, None leaves one out."""
-    fields = {"operation": operation, "source": "users", "source_id": source_id}
-    fields |= {"version": version, "alert": alert} | more
+def record(operation: object = "ADDED", alert: object = BELOW, **more: object) -> bytes:
+    """Return a record as a source of alerts writes it; `more` are other fields."""
+    return written({"operation": operation, "source": "users", "alert": alert} | more)
+
+
+def written(fields: dict[str, object]) -> bytes:
+    """Return a record about what its source calls A, or otherwise; None leaves a field out."""
+    fields = {"source_id": "A"} | fields
     return json.dumps({name: one for name, one in fields.items() if one is not None}).encode()
 
 
-def apply(conn: psycopg.Connection, *bodies: bytes) -> list[str]:
-    """Act upon records as the worker does; returns what each led to."""
+def apply(conn: psycopg.Connection, *bodies: bytes, queue: str = records.QUEUE) -> list[str]:
+    """Act upon records as a queue's worker does; returns what each led to."""
     outcomes: list[str] = []
     for body in bodies:
         with conn.transaction():
-            outcomes.append(HANDLERS[records.QUEUE](conn, body))
+            outcomes.append(HANDLERS[queue](conn, body))
     return outcomes
 
 

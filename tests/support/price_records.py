@@ -1,12 +1,11 @@
 """Change records of prices, and what they leave behind."""
 
-import json
 from typing import Any
 
 import psycopg
 
 from services.notifier import prices
-from tests.support.alert_records import HANDLERS
+from tests.support import alert_records
 
 QUEUE = prices.QUEUE
 EURO: dict[str, Any] = {
@@ -14,18 +13,9 @@ EURO: dict[str, Any] = {
 }  # fmt: skip
 
 
-def record(
-    operation: object = "ADDED",
-    price: object = EURO,
-    *,
-    version: object = None,
-    source_id: object = "A",
-    **more: object,
-) -> bytes:
-    """Return a record as a source writes it; `more` are other fields, None leaves one out."""
-    fields = {"operation": operation, "source": "ecb", "source_id": source_id}
-    fields |= {"version": version, "price": price} | more
-    return json.dumps({name: one for name, one in fields.items() if one is not None}).encode()
+def record(operation: object = "ADDED", price: object = EURO, **more: object) -> bytes:
+    """Return a record as a source of prices writes it; `more` are other fields."""
+    return alert_records.written({"operation": operation, "source": "ecb", "price": price} | more)
 
 
 def costs(price: object, **more: object) -> dict[str, Any]:
@@ -35,11 +25,7 @@ def costs(price: object, **more: object) -> dict[str, Any]:
 
 def apply(conn: psycopg.Connection, *bodies: bytes) -> list[str]:
     """Act upon records as the worker does; returns what each led to."""
-    outcomes: list[str] = []
-    for body in bodies:
-        with conn.transaction():
-            outcomes.append(HANDLERS[QUEUE](conn, body))
-    return outcomes
+    return alert_records.apply(conn, *bodies, queue=QUEUE)
 
 
 def stored(conn: psycopg.Connection) -> dict[str, tuple[str, str]]:
