@@ -9,9 +9,10 @@ import psycopg
 from docker.models.containers import Container
 
 from tests.support import servers
-from tests.support.containers import address, await_success, published_port, running, succeeds
+from tests.support.containers import address, published_port, running, succeeds
 from tests.support.eventually import eventually
 from tests.support.outages import FixedPorts
+from tests.support.readiness import await_postgres
 from tests.support.servers import PASSWORD, TEMPLATE, USER
 
 ALLOW = "echo 'host replication all all scram-sha-256' >> \"$PGDATA/pg_hba.conf\""
@@ -65,8 +66,7 @@ class Cluster:
         }
         container = self._started.enter_context(running(self._engine, "POSTGRES_IMAGE", **options))
         self.replica = servers.Postgres(published_port(container, 5432), address(container))
-        ready = ["pg_isready", "-q", "-h", "127.0.0.1"]
-        await_success(container, ready)
+        await_postgres(self.replica.dsn("postgres"))
         self._replica_container = container
 
     def cut_off(self) -> None:

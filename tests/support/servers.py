@@ -18,7 +18,8 @@ from psycopg import sql
 
 from migrations import runner
 from tests.support import keydb_rights
-from tests.support.containers import ROOT, address, await_success, published_port, running
+from tests.support.containers import ROOT, address, published_port, running
+from tests.support.readiness import LOCAL, await_broker, await_keydb, await_postgres
 
 USER, PASSWORD = "user", "password"
 BROKER_USERS = (
@@ -28,11 +29,8 @@ BROKER_USERS = (
 """The services' own on the broker, with their rights in its virtual host "/" only."""
 TEMPLATE = "template_migrated"
 POSTGRES_COMMAND = "postgres -c max_prepared_transactions=10 -c max_connections=200"
-BROKER_HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
-"""Exits 0 in a broker's container when clients can connect."""
 KEYDB_KINDS = {"keydb": "KEYDB_IMAGE", "redis": "REDIS_IMAGE"}
 """Servers of KeyDB's family, and the setting that names the image of each."""
-LOCAL = "127.0.0.1"
 
 on_both_stores = pytest.mark.parametrize("keydb_server", list(KEYDB_KINDS), indirect=True)
 """Marks what is to hold on every server of the family."""
@@ -161,10 +159,9 @@ def postgres(
         options["tmpfs"] = {"/var/lib/postgresql/data": ""}
     with running(client, "POSTGRES_IMAGE", **options) as container:
         port = published_port(container, 5432)
-        ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", USER]
-        await_success(container, ready)
         own = address(container)
         server = Postgres(5432, own, own) if direct else Postgres(port, own)
+        await_postgres(server.dsn("postgres"))
         with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
         with psycopg.connect(server.dsn(TEMPLATE), autocommit=True) as conn:
@@ -211,7 +208,7 @@ def rabbitmq(
     with running(client, "RABBITMQ_IMAGE", **options) as container:
         port = published_port(container, 5672)
         management = published_port(container, 15672)
-        await_success(container, BROKER_HEALTHY)
+        await_broker(container)
         where = (5672, management, address(container)) if direct else (port, management)
         yield Rabbitmq(*where)
 
@@ -230,5 +227,6 @@ def keydb(
     }
     with running(client, KEYDB_KINDS[kind], **options) as container:
         port = published_port(container, 6379)
-        await_success(container, [f"{kind}-cli", "ping"])
-        yield Keydb(6379, kind, address(container)) if direct else Keydb(port, kind)
+        server = Keydb(6379, kind, address(container)) if direct else Keydb(port, kind)
+        await_keydb(server.client())
+        yield server

@@ -10,7 +10,8 @@ import trustme
 
 from tests.support import servers
 from tests.support.containers import await_success, published_port, running
-from tests.support.servers import LOCAL, PASSWORD, USER
+from tests.support.readiness import LOCAL, await_broker
+from tests.support.servers import PASSWORD, USER
 
 INSIDE = "/tls"
 RABBITMQ_CONF = f"""
@@ -100,7 +101,7 @@ def servers_with(folder: Path, ca: trustme.CA, client: docker.DockerClient) -> I
         )
         await_success(postgres, READY)
         await_success(keydb, ["keydb-cli", "ping"])
-        await_success(rabbitmq, servers.BROKER_HEALTHY)
+        await_broker(rabbitmq)
         yield Encrypted(
             published_port(postgres, 5432),
             published_port(rabbitmq, 5671),

@@ -12,6 +12,7 @@ from pika.exceptions import NackError
 from tests.support import containers, programs, servers
 from tests.support.containers import published_port
 from tests.support.eventually import eventually
+from tests.support.readiness import await_broker
 
 BOUND_BYTES, MESSAGE_BYTES, MESSAGES = 1_000_000, 100_000, 100
 BODY = b"x" * MESSAGE_BYTES
@@ -24,7 +25,7 @@ def broker(engine: docker.DockerClient) -> Iterator[Container]:
     options = servers.rabbitmq_options()
     options["environment"] |= {"RABBITMQ_QUEUE_MAX_BYTES": str(BOUND_BYTES)}
     with containers.running(engine, "RABBITMQ_IMAGE", **options) as container:
-        containers.await_success(container, servers.BROKER_HEALTHY)
+        await_broker(container)
         yield container
 
 

@@ -15,6 +15,8 @@ from shared.amqp import ticks
 from shared.amqp.channel import ORDERED
 from tests.support import containers, servers
 
+HEALTHY = ["bash", "/opt/minutebook/healthy.sh"]
+"""The health check of compose.yaml."""
 ODD = "p\"a\\s$s' &%s[é]"
 QUEUE, STREAM = "orders.v1+(new)", "orders.stream"
 LIMITS = ("delivery-limit", "max-length-bytes", "overflow")
@@ -46,7 +48,7 @@ def may_connect(container: Container, user: str, password: str) -> bool:
 
 
 def wait_for(container: Container) -> None:
-    containers.await_success(container, servers.BROKER_HEALTHY)
+    containers.await_success(container, HEALTHY)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from services.syncer.service import Syncer
-from tests.support import changes_consumer, containers, outages, programs, servers
+from tests.support import changes_consumer, outages, programs
 from tests.support.changes_consumer import Consumer, Queue
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
@@ -18,6 +18,7 @@ from tests.support.loss_scenario import said
 from tests.support.notifying import add_alert
 from tests.support.own_broker import OwnBroker
 from tests.support.programs import Program
+from tests.support.readiness import await_broker
 
 START_S = 60.0
 ASKED = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = %s"
@@ -104,7 +105,7 @@ def test_a_broker_that_is_restarted_loses_and_leaves_out_nothing(
             add(conn, 1, 5)
             syncer.tick(minute(2))
             eventually(lambda: program.health()[0] == 503, 20)
-        containers.await_success(own.container, servers.BROKER_HEALTHY, START_S)
+        await_broker(own.container, START_S)
         eventually(lambda: closed(own_url, consumer, 2), START_S)
         assert program.stop() == 0
     assert not consumer.missed()

@@ -6,12 +6,13 @@ from datetime import datetime
 import psycopg
 import pytest
 
-from tests.support import containers, locks, messages, outages, servers
+from tests.support import locks, messages, outages
 from tests.support.eventually import eventually
 from tests.support.messages import body, counted, dead_letters, rows, truth
 from tests.support.outages import reconnects
 from tests.support.own_broker import OwnBroker
 from tests.support.programs import Program
+from tests.support.readiness import await_broker
 from tests.support.tcp_proxy import proxying
 
 pytestmark = pytest.mark.usefixtures("providers")
@@ -67,7 +68,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
             user.rollback()
             assert program.process.poll() is None
             eventually(lambda: program.health()[0] == 503)
-        containers.await_success(own.container, servers.BROKER_HEALTHY, START_S)
+        await_broker(own.container, START_S)
         eventually(lambda: len(rows(conn)) >= 2 * MORE, 60)
         eventually(lambda: program.health()[0] == 200)
         messages.queue_drained(program, amqp_url)
