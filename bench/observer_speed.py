@@ -22,6 +22,7 @@ from bench.ground import Ground, Site, ground
 from bench.programs import Program
 from bench.result import Plan, Progress, Result, Row
 from tests.support import keydb_rights, object_api
+from tests.support.beside import beside
 from tests.support.object_api import ObjectApi, Running
 
 QUESTION = "what becomes of 200 sightings a second"
@@ -46,13 +47,8 @@ class Traffic:
     @contextlib.contextmanager
     def flowing(self) -> Iterator["Traffic"]:
         """Send while inside."""
-        thread = threading.Thread(target=self._publish)
-        thread.start()
-        try:
+        with beside(self._publish, self._stop.set):
             yield self
-        finally:
-            self._stop.set()
-            thread.join()
 
     def _publish(self) -> None:
         parameters = pika.URLParameters(self._url)

@@ -15,6 +15,7 @@ import psycopg
 from shared.errors import Unavailable
 from tests.faults import addresses, rare_work
 from tests.faults.message_mixture import LATE, PROVIDERS, VALUE_MAX
+from tests.support.beside import beside
 from tests.support.reference_ledger import Books, Changes, Provider, Row
 from tests.support.stack import Stack
 
@@ -177,10 +178,5 @@ def _insert_provider(conn: psycopg.Connection, number: int, provider: Provider) 
 def correcting(stack: Stack, seed: int) -> Iterator[Corrections]:
     """Correct while inside; at the end every COMMIT is known to have happened or not."""
     corrections = Corrections(stack, seed)
-    thread = threading.Thread(target=corrections.run, name=NAME)
-    thread.start()
-    try:
+    with beside(corrections.run, corrections.stop):
         yield corrections
-    finally:
-        corrections.stop()
-        thread.join()

@@ -20,6 +20,7 @@ from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
 from tests.faults import addresses
 from tests.faults.message_mixture import Mixture, Sent
+from tests.support.beside import beside
 from tests.support.stack import QUEUE, Stack
 
 
@@ -137,10 +138,5 @@ def producing_load(
 ) -> Iterator[Load]:
     """Publish while inside; at the end all confirms are in that will come."""
     load = Load(stack, seed, pace, queue, mixture)
-    thread = threading.Thread(target=load.run, name=f"load {queue}")
-    thread.start()
-    try:
+    with beside(load.run, load.stop):
         yield load
-    finally:
-        load.stop()
-        thread.join()

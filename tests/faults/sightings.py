@@ -14,6 +14,7 @@ import psycopg
 from tests.faults import addresses
 from tests.faults.difference import Difference
 from tests.faults.request_mixture import TOKEN
+from tests.support.beside import beside
 from tests.support.stack import Stack
 
 OBJECTS_AT_ONCE = 5
@@ -36,13 +37,8 @@ class Sightings:
     @contextlib.contextmanager
     def flowing(self) -> Iterator["Sightings"]:
         """Post while inside; on the way out the last one is answered, or given up."""
-        thread = threading.Thread(target=self._run, name="sightings")
-        thread.start()
-        try:
+        with beside(self._run, self._stop.set):
             yield self
-        finally:
-            self._stop.set()
-            thread.join()
 
     def differences(self, conn: psycopg.Connection) -> list[Difference]:
         """Say which objects are not kept, and which are that nobody has seen."""

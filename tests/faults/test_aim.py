@@ -15,6 +15,7 @@ import pytest
 from tests.faults import addresses, catalogue, kill_faults, network_faults, service_health
 from tests.faults.fault import title
 from tests.support import containers, ledger, messages, stack
+from tests.support.beside import beside
 from tests.support.eventually import eventually
 from tests.support.ledger import Values
 from tests.support.stack import Stack
@@ -132,13 +133,8 @@ def run() -> Iterator[Stack]:
 def traffic(run: Stack) -> Iterator[Traffic]:
     """Messages all the time."""
     one = Traffic(run)
-    thread = threading.Thread(target=one.flow)
-    thread.start()
-    try:
+    with beside(one.flow, one.stop):
         yield one
-    finally:
-        one.stop()
-        thread.join()
 
 
 @pytest.mark.parametrize("name", SHOWS)

@@ -5,9 +5,11 @@ Neither of the servers under test has an active-replica mode, or is too old.
 
 import contextlib
 import socketserver
-import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO, cast
+
+from tests.support.beside import beside
 
 INFO = (
     b"# Server\r\nredis_version:6.3.4\r\n# Memory\r\nmaxmemory_policy:noeviction\r\n"
@@ -48,10 +50,5 @@ def active_replica(info: bytes = INFO) -> Iterator[str]:
     """Serve while inside; yields the URL. `info` is what it answers to INFO."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.info = info
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
+        with beside(partial(server.serve_forever, 0.05), server.shutdown):
             yield f"redis://127.0.0.1:{server.server_address[1]}/0"
-        finally:
-            server.shutdown()
-            thread.join()

@@ -2,10 +2,11 @@
 
 import contextlib
 import socketserver
-import threading
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+
+from tests.support.beside import beside
 
 
 class Mailbox(socketserver.ThreadingTCPServer):
@@ -56,11 +57,5 @@ class _Session(socketserver.StreamRequestHandler):
 @contextlib.contextmanager
 def opened() -> Iterator[Mailbox]:
     """Take mail while inside."""
-    with Mailbox() as mailbox:
-        thread = threading.Thread(target=mailbox.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield mailbox
-        finally:
-            mailbox.shutdown()
-            thread.join()
+    with Mailbox() as mailbox, beside(mailbox.serve_forever, mailbox.shutdown):
+        yield mailbox

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+from tests.support.beside import beside
 from tests.support.disturbances import Disturbance, Disturbances
 
 CHUNK = 65_536
@@ -222,11 +223,6 @@ def proxying(url: str) -> Iterator[tuple[TcpProxy, str]]:
     """Yield a proxy before the server of `url`, and the URL that leads through it."""
     parts = urlsplit(url)
     proxy = TcpProxy((parts.hostname or "", parts.port or 0))
-    thread = threading.Thread(target=proxy.serve)
-    thread.start()
-    try:
-        login, at, _ = parts.netloc.rpartition("@")
+    login, at, _ = parts.netloc.rpartition("@")
+    with beside(proxy.serve, proxy.stop):
         yield proxy, parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}").geturl()
-    finally:
-        proxy.stop()
-        thread.join()

@@ -1,7 +1,6 @@
 """An observer that dies, servers that stop or stand still, and several observers."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -12,7 +11,7 @@ from tests.support.eventually import eventually
 from tests.support.object_api import Running
 from tests.support.observing import Environment, Sender
 from tests.support.programs import Program
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy, proxying
 
 MANY = range(200)
 KINDS = ("POSTGRES_DSN", "RABBITMQ_URL", "KEYDB_URL")
@@ -56,19 +55,9 @@ def test_what_one_had_in_hand_when_it_was_killed_another_does(
 @contextlib.contextmanager
 def between(environment: Environment, name: str) -> Iterator[TcpProxy]:
     """Put a proxy between the observer and one of its servers."""
-    url = environment[name]
-    login, _, place = url.rpartition("@")
-    address, slash, rest = place.partition("/")
-    host, _, port = address.partition(":")
-    proxy = TcpProxy((host, int(port)))
-    thread = threading.Thread(target=proxy.serve)
-    thread.start()
-    environment[name] = f"{login}@127.0.0.1:{proxy.port}{slash}{rest}"
-    try:
+    with proxying(environment[name]) as (proxy, through):
+        environment[name] = through
         yield proxy
-    finally:
-        proxy.stop()
-        thread.join()
 
 
 def test_servers_that_stop_or_stand_still_for_a_while_lose_no_sighting(

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 import psycopg
 import redis
@@ -15,6 +16,7 @@ from services.syncer.service import Syncer
 from services.ticker.__main__ import Ticker, TickerSettings
 from shared.health import Health
 from tests.support import ledger, loss_scenario, servers
+from tests.support.beside import beside
 from tests.support.eventually import eventually
 from tests.support.ledger import add
 
@@ -40,13 +42,8 @@ def ticking(amqp_url: str, clock: SteppedClock) -> Iterator[None]:
     stop = threading.Event()
     ticker = Ticker(1, Health(), stop, clock)
     settings = TickerSettings(rabbitmq_url=Secret(amqp_url), metrics_port=0)
-    thread = threading.Thread(target=ticker.live, args=(settings,))
-    thread.start()
-    try:
+    with beside(partial(ticker.live, settings), stop.set):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def count(name: str) -> float:

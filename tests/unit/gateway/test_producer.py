@@ -13,6 +13,7 @@ from services.gateway.producer import Outgoing, Producer
 from shared.amqp.direct import DirectPublisher, Submission
 from shared.errors import Unavailable
 from shared.health import Health
+from tests.support.beside import beside
 
 MESSAGE = Outgoing("requests", "order-1", b"{}")
 MANY = 50
@@ -64,15 +65,10 @@ def producing(broker: Broker, within_s: float) -> Iterator[Producer]:
         "Callable[[], Any]", lambda: contextlib.nullcontext(cast("DirectPublisher", broker))
     )
     producer = Producer(connect, health, stop, within_s)
-    thread = threading.Thread(target=producer.live)
-    thread.start()
-    try:
+    with beside(producer.live, stop.set):
         while "rabbitmq" in health.problems():
             stop.wait(0.01)
         yield producer
-    finally:
-        stop.set()
-        thread.join()
 
 
 class Looked(Health):
