@@ -61,7 +61,7 @@ def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_a
         user.execute("LOCK TABLE historical_transactions")
         # Those before may all be stored by now.
         publish(amqp_url, MORE, first=MORE + 1, confirmed=True)
-        locks.awaited(conn)
+        locks.awaited(conn, even_by_a_look=True)  # publishing may take longer than a wait
         own.container.kill()
         with outages.afterwards(own.container.start):
             eventually(lambda: reconnects(program) >= 2)
