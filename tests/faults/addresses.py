@@ -26,7 +26,7 @@ def port(stack: Stack, service: Server, own: int) -> int:
 
 def ports(stack: Stack, service: str, own: int) -> list[int]:
     """Return the ports that lead to all of the service's replicas."""
-    return [one for name, one in _published(stack, own) if name == service]
+    return [one for _, one in _published(stack, own, service)]
 
 
 def members(stack: Stack, server: str, own: int) -> list[int]:
@@ -89,13 +89,11 @@ def amqp_url(stack: Stack) -> str:
     return f"amqp://{USER}:{stack.rabbitmq_password}@{hosts}/%2F"
 
 
-def _published(stack: Stack, own: int) -> list[tuple[str, int]]:
-    """Return services and ports of this machine that lead to their `own`."""
-    # One cheap call: the SDK's list inspects each container, and fails if one goes meanwhile.
-    labels = [f"com.docker.compose.project={stack.project}"]
+def _published(stack: Stack, own: int, service: str | None = None) -> list[tuple[str, int]]:
+    """Return services, or one, and ports of this machine that lead to their `own`."""
     return [
         (one["Labels"]["com.docker.compose.service"], int(binding["PublicPort"]))
-        for one in stack.client.api.containers(filters={"label": labels})
+        for one in stack.listed(service)
         for binding in one["Ports"]
         if binding["PrivatePort"] == own and binding.get("PublicPort")
     ]

@@ -5,10 +5,13 @@ and for nine of them every few seconds that is more than they need themselves.
 """
 
 import contextlib
+import functools
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
+from typing import Any
 
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 from docker.models.containers import Container
 
 from tests.support.eventually import eventually
@@ -20,8 +23,13 @@ LOOK_S, START_TIMEOUT_S = 0.25, 120.0
 
 def unhealthy(stack: Stack) -> list[str]:
     """Return the names of running containers that are not healthy; others may have ended."""
-    services = [one for one in stack.containers() if one.status == "running" and _port(one)]
-    return stack.unhealthy() + [str(one.name) for one in services if not _answers(one)]
+    return stack.unhealthy() + [
+        str(one["Names"][0]).removeprefix("/")
+        for one in stack.listed()
+        if one["State"] == "running"
+        and (port := _port(stack, one["Id"]))
+        and not _answers(one, port)
+    ]
 
 
 def is_up(stack: Stack, part: str) -> bool:
@@ -48,16 +56,20 @@ def _condition(container: Container) -> tuple[str, str]:
     return state["Status"], state.get("Health", {}).get("Status", "")
 
 
-def _port(one: Container) -> str:
-    """Return the port that it serves its health on, inside; empty for what serves none."""
-    settings = one.attrs["Config"]["Env"]
-    return "".join(text.removeprefix(SETTING) for text in settings if text.startswith(SETTING))
+@functools.cache
+def _port(stack: Stack, container_id: str) -> int:
+    """Return the port that it serves its health on, inside; 0 for what serves none, or is gone."""
+    try:
+        settings = stack.client.api.inspect_container(container_id)["Config"]["Env"]
+    except NotFound:
+        return 0
+    return sum(int(text.removeprefix(SETTING)) for text in settings if text.startswith(SETTING))
 
 
-def _answers(one: Container) -> bool:
-    bindings = one.ports.get(f"{_port(one)}/tcp") or []
+def _answers(one: Mapping[str, Any], port: int) -> bool:
+    bindings = [two for two in one["Ports"] if two["PrivatePort"] == port and "PublicPort" in two]
     for binding in bindings:
-        url = f"http://127.0.0.1:{binding['HostPort']}/healthz"
+        url = f"http://127.0.0.1:{binding['PublicPort']}/healthz"
         with (
             contextlib.suppress(OSError, HTTPException),
             urllib.request.urlopen(url, timeout=30) as answer,

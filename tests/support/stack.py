@@ -110,18 +110,22 @@ class Stack:
 
     def destroy(self) -> None:
         """Remove everything of it, quickly: killed, not asked to stop."""
-        for one in self.containers():
-            if one.status == "running":
-                with contextlib.suppress(APIError):
-                    one.kill()
+        for one in self.listed():
+            with contextlib.suppress(APIError):
+                self.client.api.kill(one["Id"])
         self.compose("--profile=observe", "--profile=all", "down", "--volumes", "--remove-orphans")
 
     def containers(self, service: str | None = None) -> list[Container]:
-        """Return the containers of `service`, or all, running or not."""
-        labels = [f"com.docker.compose.project={self.project}"]
-        if service is not None:
-            labels.append(f"com.docker.compose.service={service}")
-        return self.client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+        """Return the containers of `service`, or all, running or not: a call for each."""
+        return self.client.containers.list(all=True, filters=self._of(service), ignore_removed=True)
+
+    def listed(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return what the engine's list says of those that run, in one call."""
+        return list(self.client.api.containers(filters=self._of(service)))
+
+    def _of(self, service: str | None) -> dict[str, Any]:
+        wanted = {"project": self.project, "service": service}
+        return {"label": [f"com.docker.compose.{k}={v}" for k, v in wanted.items() if v]}
 
     def container(self, service: str) -> Container:
         """Return the one container of `service`."""
@@ -130,11 +134,9 @@ class Stack:
 
     def unhealthy(self) -> list[str]:
         """Return the names of running containers that are not healthy, of those that say so."""
-        # One cheap call, for it is asked often: the SDK's list inspects each container.
-        labels = [f"com.docker.compose.project={self.project}"]
         return [
             str(one["Names"][0]).removeprefix("/")
-            for one in self.client.api.containers(filters={"label": labels})
+            for one in self.listed()
             if "(unhealthy)" in one["Status"] or "(health: starting)" in one["Status"]
         ]
 
