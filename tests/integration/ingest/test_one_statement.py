@@ -29,6 +29,11 @@ from tests.support.messages import (
 
 pytestmark = pytest.mark.usefixtures("providers")
 
+SCANNED = """
+SELECT pg_stat_get_xact_numscans('initial_data'::regclass),
+       pg_stat_get_xact_numscans('initial_data_pkey'::regclass)
+"""
+
 SWALLOWS = """
 CREATE FUNCTION their_filter() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN IF NEW.transaction_value = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$;
@@ -222,3 +227,18 @@ def test_only_named_messages_that_come_for_the_first_time_and_differ_are_ordinar
     again = again._replace(delivery=again.delivery._replace(redelivered=True))  # type: ignore[union-attr]
     for odd in (again, validated(body(1, 2), tag=2), validated(b"{", "m2"), *named(1)):
         assert not is_ordinary([*named(1), odd])
+
+
+def test_few_providers_are_not_read_one_and_all_for_each_row_of_a_batch(
+    conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO initial_data (id, provider_name, initial_value)"
+        " SELECT n, 'Card ' || n, 0 FROM generate_series(100, 299) AS n"
+    )
+    conn.execute("ANALYZE initial_data")
+    with ours.transaction():
+        service.store_ordinary_batch(ours, transactions(named(*range(1, 21), provider=150)))
+        whole, by_index = ours.execute(SCANNED).fetchone() or (0, 0)
+    assert whole == 0
+    assert by_index >= 20
