@@ -40,14 +40,26 @@ SELECT t.epoch, due.epoch, due.boundary, t.folded_at, b.balance::text, t.snapsho
    AND b.epoch <= %(until)s
  ORDER BY b.epoch
 """
+# Of some ticks at once, each numbered by its place; of one that has none a row of NULLs. From tick
+# to tick and from row to row by index: what is sorted and joined is what the ticks counted.
 SELECT_MOVEMENTS: LiteralString = """
-SELECT o.created_at, o.operation, o.amount::text, o.transaction_id, h.message_id, o.reason
-  FROM outbox o
-  LEFT JOIN historical_transactions h ON h.id = o.transaction_id
-                                     AND o.operation = 'added'
- WHERE (o.xid >= %(xmax_before)s::xid8 AND o.xid < %(xmax)s::xid8
-        OR o.xid = ANY (%(xip_before)s::xid8[]))
-   AND pg_visible_in_snapshot(o.xid, %(snapshot)s::pg_snapshot)
-   AND o.provider_id = %(provider_id)s
- ORDER BY o.id
+SELECT c.place, o.created_at, o.operation, o.amount::text, o.transaction_id, h.message_id, o.reason
+  FROM unnest(%(snapshots)s::pg_snapshot[], %(befores)s::pg_snapshot[])
+       WITH ORDINALITY AS c (snapshot, before, place)
+  LEFT JOIN LATERAL (
+       SELECT id, created_at, operation, amount, transaction_id, reason
+         FROM outbox
+        WHERE (xid >= pg_snapshot_xmax(c.before) AND xid < pg_snapshot_xmax(c.snapshot)
+               OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.before))))
+          AND pg_visible_in_snapshot(xid, c.snapshot)
+          AND provider_id = %(provider_id)s
+       ) AS o ON true
+  LEFT JOIN LATERAL (
+       SELECT message_id
+         FROM historical_transactions
+        WHERE id = o.transaction_id
+          AND o.operation = 'added'
+        LIMIT 1
+       ) AS h ON true
+ ORDER BY c.place, o.id
 """

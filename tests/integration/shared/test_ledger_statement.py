@@ -219,6 +219,18 @@ def test_a_time_before_all_ticks_and_a_provider_that_never_was_are_refused(
         lines(conn, minute(1), minute(1), provider=9)
 
 
+def test_ticks_that_are_asked_for_by_several_questions_are_all_there_in_their_order(
+    conn: psycopg.Connection, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_statement, "TICKS_AT_ONCE", 2)
+    for number in range(2, 7):
+        add(conn, 1, number)
+        syncer.tick(minute(number))
+
+    expected = [("added", str(number), number) for number in range(2, 7)]
+    assert said(lines(conn, minute(1), minute(6))) == expected
+
+
 def test_a_statement_reads_its_ticks_and_nothing_else(
     conn: psycopg.Connection, syncer: Syncer
 ) -> None:
@@ -231,10 +243,8 @@ def test_a_statement_reads_its_ticks_and_nothing_else(
         add(conn, 1, 3)
     syncer.tick(minute(3))
     values = {"provider_id": 1, "after": 2, "until": 3}
-    (change,) = conn.execute(statement_store.SELECT_CHANGES, values).fetchall()
+    (row,) = conn.execute(statement_store.SELECT_CHANGES, values).fetchall()
     conn.execute("SET enable_seqscan = off")
-    fresh = ledger_statement.what_it_counted(ledger_statement.Change(*change))
-
-    plan = query_plans.explain(conn, statement_store.SELECT_MOVEMENTS, {"provider_id": 1, **fresh})
-
+    given = {"provider_id": 1, "snapshots": [row[5]], "befores": [row[6]]}
+    plan = query_plans.explain(conn, statement_store.SELECT_MOVEMENTS, given)
     assert sum(query_plans.visited(one) for one in query_plans.scans(plan, "outbox")) <= 20
