@@ -15,6 +15,7 @@ from ops.console.guard import Guard
 from ops.console.letter_acts import LetterActs
 from ops.console.letters import Letters
 from ops.console.provider_acts import ProviderActs
+from ops.console.rendering import ONLY, Place
 from ops.console.settings import ConsoleSettings
 from ops.console.showing import Pages
 from ops.console.signing_in import SigningIn
@@ -22,24 +23,46 @@ from ops.console.signing_in import SigningIn
 
 def surround(app: Starlette, chosen: ConsoleSettings, templates: Environment) -> ASGIApp:
     """Give an application that shows things all that is needed to reach it and to change things."""
-    pages = Pages(templates, writes=chosen.writes)
+    let_act(app, chosen, templates)
+    return let_in(app, chosen, templates)
+
+
+def let_act(
+    app: Starlette, chosen: ConsoleSettings, templates: Environment, place: Place = ONLY
+) -> None:
+    """Give an application what changes things in the Postgres of `chosen`."""
+    pages = Pages(templates, place, writes=chosen.writes)
     acting = Acting(chosen, pages)
     app.router.routes += [
-        Route("/healthz", _alive, methods=["GET"]),
-        Route("/livez", _alive, methods=["GET"]),
-        Route("/metrics", _metrics, methods=["GET"]),
-        *SigningIn(chosen, pages.show).routes(),
         *Letters(chosen, pages).routes(),
         *acting.routes(),
         *LetterActs(chosen, pages, acting.within).routes(),
         *ProviderActs(chosen, pages, acting.within).routes(),
     ]
-    app.add_exception_handler(HTTPException, pages.refuse)
+    _excuse(app, pages)
+
+
+def let_in(
+    app: Starlette, chosen: ConsoleSettings, templates: Environment, place: Place = ONLY
+) -> ASGIApp:
+    """Give an application what it takes to be reached, and to know who asks."""
+    pages = Pages(templates, place, writes=chosen.writes)
+    app.router.routes += [
+        Route("/healthz", _alive, methods=["GET"]),
+        Route("/livez", _alive, methods=["GET"]),
+        Route("/metrics", _metrics, methods=["GET"]),
+        *SigningIn(chosen, pages.show).routes(),
+    ]
+    _excuse(app, pages)
     sessions = session.middleware()
     app.add_middleware(sessions.cls, *sessions.args, **sessions.kwargs)
-    app.add_exception_handler(Exception, pages.broken)
     # Not one of its middlewares: what the application says of a bug comes from further out.
     return Guard(app, hosts=chosen.hosts)
+
+
+def _excuse(app: Starlette, pages: Pages) -> None:
+    app.add_exception_handler(HTTPException, pages.refuse)
+    app.add_exception_handler(Exception, pages.broken)
 
 
 async def _alive(_request: Request) -> Response:

@@ -21,7 +21,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ops.console import numbers, rendering, session
-from ops.console.balances import Asked, Balances, Listing
+from ops.console.balances import Balances
+from ops.console.joined_balances import JoinedBalances
+from ops.console.listing import Asked, Listing
 from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
 from ops.params import Moment
 
@@ -46,8 +48,9 @@ class Console:
     looker: Looker
     views: Views
     past: Callable[[datetime], Mapping[str, Mapping[str, Any]]]
-    balances: Balances
+    balances: Balances | JoinedBalances
     templates: Environment = field(default_factory=rendering.environment)
+    place: rendering.Place = field(default_factory=lambda: rendering.ONLY)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, THREADS))
     viewers: int = 0
@@ -55,8 +58,10 @@ class Console:
     _listed: tuple[int, dict[Asked, asyncio.Task[Markup]]] = (-1, {})
 
     def render(self, name: str, values: Mapping[str, Any]) -> Markup:
-        """Return a template as HTML."""
-        html = self.templates.get_template(f"{name}.html").render(values)
+        """Return a template as HTML; of all shards its own one, if there is any."""
+        of_all = self.place["shards"] and self.place["shard"] is None
+        names = [f"{name}_of_all.html", f"{name}.html"] if of_all else [f"{name}.html"]
+        html = self.templates.select_template(names).render({**self.place, **values})
         return Markup(html)  # noqa: S704 - a template's, which escapes
 
     async def ask(self, question: Callable[[], T], within_s: float = DEADLINE_S) -> Found:

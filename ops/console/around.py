@@ -42,19 +42,23 @@ def actions(pool: ReadingPool, at: datetime) -> list[tick_store.Action]:
         return tick_store.actions(conn, at, NEWEST)
 
 
-def findings(drift: float | None, doctor: Found) -> list[Finding]:
-    """Return what the last reconciliation and `ops doctor` found, which status does not look at."""
-    found = []
-    if drift:
-        says = f"the last one found {count(int(drift), 'provider')} whose tables, balance and KeyDB"
-        do = "ops reconcile   (docs/runbook.md, Balances and tables differ)"
-        found.append(Finding("wrong", "reconciliation", f"{says} differ", do))
-    failing = [one for one in doctor.value or [] if one.verdict == "fail"]
-    if failing:
-        names = ", ".join(f"{one.server} {one.name}" for one in failing)
-        says = f"{count(len(failing), 'setting')} must be another: {names}"
-        found.append(Finding("note", "doctor", says, "ops doctor"))
-    return found
+def drifting(drift: float | None) -> list[Finding]:
+    """Return what the last reconciliation found, which status does not look at."""
+    if not drift:
+        return []
+    says = f"the last one found {count(int(drift), 'provider')} whose tables, balance and KeyDB"
+    do = "ops reconcile   (docs/runbook.md, Balances and tables differ)"
+    return [Finding("wrong", "reconciliation", f"{says} differ", do)]
+
+
+def failing(doctor: Found) -> list[Finding]:
+    """Return what `ops doctor` fails."""
+    failed = [one for one in doctor.value or [] if one.verdict == "fail"]
+    if not failed:
+        return []
+    names = ", ".join(f"{one.server} {one.name}" for one in failed)
+    says = f"{count(len(failed), 'setting')} must be another: {names}"
+    return [Finding("note", "doctor", says, "ops doctor")]
 
 
 def view(snapshot: Snapshot, look: Look, drift: float | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import psycopg
 
@@ -105,7 +105,7 @@ SELECT provider_id, count(*)
  GROUP BY provider_id
 """
 SELECT_MOVED: LiteralString = """
-SELECT b.provider_id
+SELECT b.provider_id, abs(b.balance - coalesce(p.balance, 0))::text
   FROM (SELECT DISTINCT ON (provider_id) provider_id, balance
           FROM (SELECT provider_id, epoch, balance
                   FROM balance
@@ -136,6 +136,13 @@ SELECT id, is_last, id::text || '_' || provider_name ILIKE %(pattern)s
  ORDER BY id
  LIMIT %(most)s
 """
+
+
+class Moved(NamedTuple):
+    """A provider that a tick changed; they sort by `place`, minus the change without its sign."""
+
+    place: int
+    provider_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +194,13 @@ def transactions(conn: psycopg.Connection, tick: Last) -> dict[int, int] | None:
         return dict(conn.execute(COUNT_TRANSACTIONS, what_it_counted(change)).fetchall())
 
 
-def moved(conn: psycopg.Connection, tick: Last) -> list[int]:
-    """Return the providers that a tick changed, by how much, up to `MOVED_MAX`."""
+def moved(conn: psycopg.Connection, tick: Last) -> list[Moved]:
+    """Return the providers that a tick changed, most first, up to `MOVED_MAX`."""
+    if tick.before is None:
+        return []
     asked = {"epoch": tick.epoch, "before": tick.before, "moved": MOVED_MAX}
     with postgres.translating():
-        return [provider_id for (provider_id,) in conn.execute(SELECT_MOVED, asked)]
+        return [Moved(-int(by), one) for one, by in conn.execute(SELECT_MOVED, asked)]
 
 
 def search(

@@ -5,10 +5,9 @@ What Postgres says of a page is asked once for each tick, what KeyDB shows at ea
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import Literal
 
 import click
 import psycopg
@@ -16,7 +15,8 @@ import psycopg
 from ops.console import balance_store as store
 from ops.console.balance_store import Last
 from ops.console.drawing import points
-from ops.console.worth import Worth, of
+from ops.console.listing import ROWS, Asked, Candidates, InKeydb, Listing, Row
+from ops.console.worth import of
 from ops.params import ProviderId
 from services.syncer.projection import WATERMARK_KEY
 from shared import keydb
@@ -24,66 +24,11 @@ from shared.errors import Unavailable
 from shared.ledger import balance_page
 from shared.postgres_pool import ReadingPool
 
-ROWS = 50
 CACHED_MAX = 256
 LENT_WITHIN_S = 0.5
 """A KeyDB that hangs costs one thread, not all of them."""
 SOON = timedelta(days=1)
 """Whatever clock is asked, the newest tick's boundary is not further in the future."""
-
-Order = Literal["id", "change"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which page: after a provider's id, or after a place in the order of changes."""
-
-    at: datetime | None = None
-    order: Order = "id"
-    search: str = ""
-    after: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A provider's balance in a tick, and its movements (minor units).
-
-    `same`: whether KeyDB shows it, too; None where KeyDB shows another tick, or nothing is known.
-    """
-
-    id: int
-    key: str
-    balance: int
-    minute: int | None
-    hour: int | None
-    per_minute: float | None
-    last_seen: datetime | None
-    lines: list[str]
-    keydb: str | None = None
-    same: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A page of balances of one tick; `after` is where the next one begins, None at the end.
-
-    `worth` is None as long as no provider has a symbol, `not_compared` why KeyDB was not asked.
-    """
-
-    asked: Asked
-    tick: Last | None = None
-    rows: tuple[Row, ...] = ()
-    after: int | None = None
-    worth: Worth | None = None
-    not_compared: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class InKeydb:
-    """What KeyDB shows: its watermark's epoch, and values in the order of the keys asked for."""
-
-    epoch: int | None
-    values: list[str | None]
 
 
 class Balances:
@@ -97,7 +42,7 @@ class Balances:
         self._client, self._lent, self._kept = client, Lock(), Lock()
         self._pages: OrderedDict[Asked, Listing] = OrderedDict()
         self._counts: tuple[int, dict[int, int] | None] = (-1, None)
-        self._moved: tuple[int, list[int]] = (-1, [])
+        self._moved: tuple[int, list[store.Moved]] = (-1, [])
 
     def page(self, asked: Asked) -> Listing:
         """Return a page, not compared with KeyDB. Raises `Unavailable`."""
@@ -118,6 +63,24 @@ class Balances:
             last = store.last(conn, datetime.now(UTC) + SOON)
             rows = self._rows(conn, [provider_id], last, now=True) if last else ()
         return Listing(Asked(), last, rows)
+
+    def last(self, at: datetime | None) -> Last | None:
+        """Return the newest due tick until `at`, or until now. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            return store.last(conn, at or datetime.now(UTC) + SOON)
+
+    def candidates(self, asked: Asked, last: Last) -> Candidates:
+        """Return who may be on a page of several shards. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            if is_by_change(asked):
+                return Candidates(moved=self._moved_in(conn, last))
+            return Candidates(*by_id(conn, asked, last))
+
+    def those(self, ids: Sequence[int], last: Last, *, now: bool) -> Listing:
+        """Return a page with these providers, as far as they exist. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            rows = self._rows(conn, ids, last, now=now)
+            return Listing(Asked(), last, rows, worth=of(conn, rows, last))
 
     def in_keydb(self, keys: Sequence[str]) -> InKeydb:
         """Return what KeyDB shows of some keys, of one tick. Raises `Unavailable`."""
@@ -150,33 +113,23 @@ class Balances:
     def _ids(
         self, conn: psycopg.Connection, asked: Asked, last: Last
     ) -> tuple[list[int], int | None]:
-        if asked.search:
-            return _searched(conn, asked)
-        if asked.order == "change":
-            start = max(0, asked.after or 0)
-            moved = self._moved_in(conn, last)
-            return moved[start : start + ROWS], start + ROWS if moved[start + ROWS :] else None
-        found = balance_page.page(
-            conn, last.boundary, most=ROWS, after=asked.after, epoch=last.epoch
-        )
-        return [one.provider_id for one in found.balances], found.after
+        if is_by_change(asked):
+            return cut(asked, self._moved_in(conn, last))
+        ids, after = by_id(conn, asked, last)
+        exact = None if asked.after is not None else exactly(asked)
+        return ids if exact is None else [exact, *(one for one in ids if one != exact)], after
 
-    def _moved_in(self, conn: psycopg.Connection, last: Last) -> list[int]:
+    def _moved_in(self, conn: psycopg.Connection, last: Last) -> list[store.Moved]:
         with self._kept:
             epoch, moved = self._moved
         if epoch != last.epoch:
-            moved = store.moved(conn, last) if last.before is not None else []
+            moved = store.moved(conn, last)
             with self._kept:
                 self._moved = (last.epoch, moved)
         return moved
 
     def _rows(
-        self,
-        conn: psycopg.Connection,
-        ids: Sequence[int],
-        last: Last,
-        *,
-        now: bool,
+        self, conn: psycopg.Connection, ids: Sequence[int], last: Last, *, now: bool
     ) -> tuple[Row, ...]:
         minutes = store.minutes(conn, ids, last.boundary)
         counts = self._counted(conn, last) if now else None
@@ -234,17 +187,30 @@ def _row(
     )
 
 
-def _searched(conn: psycopg.Connection, asked: Asked) -> tuple[list[int], int | None]:
-    begin = balance_page.LEAST if asked.after is None else asked.after
-    ids, after = store.search(conn, asked.search, begin, ROWS)
-    exact = _exact(asked.search)
-    if exact is not None and asked.after is None:
-        ids = [exact, *(one for one in ids if one != exact)]
-    return ids, after
+def is_by_change(asked: Asked) -> bool:
+    """Say whether a page is in the order of changes: what is searched for is not."""
+    return asked.order == "change" and not asked.search
 
 
-def _exact(text: str) -> int | None:
+def by_id(conn: psycopg.Connection, asked: Asked, last: Last) -> tuple[list[int], int | None]:
+    """Return a page's providers in the order of ids, and after which one to go on."""
+    if asked.search:
+        begin = balance_page.LEAST if asked.after is None else asked.after
+        return store.search(conn, asked.search, begin, ROWS)
+    found = balance_page.page(conn, last.boundary, most=ROWS, after=asked.after, epoch=last.epoch)
+    return [one.provider_id for one in found.balances], found.after
+
+
+def cut(asked: Asked, moved: Sequence[store.Moved]) -> tuple[list[int], int | None]:
+    """Return a page of the order of changes, and from which place to go on."""
+    start = max(0, asked.after or 0)
+    end = start + ROWS
+    return [one.provider_id for one in moved[start:end]], end if moved[end:] else None
+
+
+def exactly(asked: Asked) -> int | None:
+    """Return the provider that is searched for by its id, or whole key, on the first page of it."""
     try:
-        return ProviderId().convert(text, None, None)
+        return ProviderId().convert(asked.search, None, None)
     except click.UsageError:
         return None

@@ -1,6 +1,7 @@
 """`ops console`: settings, the servers' parts, and the order of stopping."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -10,26 +11,15 @@ import time
 import click
 import structlog
 
-from ops.console import balance_store, rendering
-from ops.console.access import surround
-from ops.console.app import Console, make_app
-from ops.console.balances import Balances
-from ops.console.look import Looker
-from ops.console.pages import Pages
+from ops.console import serving
 from ops.console.protocol import config
-from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
-from services.syncer.projection import WATERMARK_KEY
-from shared import keydb, logs, postgres_pool, program, settings
+from shared import logs, program, settings
 from shared.errors import Refusal
 from shared.http_server import Server, listening
 
 POLL_S = 0.1
 LEAVE_WITHIN_S = 1.0
-POOL_MAX = 8
-"""Questions that Postgres answers at once; more wait a little."""
-CONNECTION_WITHIN_S = 2.0
-"""Before the deadline of a question: why there is none is said instead of that it is over."""
 
 log = structlog.get_logger()
 
@@ -65,33 +55,29 @@ def _leave() -> None:
                 os._exit(0)
 
 
+def _spare_the_collector() -> None:
+    """Have what was made by now, and stays, never looked at by Python's collector again.
+
+    A full collection looked at all modules and templates, and held up the page that it met, and
+    every thread, for as long as most pages take.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # how much is there decides how much garbage may gather: next to nothing is now
+
+
 async def _serve(chosen: ConsoleSettings, opened: socket.socket) -> None:
     stop = program.stop_on_signals()
-    with (
-        postgres_pool.opened(
-            chosen,
-            application="console",
-            size_max=POOL_MAX,
-            options=balance_store.OPTIONS,
-            within_s=CONNECTION_WITHIN_S,
-        ) as pool,
-        keydb.client(chosen, name="console") as client,
-    ):
-        key = chosen.own_shard.key(WATERMARK_KEY)
-        balances = Balances(pool, client, chosen.tick_interval_seconds, key)
-        sections = Sections(chosen, pool, balances, time.monotonic)
-        made = Console(Looker(sections.parts()), sections.views, sections.past, balances)
-        pages = Pages(made, pool, sections, chosen.tick_interval_seconds)
-        rendering.compile_first_page(made.templates)
-        app = surround(make_app(made, pages.routes()), chosen, made.templates)
-        server = Server(config(app, chosen.console_trusted_proxies))
-        serving = asyncio.create_task(server.serve(sockets=[opened]))
-        while not stop.is_set() and not serving.done():
-            await asyncio.wait({serving}, timeout=POLL_S)
-        made.closing.set()
+    with serving.opened(chosen) as served:
+        server = Server(config(served.app, chosen.console_trusted_proxies))
+        _spare_the_collector()
+        running = asyncio.create_task(server.serve(sockets=[opened]))
+        while not stop.is_set() and not running.done():
+            await asyncio.wait({running}, timeout=POLL_S)
+        served.stop()
         server.should_exit = True
         try:
-            await serving
+            await running
         finally:
-            made.close()
+            served.close()
         _leave()

@@ -42,7 +42,7 @@ def extract(
     `Unavailable`.
     """
     oldest = max(now - HOUR, history.oldest_boundary(conn))
-    begin, span = max(now - interval, oldest), interval
+    begin, span, longest = max(now - interval, oldest), interval, HOUR
     found = _read(conn, provider_id, (begin, now), LAST_TICK_MAX)
     if found is None:
         most = f"more than {LAST_TICK_MAX:,} movements in the last tick"
@@ -52,14 +52,16 @@ def extract(
         since = max(begin - span, oldest)
         found = _read(conn, provider_id, (since, begin), MOVEMENTS_READ)
         if found is None and span > interval:
-            span = max(span / GROWTH, interval)
+            # Nor is as long a time tried again further back: what is too many lies there.
+            longest = span = max((begin - since) / GROWTH, interval)
             continue
         if found is None:
             break
         begin, opening = since, found[0]
         movements += found[2]
         each = (now - begin) / len(movements) if movements else None
-        span = GROWTH * span if each is None else max(RESERVE * missing * each, interval)
+        wanted = GROWTH * span if each is None else max(RESERVE * missing * each, interval)
+        span = min(wanted, longest)
     whole = len(movements) <= MOVEMENTS_SHOWN
     return Extract(opening, closing, movements[:MOVEMENTS_SHOWN], whole)
 

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from ops.console import session
 from ops.console.app import Console, asked_for
+from ops.console.balances import Balances
 from ops.console.extract import Extract, extract
 from ops.console.sections import Sections
 from ops.params import ProviderId
@@ -32,6 +33,7 @@ class Pages:
     """What answers them."""
 
     console: Console
+    balances: Balances
     pool: ReadingPool
     sections: Sections
     interval_s: float
@@ -60,7 +62,7 @@ class Pages:
             "alerts": partial(self._alerts, provider_id),
         }
         listing, *found = await asyncio.gather(
-            self.console.balances_of(partial(self.console.balances.one, provider_id)),
+            self.console.balances_of(partial(self.balances.one, provider_id)),
             *(self.console.ask(one) for one in questions.values()),
         )
         values = {"id": provider_id, "row": listing, **dict(zip(questions, found, strict=True))}

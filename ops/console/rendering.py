@@ -1,6 +1,7 @@
 """Templates, and how values are written: everything is escaped, foreign text stays in its place."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,25 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ops.console.balances import Asked
+from ops.console.listing import Asked
 from ops.wording import age, count, moment, visible
 
 HERE = Path(__file__).parent
 INTEGER = re.compile("-?[0-9]+")
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
-FIRST_PAGE = ("page", "main", "verdict", "flow", "ticks", "balances", "dead_letters", "around")
-"""Templates that each visit begins with."""
+
+
+Place = Mapping[str, Any]
+"""Where a page stands: `root`, with which its addresses begin; of which `shard` it is, None of all;
+how many `shards` there are, 0 where nothing is split."""
+ONLY: Place = {"root": "", "shard": None, "shards": 0}
+
+
+def place(shards: int, shard: int | None = None) -> Place:
+    """Return the place of pages about one of several shards, or about all."""
+    root = "" if shard is None else f"/shards/{shard}"
+    return {"root": root, "shard": shard, "shards": shards}
 
 
 def amount(value: int | str | None) -> str:
@@ -91,10 +102,11 @@ def environment() -> Environment:
     made.filters.update(filters)
     made.globals["count"] = count
     made.globals["writes"] = False  # whoever lets anything be changed says so
+    made.globals.update(ONLY)
     return made
 
 
-def compile_first_page(templates: Environment) -> None:
-    """Compile its templates, which takes longer than all else about a page, before anybody asks."""
-    for name in FIRST_PAGE:
-        templates.get_template(f"{name}.html")
+def compile_all(templates: Environment) -> None:
+    """Compile them, which takes longer than all else about a page, before anybody asks."""
+    for name in templates.list_templates():
+        templates.get_template(name)

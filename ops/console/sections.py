@@ -12,10 +12,9 @@ from ops.console.comparison import Comparison
 from ops.console.full_sends import FullSends
 from ops.console.look import Look, Part
 from ops.console.metrics import Clock, Scraper
-from ops.console.other_shards import OtherShards
 from ops.console.settings import ConsoleSettings
 from ops.doctor.command import inspect
-from ops.status.core import assess
+from ops.status.core import Finding, assess
 from ops.status.snapshot import Shown
 from shared.ledger import history
 from shared.postgres_pool import ReadingPool
@@ -34,7 +33,6 @@ class Sections:
         self._scraper = Scraper(chosen, clock)
         self.comparison = Comparison(pool, balances)
         self._full_sends = FullSends()
-        self._others = OtherShards(chosen)
         self._drift: float | None = None
 
     def parts(self) -> dict[str, Part]:
@@ -49,7 +47,6 @@ class Sections:
             "notifications": Part(partial(around.told, self._pool)),
             "actions": Part(lambda: around.actions(self._pool, datetime.now(UTC) + SOON)),
             "doctor": Part(partial(inspect, self._chosen), seldom=True),
-            **self._others.parts(),
         }
 
     def ticks_until(self, at: datetime | None) -> list[tick_store.Tick]:
@@ -61,32 +58,31 @@ class Sections:
         """Return the values of each section's template."""
         now = datetime.now(UTC)
         snapshot = servers.snapshot(self._chosen, look)
-        compared = look["compared"]
         if look["metrics"].value is not None:  # else what was known last
             self._drift = around.drift_of(look["metrics"].value)
-        # What status does not look at: single balances. What differed does so until it is compared.
-        if (differing := compared.value) is None:
-            differing = list(self.comparison.known.values())
         findings = [
-            *comparison.finding(differing),
-            *around.findings(self._drift, look["doctor"]),
+            *around.drifting(self._drift),
+            *self.findings(look),
             *assess(snapshot),
-            *self._others.findings(look),
         ]
         findings.sort(key=lambda one: one.level != "wrong")
         replicas = look["metrics"].value or []
         shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
         self._full_sends.note(replicas, shown, now)
         return {
-            "verdict": verdict.view(
-                snapshot, findings, now, not_compared=compared.error or look["known"].error
-            ),
+            "verdict": verdict.view(snapshot, findings, now, not_compared=not_compared(look)),
             "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
             "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
             | {"error": look["ticks"].error},
             "dead_letters": dead_letters.view(snapshot),
             "around": around.view(snapshot, look, self._drift),
         }
+
+    def findings(self, look: Look) -> list[Finding]:
+        """Return what is wrong with what `ops status` does not look at: balances, settings."""
+        if (differing := look["compared"].value) is None:  # what differed does so until compared
+            differing = list(self.comparison.known.values())
+        return [*comparison.finding(differing), *around.failing(look["doctor"])]
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
         """Return the same of a past time: what is kept of it, nothing that is known of now only.
@@ -112,3 +108,8 @@ class Sections:
         sends = self._full_sends
         view = ticks.view(found, interval_s, now, sends.boundaries)
         return view | {"full_since": sends.since}
+
+
+def not_compared(look: Look) -> str:
+    """Return why it is not known whether KeyDB shows the balances."""
+    return look["compared"].error or look["known"].error

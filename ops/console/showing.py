@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ops.console import session
+from ops.console.rendering import ONLY, Place
 from shared.errors import Refusal, StatementFailed, Unanswerable, Unavailable
 
 DEADLINE_S = 2.7
@@ -25,16 +26,18 @@ log = structlog.get_logger()
 class Pages:
     """Renders pages and refusals."""
 
-    def __init__(self, templates: Environment, *, writes: bool) -> None:
+    def __init__(self, templates: Environment, place: Place = ONLY, *, writes: bool) -> None:
         """`writes`: whether anything may be changed by the console."""
         templates.globals["writes"] = writes
         self._templates = templates
+        self._place = place
 
     def show(
         self, request: Request, name: str, values: Mapping[str, Any], status_code: int = 200
     ) -> HTMLResponse:
         """Return a page; it knows who is signed in, and the token of their forms."""
-        html = self._templates.get_template(name).render(session.shown(request) | dict(values))
+        given = {**self._place, **session.shown(request), **values}
+        html = self._templates.get_template(name).render(given)
         return HTMLResponse(html, status_code)
 
     async def refuse(self, request: Request, error: Exception) -> Response:

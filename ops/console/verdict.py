@@ -35,6 +35,26 @@ def view(
     }
 
 
+def joined(views: Sequence[dict[str, Any]], common: Sequence[Finding]) -> dict[str, Any]:
+    """Return the verdict about several shards, of that about each and what is `common` to all.
+
+    The boundary is the oldest that is shown: no shard is behind it.
+    """
+    findings = [*common, *(one for view in views for one in view["findings"])]
+    findings.sort(key=lambda one: one.level != "wrong")
+    wrong = sum(one.level == "wrong" for one in findings)
+    not_asked = list(dict.fromkeys(one for view in views for one in view["not_asked"]))
+    oldest = max(views, key=lambda view: (view["boundary"] is None, view["boundary_age_s"] or 0))
+    return {
+        **oldest,
+        "state": "wrong" if wrong else "unsure" if not_asked else "healthy",
+        "sentence": _sentence(wrong, not_asked),
+        "findings": findings,
+        "not_asked": not_asked,
+        "next_in_s": min(view["next_in_s"] for view in views),
+    }
+
+
 def _sentence(wrong: int, not_asked: Sequence[str]) -> str:
     if wrong:
         return "1 thing is wrong." if wrong == 1 else f"{wrong} things are wrong."

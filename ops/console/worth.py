@@ -1,8 +1,10 @@
 """What the balances of a page are worth, and the totals: once somebody said what they are in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from decimal import Decimal
+from itertools import chain
 from typing import LiteralString, Protocol
 
 import psycopg
@@ -48,6 +50,18 @@ class Worth:
     values: dict[int, list[str]]
     totals: list[Total]
     too_many: bool
+
+
+def joined(each: Sequence[Worth]) -> Worth:
+    """Return the worth of a page with rows of several shards, and the totals of all of them."""
+    totals: dict[str, Total] = {}
+    for one in chain.from_iterable(worth.totals for worth in each):
+        so_far = totals.get(one.currency, Total(one.currency, "0", 0))
+        value = format(Decimal(so_far.value) + Decimal(one.value), "f")
+        totals[one.currency] = Total(one.currency, value, so_far.providers + one.providers)
+    values = {provider: texts for worth in each for provider, texts in worth.values.items()}
+    ordered = [totals[name] for name in sorted(totals)]
+    return Worth(values, ordered, any(worth.too_many for worth in each))
 
 
 def of(conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:

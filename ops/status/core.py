@@ -43,7 +43,7 @@ note = partial(Finding, "note")
 def assess(snapshot: Snapshot) -> list[Finding]:
     """Return what is wrong first, then what is good to know; empty when there is nothing."""
     found = [
-        *_servers(snapshot), *_services(snapshot), *_postgres(snapshot), *_rabbitmq(snapshot),
+        *_servers(snapshot), *of_services(snapshot), *_postgres(snapshot), *_rabbitmq(snapshot),
         *_keydb(snapshot),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.level != "wrong")
@@ -57,7 +57,8 @@ def _servers(snapshot: Snapshot) -> Iterator[Finding]:
             yield wrong(name, f"{name} {server.state}: {server.error}", do)
 
 
-def _services(snapshot: Snapshot) -> Iterator[Finding]:
+def of_services(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield what is wrong with the services that were asked."""
     ledger = snapshot.postgres
     missed = [] if isinstance(ledger, Down) else list(_followers(snapshot, ledger))
     for one in snapshot.services:

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import unescape
 from html.parser import HTMLParser
 
 import httpx
@@ -96,6 +97,12 @@ def rows_of(html: str) -> dict[str, str]:
 
     Rows().feed(html)
     return found
+
+
+def link_of(html: str, kind: str) -> str:
+    """Return where the page's link of that kind (`rel`) leads; nothing if there is none."""
+    found = re.search(rf'<a rel="{kind}" href="([^"]*)"', html)
+    return unescape(found[1]) if found else ""
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from tests.support.eventually import eventually
 from tests.support.stack import Stack, publish
 
 HEALTHY_S = 90
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+"""By how many pixels a page is wider than its window."""
 UNFIT = b'{"id": 1, "value": "600"}'
 
 

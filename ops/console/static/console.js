@@ -6,8 +6,7 @@
   let heard = Date.now();
   const waiting = new Map(); // what came for a part in which somebody marks text, and since when
   let ahead = 0;
-  // Only where the page came by TLS, or from this machine, is there a clipboard.
-  if (navigator.clipboard) document.documentElement.classList.add("js");
+  document.documentElement.classList.add("js"); // there is something to press for
 
   const span = (s) => (s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`);
 
@@ -79,6 +78,10 @@
     return done;
   }
 
+  // Beside a chart there is no room for twenty digits.
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+  const short = (value) => (Math.abs(value) < 1e7 ? value.toLocaleString("en") : compact.format(value)).replace("-", "\u2212");
+
   async function draw(chart) {
     const answer = await fetch(chart.dataset.series);
     const found = await answer.json();
@@ -98,9 +101,9 @@
         tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
         series: [
           { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
-          { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en")), stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
+          { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en").replace("-", "\u2212")), stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
         ],
-        axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: (_plot, labels) => 24 + 7 * Math.max(0, ...(labels || []).map((one) => one.length)), values: (_plot, values) => values.map((one) => one.toLocaleString("en")) }],
+        axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: (_plot, labels) => 24 + 7 * Math.max(0, ...(labels || []).map((one) => one.length)), values: (_plot, values) => values.map(short) }],
       },
       [found.at, found.balance],
       chart,

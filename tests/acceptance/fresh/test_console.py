@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.support import chromium, containers, stack
 from tests.support.chromium import Window, violations, window
 from tests.support.console_visit import (
+    WIDER,
     balances,
     healthy,
     load,
@@ -29,7 +30,6 @@ from tests.support.stack import Stack, publish
 SHOTS = ROOT / "build" / "console"
 Scheme = Literal["light", "dark"]
 STALE_MS = 11_000
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 ELEMENTS = (
     "verdict", "flow", "ticks", "balances", "dead-letters", "requests", "followers", "doctor",
 )  # fmt: skip

@@ -144,9 +144,12 @@ def test_a_past_minute_is_one_of_utc_wherever_the_browser_is(
 def test_what_to_type_next_is_copied(still: Page, *, clipboard: bool) -> None:
     page = still
     if not clipboard:  # as of pages that came by plain HTTP from elsewhere
-        page.evaluate(f"window.kept = navigator.clipboard; {NO_CLIPBOARD}")
+        page.add_init_script(f"window.kept = navigator.clipboard; {NO_CLIPBOARD}")
+        load(page, "/", "#next-1")
+    kept = "(window.kept || navigator.clipboard)"
+    page.evaluate(f"{kept}.writeText('what was there')")  # another window may have copied the same
     wanted = page.locator("#next-1").text_content()
     page.locator("#copy-1").click()
 
-    read = "(window.kept || navigator.clipboard).readText()"
+    read = f"{kept}.readText()"
     eventually(lambda: page.evaluate(read) == wanted)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from ops.console import around, balance_store, balances, comparison, tick_store
+from ops.console import around, balance_store, comparison, listing, tick_store
 from shared import postgres
 from shared.ledger import balance_page, notifications, request_store, series
 from shared.settings import PostgresSettings
@@ -57,10 +57,10 @@ TABLES = (
     "initial_data", "tick", "balance", "outbox", "notification", "operator_action", "request",
 )  # fmt: skip
 AT = datetime.fromtimestamp(TICKS * 60, UTC)
-PAGE = {"ids": list(range(10_000, 10_000 + balances.ROWS)), "epoch": TICKS, "boundary": AT}
+PAGE = {"ids": list(range(10_000, 10_000 + listing.ROWS)), "epoch": TICKS, "boundary": AT}
 NOTHING_IS_NEW = {"xmax_before": "1", "xmax": "2", "xip_before": ["1"], "snapshot": "2:2:"}
 FEW = 500
-LOOK_UPS = 2 * balances.ROWS * (balance_store.MINUTES + 1)
+LOOK_UPS = 2 * listing.ROWS * (balance_store.MINUTES + 1)
 Query = tuple[LiteralString, dict[str, Any], int]
 QUERIES: dict[str, Query] = {
     "ticks": (tick_store.SELECT_TICKS, {"at": AT, "ticks": tick_store.TICKS}, 1000),

@@ -6,7 +6,7 @@ import pytest
 
 from ops.console import drawing, rendering
 from ops.console.balance_store import Last
-from ops.console.balances import Asked, Listing, Row
+from ops.console.listing import Asked, Listing, Row
 from ops.console.look import Found
 from tests.support.console_page import text_of
 
@@ -61,7 +61,7 @@ def test_a_row_names_key_and_balance_for_programs() -> None:
 
 
 def test_no_providers_at_all_is_said() -> None:
-    assert "No providers." in text_of(balances(), "balances")
+    assert "No providers yet" in text_of(balances(), "balances")
     assert "No key here has this text" in text_of(balances(asked=Asked(search="x")), "balances")
 
 

@@ -7,12 +7,14 @@ from typing import cast
 
 import httpx
 import pytest
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from ops.console import app, session
 from ops.console.app import Console, make_app
-from ops.console.balances import Asked, Balances, Listing
+from ops.console.balances import Balances
+from ops.console.listing import Asked, Listing
 from ops.console.look import Looker, Part
 
 BASE = "http://localhost"
@@ -44,6 +46,26 @@ def answer(console: Console, method: str) -> httpx.Response:
             return await asyncio.wait_for(client.request(method, "/events"), 30)
 
     return asyncio.run(ask())
+
+
+def test_the_head_of_a_page_is_sent_before_anything_is_asked_for_its_body(console: Console) -> None:
+    asked: list[str] = []
+
+    async def main() -> Markup:
+        asked.append("all servers")
+        return Markup("all there is")
+
+    async def read() -> list[str]:
+        values = {"asked": Asked(), "query": "", "who": "", "csrf": ""}
+        parts = aiter(console.stream("page", values, main).body_iterator)
+        head = str(await anext(parts))
+        assert asked == []
+        return [head, *[str(one) async for one in parts]]
+
+    head, *rest = asyncio.run(read())
+
+    assert "/static/console.css" in head
+    assert "all there is" in "".join(rest)
 
 
 def test_who_asks_for_the_head_of_the_events_does_not_stay(console: Console) -> None:

@@ -1,0 +1,138 @@
+"""The first page where there are several shards: what is of all of them, joined.
+
+Each shard is asked by itself, as its own page would. Services are asked once: OPS_SERVICES does not
+say whose they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ops.console import around, flow, rendering, servers, verdict
+from ops.console.look import Found, Look, Part
+from ops.console.sections import Sections, not_compared
+from ops.console.settings import ConsoleSettings
+from ops.status.core import Finding, assess, of_services
+from ops.status.snapshot import Down, Snapshot
+from shared.errors import Refusal, Unavailable
+
+EACH = ("postgres", "rabbitmq", "keydb", "known", "queue", "ticks", "compared", "doctor")
+"""Questions about each shard."""
+ONCE = ("services", "metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """What one look found of a shard."""
+
+    number: int
+    snapshot: Snapshot
+    findings: list[Finding]
+    look: Look
+
+    @property
+    def name(self) -> str:
+        return f"shard {self.number}"
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What a template needs to lead to its own page."""
+        return {"number": self.number, "root": f"/shards/{self.number}"}
+
+
+class AllShards:
+    """The questions of a look at all of them, and the values of each section's template."""
+
+    def __init__(self, each: Sequence[tuple[ConsoleSettings, Sections]]) -> None:
+        """`each` is of one shard, in their order."""
+        self._each = each
+        self._drift: float | None = None
+
+    def parts(self) -> dict[str, Part]:
+        """Return the questions, by name."""
+        found: dict[str, Part] = {}
+        for number, (_, sections) in enumerate(self._each):
+            parts = sections.parts()
+            found |= {f"{number} {name}": parts[name] for name in EACH}
+            found |= {name: parts[name] for name in ONCE}
+        return found
+
+    def views(self, look: Look) -> Mapping[str, Mapping[str, Any]]:
+        """Return the values of each section's template."""
+        now = datetime.now(UTC)
+        each = [self._one(look, number) for number in range(len(self._each))]
+        if look["metrics"].value is not None:  # else what was known last
+            self._drift = around.drift_of(look["metrics"].value)
+        common = [*around.drifting(self._drift), *of_services(each[0].snapshot)]
+        verdicts = [
+            verdict.view(one.snapshot, one.findings, now, not_compared=not_compared(one.look))
+            for one in each
+        ]
+        return {
+            "verdict": verdict.joined(verdicts, common),
+            "flow": {"each": [_flow(one) for one in each], "services": each[0].snapshot.services},
+            "ticks": {"each": [self._ticks(one, now) for one in each]},
+            "dead_letters": _dead_letters(each),
+            "around": {"past": False, "count": len(each)},
+        }
+
+    def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
+        """Return what is kept of a past time. Raises `Unavailable`, `Refusal` if no shard knows."""
+        then: list[dict[str, Any]] = []
+        errors: list[Refusal | Unavailable] = []
+        for number, (_, sections) in enumerate(self._each):
+            place = {"number": number, "root": rendering.place(0, number)["root"]}
+            try:
+                found = sections.past(at)
+            except (Refusal, Unavailable) as error:
+                errors.append(error)
+                then.append(place | {"tick": None, "error": str(error), "cells": []})
+            else:
+                then.append(place | dict(found["ticks"]) | dict(found["verdict_past"]))
+        if len(errors) == len(then):
+            raise errors[0]
+        return {
+            "verdict_past": {"at": at, "each": then, "error": ""},
+            "ticks": {"each": then},
+            "around": {"past": True, "count": len(then)},
+        }
+
+    def _one(self, look: Look, number: int) -> _One:
+        chosen, sections = self._each[number]
+        own = {name: look[f"{number} {name}"] for name in EACH}
+        sub = replace(look, parts=own | {name: look[name] for name in ONCE})
+        snapshot = servers.snapshot(chosen, sub)
+        of_all = list(of_services(snapshot))
+        found = [*sections.findings(sub), *(one for one in assess(snapshot) if one not in of_all)]
+        about = [replace(one, about=f"shard {number}, {one.about}") for one in found]
+        return _One(number, snapshot, about, sub)
+
+    def _ticks(self, one: _One, now: datetime) -> dict[str, Any]:
+        found: Found = one.look["ticks"]
+        _, sections = self._each[one.number]
+        view = sections.ticks_view(found.value or [], one.snapshot.interval_s, now)
+        return one.place | view | {"error": found.error}
+
+
+def _flow(one: _One) -> dict[str, Any]:
+    """Return the figures of a shard by the names of the boxes, and which of them is wrong."""
+    own = [replace(each, about=each.about.partition(", ")[2]) for each in one.findings]
+    boxes = flow.view(one.snapshot, own, [], one.look["queue"].value)["boxes"]
+    wrong = any(each.level == "wrong" for each in own)
+    return one.place | {"boxes": {each.name: each for each in boxes}, "wrong": wrong}
+
+
+def _dead_letters(each: Sequence[_One]) -> dict[str, Any]:
+    groups = [
+        {"shard": one.number, "root": one.place["root"], "of": group}
+        for one in each
+        if not isinstance(one.snapshot.postgres, Down)
+        for group in one.snapshot.postgres.dead
+    ]
+    down = {
+        one.name: one.snapshot.postgres.error
+        for one in each
+        if isinstance(one.snapshot.postgres, Down)
+    }
+    return {"groups": groups, "down": down}

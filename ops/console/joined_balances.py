@@ -1,0 +1,186 @@
+"""Balances of all shards in one list, as if one Postgres had them.
+
+Each shard is asked for as many as a page has, and the first of all these are the page. Rows are of
+their own shard's newest tick: at a boundary two shards may be of two ticks, which the page says.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from threading import Lock
+from typing import TypeVar
+
+from ops.console import balances
+from ops.console.balance_store import Last
+from ops.console.balances import CACHED_MAX, Balances
+from ops.console.listing import ROWS, Asked, Candidates, Listing, OfShard
+from ops.console.worth import joined
+from shared import shard
+from shared.errors import Unavailable
+
+WITHIN_S = 2.0
+"""For a page, before the deadline of the question that it is."""
+ASKED_UNTIL = (0.4, 0.7, 1.0)
+"""Shares of it by which a shard's ticks, its candidates and its rows are to be there, or it is left
+out: the others need some time for what comes next."""
+THREADS_EACH = 2
+"""A shard that hangs costs its own threads, not those of others."""
+
+T = TypeVar("T")
+Question = Callable[[], T]
+
+
+class JoinedBalances:
+    """Pages of them; safe to use from several threads."""
+
+    def __init__(self, each: Sequence[Balances]) -> None:
+        """`each` is of one shard, in their order."""
+        self._each = dict(enumerate(each))
+        self._threads = [ThreadPoolExecutor(THREADS_EACH) for _ in each]
+        self._kept = Lock()
+        self._pages: OrderedDict[Asked, Listing] = OrderedDict()
+
+    def page(self, asked: Asked) -> Listing:
+        """Return a page, not compared with KeyDB; of a shard without an answer it says so.
+
+        Raises `Unavailable` if none has any.
+        """
+        began = time.monotonic()
+        untils = [began + share * WITHIN_S for share in ASKED_UNTIL]
+        questions = {one: partial(own.last, asked.at) for one, own in self._each.items()}
+        lasts = self._ask(questions, untils[0])
+        shards = tuple(_of_shard(number, found) for number, found in lasts.items())
+        if all(one.error for one in shards):
+            raise Unavailable("postgres", shards[0].error)
+        with self._kept:
+            known = self._pages.get(asked)
+        if known is None or known.shards != shards or any(one.error for one in shards):
+            known = self._read(asked, shards, untils)
+            self._keep(known)
+        return known
+
+    def compared(self, listing: Listing) -> Listing:
+        """Return a page of now beside what KeyDB shows. Raises `Unavailable`."""
+        own = {
+            one.number: replace(
+                listing,
+                tick=one.tick,
+                rows=tuple(row for row in listing.rows if self._whose(row.id) == one.number),
+            )
+            for one in listing.shards
+        }
+        questions = {one: partial(self._each[one].compared, page) for one, page in own.items()}
+        found = self._ask(questions, time.monotonic() + WITHIN_S)
+        rows = {row.id: row for page in found.values() for row in _answered(page).rows}
+        return replace(listing, rows=tuple(rows[one.id] for one in listing.rows))
+
+    def close(self) -> None:
+        """Ask nothing any more; what hangs is left to its own time-out."""
+        for one in self._threads:
+            one.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, listing: Listing) -> None:
+        with self._kept:
+            self._pages[listing.asked] = listing
+            self._pages.move_to_end(listing.asked)
+            while len(self._pages) > CACHED_MAX:
+                self._pages.popitem(last=False)
+
+    def _read(self, asked: Asked, shards: Sequence[OfShard], untils: Sequence[float]) -> Listing:
+        ticks = {one.number: one.tick for one in shards if one.tick}
+        candidates = self._ask(
+            {one: partial(self._each[one].candidates, asked, tick) for one, tick in ticks.items()},
+            untils[1],
+        )
+        answered = [one for one in candidates.values() if not isinstance(one, Unavailable)]
+        ids, after = _page(asked, answered)
+        found = self._ask(
+            {one: self._question(one, ids, ticks[one], asked) for one in ticks}, untils[2]
+        )
+        lost = {
+            number: str(error)
+            for number, error in [*candidates.items(), *found.items()]
+            if isinstance(error, Unavailable)
+        }
+        pages = [one for one in found.values() if not isinstance(one, Unavailable)]
+        rows = {row.id: row for page in pages for row in page.rows}
+        worths = [page.worth for page in pages if page.worth]
+        return Listing(
+            asked,
+            max(ticks.values(), key=lambda one: one.boundary, default=None),
+            tuple(rows[one] for one in ids if one in rows),
+            after,
+            joined(worths) if worths else None,
+            shards=tuple(
+                replace(one, tick=None, error=lost[one.number]) if one.number in lost else one
+                for one in shards
+            ),
+        )
+
+    def _question(
+        self, number: int, ids: Sequence[int], tick: Last, asked: Asked
+    ) -> Question[Listing]:
+        own = [one for one in ids if self._whose(one) == number]
+        return partial(self._each[number].those, own, tick, now=asked.at is None)
+
+    def _whose(self, provider_id: int) -> int:
+        return shard.of(provider_id, len(self._each))
+
+    def _ask(
+        self, questions: Mapping[int, Question[T]], until: float
+    ) -> dict[int, T | Unavailable]:
+        """Ask shards at once; return what each says, or why it says nothing in time."""
+        running = {
+            number: self._threads[number].submit(_answer, question)
+            for number, question in questions.items()
+        }
+        return {number: _within(one, until) for number, one in running.items()}
+
+
+def _answer(question: Question[T]) -> T | Unavailable:
+    try:
+        return question()
+    except Unavailable as error:
+        return error
+
+
+def _within(running: "Future[T | Unavailable]", until: float) -> T | Unavailable:
+    left_s = max(0.0, until - time.monotonic())
+    try:
+        return running.result(left_s)
+    except TimeoutError:
+        running.cancel()  # what has not begun by now is not asked any more
+        return Unavailable("postgres", f"no answer within {left_s:.1f} s")
+
+
+def _answered(found: T | Unavailable) -> T:
+    if isinstance(found, Unavailable):
+        raise found
+    return found
+
+
+def _of_shard(number: int, found: Last | Unavailable | None) -> OfShard:
+    if isinstance(found, Unavailable):
+        return OfShard(number, error=str(found))
+    return OfShard(number, found)
+
+
+def _page(asked: Asked, found: Sequence[Candidates]) -> tuple[list[int], int | None]:
+    """Return the providers of a page in their order, and where the next one begins.
+
+    In the order of ids nothing is shown beyond the place up to which each shard was read: another
+    one may have some before it.
+    """
+    if balances.is_by_change(asked):
+        return balances.cut(asked, sorted(chain.from_iterable(one.moved for one in found)))
+    bound = min((one.after for one in found if one.after is not None), default=None)
+    ids = sorted(chain.from_iterable(one.ids for one in found))
+    read = [one for one in ids if bound is None or one <= bound]
+    page = read[:ROWS]
+    after = page[-1] if len(read) > ROWS else bound
+    exact = None if asked.after is not None else balances.exactly(asked)
+    return page if exact is None else [exact, *(one for one in page if one != exact)], after
