@@ -24,6 +24,7 @@ LONGEST_FIRST = (
     "acceptance/fresh",
     "integration/ingest/test_outage_broker.py",
     "integration/syncer/test_loss_postgres.py",
+    "integration/shards/test_under_faults.py",
     "integration/ops/test_send_outage.py",
     "integration/syncer/test_tick_preparation.py",
     "integration/syncer/test_publish_readers.py",

@@ -9,7 +9,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 from pydantic import Secret
@@ -31,6 +32,8 @@ class Draws(Protocol):
         """Return the next content; one that was drawn before is published again."""
 
 
+Where = Callable[[], str]
+"""Where the broker can be reached just now. Raises `Unavailable`."""
 PER_S = 330
 PAUSE_S = 0.01
 BURST_MAX = 12
@@ -43,11 +46,11 @@ class Load:
     """One run's producer; `sent` is its ledger."""
 
     def __init__(
-        self, stack: Stack, seed: int, pace: int, queue: str = QUEUE, mixture: Draws | None = None
+        self, where: Where, seed: int, pace: int, queue: str = QUEUE, mixture: Draws | None = None
     ) -> None:
         """Nothing is sent before `run`; `pace` is how many a second."""
         self._pace = pace
-        self._stack = stack
+        self._where = where
         self._queue = queue
         self._mixture = mixture or Mixture(seed)
         self._random = random.Random(seed)
@@ -72,7 +75,7 @@ class Load:
         self._begun = time.monotonic()
         while not self._stop.is_set():
             with contextlib.suppress(Unavailable):
-                settings = RabbitmqSettings(rabbitmq_url=Secret(addresses.amqp_url(self._stack)))
+                settings = RabbitmqSettings(rabbitmq_url=Secret(self._where()))
                 with producing(settings, self._queue, self._decided, name="load") as producer:
                     self._live(producer)
             self.reconnects += not self._stop.wait(0.2)
@@ -111,7 +114,7 @@ class Load:
     def _publish(self, producer: Producer, sent: Sent) -> None:
         sent.at_s = sent.at_s or time.monotonic()
         try:
-            producer.put(Outgoing(sent.body, sent.identity), self._stop)
+            producer.put(Outgoing(sent.body, sent.identity, sent.key), self._stop)
         except Unavailable:
             self._again.append(sent)
             raise
@@ -136,7 +139,13 @@ class Load:
 def producing_load(
     stack: Stack, seed: int, pace: int = PER_S, queue: str = QUEUE, mixture: Draws | None = None
 ) -> Iterator[Load]:
-    """Publish while inside; at the end all confirms are in that will come."""
-    load = Load(stack, seed, pace, queue, mixture)
+    """Publish to a stack while inside; at the end all confirms are in that will come."""
+    with publishing(Load(partial(addresses.amqp_url, stack), seed, pace, queue, mixture)) as load:
+        yield load
+
+
+@contextlib.contextmanager
+def publishing(load: Load) -> Iterator[Load]:
+    """Have it publish while inside; at the end all confirms are in that will come."""
     with beside(load.run, load.stop):
         yield load

@@ -32,6 +32,8 @@ class Sent:
     confirmed: int = 0
     given_up: bool = False
     """Its confirm was lost, and it was not published again."""
+    key: str = ""
+    """Routing key of the exchange of shards; without one it goes to the queue."""
 
 
 class Mixture:
