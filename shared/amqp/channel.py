@@ -194,10 +194,10 @@ class Channel:
             if not self._connection.is_closed:
                 self._connection.close()
             while not self._connection.is_closed and time.monotonic() < deadline:
-                if self._tap.failure:
-                    break
                 with contextlib.suppress(Unavailable):  # of a call `from_thread` that came too late
                     self._turn(0.1)
+                if self._tap.failure:
+                    break
         self._lost = Unavailable("rabbitmq", "the connection is closed")
         self._loop.close()
 
@@ -233,11 +233,8 @@ class Channel:
 
     def _turn(self, timeout_s: float) -> None:
         self._told(timeout_s)
-        end = self._loop.call_later(timeout_s, self._loop.stop)
-        try:
+        with self._tap.listening(timeout_s):
             self._loop.start()
-        finally:
-            self._loop.remove_timeout(end)
 
     def _check(self) -> None:
         if self._tap.failure:

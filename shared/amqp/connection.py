@@ -31,6 +31,8 @@ from shared.settings import RabbitmqSettings
 
 HEARTBEAT_S = 5
 CONNECT_TIMEOUT_S = 5.0
+ONE_OF_SEVERAL_TIMEOUT_S = 2.0
+"""For a host's answer to a connection where there are others: one that was cut off gives none."""
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 WORDS = (
@@ -63,7 +65,11 @@ def parameters(settings: RabbitmqSettings, name: str) -> list[pika.URLParameters
     The order spreads connections over a cluster, and over what is left of it.
     """
     hosts = addresses.each_host(settings.rabbitmq_url.get_secret_value())
-    return [_of_host(url, settings, name) for url in random.sample(hosts, len(hosts))]
+    made = [_of_host(url, settings, name) for url in random.sample(hosts, len(hosts))]
+    if len(made) > 1:
+        for one in made:
+            one.socket_timeout = ONE_OF_SEVERAL_TIMEOUT_S
+    return made
 
 
 def _of_host(url: str, settings: RabbitmqSettings, name: str) -> pika.URLParameters:

@@ -1,6 +1,7 @@
 """Several hosts of one server: whichever takes us is found, and a failover is followed."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from ops.doctor.core import Check
 from services.syncer.projection import Projection
 from shared import keydb, postgres
 from shared.amqp.channel import Channel
+from shared.amqp.connection import HEARTBEAT_S
+from shared.amqp.protocol_tap import SILENT_MAX_S
 from shared.errors import Unavailable
 from shared.settings import KeydbSettings, PostgresSettings, RabbitmqSettings
 from tests.support import containers, keydb_rights, ledger, outages, postgres_replica, servers
@@ -24,6 +27,7 @@ from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.tcp_proxy import proxying
 
+POLL_S = 0.5
 SERVICE = "balances"
 SENTINEL_PASSWORD = "of the sentinels"
 SERVER = (
@@ -56,6 +60,22 @@ def test_with_no_broker_there_the_reason_is_that_of_the_last_one(amqp_url: str) 
         Channel.connected(gone, name="test"),
     ):
         pass
+
+
+def test_a_broker_that_falls_silent_is_given_up_in_twice_the_heartbeat(amqp_url: str) -> None:
+    with proxying(amqp_url) as (proxy, url):
+        given = RabbitmqSettings(rabbitmq_url=Secret(url))
+        with Channel.connected(given, name="test") as channel, proxy.frozen():
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="no sign of life"):
+                poll_for_ever(channel)
+            # pika would look after 10 s, when the answers to our opening count still, and after 20.
+            assert SILENT_MAX_S <= time.monotonic() - begun < SILENT_MAX_S + 2 * HEARTBEAT_S - 2
+
+
+def poll_for_ever(channel: Channel) -> None:
+    while True:
+        channel.poll(POLL_S)
 
 
 def broker(amqp_url: str, *hosts: str) -> RabbitmqSettings:
