@@ -49,7 +49,9 @@ def inspect(chosen: DeploymentSettings, followers: Collection[str] = ()) -> Iter
         return
     try:
         page = Page(chosen)
-        yield from alarms(page.get("nodes"))
+        nodes = page.get("nodes")
+        yield from alarms(nodes)
+        yield from partitions(nodes)
         if stats.queues[chosen.source] is not None:
             yield from queue(page.queue(chosen.source), version)
         if stats.queues[of_ticks] is not None:
@@ -82,6 +84,23 @@ def alarms(nodes: list[Mapping[str, Any]]) -> Iterator[Check]:
         ", ".join(ringing) or "none",
         fail=bool(ringing),
         advice="free memory or disk: until then producers are blocked, and ticks with them",
+    )
+
+
+def partitions(nodes: list[Mapping[str, Any]]) -> Iterator[Check]:
+    """Assess whether brokers of a cluster went on by themselves after a cut of the network."""
+    apart = [
+        f"{node.get('name')} without {', '.join(others)}"
+        for node in nodes
+        if (others := node.get("partitions"))
+    ]
+    yield core.check(
+        SERVER,
+        "network partitions",
+        "; ".join(apart) or "none",
+        fail=bool(apart),
+        advice="restart the broker that is without most others; and let the brokers do that by"
+        " themselves: cluster_partition_handling as in docs/ha.md",
     )
 
 

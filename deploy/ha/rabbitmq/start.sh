@@ -6,6 +6,22 @@
 set -euo pipefail
 
 COOKIE=/var/lib/rabbitmq/.erlang.cookie
+CONFIG=/etc/rabbitmq/conf.d
+
+# A broker that sees none of the others stops, so that its clients go to another one. Not
+# pause_minority, which of three is the same otherwise: a broker that is back before it looked whether
+# it has a majority goes on beside the others for ever then. Here it is restarted.
+partitions() {
+  local node number=0
+  echo 'cluster_partition_handling = pause_if_all_down'
+  echo 'cluster_partition_handling.pause_if_all_down.recover = autoheal'
+  sed -n 's/^cluster_formation[.]classic_config[.]nodes[.].* = //p' "$CONFIG/95-cluster.conf" |
+    while read -r node; do
+      [ "$node" != "rabbit@$HOSTNAME" ] || continue
+      number=$((number + 1))
+      echo "cluster_partition_handling.pause_if_all_down.nodes.$number = $node"
+    done
+}
 
 [[ ${RABBITMQ_ERLANG_COOKIE:-} =~ ^[A-Za-z0-9_]{1,255}$ ]] || {
   echo "start.sh: RABBITMQ_ERLANG_COOKIE must be letters, digits and underscores" >&2
@@ -15,4 +31,5 @@ rm -f "$COOKIE"
 (umask 377 && printf '%s' "$RABBITMQ_ERLANG_COOKIE" >"$COOKIE")
 chown rabbitmq: "$COOKIE"
 unset RABBITMQ_ERLANG_COOKIE
+partitions >"$CONFIG/96-partitions.conf"
 exec bash /opt/minutebook/start.sh

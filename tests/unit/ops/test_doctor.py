@@ -172,6 +172,21 @@ def test_alarms_fail_with_the_node_that_rings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("others", "verdict", "says"),
+    [
+        ([], "ok", "none"),
+        (["rabbit@two", "rabbit@three"], "fail", "rabbit@one without rabbit@two, rabbit@three"),
+    ],
+)
+def test_a_broker_that_goes_on_without_the_others_fails_by_name(
+    others: list[str], verdict: str, says: str
+) -> None:
+    (found,) = rabbitmq_checks.partitions([{"name": "rabbit@one", "partitions": others}, {}])
+
+    assert (found.verdict, found.found) == (verdict, says)
+
+
+@pytest.mark.parametrize(
     ("offset_s", "doubt_s", "verdict"),
     [(0.1, 0.0, "ok"), (-0.5, 0.0, "warn"), (1.5, 0.0, "fail"), (-1.5, 1.4, "ok")],
 )
