@@ -2,12 +2,18 @@
 import Redis from "ioredis";
 
 const URL = process.env.KEYDB_URL ?? "redis://127.0.0.1:6379/0";
+const SHARDS = BigInt(process.env.SHARDS ?? 1);
 const key = process.argv[2];
 if (key === undefined) {
   console.error("usage: node read.mjs KEY, for example 1_Visa");
   process.exit(1);
 }
 
+let mark = "minutebook:watermark";
+if (SHARDS > 1n) {
+  // Each shard has its own, and a key begins with its provider's id.
+  mark += `:${((BigInt(key.split("_")[0]) % SHARDS) + SHARDS) % SHARDS}`;
+}
 // A program that runs on keeps the default, which connects again and again.
 const store = new Redis(URL, { retryStrategy: () => null });
 store.on("error", (error) => console.error(error.message));
@@ -15,7 +21,7 @@ store.on("error", (error) => console.error(error.message));
 const [[, balance], [, watermark]] = await store
   .multi()
   .get(key)
-  .hmget("minutebook:watermark", "boundary", "applied_at", "epoch", "token")
+  .hmget(mark, "boundary", "applied_at", "epoch", "token")
   .exec();
 store.disconnect();
 const [boundary, , epoch, token] = watermark;

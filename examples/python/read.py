@@ -5,6 +5,7 @@ import sys
 
 import redis
 
+SHARDS = int(os.environ.get("SHARDS", "1"))
 URL = os.environ.get("KEYDB_URL", "redis://127.0.0.1:6379/0")
 
 
@@ -13,10 +14,13 @@ def main() -> None:
     if not sys.argv[1:]:
         sys.exit("usage: python read.py KEY, for example 1_Visa")
     key = sys.argv[1]
+    mark = "minutebook:watermark"
+    if SHARDS > 1:  # each shard has its own, and a key begins with its provider's id
+        mark += f":{int(key.partition('_')[0]) % SHARDS}"
     with redis.Redis.from_url(URL, decode_responses=True) as store:
         pipeline = store.pipeline(transaction=True)
         pipeline.get(key)
-        pipeline.hmget("minutebook:watermark", "boundary", "applied_at", "epoch", "token")
+        pipeline.hmget(mark, "boundary", "applied_at", "epoch", "token")
         balance, (boundary, _, epoch, token) = pipeline.execute()
     if boundary is None or balance is None:
         sys.exit(f"{key}: nothing is shown yet")

@@ -20,9 +20,7 @@ from shared.shard import ONLY, Shard
 NAME = "notifier-queue"
 """What servers see these connections by."""
 
-for _queue in (records.QUEUE, answers.QUEUE, prices.QUEUE):
-    for _outcome in ("applied", "ignored", "unfit"):
-        MESSAGES.labels(_queue, _outcome)
+OUTCOMES = ("applied", "ignored", "unfit")
 
 
 class IntakeSettings(settings.PostgresSettings, settings.RabbitmqSettings, HistorySettings):
@@ -41,6 +39,13 @@ def handlers(history_s: int, shard: Shard = ONLY) -> dict[str, Handle]:
     }
 
 
+def count_from_nought(shard: Shard = ONLY) -> None:
+    """Have each queue's series from the start: a first message that made one is no increase."""
+    for queue in handlers(0, shard):
+        for outcome in OUTCOMES:
+            MESSAGES.labels(queue, outcome)
+
+
 @contextlib.contextmanager
 def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> Iterator[None]:
     """Read all of them while inside; on the way out each finishes what it has in hand."""
@@ -48,6 +53,7 @@ def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> It
         partial(postgres.connection, chosen, application=NAME),
         partial(Consumer.connected, chosen, name=NAME),
     )
+    count_from_nought(chosen.own_shard)
     with contextlib.ExitStack() as stack:
         for queue, handle in handlers(chosen.history_s, chosen.own_shard).items():
             worker = QueueWorker(queue, handle, connectors, health, stop)

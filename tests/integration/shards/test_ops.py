@@ -8,7 +8,7 @@ import sys
 import pytest
 import redis
 
-from tests.support import keydb_rights, ledger, messages, servers, shards
+from tests.support import keydb_rights, ledger, messages, node_packages, servers, shards
 from tests.support.containers import ROOT
 from tests.support.ledger import minute
 from tests.support.ops_tool import Tool
@@ -61,6 +61,42 @@ def test_the_example_of_a_producer_chooses_the_same_queue(both: Tool, amqp_url: 
         )
 
     assert [one["id"] for one in waiting(amqp_url, "incoming_transactions.1")] == [1, -3]
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_examples_of_readers_take_the_watermark_of_the_balances_shard(
+    language: str, pair: tuple[Pipeline, Pipeline], keydb_server: servers.Keydb
+) -> None:
+    for pipeline, minutes in zip(pair, (1, 2), strict=True):
+        with shards.syncing(pipeline, keydb_server) as syncer:
+            syncer.tick(minute(minutes))
+
+    for key, minutes in (("2_Visa", 1), ("-3_Diners", 2)):
+        shown = read(language, key, KEYDB_URL=f"redis://{keydb_server.host}:{keydb_server.port}/0")
+        assert f"{key} 1000 as of {minute(minutes):%Y-%m-%dT%H:%M:%S}Z" in shown
+
+
+@pytest.mark.parametrize(("key", "number"), [("2_Visa", 0), ("1_Visa", 1), ("-3_Diners", 1)])
+def test_the_example_of_a_reader_for_the_shell_asks_for_the_same(key: str, number: int) -> None:
+    asked = read("shell", key, REDIS_CLI="sh -c cat")
+
+    assert f'GET "{key}"\nHMGET minutebook:watermark:{number} boundary' in asked
+
+
+def read(language: str, key: str, **settings: str) -> str:
+    """Run an example that reads a balance, of two shards; returns what it says."""
+    folder = ROOT / "examples" / language
+    command = [sys.executable, "read.py"] if language == "python" else ["./read.sh"]
+    if language == "node":
+        folder, command = node_packages.installed(folder), ["node", "read.mjs"]
+    return subprocess.run(
+        [*command, key],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "SHARDS": "2", **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def test_a_command_answers_for_each_shard_or_for_one_and_ends_with_the_worst_code(

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from services.gateway.metrics import KINDS
 from services.gateway.problems import Reason as Refused
+from services.notifier import intake
 from services.observer.core import Outcome
 from services.syncer.core import Cause
 from services.syncer.metrics import REMOVING, Task
@@ -78,6 +79,7 @@ def metrics() -> dict[str, MetricWrapperBase]:
     for service in (*CORE, "feed", "notifier", "tracker", "gateway", "observer"):
         importlib.import_module(f"services.{service}.__main__")
     importlib.import_module("shared.follower")
+    intake.count_from_nought()
     found = {one for one in REGISTRY._collector_to_names if isinstance(one, MetricWrapperBase)}  # noqa: SLF001 - the library has no way to list them
     return {shown(one): one for one in found if family(one).name.startswith("minutebook_")}
 
