@@ -40,20 +40,28 @@ SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_
 
 
 @contextlib.contextmanager
-def standing(client: docker.DockerClient) -> Iterator[Stack]:
-    """Yield the stack on clusters, up and whole; it goes at the end."""
+def standing(client: docker.DockerClient, *, plain: bool = False) -> Iterator[Stack]:
+    """Yield the stack on clusters, up and whole, or at first that of compose.yaml; it goes then."""
     stacks.build(client)
     with stacks.project(client) as stack:
-        stack.overrides.append(OVERLAY)
         # Every password of a test's stack is one of its own, and the Sentinels here ask for none.
         stack.settings |= {**dict.fromkeys(PORTS, "0"), "KEYDB_SENTINEL_PASSWORD": ""}
         _build(client)
-        # In two steps: each command of compose has a time limit, and clusters take their time.
-        stack.compose("up", "--detach", *SERVERS)
-        eventually(lambda: not stack.unhealthy(), START_TIMEOUT_S, pause_s=LOOK_S)
-        stack.compose("up", "--detach")
-        await_whole(stack)
+        if plain:
+            service_health.start(stack)
+        else:
+            take_over(stack)
         yield stack
+
+
+def take_over(stack: Stack) -> None:
+    """Start the clusters, with the data of a stack without them if it has any; wait for all."""
+    stack.overrides.append(OVERLAY)
+    # In two steps: each command of compose has a time limit, and clusters take their time.
+    stack.compose("up", "--detach", *SERVERS)
+    eventually(lambda: not stack.unhealthy(), START_TIMEOUT_S, pause_s=LOOK_S)
+    stack.compose("up", "--detach")
+    await_whole(stack)
 
 
 def _build(client: docker.DockerClient) -> None:

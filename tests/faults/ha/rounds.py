@@ -14,7 +14,7 @@ from tests.faults.campaign import Campaign
 from tests.faults.corrections import correcting, keys
 from tests.faults.difference import Difference
 from tests.faults.fault import Fault
-from tests.faults.ha import cluster
+from tests.faults.ha import cluster, upgrades
 from tests.faults.ha.outages import Outage, outages
 from tests.faults.load import producing_load
 from tests.faults.logs import bugs
@@ -31,10 +31,19 @@ Say = Callable[[str], None]
 
 
 def run(
-    client: docker.DockerClient, faults: Sequence[Fault], seed: int, *, say: Say = print
+    client: docker.DockerClient,
+    faults: Sequence[Fault],
+    seed: int,
+    *,
+    say: Say = print,
+    keep: bool = False,
 ) -> tuple[Run, list[Outage]]:
-    """Strike a stack of its own; returns what was found, and what each fault cost."""
-    with cluster.standing(client) as stack, ExitStack() as work:
+    """Strike a stack of its own; returns what was found, and what each fault cost.
+
+    With `keep` the sequence and all logs are left in build/soak also if nothing was found.
+    """
+    plain = faults[0] is upgrades.TAKEN_OVER
+    with cluster.standing(client, plain=plain) as stack, ExitStack() as work:
         say(f"seed {seed}, {len(faults)} faults, stack {stack.project}")
         looking = work.enter_context(beside(stack, partial(reader.read, keys())))
         begun_at: list[float] = []
@@ -56,7 +65,7 @@ def run(
         result.facts = [*result.facts, *campaign.facts()]
         result.per_s = load.per_s
         result.around = {one: _around(result, one) for one in result.differences}
-        if not result.right():
+        if keep or not result.right():
             leave(stack, seed, result)
         return result, cost
 

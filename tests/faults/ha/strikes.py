@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import redis
@@ -24,6 +25,8 @@ AFTERWARDS_S = 5.0
 """The old leader is let go only after the new one has led for so long: it must do no harm then."""
 ETCD_AWAY_S = 15.0
 GRACE_S = 60
+MISSED = b"rabbit on node"
+"""A broker's log has it of another one that is down."""
 
 Act = Callable[[Stack], None]
 
@@ -75,13 +78,20 @@ def cut(which: Cluster, stack: Stack) -> None:
         _await_successor(stack, which, victim)
 
 
-def kill_each(whiches: Sequence[Cluster], stack: Stack) -> None:
-    """Kill the leaders of several clusters, each as soon as another one leads the cluster before.
+def cut_until_missed(stack: Stack) -> None:
+    """Cut a broker off until it and the others miss each other: the worst moment to be back.
 
-    So the books tell one from the other, and the old ones come back all at once.
+    It is no majority, and has not found that out.
     """
-    for which in whiches:
-        kill(which, stack)
+    victim = _leader(stack, "rabbitmq")
+    since = datetime.now(UTC)
+    with cut_off(stack, [victim]):
+        for one in cluster.members(stack, "rabbitmq"):
+            eventually(partial(_misses_another, one, since), TAKEN_OVER_S, pause_s=cluster.LOOK_S)
+
+
+def _misses_another(broker: Container, since: datetime) -> bool:
+    return MISSED in broker.logs(since=since)
 
 
 def at_once(whiches: Sequence[Cluster], stack: Stack) -> None:
@@ -91,7 +101,8 @@ def at_once(whiches: Sequence[Cluster], stack: Stack) -> None:
         victim.kill()
     try:
         for which, victim in victims.items():
-            _await_successor(stack, which, victim)
+            _await_successor(stack, which, victim, afterwards_s=0.0)
+        threading.Event().wait(AFTERWARDS_S)
     finally:
         start(list(victims.values()))
 
@@ -128,6 +139,11 @@ def switch_rabbitmq(stack: Stack) -> None:
     cluster.done(old, "rabbitmq-upgrade", "revive")
 
 
+def hand_over(which: Cluster, stack: Stack) -> None:
+    """Have another member of Postgres or KeyDB lead."""
+    {"postgres": switch_postgres, "keydb": switch_keydb}[which](stack)
+
+
 # -1 is all but the first process, which is the container's own init: its engine starts it again.
 PROCESS_ENDED: dict[str, str] = {
     "postgres": 'kill -9 "$(head -n 1 "$PGDATA/cluster/postmaster.pid")"',
@@ -147,25 +163,26 @@ def _leader(stack: Stack, which: Cluster) -> Container:
     return stack.container(eventually(probe, TAKEN_OVER_S, pause_s=cluster.LOOK_S))
 
 
-def _await_successor(stack: Stack, which: Cluster, old: Container) -> None:
+def _await_successor(
+    stack: Stack, which: Cluster, old: Container, *, afterwards_s: float = AFTERWARDS_S
+) -> None:
     if which == "etcd":  # nobody outside need notice
         threading.Event().wait(ETCD_AWAY_S)
         return
     lead = partial(cluster.leads_another, stack, which, cluster.name(old))
     eventually(lead, TAKEN_OVER_S, pause_s=cluster.LOOK_S / 4)
-    threading.Event().wait(AFTERWARDS_S)
+    threading.Event().wait(afterwards_s)
 
 
 LED: tuple[Cluster, ...] = ("postgres", "rabbitmq", "keydb")
-EACH_KILLED = ClusterFault(
-    "each cluster", "leader killed", partial(kill_each, ("rabbitmq", "keydb", "postgres"))
-)
-"""What `make test` strikes with: quicker than one by one, since nobody waits until all are back."""
+EACH_KILLED = ClusterFault("each cluster", "leader killed", partial(at_once, LED))
+"""What `make test` strikes with: quicker than one by one, and harder."""
 FAULTS = [
     *(ClusterFault(one, "leader's process died", partial(end_process, one)) for one in LED),
     *(ClusterFault(one, "leader killed", partial(kill, one)) for one in (*LED, "etcd")),
     *(ClusterFault(one, "leader frozen", partial(freeze, one)) for one in (*LED, "etcd")),
     *(ClusterFault(one, "leader cut off", partial(cut, one)) for one in (*LED, "etcd")),
+    ClusterFault("rabbitmq", "leader cut off, and back once it is missed", cut_until_missed),
     ClusterFault("postgres", "switched over", switch_postgres),
     ClusterFault("rabbitmq", "drained", switch_rabbitmq),
     ClusterFault("keydb", "switched over", switch_keydb),
