@@ -7,10 +7,12 @@
 #   POSTGRES_DB                       the database, made with the cluster
 #   POSTGRES_SHARED_BUFFERS and its like, as in compose.yaml
 #
-# A data folder that a server of compose.yaml has filled becomes the cluster's first primary.
+# A data folder that a server of compose.yaml has filled becomes the cluster's first primary: it is that
+# of the member called postgres, which alone makes a cluster where there is none.
 set -euo pipefail
 
 CONFIG=/dev/shm/patroni.yaml
+FIRST=postgres
 VOLUME=/var/lib/postgresql/data
 # Below it: Patroni renames the data folder of a copy that failed, and a volume cannot be renamed.
 export PGDATA=$VOLUME/cluster
@@ -27,7 +29,17 @@ main() {
     exec setpriv --reuid=postgres --regid=postgres --init-groups bash "$0"
   fi
   (umask 077 && config >"$CONFIG")
+  [ "$NAME" = "$FIRST" ] || [ -s "$PGDATA/PG_VERSION" ] || await_cluster
   exec patroni "$CONFIG"
+}
+
+# Whoever comes first with Patroni makes the cluster. One without data must not: it would be empty, and
+# the first member, with the data of a server without clusters, be refused for good.
+await_cluster() {
+  until etcdctl --endpoints="$ETCD_HOSTS" get --print-value-only /service/minutebook/initialize 2>/dev/null |
+    grep -q .; do
+    sleep 1
+  done
 }
 
 # ttl: a leader that is silent for so long is replaced; 20 s is the least that Patroni takes.
