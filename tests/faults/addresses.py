@@ -41,9 +41,9 @@ def keydb_port(stack: Stack) -> int:
     Raises `Unavailable`.
     """
     sentinels = members(stack, "sentinel", SENTINEL_PORT)
-    if not sentinels:
-        return port(stack, "keydb", 6379)
-    return _some(ports(stack, keydb_primary(sentinels), 6379), "keydb")[0]
+    # Without them it is that of compose.yaml: others of a cluster that begins are empty still.
+    primary = keydb_primary(sentinels) if sentinels else "keydb"
+    return _some(ports(stack, primary, 6379), "keydb")[0]
 
 
 def keydb_primary(sentinels: list[int]) -> str:
