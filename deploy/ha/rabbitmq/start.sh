@@ -8,6 +8,15 @@ set -euo pipefail
 COOKIE=/var/lib/rabbitmq/.erlang.cookie
 CONFIG=/etc/rabbitmq/conf.d
 
+DATA=/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME
+FIRST=rabbitmq
+
+# A broker without data must not make a cluster before the first one is there: that one, with the
+# data of a broker without cluster, would stay alone beside it.
+await_first() {
+  until (exec 3<>"/dev/tcp/$FIRST/5672") 2>/dev/null; do sleep 1; done
+}
+
 # A broker that sees none of the others stops, so that its clients go to another one. Not
 # pause_minority, which of three is the same otherwise: a broker that is back before it looked whether
 # it has a majority goes on beside the others for ever then. Here it is restarted.
@@ -32,4 +41,5 @@ rm -f "$COOKIE"
 chown rabbitmq: "$COOKIE"
 unset RABBITMQ_ERLANG_COOKIE
 partitions >"$CONFIG/96-partitions.conf"
+[ "$HOSTNAME" = "$FIRST" ] || [ -d "$DATA" ] || await_first
 exec bash /opt/minutebook/start.sh
