@@ -12,10 +12,12 @@ from tests.support import chromium, console_page, keydb_rights, servers, shards
 from tests.support.chromium import violations, window
 from tests.support.console_page import Console, rows_of, text_of
 from tests.support.console_visit import WIDER, load
+from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
 from tests.support.shards import Pipeline
 
+SHOTS = ROOT / "build" / "console"
 Pair = tuple[Pipeline, Pipeline]
 LOST = "shard 1, postgres"
 ALL = {"-4_Amex": "1000", "-3_Diners": "1000", "1_Mastercard": "1000", "2_Visa": "1000"}
@@ -126,7 +128,9 @@ def test_a_person_goes_from_the_page_of_all_to_that_of_one_and_back(console: Con
         load(page, "/", "#shards", "#balances tr[data-key]")
         expect(page.locator(".strip svg.cells")).to_have_count(2)
         assert violations(page) == []
+        page.screenshot(path=SHOTS / "shards-wide.png", full_page=True)
         page.set_viewport_size({"width": 390, "height": 844})
+        page.screenshot(path=SHOTS / "shards-narrow.png", full_page=True)
         assert page.evaluate(WIDER) <= 0
         page.locator('#shards tr[data-shard="1"] a').click()
         expect(page.locator("#balances tr[data-key]")).to_have_count(2)
