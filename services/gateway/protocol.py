@@ -98,6 +98,12 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
         self._was_read()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Hang up on who is idle, but first see what has come: on a busy machine something may."""
+        close = super().timeout_keep_alive_handler
+        # Not 0: uvloop would call it before it looks at its sockets.
+        self.timeout_keep_alive_task = self.loop.call_later(0.001, close)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(Problem(400, "bad_request", msg))
