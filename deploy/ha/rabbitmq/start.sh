@@ -10,11 +10,14 @@ CONFIG=/etc/rabbitmq/conf.d
 
 DATA=/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME
 FIRST=rabbitmq
+NODE_PORT=25672
 
 # A broker without data must not make a cluster before the first one is there: that one, with the
-# data of a broker without cluster, would stay alone beside it.
+# data of a broker without cluster, would stay alone beside it. The first one's node is enough, which
+# is up before the broker: without data it waits for the others. Of nodes that see each other the
+# oldest makes the cluster.
 await_first() {
-  until (exec 3<>"/dev/tcp/$FIRST/5672") 2>/dev/null; do sleep 1; done
+  until (exec 3<>"/dev/tcp/$FIRST/$NODE_PORT") 2>/dev/null; do sleep 1; done
 }
 
 # A broker that sees none of the others stops, so that its clients go to another one. Not
