@@ -11,6 +11,9 @@ CONFIG=/etc/rabbitmq/conf.d
 DATA=/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME
 FIRST=rabbitmq
 NODE_PORT=25672
+LOOK_EVERY_S=20
+IS_APART='rabbit:is_running() andalso not rabbit_khepri:is_enabled() andalso
+  2 * length(rabbit_mnesia:cluster_nodes(running)) =< length(rabbit_mnesia:cluster_nodes(all)).'
 
 # A broker without data must not make a cluster before the first one is there: that one, with the
 # data of a broker without cluster, would stay alone beside it. The first one's node is enough, which
@@ -18,6 +21,26 @@ NODE_PORT=25672
 # oldest makes the cluster.
 await_first() {
   until (exec 3<>"/dev/tcp/$FIRST/$NODE_PORT") 2>/dev/null; do sleep 1; done
+}
+
+# Where a cut ended at a bad moment, brokers that reach each other may wait for each other all the same,
+# and for ever: autoheal was seen to. One that has been without most others in two looks is restarted,
+# by its engine, and then joins them; if it does not end by itself it is killed. A broker whose data is
+# kept by Khepri needs none of this, and is not asked.
+watch() {
+  local apart=0
+  while sleep "$LOOK_EVERY_S"; do
+    apart=$((apart + 1))
+    [ "$(rabbitmqctl --silent --timeout 10 eval "$IS_APART" 2>/dev/null)" = true ] || apart=0
+    case $apart in
+      0 | 1) ;;
+      2 | 3)
+        echo "start.sh: this broker runs without most others; it is restarted" >&2
+        kill -TERM "$$"
+        ;;
+      *) kill -KILL "$$" ;;
+    esac
+  done
 }
 
 # A broker that sees none of the others stops, so that its clients go to another one. Not
@@ -45,4 +68,5 @@ chown rabbitmq: "$COOKIE"
 unset RABBITMQ_ERLANG_COOKIE
 partitions >"$CONFIG/96-partitions.conf"
 [ "$HOSTNAME" = "$FIRST" ] || [ -d "$DATA" ] || await_first
+watch &
 exec bash /opt/minutebook/start.sh

@@ -1,6 +1,7 @@
 """What happens to clusters: leaders die, freeze, are cut off, hand over; members restart."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import redis
+from docker.errors import APIError
 from docker.models.containers import Container
 
 from shared.errors import Unavailable
@@ -20,7 +22,7 @@ from tests.support import containers
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
-TAKEN_OVER_S = 90.0
+TAKEN_OVER_S, RESTARTED_S = 90.0, 150.0
 AFTERWARDS_S = 5.0
 """The old leader is let go only after the new one has led for so long: it must do no harm then."""
 ETCD_AWAY_S = 15.0
@@ -90,6 +92,28 @@ def cut_until_missed(stack: Stack) -> None:
             eventually(partial(_misses_another, one, since), TAKEN_OVER_S, pause_s=cluster.LOOK_S)
 
 
+def set_apart(stack: Stack) -> None:
+    """Part a broker from the others, and have none of them heal it: it is restarted."""
+    brokers = cluster.members(stack, "rabbitmq")
+    for one in brokers:
+        cluster.done(one, "rabbitmqctl", "eval", HEALS_NOT)
+    victim = _leader(stack, "rabbitmq")
+    cluster.done(victim, "rabbitmqctl", "eval", PARTED)
+    eventually(lambda: _in_company(victim) == 1, TAKEN_OVER_S, pause_s=cluster.LOOK_S)
+    eventually(lambda: _in_company(victim) == cluster.SIZE, RESTARTED_S, pause_s=cluster.LOOK_S)
+    for one in brokers:
+        cluster.done(one, "rabbitmqctl", "eval", HEALS)
+
+
+def _in_company(broker: Container) -> int:
+    """Return how many brokers one runs together with, itself among them; 0 while it is down."""
+    with contextlib.suppress(APIError):
+        ran = broker.exec_run(["rabbitmqctl", "--silent", "eval", COMPANY])
+        found = re.match(rb"[0-9]+", ran.output) if isinstance(ran.output, bytes) else None
+        return int(found[0]) if found and ran.exit_code == 0 else 0
+    return 0
+
+
 def _misses_another(broker: Container, since: datetime) -> bool:
     return MISSED in broker.logs(since=since)
 
@@ -144,6 +168,21 @@ def hand_over(which: Cluster, stack: Stack) -> None:
     {"postgres": switch_postgres, "keydb": switch_keydb}[which](stack)
 
 
+HEALS_NOT = """
+{ok, Kept} = application:get_env(rabbit, cluster_partition_handling),
+application:set_env(rabbit, kept, Kept),
+application:set_env(rabbit, cluster_partition_handling, ignore).
+"""
+# One that was restarted has read its configuration again.
+HEALS = """
+case application:get_env(rabbit, kept) of
+  {ok, Kept} -> application:set_env(rabbit, cluster_partition_handling, Kept);
+  undefined -> ok
+end.
+"""
+PARTED = "lists:foreach(fun erlang:disconnect_node/1, nodes())."
+COMPANY = "length(rabbit_mnesia:cluster_nodes(running))."
+
 # -1 is all but the first process, which is the container's own init: its engine starts it again.
 PROCESS_ENDED: dict[str, str] = {
     "postgres": 'kill -9 "$(head -n 1 "$PGDATA/cluster/postmaster.pid")"',
@@ -183,6 +222,7 @@ FAULTS = [
     *(ClusterFault(one, "leader frozen", partial(freeze, one)) for one in (*LED, "etcd")),
     *(ClusterFault(one, "leader cut off", partial(cut, one)) for one in (*LED, "etcd")),
     ClusterFault("rabbitmq", "leader cut off, and back once it is missed", cut_until_missed),
+    ClusterFault("rabbitmq", "leader set apart, and not healed", set_apart),
     ClusterFault("postgres", "switched over", switch_postgres),
     ClusterFault("rabbitmq", "drained", switch_rabbitmq),
     ClusterFault("keydb", "switched over", switch_keydb),
