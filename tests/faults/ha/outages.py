@@ -35,7 +35,7 @@ Pause = tuple[float, float]
 
 @dataclass(frozen=True)
 class Outage:
-    """What one fault cost, in seconds: the longest pause that touches it."""
+    """What one fault cost, in seconds: the longest pause that ended before the next one."""
 
     fault: str
     stored_s: float
@@ -66,5 +66,8 @@ def outages(
 
 
 def longest_s(pauses: Sequence[Pause], begin: float, end: float) -> float:
-    """Return the longest of the pauses that have a part between `begin` and `end`."""
-    return max((b - a for a, b in pauses if b > begin and a < end), default=0.0)
+    """Return the longest of the pauses that ended between `begin` and `end`.
+
+    One that began just before `end`, with what came last before the next fault, is that one's.
+    """
+    return max((b - a for a, b in pauses if begin < b <= end), default=0.0)
