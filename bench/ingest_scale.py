@@ -26,6 +26,8 @@ QUEUE_TYPES = ("quorum", "classic")
 GATE_TIMEOUT_S = 9.0
 """Below the services' lock_timeout."""
 
+CONNECTIONS = 2
+"""Of each replica: its writer's, and that of who stores letters whose provider has come."""
 WAITING = """
 SELECT count(*)
   FROM pg_stat_activity
@@ -74,7 +76,7 @@ def _at_the_gate(
         gate.execute("LOCK TABLE schema_migration IN ACCESS EXCLUSIVE MODE")
         running = [stack.enter_context(programs.ingest().running(fresh)) for _ in range(replicas)]
         programs.wait_until(
-            lambda: conn.execute(WAITING).fetchone() == (replicas,),
+            lambda: conn.execute(WAITING).fetchone() == (CONNECTIONS * replicas,),
             GATE_TIMEOUT_S,
             "not all replicas came to the gate",
         )
