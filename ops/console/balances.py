@@ -3,7 +3,6 @@
 What Postgres says of a page is asked once for each tick, what KeyDB shows at each look.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ import psycopg
 from ops.console import balance_store as store
 from ops.console.balance_store import Last
 from ops.console.drawing import points
-from ops.console.listing import ROWS, Asked, Candidates, InKeydb, Listing, Row
+from ops.console.listing import ROWS, Asked, Candidates, InKeydb, Kept, Listing, Row
 from ops.console.worth import of
 from ops.params import ProviderId
 from services.syncer.projection import WATERMARK_KEY
@@ -24,7 +23,6 @@ from shared.errors import Unavailable
 from shared.ledger import balance_page
 from shared.postgres_pool import ReadingPool
 
-CACHED_MAX = 256
 LENT_WITHIN_S = 0.5
 """A KeyDB that hangs costs one thread, not all of them."""
 SOON = timedelta(days=1)
@@ -40,21 +38,20 @@ class Balances:
         """`client` is one connection, lent to one thread at a time; `key` has the watermark."""
         self._pool, self._interval_s, self._watermark_key = pool, interval_s, key
         self._client, self._lent, self._kept = client, Lock(), Lock()
-        self._pages: OrderedDict[Asked, Listing] = OrderedDict()
+        self._pages = Kept()
         self._counts: tuple[int, dict[int, int] | None] = (-1, None)
         self._moved: tuple[int, list[store.Moved]] = (-1, [])
 
     def page(self, asked: Asked) -> Listing:
         """Return a page, not compared with KeyDB. Raises `Unavailable`."""
-        with self._kept:
-            known = self._pages.get(asked)
+        known = self._pages.get(asked)
         with self._pool.connection() as conn:
             last = store.last(conn, asked.at or datetime.now(UTC) + SOON)
             if last is None:
                 return Listing(asked)
             if known is None or known.tick != last:
                 known = self._read(conn, asked, last)
-        self._keep(known)
+        self._pages.keep(known)
         return known
 
     def one(self, provider_id: int) -> Listing:
@@ -97,13 +94,6 @@ class Balances:
         text = str(epoch or "")
         shown = [None if one is None else str(one) for one in (values[0] if values else [])]
         return InKeydb(int(text) if text.isascii() and text.isdigit() else None, shown)
-
-    def _keep(self, listing: Listing) -> None:
-        with self._kept:
-            self._pages[listing.asked] = listing
-            self._pages.move_to_end(listing.asked)
-            while len(self._pages) > CACHED_MAX:
-                self._pages.popitem(last=False)
 
     def _read(self, conn: psycopg.Connection, asked: Asked, last: Last) -> Listing:
         ids, after = self._ids(conn, asked, last)

@@ -5,19 +5,17 @@ their own shard's newest tick: at a boundary two shards may be of two ticks, whi
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from threading import Lock
 from typing import TypeVar
 
 from ops.console import balances
 from ops.console.balance_store import Last
-from ops.console.balances import CACHED_MAX, Balances
-from ops.console.listing import ROWS, Asked, Candidates, Listing, OfShard
+from ops.console.balances import Balances
+from ops.console.listing import ROWS, Asked, Candidates, Kept, Listing, OfShard
 from ops.console.worth import joined
 from shared import shard
 from shared.errors import Unavailable
@@ -41,8 +39,7 @@ class JoinedBalances:
         """`each` is of one shard, in their order."""
         self._each = dict(enumerate(each))
         self._threads = [ThreadPoolExecutor(THREADS_EACH) for _ in each]
-        self._kept = Lock()
-        self._pages: OrderedDict[Asked, Listing] = OrderedDict()
+        self._pages = Kept()
 
     def page(self, asked: Asked) -> Listing:
         """Return a page, not compared with KeyDB; of a shard without an answer it says so.
@@ -56,11 +53,10 @@ class JoinedBalances:
         shards = tuple(_of_shard(number, found) for number, found in lasts.items())
         if all(one.error for one in shards):
             raise Unavailable("postgres", shards[0].error)
-        with self._kept:
-            known = self._pages.get(asked)
+        known = self._pages.get(asked)
         if known is None or known.shards != shards or any(one.error for one in shards):
             known = self._read(asked, shards, untils)
-            self._keep(known)
+            self._pages.keep(known)
         return known
 
     def compared(self, listing: Listing) -> Listing:
@@ -82,13 +78,6 @@ class JoinedBalances:
         """Ask nothing any more; what hangs is left to its own time-out."""
         for one in self._threads:
             one.shutdown(wait=False, cancel_futures=True)
-
-    def _keep(self, listing: Listing) -> None:
-        with self._kept:
-            self._pages[listing.asked] = listing
-            self._pages.move_to_end(listing.asked)
-            while len(self._pages) > CACHED_MAX:
-                self._pages.popitem(last=False)
 
     def _read(self, asked: Asked, shards: Sequence[OfShard], untils: Sequence[float]) -> Listing:
         ticks = {one.number: one.tick for one in shards if one.tick}

@@ -1,8 +1,10 @@
 """A page of balances: which one is asked for, and what is on it."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Literal
 
 from ops.console.balance_store import Last, Moved
@@ -10,6 +12,7 @@ from ops.console.worth import Worth
 
 ROWS = 50
 """On a page."""
+CACHED_MAX = 256
 Order = Literal["id", "change"]
 
 
@@ -86,3 +89,25 @@ class InKeydb:
 
     epoch: int | None
     values: list[str | None]
+
+
+class Kept:
+    """The pages that were asked for lately, for all threads."""
+
+    def __init__(self) -> None:
+        """There is none yet."""
+        self._lock = Lock()
+        self._pages: OrderedDict[Asked, Listing] = OrderedDict()
+
+    def get(self, asked: Asked) -> Listing | None:
+        """Return a page as it was kept."""
+        with self._lock:
+            return self._pages.get(asked)
+
+    def keep(self, listing: Listing) -> None:
+        """Keep a page, and forget the one that was not asked for the longest."""
+        with self._lock:
+            self._pages[listing.asked] = listing
+            self._pages.move_to_end(listing.asked)
+            while len(self._pages) > CACHED_MAX:
+                self._pages.popitem(last=False)
