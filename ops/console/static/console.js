@@ -86,11 +86,12 @@
     const answer = await fetch(chart.dataset.series);
     const found = await answer.json();
     if (!answer.ok || !found.balance.some((one) => one !== null)) return;
-    const style = getComputedStyle(chart);
+    // Asked for each time that it is drawn: the scheme of colours may change meanwhile.
+    const colour = (name) => () => getComputedStyle(chart).getPropertyValue(name);
     const axis = {
-      stroke: style.getPropertyValue("--quiet"),
-      grid: { stroke: style.getPropertyValue("--line"), width: 1 },
-      ticks: { stroke: style.getPropertyValue("--line"), width: 1 },
+      stroke: colour("--quiet"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { stroke: colour("--line"), width: 1 },
     };
     const size = () => ({ width: chart.clientWidth, height: 260 });
     const plot = new uPlot(
@@ -101,7 +102,7 @@
         tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
         series: [
           { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
-          { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en").replace("-", "\u2212")), stroke: style.getPropertyValue("--accent"), width: 2, spanGaps: false },
+          { label: "balance", value: (_plot, value) => (value === null ? "–" : value.toLocaleString("en").replace("-", "\u2212")), stroke: colour("--accent"), width: 2, spanGaps: false },
         ],
         axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: (_plot, labels) => 24 + 7 * Math.max(0, ...(labels || []).map((one) => one.length)), values: (_plot, values) => values.map(short) }],
       },
@@ -109,6 +110,7 @@
       chart,
     );
     window.addEventListener("resize", () => plot.setSize(size()));
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw());
   }
 
   document.addEventListener("DOMContentLoaded", () => {

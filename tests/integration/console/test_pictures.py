@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from services.syncer.service import Syncer
 from tests.support import chromium, console_page, ledger, servers
@@ -30,6 +30,18 @@ NAMES = {
 FITS = "one => one.getBoundingClientRect().right <= document.documentElement.clientWidth"
 SCROLLS = "one => one.scrollWidth > one.clientWidth && one.tabIndex === 0"
 """Of a part that is too wide for its place: the rest is reached in it, by keyboard, too."""
+ACCENT = {"light": "#1f5f8b", "dark": "#7fb8e0"}
+"""What a balance's line has, in each scheme (console.css)."""
+DRAWN = """colour => {
+    const shown = document.querySelector("#chart canvas"), copy = shown.cloneNode();
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.drawImage(shown, 0, 0);
+    const drawn = context.getImageData(0, 0, copy.width, copy.height).data;
+    const parts = [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
+    for (let at = 0; at < drawn.length; at += 4)
+        if (drawn[at + 3] === 255 && parts.every((one, i) => drawn[at + i] === one)) return true;
+    return false;
+}"""
 BARE = ("No tick yet: the first boundary is still to come.", "No tick yet: balances are shown")
 
 
@@ -117,3 +129,21 @@ def test_long_names_and_large_amounts_stay_in_their_place(
         page.set_viewport_size({"width": 390, "height": 844})
         assert row.locator("td").first.evaluate(FITS)
         assert page.locator("#balances").locator("xpath=..").evaluate(SCROLLS)
+
+
+def test_a_chart_follows_the_scheme_of_colours(
+    browser: Browser, new: Console, syncer: Syncer, conn: psycopg.Connection
+) -> None:
+    provider_id = ledger.add_provider(conn, "Visa")
+    add(conn, provider_id, 600)
+    tick(syncer)
+
+    with window(browser, str(new.client.base_url)) as opened:
+        page = opened.page
+        for scheme, other in (("light", "dark"), ("dark", "light")):
+            page.emulate_media(color_scheme=scheme)
+            if scheme == "light":
+                load(page, f"/providers/{provider_id}", "#chart canvas")
+            expect(page.locator("#chart canvas")).to_be_visible()
+            page.wait_for_function(DRAWN, arg=ACCENT[scheme])
+            assert not page.evaluate(DRAWN, ACCENT[other])

@@ -8,13 +8,22 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from tests.support import chromium, console_page, keydb_rights, servers, shards
+from tests.support import (
+    chromium,
+    console_page,
+    keydb_rights,
+    letter_forms,
+    messages,
+    servers,
+    shards,
+)
 from tests.support.chromium import violations, window
 from tests.support.console_page import Console, rows_of, text_of
 from tests.support.console_visit import WIDER, load
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
+from tests.support.letter_forms import said
 from tests.support.shards import Pipeline
 
 SHOTS = ROOT / "build" / "console"
@@ -23,20 +32,26 @@ LOST = "shard 1, postgres"
 ALL = {"-4_Amex": "1000", "-3_Diners": "1000", "1_Mastercard": "1000", "2_Visa": "1000"}
 STORE_LETTER = """
 INSERT INTO dead_letter (message_id, body, properties, queue, reason, error, state)
-VALUES ('m', 'no', '{}', 'incoming_transactions.1', 'not_json', 'not JSON', 'open')
+VALUES ('m', %(body)s, '{}', 'incoming_transactions.1', 'not_json', 'not JSON', 'open')
 """
+SELECT_OPERATORS = "SELECT operator FROM operator_action"
 
 
 @contextlib.contextmanager
 def running(pair: Pair, keydb_server: servers.Keydb) -> Iterator[Console]:
-    """A console of both, whose own settings name the first."""
-    given = {
+    """A console of both."""
+    with console_page.running(environment_of(pair, keydb_server)) as console:
+        yield console
+
+
+def environment_of(pair: Pair, keydb_server: servers.Keydb) -> dict[str, str]:
+    """Return the settings of a console of both, whose own name the first."""
+    return {
+        **pair[0].environment,
         "KEYDB_URL": keydb_server.url(keydb_rights.OPERATOR),
         "SHARD_DSNS": " ".join(one.environment["POSTGRES_DSN"] for one in pair),
         "TICK_INTERVAL_SECONDS": "60",
     }
-    with console_page.running(pair[0].environment, **given) as console:
-        yield console
 
 
 @pytest.fixture
@@ -109,7 +124,7 @@ def test_a_shard_that_is_down_is_said_and_the_others_are_shown(
 
 
 def test_each_thing_is_found_in_its_own_shard(console: Console, pair: Pair) -> None:
-    pair[1].conn.execute(STORE_LETTER)
+    pair[1].conn.execute(STORE_LETTER, {"body": b"no"})
 
     eventually(lambda: "1 open not_json 1" in console.text("dead-letters"))
     followed: httpx.Response = console.client.get("/providers/1", follow_redirects=True)
@@ -117,6 +132,26 @@ def test_each_thing_is_found_in_its_own_shard(console: Console, pair: Pair) -> N
     assert "1,600" in text_of(followed.text, "provider")
     assert "not_json" in console.text("letters", "/shards/1/dead-letters")
     assert "No such letters." in console.text("main", "/shards/0/dead-letters")
+
+
+def test_a_letter_is_replayed_on_the_page_of_its_shard_and_becomes_a_row_there(
+    pair: Pair, keydb_server: servers.Keydb
+) -> None:
+    before = [len(messages.rows(one.conn)) for one in pair]
+    pair[1].conn.execute(STORE_LETTER, {"body": messages.body()})
+    letters = "/shards/1/dead-letters"
+    with letter_forms.signed_in(environment_of(pair, keydb_server)) as ada:
+        form = ada.form(letters, letters)
+        tried = ada.send(letters, **form, act="replay", note="the table was full")
+        assert "1 new row" in said(tried, "trial")
+        assert [len(messages.rows(one.conn)) for one in pair] == before
+        done = ada.confirm(tried, letters)
+
+    assert "1 new row" in said(done, "done")
+    assert [len(messages.rows(one.conn)) for one in pair] == [before[0], before[1] + 1]
+    assert messages.reasons(pair[1].conn) == []
+    recorded = [one.conn.execute(SELECT_OPERATORS).fetchall() for one in pair]
+    assert recorded == [[], [("Ada (console)",)]]
 
 
 def test_a_person_goes_from_the_page_of_all_to_that_of_one_and_back(console: Console) -> None:
