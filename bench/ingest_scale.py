@@ -27,7 +27,7 @@ GATE_TIMEOUT_S = 9.0
 """Below the services' lock_timeout."""
 
 CONNECTIONS = 2
-"""Of each replica: its writer's, and that of who stores letters whose provider has come."""
+"""Of each replica: its writer's, and that of who stores dead letters whose provider has come."""
 WAITING = """
 SELECT count(*)
   FROM pg_stat_activity

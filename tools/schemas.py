@@ -19,7 +19,7 @@ from services.feed import core as feed
 from shared import program
 from shared.tick import Tick
 from tools import messages
-from tools.documents import DOCUMENTS, FAILED, LETTER
+from tools.documents import DOCUMENTS, EXPORTED_DEAD_LETTER, FAILED
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -114,7 +114,7 @@ def as_text(schema: Mapping[str, Any]) -> str:
 def _named() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, struct in MESSAGES.items():
         yield name, _of_struct(struct, name)
-    yield "dead-letter", _of_type(LETTER, "a line of ops dead-letters export")
+    yield "dead-letter", _of_type(EXPORTED_DEAD_LETTER, "a line of ops dead-letters export")
     yield "ops-failed", _of_type(FAILED, "ops … --json, where it could not do its work")
     for command in DOCUMENTS:
         yield f"ops-{command.replace(' ', '-')}", of_command(command)

@@ -77,7 +77,7 @@ totals() {
               FROM historical_transactions WHERE $3)"
 }
 
-# renamed NUMBER: names the queues that letters came from as they are called now.
+# renamed NUMBER: names the queues that dead letters came from as they are called now.
 renamed() {
   printf "UPDATE dead_letter SET queue = regexp_replace(queue, '([.][0-9]+)?\$', '.%s')" "$1"
 }

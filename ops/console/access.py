@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 
 from ops.console import session
 from ops.console.acting import Acting
+from ops.console.dead_letter_acts import DeadLetterActs
+from ops.console.dead_letter_pages import DeadLetterPages
 from ops.console.guard import Guard
-from ops.console.letter_acts import LetterActs
-from ops.console.letters import Letters
 from ops.console.provider_acts import ProviderActs
 from ops.console.rendering import ONLY, Place
 from ops.console.settings import ConsoleSettings
@@ -34,9 +34,9 @@ def let_act(
     pages = Pages(templates, place, writes=chosen.writes)
     acting = Acting(chosen, pages)
     app.router.routes += [
-        *Letters(chosen, pages).routes(),
+        *DeadLetterPages(chosen, pages).routes(),
         *acting.routes(),
-        *LetterActs(chosen, pages, acting.within).routes(),
+        *DeadLetterActs(chosen, pages, acting.within).routes(),
         *ProviderActs(chosen, pages, acting.within).routes(),
     ]
     _excuse(app, pages)

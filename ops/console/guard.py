@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_BYTES_MAX = 4 * 2**20
-"""Of a form: a letter's body, or the ids of many."""
+"""Of a form: a dead letter's body, or the ids of many."""
 HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@\[\]]+))(?::\d{1,5})?")
 PROBED = frozenset({"/livez", "/healthz", "/metrics"})
 """Asked by programs, by whatever name; they say nothing of money, keys or people."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ops import deployment
-from ops.console import letters, session
+from ops.console import dead_letter_pages, session
 from ops.console.acting import Act, Within
 from ops.console.settings import ConsoleSettings
 from ops.console.showing import LIMITS, Pages
@@ -43,7 +43,7 @@ class ProviderActs:
         }  # fmt: skip
         who = session.operator(request)
         with deployment.ledger(self._chosen, options=LIMITS, turn=act.turn) as conn:
-            found = {one.provider_id: one for one in letters.waiting(conn)}
+            found = {one.provider_id: one for one in dead_letter_pages.waiting(conn)}
             values["awaited"] = found.get(provider_id)
             trial = conn.transaction(force_rollback=True)
             with act.transaction(conn) if values["done"] else trial:

@@ -1,4 +1,4 @@
-"""Letters that were asked for by their ids and are not there, and what is on record of them."""
+"""Dead letters that were asked for by id and are not there, and what is on record of them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ DONE: dict[str, Literal["replayed", "purged"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """An id, and in words why there is no such letter; `record` is empty where there is none."""
+    """An id, and in words why there is no such dead letter; `record` is empty if there is none."""
 
     id: int
     says: str
@@ -53,15 +53,19 @@ def absent(conn: psycopg.Connection, choice: Choice, found: Collection[int]) -> 
     ]
 
 
-def _unfit(choice: Choice, letter: int, queue: str) -> Absent:
+def _unfit(choice: Choice, dead_letter: int, queue: str) -> Absent:
     if choice.queue not in (None, queue):
         came = f"came from {visible(queue)}, not from {visible(choice.queue)}"
-        return Absent(letter, f"dead letter {letter} {came}")
-    return Absent(letter, f"dead letter {letter} is not of the kind that was asked for")
+        return Absent(dead_letter, f"dead letter {dead_letter} {came}")
+    return Absent(dead_letter, f"dead letter {dead_letter} is not of the kind that was asked for")
 
 
-def _gone(letter: int, action: str | None, at: datetime | None, operator: str | None) -> Absent:
+def _gone(
+    dead_letter: int, action: str | None, at: datetime | None, operator: str | None
+) -> Absent:
     if action is None:
-        return Absent(letter, f"there is no dead letter {letter}")
+        return Absent(dead_letter, f"there is no dead letter {dead_letter}")
     by = f"{DONE[action]} at {moment(at)} by {visible(operator)}"
-    return Absent(letter, f"there is no dead letter {letter} any more: {by}", DONE[action])
+    return Absent(
+        dead_letter, f"there is no dead letter {dead_letter} any more: {by}", DONE[action]
+    )

@@ -1,4 +1,4 @@
-"""`ops dead-letters replay|purge`: what changes letters, many at a time."""
+"""`ops dead-letters replay|purge`: what changes dead letters, many at a time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Sized
@@ -29,12 +29,14 @@ from shared import program, settings, tracing
 from shared.alert import HistorySettings
 
 SHOWN_MAX = 50
-"""Letters of which a dry run shows a person each; `--json` has all."""
-NOTE = "Why you do it (--reason is the letters'); kept in operator_action, as is what was chosen."
-DRY_RUN = "Only say what each letter would become; change nothing."
+"""Dead letters of which a dry run shows a person each; `--json` has all."""
+NOTE = (
+    "Why you do it (--reason is the dead letters'); kept in operator_action, as is what was chosen."
+)
+DRY_RUN = "Only say what each dead letter would become; change nothing."
 
 
-class LetterSettings(
+class DeadLetterSettings(
     settings.PostgresSettings,
     settings.SourceNames,
     settings.TracingSettings,
@@ -45,7 +47,7 @@ class LetterSettings(
     """Where the dead letters are and came from, and who the operator is."""
 
 
-@click.command("replay", short_help="Deliver letters again, perhaps corrected.")
+@click.command("replay", short_help="Deliver dead letters again, perhaps corrected.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
 @click.option(
@@ -58,24 +60,24 @@ class LetterSettings(
 @click.option("--dry-run", is_flag=True, help=DRY_RUN)
 @answering
 def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noqa: ANN401 - click's
-    """Deliver letters again, in one transaction: each is taken, or stays a letter.
+    """Deliver dead letters again, in one transaction: each is taken, or stays a dead letter.
 
     Each goes the way of the queue it came from: to a row if ingest reads it (INGEST_QUEUE or
     INGEST_STREAM), to the notifier's tables from alerts, notifications.delivered and prices, to its
-    queue again, by the observer, from sightings; what came from another is left. Exit 1 if any is a
-    letter still, or an ID is neither there nor replayed already. Harmless twice. Who replayed what
-    is kept in the table operator_action.
+    queue again, by the observer, from sightings; what came from another is left. Exit 1 if any is
+    still a dead letter, or an ID is neither there nor replayed already. Harmless twice. Who
+    replayed what is kept in the table operator_action.
     """
     need_choice(choice, everything=everything)
     body: str | None = given["body"]
     edit = Edit(None if body is None else body.encode(), given["message_id"])
     if edit != Edit() and len(choice.ids) != 1:
         raise click.UsageError("--body and --message-id are for exactly one ID")
-    chosen = settings.load(LetterSettings)
+    chosen = settings.load(DeadLetterSettings)
     queues = Queues.of(chosen.source, chosen.history_s, chosen.own_shard)
     if choice.queue not in (None, *queues.names):
         raise click.UsageError(
-            f"letters are replayed to the queue they came from: {', '.join(queues.names)}"
+            f"dead letters are replayed to the queue they came from: {', '.join(queues.names)}"
         )
     tracing.configure(on=chosen.tracing == "on")
     with deployment.ledger(chosen, options=OPTIONS) as conn:
@@ -91,7 +93,7 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
     return Answer(done, _view(done, queues.names), code(done.dead, missing))
 
 
-def _sender(chosen: LetterSettings) -> Callable[[Sequence[Outgoing]], object] | None:
+def _sender(chosen: DeadLetterSettings) -> Callable[[Sequence[Outgoing]], object] | None:
     """Return what sends on to other shards, None where there are none: no broker is needed then."""
     if chosen.own_shard.split is None:
         return None
@@ -112,12 +114,12 @@ def _view(done: Replayed, queues: Sequence[str]) -> Group:
         says = f"nothing was changed; it would be {says}"
     parts.append(Text(says))
     if done.elsewhere:
-        left = f"{count(done.elsewhere, 'letter')} left: from another queue than"
+        left = f"{count(done.elsewhere, 'dead letter')} left: from another queue than"
         parts.append(Text(f"{left} {', '.join(queues)}"))
     return Group(*parts, *absences(done.absent))
 
 
-@click.command("purge", short_help="Delete letters for good.")
+@click.command("purge", short_help="Delete dead letters for good.")
 @choosing
 @click.option("--all", "everything", is_flag=True, help="Whatever there is.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -127,24 +129,26 @@ def _view(done: Replayed, queues: Sequence[str]) -> Group:
 def purge_(
     *, choice: Choice, everything: bool, yes: bool, note: str | None, dry_run: bool
 ) -> Answer:
-    """Delete letters for good: their money never counts. Export them first.
+    """Delete dead letters for good: their money never counts. Export them first.
 
     Those go that you were asked about, if they still are what you chose; what comes meanwhile does
     not. Who purged what is kept in the table operator_action.
     """
     need_choice(choice, everything=everything)
-    chosen = settings.load(LetterSettings)
+    chosen = settings.load(DeadLetterSettings)
     with deployment.ledger(chosen) as conn:
         ids = store.ids(conn, choice)
         if ids and not (yes or dry_run):
-            click.confirm(f"Delete {count(len(ids), 'letter')} for good?", abort=True, err=True)
+            click.confirm(
+                f"Delete {count(len(ids), 'dead letter')} for good?", abort=True, err=True
+            )
         gone = purge.purge(conn, purge.Order(choice, ids, chosen.operator, note or "", dry_run))
         asked = replace(choice, ids=choice.ids or tuple(ids))
         missing = absent(conn, asked, {one.id for one in gone})
     parts: list[RenderableType] = []
     if dry_run:
         parts += _fates((str(one.id), f"deleted ({one.reason})") for one in gone)
-    says = f"{count(len(gone), 'letter')} {'would be ' if dry_run else ''}deleted"
+    says = f"{count(len(gone), 'dead letter')} {'would be ' if dry_run else ''}deleted"
     if not ids:
         says = "no such dead letters"
     document: dict[str, Any] = {"purged": 0 if dry_run else len(gone), "absent": missing}
@@ -156,9 +160,9 @@ def purge_(
 
 
 def _fates(fates: Iterable[tuple[str, str]]) -> list[RenderableType]:
-    """Return a table of what letters would become, the first ones each, and how many more."""
+    """Return a table of what dead letters would become, the first ones each, and how many more."""
     every = list(fates)
-    table = tables.table("letter", "would become", numbers=("letter",))
+    table = tables.table("dead letter", "would become", numbers=("dead letter",))
     for fate in every[:SHOWN_MAX]:
         table.add_row(*fate)
     rest = Counter(outcome for _, outcome in every[SHOWN_MAX:])

@@ -1,4 +1,4 @@
-"""The options by which a person chooses letters: the same for every command."""
+"""The options by which a person chooses dead letters: the same for every command."""
 
 import functools
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from ops.params import Moment, Words
 from shared.unfit import RecordReason, TransactionReason
 
 REASONS = sorted({*get_args(TransactionReason), *get_args(RecordReason)})
-LETTER_ID = click.IntRange(1, 2**63 - 1)
+DEAD_LETTER_ID = click.IntRange(1, 2**63 - 1)
 R = TypeVar("R")
 
 
 def choosing(command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the options that choose letters, and hand them over as one `choice`."""
+    """Give a command the options that choose dead letters, and hand them over as one `choice`."""
 
-    @click.argument("ids", type=LETTER_ID, nargs=-1)
+    @click.argument("ids", type=DEAD_LETTER_ID, nargs=-1)
     @click.option("--state", type=click.Choice(["open", "waiting"]), help="Only these.")
     @click.option("--reason", type=click.Choice(REASONS), help="Only with this reason.")
     @click.option("--provider", type=int, help="Only of this provider, where the body says one.")

@@ -13,7 +13,7 @@ from ops import deployment, files, tables
 from ops.answer import Answer, answering, as_json
 from ops.dead_letters import acts, store
 from ops.dead_letters.absent import Absent, absent
-from ops.dead_letters.choosing import LETTER_ID, choosing
+from ops.dead_letters.choosing import DEAD_LETTER_ID, choosing
 from ops.dead_letters.core import Choice, preview
 from ops.wording import count, moment, visible
 from shared import settings
@@ -24,7 +24,7 @@ LIMIT_MAX = 1_000_000
 
 
 class ExportSettings(settings.PostgresSettings, deployment.PlaceSettings):
-    """Where the letters are, and where a file would be."""
+    """Where the dead letters are, and where a file would be."""
 
 
 @click.group("dead-letters", short_help="Look at dead letters; replay, export, purge them.")
@@ -32,26 +32,26 @@ def dead_letters() -> None:
     """Look at dead letters and waiting messages; replay, export, purge them."""
 
 
-@dead_letters.command("list", short_help="List letters, oldest first.")
+@dead_letters.command("list", short_help="List dead letters, oldest first.")
 @choosing
 @click.option(
     "--limit",
     type=click.IntRange(1, LIMIT_MAX),
     default=50,
     show_default=True,
-    help="Letters shown at most.",
+    help="Dead letters shown at most.",
 )
 @answering
 def list_(*, choice: Choice, limit: int) -> Answer:
-    """List letters, oldest first, and how many there are by reason."""
+    """List dead letters, oldest first, and how many there are by reason."""
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
         counts = _counts(conn, choice)
-        letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
-        listed = {one.id for one in letters} if len(letters) < limit else choice.ids
+        dead_letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
+        listed = {one.id for one in dead_letters} if len(dead_letters) < limit else choice.ids
         missing = absent(conn, choice, listed)
     columns = ("id", "received (UTC)", "state", "reason", "provider", "message_id", "body")
     table = tables.table(*columns, numbers=("id", "provider"))
-    for one in letters:
+    for one in dead_letters:
         table.add_row(
             str(one.id), moment(one.received_at), one.state, one.reason, str(one.provider or "-"),
             visible(one.message_id), visible(preview(one.body, PREVIEW_BYTES)),
@@ -61,7 +61,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
             {"state": state, "reason": reason, "letters": number}
             for state, reason, number in counts
         ],
-        "letters": [one.as_line() for one in letters],
+        "letters": [one.as_line() for one in dead_letters],
         "absent": missing,
     }
     said = ", ".join(f"{state} {reason} {number:,}" for state, reason, number in counts)
@@ -69,13 +69,13 @@ def list_(*, choice: Choice, limit: int) -> Answer:
     return Answer(document, view, acts.code(missing))
 
 
-@dead_letters.command(short_help="Show all of one letter.")
-@click.argument("letter_id", metavar="ID", type=LETTER_ID)
+@dead_letters.command(short_help="Show all of one dead letter.")
+@click.argument("dead_letter_id", metavar="ID", type=DEAD_LETTER_ID)
 @answering
-def show(*, letter_id: int) -> Answer:
-    """Show all of one letter: why it is one, its properties, its body."""
+def show(*, dead_letter_id: int) -> Answer:
+    """Show all of one dead letter: why it is one, its properties, its body."""
     with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
-        choice = Choice((letter_id,))
+        choice = Choice((dead_letter_id,))
         found = [one for page in store.pages(conn, choice) for one in page]
         for missing in absent(conn, choice, [one.id for one in found]):
             raise Refusal(missing.says)
@@ -91,7 +91,7 @@ def show(*, letter_id: int) -> Answer:
     return Answer(line, table)
 
 
-@dead_letters.command(short_help="Write letters as JSON lines.")
+@dead_letters.command(short_help="Write dead letters as JSON lines.")
 @choosing
 @click.option(
     "--output", type=click.Path(dir_okay=False, allow_dash=True), default="-", metavar="FILE",
@@ -99,7 +99,7 @@ def show(*, letter_id: int) -> Answer:
 )  # fmt: skip
 @answering
 def export(*, choice: Choice, output: str) -> Answer:
-    """Write letters as JSON lines, bodies in base64; `ops send` takes such lines.
+    """Write dead letters as JSON lines, bodies in base64; `ops send` takes such lines.
 
     With --json the lines go to --output, and the document says how many.
     """
@@ -117,9 +117,11 @@ def export(*, choice: Choice, output: str) -> Answer:
             found.add(one.id)
         missing = absent(conn, choice, found)
     document = {"letters": len(found), "output": click.format_filename(output), "absent": missing}
-    says = [] if output == "-" else [Text(f"{count(len(found), 'letter')} written to {output}")]
+    says = (
+        [] if output == "-" else [Text(f"{count(len(found), 'dead letter')} written to {output}")]
+    )
     view = Group(*says, *acts.absences(missing))
-    # Standard output is for the letters.
+    # Standard output is for the dead letters.
     return Answer(document, view, acts.code(missing), failed=output == "-")
 
 

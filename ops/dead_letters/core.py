@@ -12,7 +12,7 @@ from shared.unfit import Unfit
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which letters: those that fit everything that is given."""
+    """Which dead letters: those that fit everything that is given."""
 
     ids: tuple[int, ...] = ()
     state: str | None = None
@@ -29,7 +29,7 @@ class Choice:
 
     def as_detail(self) -> dict[str, str]:
         """Return, for the record, what was asked for besides ids."""
-        # Not by `asdict`, which copies all ids for each letter.
+        # Not by `asdict`, which copies all ids for each dead letter.
         given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "ids"}
         return {name: str(one) for name, one in given.items() if one is not None}
 

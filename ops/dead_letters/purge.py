@@ -16,7 +16,7 @@ ACTION = "dead_letter_purged"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which letters, who asked for it, and why.
+    """Which dead letters, who asked for it, and why.
 
     `ids` are those that `choice` found when a person was asked. Of these the ones go that it still
     finds; what came in between does not.
@@ -43,11 +43,15 @@ def purge(conn: psycopg.Connection, order: Order) -> list[StoredDeadLetter]:
     return gone
 
 
-def _action(letter: StoredDeadLetter, order: Order) -> dict[str, Any]:
-    detail = {"message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue}
+def _action(dead_letter: StoredDeadLetter, order: Order) -> dict[str, Any]:
+    detail = {
+        "message_id": dead_letter.message_id,
+        "reason": dead_letter.reason,
+        "queue": dead_letter.queue,
+    }
     return {
         "action": ACTION,
-        "subject": str(letter.id),
+        "subject": str(dead_letter.id),
         "outcome": "deleted",
         "operator": order.operator,
         "detail": detail | action.asked(order.choice.as_detail(), order.note),

@@ -36,7 +36,7 @@ class Edit:
 
 @dataclass(slots=True)
 class Replayed:
-    """How many became rows, were rows already, or are dead still (by reason), and each letter.
+    """How many became rows, were rows already, or are dead still (by reason), and each dead letter.
 
     Those that are no transactions were `applied`, or `ignored` because what they say is known.
     Those of another shard were `sent_on` to it.
@@ -57,7 +57,7 @@ class Replayed:
 
     @property
     def ids(self) -> set[int]:
-        """Which letters there were to replay."""
+        """Which dead letters there were to replay."""
         return {one["id"] for one in self.letters}
 
 
@@ -65,7 +65,7 @@ class Replayed:
 class Order:
     """What to replay and who asked for it; `progress` is called with how many were done.
 
-    `send_on` publishes what is another shard's, or raises; without it that stays a letter.
+    `send_on` publishes what is another shard's, or raises; without it that stays a dead letter.
     """
 
     choice: Choice
@@ -79,7 +79,7 @@ class Order:
 
 
 def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
-    """Replay letters of ingest's queue in the caller's transaction; say what became of each.
+    """Replay dead letters of ingest's queue in the caller's transaction; say what became of each.
 
     `conn` is ingest's kind: it writes its outbox rows itself. Raises `Refusal`, psycopg's errors.
     """
@@ -93,44 +93,44 @@ def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
 
 
 class _Page:
-    """Some dead letters; the tag of each message is the id of its letter."""
+    """Some dead letters; the tag of each message is the id of its dead letter."""
 
     def __init__(
-        self, conn: psycopg.Connection, order: Order, letters: Sequence[StoredDeadLetter]
+        self, conn: psycopg.Connection, order: Order, dead_letters: Sequence[StoredDeadLetter]
     ) -> None:
         self._conn = conn
         self._order = order
-        self._letters = letters
-        self._identities = {one.id: order.edit.message_id or one.message_id for one in letters}
+        self._dead_letters = dead_letters
+        self._identities = {one.id: order.edit.message_id or one.message_id for one in dead_letters}
         self._had_rows: set[str] = set()
         self._dead: dict[int, DeadLetter] = {}
         self._sent_on: set[int] = set()
 
     def replay(self, intake: service.Intake, result: Replayed) -> None:
         """Store what can be stored, note what was done, add up."""
-        if not self._letters:
+        if not self._dead_letters:
             return
         self._refuse_copies()
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
-        received = (self._message(one) for one in self._letters)
+        received = (self._message(one) for one in self._dead_letters)
         batch = [validate(one, intake.limits, intake.identity_source) for one in received]
         self._send_on([one for one in batch if _is_anothers(one)], intake.limits)
         ours = [one for one in batch if one.delivery.tag not in self._sent_on]
         service.store_batch(self._conn, ours, intake, self._settle, defer_dead_letters=True)
-        for letter_id, outcome in self._outcomes().items():
+        for dead_letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"
             result.sent_on += outcome == SENT_ON
-            if letter_id in self._dead:
+            if dead_letter_id in self._dead:
                 result.dead[outcome] += 1
-            result.letters.append({"id": letter_id, "outcome": outcome})
+            result.letters.append({"id": dead_letter_id, "outcome": outcome})
 
-    def _send_on(self, letters: Sequence[Validated], limits: Limits) -> None:
-        """Have the broker take what is another shard's, before its letter goes.
+    def _send_on(self, dead_letters: Sequence[Validated], limits: Limits) -> None:
+        """Have the broker take what is another shard's, before its dead letter goes.
 
         If that is rolled back it is sent again, under the same identity.
         """
-        if self._order.send_on is None or limits.shard is None or not letters:
+        if self._order.send_on is None or limits.shard is None or not dead_letters:
             return
         anybodys = replace(limits, shard=None)
         messages = [
@@ -139,50 +139,52 @@ class _Page:
                 self._identities[one.delivery.tag],
                 limits.shard.route(decode(one.delivery.body, anybodys)[0]),
             )
-            for one in letters
+            for one in dead_letters
         ]
         if not self._order.dry_run:
             self._order.send_on(messages)
-        self._sent_on = {one.delivery.tag for one in letters}
+        self._sent_on = {one.delivery.tag for one in dead_letters}
 
-    def _message(self, letter: StoredDeadLetter) -> Delivery:
+    def _message(self, dead_letter: StoredDeadLetter) -> Delivery:
         edit = self._order.edit
-        body = letter.body if edit.body is None else edit.body
+        body = dead_letter.body if edit.body is None else edit.body
         return Delivery(
-            tag=letter.id,
+            tag=dead_letter.id,
             redelivered=False,  # a person wants it stored, whatever became of it before
-            properties=KeptProperties(_headers(letter), edit.message_id),
+            properties=KeptProperties(_headers(dead_letter), edit.message_id),
             body=body,
-            fallback_id=letter.message_id,
+            fallback_id=dead_letter.message_id,
         )
 
     def _refuse_copies(self) -> None:
         if self._order.edit == Edit():
             return
-        for letter in self._letters:
-            refuse_copy(self._conn, letter, self._order.edit)
+        for dead_letter in self._dead_letters:
+            refuse_copy(self._conn, dead_letter, self._order.edit)
 
     def _settle(self, outcome: service.Outcome) -> None:
         self._dead = {one.delivery.tag: one for one in outcome.deferred}
         store.keep(self._conn, list(self._dead.values()))
-        store.delete(self._conn, [one.id for one in self._letters if one.id not in self._dead])
+        store.delete(self._conn, [one.id for one in self._dead_letters if one.id not in self._dead])
         outcomes = self._outcomes()
-        actions = [replayed_action(one, outcomes[one.id], self._order) for one in self._letters]
+        actions = [
+            replayed_action(one, outcomes[one.id], self._order) for one in self._dead_letters
+        ]
         action.note(self._conn, actions)
 
     def _outcomes(self) -> dict[int, str]:
-        """Return what became of each letter: of two with one identity the first made the row."""
+        """Return what became of each: of two with one identity the first made the row."""
         have_rows = set(self._had_rows)
         outcomes: dict[int, str] = {}
-        for letter in self._letters:
-            identity = self._identities[letter.id]
-            if letter.id in self._sent_on:
-                outcomes[letter.id] = SENT_ON
+        for dead_letter in self._dead_letters:
+            identity = self._identities[dead_letter.id]
+            if dead_letter.id in self._sent_on:
+                outcomes[dead_letter.id] = SENT_ON
                 continue
-            if letter.id in self._dead:
-                outcomes[letter.id] = self._dead[letter.id].reason
+            if dead_letter.id in self._dead:
+                outcomes[dead_letter.id] = self._dead[dead_letter.id].reason
                 continue
-            outcomes[letter.id] = "duplicate" if identity in have_rows else "row"
+            outcomes[dead_letter.id] = "duplicate" if identity in have_rows else "row"
             have_rows.add(identity)
         return outcomes
 
@@ -191,35 +193,37 @@ def _is_anothers(one: Validated) -> bool:
     return isinstance(one, DeadLetter) and one.reason == "wrong_shard"
 
 
-def replayed_action(letter: StoredDeadLetter, outcome: str, order: Order) -> dict[str, Any]:
-    """Return what is kept on record of a letter that was replayed."""
+def replayed_action(dead_letter: StoredDeadLetter, outcome: str, order: Order) -> dict[str, Any]:
+    """Return what is kept on record of a dead letter that was replayed."""
     edit = order.edit
     detail: dict[str, Any] = {
-        "message_id": letter.message_id, "reason": letter.reason, "queue": letter.queue,
-    }  # fmt: skip
+        "message_id": dead_letter.message_id,
+        "reason": dead_letter.reason,
+        "queue": dead_letter.queue,
+    }
     if edit.message_id is not None:
         detail["new_message_id"] = edit.message_id
     detail |= action.asked(order.choice.as_detail(), order.note)
     return {
         "action": ACTION,
-        "subject": str(letter.id),
+        "subject": str(dead_letter.id),
         "outcome": outcome,
         "operator": order.operator,
         "detail": detail,
         # By it the original is known if the broker delivers it again.
-        "body": letter.body if edit != Edit() else None,
+        "body": dead_letter.body if edit != Edit() else None,
     }
 
 
-def refuse_copy(conn: psycopg.Connection, letter: StoredDeadLetter, edit: Edit) -> None:
-    """Raise `Refusal` if the letter, edited so, is another one already."""
-    body = letter.body if edit.body is None else edit.body
-    twin = store.twin(conn, letter.id, edit.message_id or letter.message_id, body)
+def refuse_copy(conn: psycopg.Connection, dead_letter: StoredDeadLetter, edit: Edit) -> None:
+    """Raise `Refusal` if the dead letter, edited so, is another one already."""
+    body = dead_letter.body if edit.body is None else edit.body
+    twin = store.twin(conn, dead_letter.id, edit.message_id or dead_letter.message_id, body)
     if twin is not None:
         raise Refusal(f"dead letter {twin} is that message already: replay it instead")
 
 
-def _headers(letter: StoredDeadLetter) -> dict[str, Any]:
-    # An identity that was refused is not refused again: the letter has one by now.
-    headers: dict[str, Any] = letter.properties.get("headers") or {}
+def _headers(dead_letter: StoredDeadLetter) -> dict[str, Any]:
+    # An identity that was refused is not refused again: the dead letter has one by now.
+    headers: dict[str, Any] = dead_letter.properties.get("headers") or {}
     return {name: value for name, value in headers.items() if name != AMQP_1_0_ID}

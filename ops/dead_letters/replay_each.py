@@ -1,4 +1,4 @@
-"""Letters replayed from whatever queue: each by what acts upon its queue, in one transaction."""
+"""Dead letters of any queues replayed: each by what acts on its queue, in one transaction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from shared.shard import Shard
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """What letters can be replayed to: `source`, which ingest reads, and those of records."""
+    """What dead letters can be replayed to: `source`, which ingest reads, and those of records."""
 
     source: str
     others: Mapping[str, Handle]
@@ -37,7 +37,7 @@ class Queues:
 
 
 def replay_each(conn: psycopg.Connection, order: Order, queues: Queues) -> Replayed:
-    """Replay each letter by what acts upon the queue it came from: all in one transaction.
+    """Replay each dead letter by what acts upon the queue it came from: all in one transaction.
 
     Raises `Unavailable`, after which nothing or all was done and may be repeated, and `Refusal`.
     """

@@ -29,7 +29,7 @@ UPDATE dead_letter
 def replay_records(
     conn: psycopg.Connection, order: Order, queue: str, handle: Handle, result: Replayed
 ) -> None:
-    """Have `handle` act upon the letters that came from `queue`, in the caller's transaction.
+    """Have `handle` act upon the dead letters that came from `queue`, in the caller's transaction.
 
     Raises `Refusal` and psycopg's errors.
     """
@@ -38,8 +38,8 @@ def replay_records(
         outcomes = {one.id: _again(conn, one, order.edit, handle) for one in page}
         store.delete(conn, [key for key, one in outcomes.items() if one in ("applied", "ignored")])
         action.note(conn, [replayed_action(one, outcomes[one.id], order) for one in page])
-        for letter_id, outcome in outcomes.items():
-            result.letters.append({"id": letter_id, "outcome": outcome})
+        for dead_letter_id, outcome in outcomes.items():
+            result.letters.append({"id": dead_letter_id, "outcome": outcome})
             result.applied += outcome == "applied"
             result.ignored += outcome == "ignored"
             if outcome not in ("applied", "ignored"):
@@ -47,19 +47,21 @@ def replay_records(
         order.progress(len(page))
 
 
-def _again(conn: psycopg.Connection, letter: StoredDeadLetter, edit: Edit, handle: Handle) -> str:
-    """Return what became of a letter: an outcome, or the reason why it is a letter still."""
+def _again(
+    conn: psycopg.Connection, dead_letter: StoredDeadLetter, edit: Edit, handle: Handle
+) -> str:
+    """Return what became of a dead letter: an outcome, or the reason why it still is one."""
     if edit.message_id is not None:
         raise Refusal(
-            f"dead letter {letter.id} came from {letter.queue}: no identity matters there"
+            f"dead letter {dead_letter.id} came from {dead_letter.queue}: no identity matters there"
         )
-    body = letter.body if edit.body is None else edit.body
+    body = dead_letter.body if edit.body is None else edit.body
     if edit != Edit():
-        refuse_copy(conn, letter, edit)
+        refuse_copy(conn, dead_letter, edit)
     try:
         with conn.transaction():  # what an unfit one has changed by then is taken back
             return handle(conn, body)
     except Unfit as unfit:
-        kept = {"id": letter.id, "reason": unfit.reason, "error": unfit.error, "body": body}
+        kept = {"id": dead_letter.id, "reason": unfit.reason, "error": unfit.error, "body": body}
         conn.execute(KEEP, kept)
         return unfit.reason

@@ -1,4 +1,4 @@
-"""Letters that are another shard's, sent on to it: published, persistent and confirmed."""
+"""Dead letters that are another shard's, sent on to it: published, persistent and confirmed."""
 
 import threading
 from collections.abc import Sequence

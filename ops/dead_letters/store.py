@@ -12,7 +12,7 @@ from shared.errors import Refusal
 
 PAGE = 1000
 PAGE_BYTES = 32 * 2**20
-"""Letters beyond so many bytes of bodies are left to the next page: each may have 16 MiB."""
+"""Dead letters beyond so many bytes of bodies are left to the next page: each may have 16 MiB."""
 
 CHOSEN: LiteralString = """
        (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s::bigint[]))
@@ -98,7 +98,7 @@ DELETE FROM dead_letter
 def pages(
     conn: psycopg.Connection, choice: Choice, *, locked: bool = False, after: int = 0
 ) -> Iterator[list[StoredDeadLetter]]:
-    """Yield the chosen letters, oldest first, some at a time; `locked` until the commit.
+    """Yield the chosen dead letters, oldest first, some at a time; `locked` until the commit.
 
     Those with an id up to `after` are left out.
     """
@@ -113,12 +113,12 @@ def pages(
 
 
 def count(conn: psycopg.Connection, choice: Choice) -> list[tuple[str, str, int]]:
-    """Return state, reason and number of the chosen letters, of whatever provider."""
+    """Return state, reason and number of the chosen dead letters, of whatever provider."""
     return conn.execute(COUNT, choice.parameters()).fetchall()
 
 
 def ids(conn: psycopg.Connection, choice: Choice) -> list[int]:
-    """Return the ids of the chosen letters, oldest first."""
+    """Return the ids of the chosen dead letters, oldest first."""
     if choice.provider is None:
         return [one for (one,) in conn.execute(SELECT_IDS, choice.parameters())]
     # Whose an unfit message is stands in its body only: each has to be read.
@@ -135,37 +135,37 @@ def with_rows(conn: psycopg.Connection, identities: Sequence[str]) -> set[str]:
     return {one for (one,) in conn.execute(SELECT_ROWS, {"identities": list(identities)})}
 
 
-def twin(conn: psycopg.Connection, letter_id: int, identity: str, body: bytes) -> int | None:
+def twin(conn: psycopg.Connection, dead_letter_id: int, identity: str, body: bytes) -> int | None:
     """Return another dead letter with this identity and body, if there is one."""
     row = conn.execute(
-        SELECT_TWIN, {"id": letter_id, "identity": identity, "body": body}
+        SELECT_TWIN, {"id": dead_letter_id, "identity": identity, "body": body}
     ).fetchone()
     return row[0] if row else None
 
 
-def keep(conn: psycopg.Connection, letters: Sequence[DeadLetter]) -> None:
-    """Write what is wrong with letters now; each message's tag is its letter's id.
+def keep(conn: psycopg.Connection, dead_letters: Sequence[DeadLetter]) -> None:
+    """Write what is wrong with dead letters now; each message's tag is its dead letter's id.
 
     Raises `Refusal` unless all of them were written.
     """
     changed = conn.execute(
         KEEP,
         {
-            "ids": [one.delivery.tag for one in letters],
-            "identities": [one.identity for one in letters],
-            "reasons": [one.reason for one in letters],
-            "errors": [one.error for one in letters],
-            "states": [one.state for one in letters],
-            "provider_ids": [one.provider_id for one in letters],
-            "values": [one.value for one in letters],
-            "bodies": [one.delivery.body for one in letters],
+            "ids": [one.delivery.tag for one in dead_letters],
+            "identities": [one.identity for one in dead_letters],
+            "reasons": [one.reason for one in dead_letters],
+            "errors": [one.error for one in dead_letters],
+            "states": [one.state for one in dead_letters],
+            "provider_ids": [one.provider_id for one in dead_letters],
+            "values": [one.value for one in dead_letters],
+            "bodies": [one.delivery.body for one in dead_letters],
         },
     )
-    _need_all(changed.rowcount, len(letters))
+    _need_all(changed.rowcount, len(dead_letters))
 
 
 def delete(conn: psycopg.Connection, ids: Sequence[int]) -> None:
-    """Remove letters: they became rows, or a person said so. Raises `Refusal` unless all go."""
+    """Remove dead letters that became rows or that a person purged. Raises `Refusal` unless all go."""
     _need_all(conn.execute(DELETE, {"ids": list(ids)}).rowcount, len(ids))
 
 
@@ -173,5 +173,5 @@ def _need_all(changed: int, wanted: int) -> None:
     if changed != wanted:
         raise Refusal(
             f"nothing was done: a rule or trigger on dead_letter let only {changed} of {wanted}"
-            " letters change"
+            " dead letters change"
         )

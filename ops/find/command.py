@@ -44,7 +44,7 @@ def find(*, message_id: str | None, row_id: int | None) -> Answer:
     """Show the life of the transaction whose message has this ID (its message_id).
 
     When it was stored, which tick counted it, when KeyDB showed that, changes by hand, dead
-    letters, what operators did. Exit 1 if it was never seen, with what to check next.
+    dead letters, what operators did. Exit 1 if it was never seen, with what to check next.
     """
     if (message_id is None) == (row_id is None):
         raise click.UsageError("give an ID, or --row N")
@@ -73,10 +73,12 @@ def _elsewhere(conn: psycopg.Connection, message_id: str | None) -> list[str]:
     """Say where a transaction may be that left no trace here."""
     says = [_queue()]
     with postgres.translating():
-        letters = life_store.latest_letters(conn)
+        dead_letters = life_store.latest_letters(conn)
         near = life_store.nearest(conn, message_id) if message_id else []
-    if letters:
-        listed = ", ".join(f"{id_} {reason} ({visible(name)})" for id_, reason, name in letters)
+    if dead_letters:
+        listed = ", ".join(
+            f"{id_} {reason} ({visible(name)})" for id_, reason, name in dead_letters
+        )
         says.append(f"dead letters of the last 15 minutes: {listed}")
     else:
         says.append("no dead letter came in the last 15 minutes")
@@ -117,9 +119,9 @@ def _lines(found: Life) -> list[Line]:
         lines.append((row.stored_at, what))
     for change in found.changes:
         lines += _change(change)
-    for letter in found.dead_letters:
-        what = f"dead letter {letter.id} ({letter.state}): {letter.reason}, from {letter.queue}"
-        lines.append((letter.received_at, what))
+    for dead_letter in found.dead_letters:
+        what = f"dead letter {dead_letter.id} ({dead_letter.state}): {dead_letter.reason}"
+        lines.append((dead_letter.received_at, f"{what}, from {dead_letter.queue}"))
     lines += [(act.at, _act(act)) for act in found.acts or []]
     return lines
 

@@ -174,13 +174,15 @@ def _start(snapshot: Snapshot, name: str) -> str:
 def _dead_letters(ledger: Ledger) -> Iterator[Finding]:
     for state in ("open", "waiting"):
         dead = [one for one in ledger.dead if one.state == state]
-        letters = sum(one.letters for one in dead)
+        dead_letters = sum(one.letters for one in dead)
         reasons = ", ".join(f"{one.reason} {one.letters:,}" for one in dead)
-        if letters and state == "open":
-            says = f"{count(letters, 'dead letter')} to be decided about: {reasons}"
+        if dead_letters and state == "open":
+            says = f"{count(dead_letters, 'dead letter')} to be decided about: {reasons}"
             yield wrong("dead letters", says, "ops dead-letters list")
-        elif letters:
-            says = f"{count(letters, 'message waits', 'messages wait')} for a provider to exist"
+        elif dead_letters:
+            says = (
+                f"{count(dead_letters, 'message waits', 'messages wait')} for a provider to exist"
+            )
             do = "ops dead-letters list --state waiting; ops provider add --id ID NAME INITIAL"
             yield note("dead letters", says, do)
 

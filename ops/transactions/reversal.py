@@ -24,7 +24,7 @@ SELECT id, provider_id, transaction_value AS value, message_id
  WHERE message_id = %(identity)s
 """
 SELECT_PROVIDER: LiteralString = "SELECT FROM initial_data WHERE id = %(provider_id)s"
-SELECT_LETTERS: LiteralString = """
+SELECT_DEAD_LETTERS: LiteralString = """
 SELECT id, state, reason, provider_id
   FROM dead_letter
  WHERE message_id = %(identity)s
@@ -126,13 +126,13 @@ def _reversible(conn: psycopg.Connection, identity: str) -> Row:
 
 def _why_none(conn: psycopg.Connection, identity: str) -> str:
     given, name = {"identity": identity}, visible(identity)
-    letters: Sequence[tuple[int, str, str, int | None]]
-    if letters := conn.execute(SELECT_LETTERS, given).fetchall():
+    dead_letters: Sequence[tuple[int, str, str, int | None]]
+    if dead_letters := conn.execute(SELECT_DEAD_LETTERS, given).fetchall():
         said = "; ".join(
             f"dead letter {number} waits for provider {provider}"
             if state == "waiting"
             else f"dead letter {number} is open ({reason})"
-            for number, state, reason, provider in letters
+            for number, state, reason, provider in dead_letters
         )
         return f"{name} has no row yet, so it counts nowhere: {said}"
     if conn.execute(SELECT_RECEIVED, given).fetchone() == (True,):

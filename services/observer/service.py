@@ -42,7 +42,7 @@ class Unread(NamedTuple):
     unfit: Unfit
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """A message that becomes a dead letter."""
 
     properties: Properties
@@ -72,7 +72,7 @@ class Settling:
         """Do all that comes before the acknowledgement. Raises `Unavailable`."""
         began = time.monotonic()
         outcomes = Counter[str]({"unfit": len(unread)})
-        letters = [Letter(*one[1:]) for one in unread]
+        dead_letters = [DeadLetter(*one[1:]) for one in unread]
         delayed: list[Message] = []
         seen: dict[int, float] = {}
         for one in results:
@@ -85,9 +85,9 @@ class Settling:
                 delayed.append(_delayed(one, queue))
                 outcomes["retried"] += 1
             else:
-                letters.append(_given_up(one))
+                dead_letters.append(_given_up(one))
                 outcomes["no_answer"] += 1
-        self._write(seen, letters)
+        self._write(seen, dead_letters)
         self._send(delayed)
         self._report(+outcomes, time.monotonic() - began)
 
@@ -104,15 +104,15 @@ class Settling:
         metrics.REPLAYED.inc(len(found))
         log.info("sightings_replayed", sightings=len(found))
 
-    def _write(self, seen: dict[int, float], letters: Sequence[Letter]) -> None:
+    def _write(self, seen: dict[int, float], dead_letters: Sequence[DeadLetter]) -> None:
         """Commit, then show in KeyDB."""
-        if not seen and not letters:
+        if not seen and not dead_letters:
             return
         with postgres.translating(), self._conn.transaction():
             clock = Clock.read(self._conn)
             times = {one: clock.time_at(at) for one, at in seen.items()}
             newest = store.upsert(self._conn, times, self._kept_s)
-            for properties, body, unfit in letters:
+            for properties, body, unfit in dead_letters:
                 dead_letter_store.insert(self._conn, QUEUE, properties, body, unfit)
         if newest:
             self._shown.show(newest, clock)
@@ -141,7 +141,7 @@ def _replayed(replay_id: int, object_id: int) -> Message:
     return Message(f"{QUEUE}:replay:{replay_id}", QUEUE, core.encode(object_id))
 
 
-def _given_up(one: Result) -> Letter:
+def _given_up(one: Result) -> DeadLetter:
     times = len(core.DELAYS_MS) + 1
     said = f"asked {times} times, the API never said whether it is online; at last: {one.error}"
-    return Letter(one.sighting.properties, one.sighting.body, Unfit("no_answer", said))
+    return DeadLetter(one.sighting.properties, one.sighting.body, Unfit("no_answer", said))

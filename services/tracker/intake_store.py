@@ -41,7 +41,7 @@ WITH asked AS MATERIALIZED (
 SELECT id,
        array_agg(number) FILTER (
            WHERE NOT stored AND NOT waiting
-             AND (reason IS NULL OR reason = 'id_conflict' AND NOT is_letter))
+             AND (reason IS NULL OR reason = 'id_conflict' AND NOT is_dead_letter))
   FROM item
  GROUP BY id
 """

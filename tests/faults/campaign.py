@@ -180,7 +180,7 @@ class Campaign:
         kinds = Counter(one.reason or "fit" for one in sent)
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             rows = conn.execute("SELECT count(*) FROM historical_transactions").fetchone()
-            letters = conn.execute("SELECT count(*) FROM dead_letter").fetchone()
+            dead_letters = conn.execute("SELECT count(*) FROM dead_letter").fetchone()
             ticks = conn.execute("SELECT count(*) FROM tick").fetchone()
         return [
             (
@@ -197,7 +197,7 @@ class Campaign:
                 f"{self._corrections.committed} corrections by hand,"
                 f" {self._corrections.asked_again} asked again after a lost answer"
             ),
-            f"{rows} rows, {letters} dead letters, {ticks} ticks",
+            f"{rows} rows, {dead_letters} dead letters, {ticks} ticks",
         ]
 
 

@@ -170,7 +170,7 @@ def _outcome(identity: str, body: bytes, row: Row, books: Stored) -> str:
     rows = books.rows.get(identity)
     if rows:
         return "stored" if row in rows else "id_conflict"
-    return next(iter(books.letters.get((identity, body), ())), "missing")
+    return next(iter(books.dead_letters.get((identity, body), ())), "missing")
 
 
 def _wrong_replies(taken: Sequence[Posting], document: Document, replies: Replies) -> Iterator[str]:

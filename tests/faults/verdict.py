@@ -67,7 +67,7 @@ class Stored:
     """What Postgres holds of messages, by identity and content."""
 
     rows: dict[str, list[Row]]
-    letters: dict[tuple[str, bytes], list[str]]
+    dead_letters: dict[tuple[str, bytes], list[str]]
 
 
 def unbalanced(conn: psycopg.Connection) -> list[str]:
@@ -89,10 +89,10 @@ def stored(conn: psycopg.Connection) -> Stored:
     rows: dict[str, list[Row]] = defaultdict(list)
     for identity, provider, value in conn.execute(FOUND_ROWS):
         rows[identity].append(Row(provider, value))
-    letters: dict[tuple[str, bytes], list[str]] = defaultdict(list)
+    dead_letters: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     for identity, body, reason in conn.execute("SELECT message_id, body, reason FROM dead_letter"):
-        letters[identity, body].append(reason)
-    return Stored(rows, letters)
+        dead_letters[identity, body].append(reason)
+    return Stored(rows, dead_letters)
 
 
 def of_messages(
@@ -111,7 +111,7 @@ def of_messages(
     for identity, rows in found.rows.items():
         if not set(rows) <= identities.get(identity, set()) or len(rows) > 1:
             yield Difference(f"{identity}: rows {rows} of {identities.get(identity)}")
-    for key in found.letters.keys() - contents:
+    for key in found.dead_letters.keys() - contents:
         yield Difference(f"dead letter {key[0]} {key[1][:60]!r} was never sent")
 
 
@@ -119,7 +119,7 @@ def _wrong(sent: Sent, found: Stored, existing: set[int]) -> str:
     rows = [
         row for row in found.rows.get(sent.identity, ()) if row == Row(sent.provider, sent.value)
     ]
-    reasons = found.letters.get((sent.identity, sent.body), [])
+    reasons = found.dead_letters.get((sent.identity, sent.body), [])
     outcomes = ["row"] * len(rows) + reasons
     if not outcomes:
         return f"confirmed {sent.confirmed} times, and nowhere" if sent.confirmed else ""

@@ -106,7 +106,7 @@ def alerts(conn: psycopg.Connection) -> dict[str, int | None]:
     return {one[0]: one[4] for one in stored(conn) if one[6]}
 
 
-def letters(conn: psycopg.Connection) -> list[tuple[str, str]]:
+def dead_letters(conn: psycopg.Connection) -> list[tuple[str, str]]:
     """Return queue and reason of each dead letter."""
     return conn.execute("SELECT queue, reason FROM dead_letter ORDER BY id").fetchall()
 

@@ -19,7 +19,7 @@ def healthy(page: Page) -> None:
     expect(page.locator("#verdict .verdict.healthy")).to_be_visible(timeout=HEALTHY_S * 1000)
 
 
-def with_letters(running: Stack, conn: psycopg.Connection) -> None:
+def with_dead_letters(running: Stack, conn: psycopg.Connection) -> None:
     """Have some messages that cannot become rows, or not yet."""
     bodies = [UNFIT, b"no", b'{"id": 9, "value": 5}']
     publish(running, *bodies, message_ids=[uuid.uuid4().hex for _ in bodies])
@@ -107,7 +107,7 @@ def send(page: Page, element: str) -> None:
     eventually(answered, PATIENCE_S)
 
 
-def open_letter(page: Page, reason: str) -> None:
+def open_dead_letter(page: Page, reason: str) -> None:
     """Open the first dead letter of a reason by its link."""
 
     def opened() -> int:
@@ -122,13 +122,13 @@ def open_letter(page: Page, reason: str) -> None:
 def pages(page: Page) -> dict[str, tuple[str, str]]:
     """Return a page of each kind and what it must have, by a name for its picture."""
     load(page, "/dead-letters", "#letters a")
-    letter = page.locator("#letters a").first.get_attribute("href")
+    dead_letter = page.locator("#letters a").first.get_attribute("href")
     load(page, "/", "#ticks a")
     tick = page.locator("#ticks a").last.get_attribute("href")
     return {
         "console": ("/", "#balances"),
         "letters": ("/dead-letters", "#letters"),
-        "letter": (str(letter), "#letter"),
+        "letter": (str(dead_letter), "#letter"),
         "provider": ("/providers/1", "#statement"),
         "tick": (str(tick), "main h1"),
     }

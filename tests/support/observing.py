@@ -15,7 +15,9 @@ QUEUE = "sightings"
 RETRIES = tuple(f"sightings.retry.{delay_ms}" for delay_ms in (1000, 2000, 4000, 8000, 16_000))
 PREFIX = "minutebook:last_seen:"
 SELECT_SEEN = "SELECT object_id, seen_at FROM last_seen"
-SELECT_LETTERS = "SELECT reason, count(*) FROM dead_letter WHERE queue = 'sightings' GROUP BY 1"
+SELECT_DEAD_LETTERS = (
+    "SELECT reason, count(*) FROM dead_letter WHERE queue = 'sightings' GROUP BY 1"
+)
 
 Environment = dict[str, str]
 
@@ -49,9 +51,9 @@ def seen(conn: psycopg.Connection) -> dict[int, datetime]:
     return dict(conn.execute(SELECT_SEEN).fetchall())
 
 
-def letters(conn: psycopg.Connection) -> dict[str, int]:
+def dead_letters(conn: psycopg.Connection) -> dict[str, int]:
     """Return how many dead letters there are, by reason."""
-    return dict(conn.execute(SELECT_LETTERS).fetchall())
+    return dict(conn.execute(SELECT_DEAD_LETTERS).fetchall())
 
 
 def shown(store: "redis.Redis") -> dict[int, Any]:

@@ -110,12 +110,12 @@ class Message:
 class Account:
     """What must be in the database once messages were stored in this order, and nothing else.
 
-    Which rows and letters have an identity that ingest made up is told by None.
+    Which rows and dead letters have an identity that ingest made up is told by None.
     """
 
     providers: Collection[int]
     rows: Counter[tuple[str | None, int, int]] = field(default_factory=Counter)
-    letters: Counter[tuple[str | None, str, bytes]] = field(default_factory=Counter)
+    dead_letters: Counter[tuple[str | None, str, bytes]] = field(default_factory=Counter)
     duplicates: int = 0
     _taken: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -134,6 +134,6 @@ class Account:
             self._bury(identity, "id_conflict", message.text)
 
     def _bury(self, identity: str | None, reason: str, text: bytes) -> None:
-        letter = (identity, reason, text)
-        if identity is None or letter not in self.letters:  # the same letter twice is one
-            self.letters[letter] += 1
+        dead_letter = (identity, reason, text)
+        if identity is None or dead_letter not in self.dead_letters:  # the same one twice is one
+            self.dead_letters[dead_letter] += 1

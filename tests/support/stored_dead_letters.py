@@ -18,8 +18,8 @@ def store(ops: Tool, *batch: tuple[bytes, str]) -> None:
         )
 
 
-def letters(ops: Tool, *options: str) -> dict[str, int]:
-    """Return the ids of the letters that are there by their identity."""
+def dead_letters(ops: Tool, *options: str) -> dict[str, int]:
+    """Return the ids of the dead letters that are there by their identity."""
     found = ops.json("dead-letters", "list", *options)["letters"]
     return {one["message_id"]: one["id"] for one in found}
 

@@ -61,5 +61,5 @@ DOCUMENTS: Mapping[str, Any] = {
 """By command, without `ops`."""
 
 FAILED = asking.Failed
-LETTER = acting.DeadLetter
+EXPORTED_DEAD_LETTER = acting.DeadLetter
 """A line of `dead-letters export`."""

@@ -112,7 +112,7 @@ class Purged(TypedDict):
 
 
 class WouldGo(TypedDict):
-    """A letter that a purge would delete, and why it is one."""
+    """A dead letter that a purge would delete, and why it is one."""
 
     id: int
     outcome: Literal["deleted"]

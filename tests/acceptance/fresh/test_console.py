@@ -15,13 +15,13 @@ from tests.support.console_visit import (
     balances,
     healthy,
     load,
-    open_letter,
+    open_dead_letter,
     pages,
     reach,
     send,
     shown,
     sign_in,
-    with_letters,
+    with_dead_letters,
 )
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
@@ -96,7 +96,7 @@ def test_each_element_is_there_and_shows_what_is_so(
     eventually(lambda: shown(page) == balances(conn) and len(shown(page)) == len(PROVIDERS))
     for box in ("rabbitmq", "ingest", "postgres", "syncer", "keydb"):
         expect(page.locator(f"#box-{box}")).to_have_attribute("data-state", "healthy")
-    with_letters(running, conn)
+    with_dead_letters(running, conn)
     expect(page.locator("#verdict")).to_contain_text("2 dead letters to be decided about")
     expect(page.locator("#dead-letters")).to_contain_text("wrong_type")
 
@@ -123,14 +123,14 @@ def test_what_others_wrote_is_shown_as_text(looking: Window) -> None:
 def test_without_scripts_the_page_is_complete(
     looking: Window, browser: Browser, base: str, running: Stack, conn: psycopg.Connection
 ) -> None:
-    with_letters(running, conn)
+    with_dead_letters(running, conn)
     with window(browser, base, java_script_enabled=False) as opened:
         page = opened.page
         load(page, "/", *(f"#{element}" for element in ELEMENTS), "#balances tr[data-key]")
         assert set(shown(page)) == set(balances(conn))
         load(page, "/dead-letters", "#letters a")
-        letter = str(page.locator("#letters a").first.get_attribute("href"))
-        load(page, letter, "#text", "#hex", "#properties")
+        dead_letter = str(page.locator("#letters a").first.get_attribute("href"))
+        load(page, dead_letter, "#text", "#hex", "#properties")
 
 
 def test_keydb_overwritten_by_hand_turns_the_verdict_red(looking: Window, running: Stack) -> None:
@@ -172,9 +172,9 @@ def test_a_dead_letter_is_edited_and_replayed_to_a_row_by_keyboard_alone(
     looking: Window, running: Stack, conn: psycopg.Connection
 ) -> None:
     page = looking.page
-    with_letters(running, conn)
+    with_dead_letters(running, conn)
     sign_in(page, running)
-    open_letter(page, "wrong_type")
+    open_dead_letter(page, "wrong_type")
     expect(page.locator("#letter")).to_contain_text("wrong_type")
     reach(page, "#body")
     page.keyboard.press("Control+A")
@@ -230,7 +230,7 @@ def test_everybody_can_read_it_at_every_size(
     SHOTS.mkdir(parents=True, exist_ok=True)
     looking.page.emulate_media(color_scheme=scheme)
     looking.page.screenshot(path=SHOTS / f"healthy-wide-{scheme}.png")
-    with_letters(running, conn)
+    with_dead_letters(running, conn)
     with window(browser, address(running), color_scheme=scheme) as opened:
         page = opened.page
         sign_in(page, running)

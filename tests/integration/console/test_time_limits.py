@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.letter_forms import Person, said
 from tests.support.messages import body, rows
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, store
 from tests.support.tcp_proxy import TcpProxy, proxying
 from tests.support.timing import at_best_s
 
@@ -141,7 +141,7 @@ def test_a_form_that_postgres_does_not_answer_is_undone_and_said_to_be(
     for one in answers:
         assert (one.status_code, "Nothing was done" in said(one, "said")) == (503, True)
     eventually(lambda: waiting_for_us(conn) == 0)
-    assert (len(letters(ops)), actions(conn), rows(conn)) == (2, [], [])
+    assert (len(dead_letters(ops)), actions(conn), rows(conn)) == (2, [], [])
     assert conn.execute("SELECT count(*) FROM initial_data WHERE id = 9").fetchone() == (0,)
 
 
@@ -156,7 +156,7 @@ def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
 
     assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
     eventually(lambda: waiting_for_us(conn) == 0)
-    assert (len(letters(ops)), actions(conn)) == (1, [])
+    assert (len(dead_letters(ops)), actions(conn)) == (1, [])
     again = letter_forms.fields(undone.text, "/dead-letters")
     assert again == form
     assert "deleted" in said(ada.send("/dead-letters", **again), "done")
@@ -180,7 +180,7 @@ def test_of_what_was_said_to_be_undone_nothing_is_committed_later(
     assert waiting_for_us(conn) >= 1
     proxy.release()
     eventually(lambda: waiting_for_us(conn) == 0)
-    assert (len(letters(ops)), actions(conn)) == (1, [])
+    assert (len(dead_letters(ops)), actions(conn)) == (1, [])
 
 
 def test_of_a_commit_without_an_answer_the_person_is_told_what_became_of_it(
@@ -212,7 +212,7 @@ def test_of_a_commit_that_was_lost_the_person_is_told_that_nothing_was_done(
 
     (path,) = re.findall(r'href="(/acts/\d+)"', answer.text)
     eventually(lambda: "Nothing was done" in said(ada.client.get(path), "said"))
-    assert (len(letters(ops)), actions(conn)) == (1, [])
+    assert (len(dead_letters(ops)), actions(conn)) == (1, [])
 
 
 def blames_postgres_alone(html: str) -> bool:
@@ -231,9 +231,9 @@ def postgres_alone(html: str) -> bool:
 
 
 def purging(ada: Person, ops: Tool) -> dict[str, str]:
-    """Store a letter; return the form that has it purged."""
+    """Store a dead letter; return the form that has it purged."""
     store(ops, (b"no", "first"))
-    number = letters(ops)["first"]
+    number = dead_letters(ops)["first"]
     form = ada.form(f"/dead-letters/{number}", "/dead-letters")
     return form | {"act": "purge", "note": "tests", "count": "1", "confirmed": "yes"}
 

@@ -60,9 +60,9 @@ def stored(conn: psycopg.Connection, providers: Iterable[int]) -> Account:
     rows = conn.execute(
         "SELECT message_id, provider_id, transaction_value FROM historical_transactions"
     )
-    letters = conn.execute("SELECT message_id, reason, body FROM dead_letter")
+    dead_letters = conn.execute("SELECT message_id, reason, body FROM dead_letter")
     found.rows.update((_own(name), provider, value) for name, provider, value in rows)
-    found.letters.update((_own(name), reason, text) for name, reason, text in letters)
+    found.dead_letters.update((_own(name), reason, text) for name, reason, text in dead_letters)
     return found
 
 
@@ -96,9 +96,9 @@ def test_ten_thousand_hostile_messages_are_each_accounted_for_and_disturb_nobody
         undisturbed(program, amqp_url)
     found = stored(conn, hostile_messages.PROVIDERS)
     assert differences(found.rows, expected.rows) == ([], [])
-    assert differences(found.letters, expected.letters) == ([], [])
+    assert differences(found.dead_letters, expected.dead_letters) == ([], [])
     assert expected.rows.total() > MESSAGES / 10
-    assert outcomes > expected.letters.total() > MESSAGES / 4
+    assert outcomes > expected.dead_letters.total() > MESSAGES / 4
     assert counted(conn) == truth(conn)
 
 
@@ -125,9 +125,9 @@ def test_garbled_properties_that_the_broker_takes_are_a_row_or_a_dead_letter_eac
         eventually(lambda: settled(program) == len(taken), 30)
         undisturbed(program, amqp_url)
     rows = [body(provider, value) for provider, value in messages.rows(conn)]
-    letters = messages.dead_letters(conn)
-    assert {reason for reason, _, _ in letters} <= {"bad_identity"}
-    assert sorted(rows + [text for _, _, text in letters]) == sorted(taken)
+    dead_letters = messages.dead_letters(conn)
+    assert {reason for reason, _, _ in dead_letters} <= {"bad_identity"}
+    assert sorted(rows + [text for _, _, text in dead_letters]) == sorted(taken)
     assert counted(conn) == truth(conn)
 
 

@@ -6,7 +6,7 @@ import pytest
 from services.notifier import answers
 from shared.unfit import Unfit
 from tests.support import alert_records
-from tests.support.alert_records import add_notification, letters, publish, working
+from tests.support.alert_records import add_notification, dead_letters, publish, working
 from tests.support.eventually import eventually
 
 DELIVERED = "SELECT id, delivered_at FROM notification ORDER BY id"
@@ -65,7 +65,7 @@ def test_answers_of_the_queue_are_noted_and_unfit_ones_are_dead_letters(
         publish(amqp_url, b'{"id": "last"}', queue=answers.QUEUE)
         eventually(lambda: all(delivered(conn).values()))
 
-    assert letters(conn) == [
+    assert dead_letters(conn) == [
         (answers.QUEUE, "not_json"),
         (answers.QUEUE, "unknown_notification"),
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from shared.unfit import Unfit
 from tests.support import alert_records, ops_tool
-from tests.support.alert_records import UNFIT_RECORDS, letters, publish, working
+from tests.support.alert_records import UNFIT_RECORDS, dead_letters, publish, working
 from tests.support.eventually import eventually
 from tests.support.price_records import QUEUE, apply, costs, record, stored
 
@@ -80,22 +80,22 @@ def test_records_of_the_queue_are_stored_and_unfit_ones_hold_up_nobody(
         publish(amqp_url, record("MODIFIED", costs("2"), source_id="A"), queue=QUEUE)
         eventually(lambda: stored(conn) == {"A": ("2026-11-28", "2")})
 
-    assert letters(conn) == [(QUEUE, why) for why, _ in unfit]
+    assert dead_letters(conn) == [(QUEUE, why) for why, _ in unfit]
     assert alert_records.left_in_queue(amqp_url, QUEUE) == 0
 
 
-def test_a_letter_is_replayed_as_a_price_and_never_becomes_money(
+def test_a_dead_letter_is_replayed_as_a_price_and_never_becomes_money(
     conn: psycopg.Connection, dsn: str, amqp_url: str
 ) -> None:
     ops = ops_tool.deployment(dsn)
     with working(dsn, amqp_url, QUEUE):
         publish(amqp_url, record(), record(source_id="B"), MONEY, queue=QUEUE)
-        eventually(lambda: len(letters(conn)) == 2)
+        eventually(lambda: len(dead_letters(conn)) == 2)
     apply(conn, record("REMOVED", None))
 
     done = ops.json("dead-letters", "replay", "--all", code=1)
 
     assert (done["applied"], done["rows"], done["dead"]) == (1, 0, {"missing_field": 1})
     assert stored(conn) == {"B": ("2026-11-28", "1.0842")}
-    assert letters(conn) == [(QUEUE, "missing_field")]
+    assert dead_letters(conn) == [(QUEUE, "missing_field")]
     assert conn.execute("SELECT count(*) FROM historical_transactions").fetchone() == (0,)

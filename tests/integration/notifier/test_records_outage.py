@@ -7,7 +7,7 @@ import pytest
 
 from shared.health import Health
 from tests.support import alert_records
-from tests.support.alert_records import BELOW, alerts, letters, publish, record, working
+from tests.support.alert_records import BELOW, alerts, dead_letters, publish, record, working
 from tests.support.disturbances import Disturbance
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, proxying
@@ -43,7 +43,7 @@ def publish_all(amqp_url: str) -> None:
 def all_is_done(conn: psycopg.Connection) -> None:
     once = dict.fromkeys([f"other {one}" for one in range(RECORDS)] + ["last"], 1000)
     eventually(lambda: alerts(conn) == {"A": RECORDS - 1} | once, RECOVERY_S)
-    assert letters(conn) == [("alerts", "not_json")]
+    assert dead_letters(conn) == [("alerts", "not_json")]
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -98,7 +98,7 @@ def test_what_the_database_refuses_is_neither_lost_nor_a_dead_letter(
         conn.execute("ALTER TABLE hidden RENAME TO alert")
         eventually(lambda: alerts(conn) == {"A": 1000}, RECOVERY_S)
 
-    assert letters(conn) == []
+    assert dead_letters(conn) == []
     assert alert_records.left_in_queue(amqp_url) == 0
 
 

@@ -8,7 +8,7 @@ from tests.support.alert_records import (
     EACH,
     UNFIT_RECORDS,
     alerts,
-    letters,
+    dead_letters,
     publish,
     record,
     working,
@@ -25,7 +25,7 @@ def test_what_an_unfit_record_has_changed_by_then_is_taken_back(
         eventually(lambda: "last" in alerts(conn))
 
     assert set(alerts(conn)) == {*map(str, range(100)), "last"}
-    assert letters(conn) == [("alerts", "too_many")]
+    assert dead_letters(conn) == [("alerts", "too_many")]
 
 
 def test_the_queue_has_one_active_consumer(dsn: str, amqp_url: str) -> None:
@@ -47,7 +47,7 @@ def test_records_of_the_queue_are_acted_upon_in_order_and_acknowledged(
         assert alerts(conn)["A"] == 99
 
     assert alert_records.left_in_queue(amqp_url) == 0
-    assert letters(conn) == []
+    assert dead_letters(conn) == []
 
 
 def test_unfit_ones_become_dead_letters_with_their_reason_and_hold_up_nobody(
@@ -67,7 +67,7 @@ def test_unfit_ones_become_dead_letters_with_their_reason_and_hold_up_nobody(
         publish(amqp_url, *(body for _, body in unfit), record())
         eventually(lambda: alerts(conn) == {"A": 1000})
 
-    assert letters(conn) == [("alerts", why) for why, _ in unfit]
+    assert dead_letters(conn) == [("alerts", why) for why, _ in unfit]
     kept = conn.execute("SELECT body FROM dead_letter ORDER BY id").fetchall()
     assert [body for (body,) in kept] == [body for _, body in unfit]
     assert alert_records.left_in_queue(amqp_url) == 0
@@ -81,10 +81,10 @@ def test_an_unfit_one_that_is_delivered_again_is_one_dead_letter(
         publish(amqp_url, record())
         eventually(lambda: alerts(conn))
 
-    assert letters(conn) == [("alerts", "not_json")] * 2
+    assert dead_letters(conn) == [("alerts", "not_json")] * 2
 
 
-def test_a_letter_of_another_queue_that_looks_alike_takes_nothing_away(
+def test_a_dead_letter_of_another_queue_that_looks_alike_takes_nothing_away(
     conn: psycopg.Connection, dsn: str, amqp_url: str
 ) -> None:
     conn.execute(
@@ -95,4 +95,4 @@ def test_a_letter_of_another_queue_that_looks_alike_takes_nothing_away(
         publish(amqp_url, b"no", b"no", record(), ids=["x", "x", None])
         eventually(lambda: alerts(conn))
 
-    assert [queue for queue, _ in letters(conn)] == ["incoming_transactions", "alerts"]
+    assert [queue for queue, _ in dead_letters(conn)] == ["incoming_transactions", "alerts"]

@@ -72,7 +72,7 @@ def test_an_api_that_answers_nobody_costs_no_retries_and_is_not_stormed_afterwar
         assert api.api.at_once_max <= CONCURRENCY
         assert {"lookups_paused", "lookups_resumed"} <= set(events(observer))
     assert observing.seen(conn).keys() == set(everyone)
-    assert observing.letters(conn) == {}
+    assert observing.dead_letters(conn) == {}
 
 
 def test_an_api_that_cannot_be_reached_is_no_fault_while_no_sighting_waits(
@@ -104,7 +104,7 @@ def test_objects_that_the_api_says_nothing_of_are_retried_later_and_hold_nobody_
     eventually(lambda: min(api.api.asked[one] for one in (1, 2, 3)) >= 3)  # after 1 s and 2 s
     api.api.silent, api.api.failing = frozenset(), {}
     eventually(lambda: {1, 2, 3} <= observing.seen(conn).keys())
-    assert observing.letters(conn) == {}
+    assert observing.dead_letters(conn) == {}
 
 
 def test_after_the_fifth_retry_it_is_a_dead_letter_which_a_replay_brings_back_to_its_queue(
@@ -116,7 +116,7 @@ def test_after_the_fifth_retry_it_is_a_dead_letter_which_a_replay_brings_back_to
     ((error, message_id),) = conn.execute("SELECT error, message_id FROM dead_letter").fetchall()
     assert error.endswith("at last: status 500")
     assert message_id.startswith("sightings:")
-    assert observing.letters(conn) == {"no_answer": 1}
+    assert observing.dead_letters(conn) == {"no_answer": 1}
 
     api.api.failing = {}
     ops = ops_tool.deployment(dsn)
@@ -124,7 +124,7 @@ def test_after_the_fifth_retry_it_is_a_dead_letter_which_a_replay_brings_back_to
     assert [one["outcome"] for one in done["letters"]] == ["applied"]
     eventually(lambda: observing.seen(conn).keys() == {7})
     eventually(lambda: observer.metric("minutebook_sightings_replayed_total") == 1)
-    assert observing.letters(conn) == {}
+    assert observing.dead_letters(conn) == {}
 
 
 def test_before_the_last_lookup_a_sighting_waits_in_the_last_queue(

@@ -48,7 +48,7 @@ def test_what_one_had_in_hand_when_it_was_killed_another_does(
         first.kill()
         eventually(lambda: all_is_done(sender, conn, store))
         eventually(lambda: second.health()[0] == 200)
-    assert observing.letters(conn) == {}
+    assert observing.dead_letters(conn) == {}
     assert api.api.at_once_max > 10  # both were at work at once
 
 
@@ -77,7 +77,7 @@ def test_servers_that_stop_or_stand_still_for_a_while_lose_no_sighting(
             eventually(lambda: observer.health()[0] == 200)
         sender.send(next(parts))
         eventually(lambda: all_is_done(sender, conn, store))
-    assert observing.letters(conn) == {}
+    assert observing.dead_letters(conn) == {}
 
 
 def test_without_postgres_nothing_is_acknowledged(

@@ -99,7 +99,7 @@ def test_what_is_no_sighting_becomes_a_dead_letter_and_holds_nothing_up(
 
     eventually(lambda: settled(observer, "unfit") == 3)
     eventually(lambda: settled(observer, "seen") == 1)
-    assert observing.letters(conn) == {"not_json": 1, "wrong_type": 1}
+    assert observing.dead_letters(conn) == {"not_json": 1, "wrong_type": 1}
     assert sender.ready() == 0
 
 

@@ -11,7 +11,7 @@ from tests.support import messages, ops_tool, refusing_trigger
 from tests.support.containers import ROOT
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, store
 
 PRICE = b'{"id": 1, "value": 600, "currency": "EUR"}'
 
@@ -27,8 +27,8 @@ def details(conn: psycopg.Connection) -> list[Any]:
     return [one for (one,) in conn.execute("SELECT detail FROM operator_action ORDER BY id")]
 
 
-def letter_of(conn: psycopg.Connection, queue: str) -> int:
-    """Store a letter that another program of the future leaves; returns its id."""
+def dead_letter_of(conn: psycopg.Connection, queue: str) -> int:
+    """Store a dead letter that another program of the future leaves; returns its id."""
     row = conn.execute(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " VALUES ('price-1', 'wrong_type', '', %s, %s, '{}', 'open') RETURNING id",
@@ -38,8 +38,10 @@ def letter_of(conn: psycopg.Connection, queue: str) -> int:
     return int(row[0])
 
 
-def test_a_letter_of_another_queue_never_becomes_money(ops: Tool, conn: psycopg.Connection) -> None:
-    theirs = letter_of(conn, "theirs")
+def test_a_dead_letter_of_another_queue_never_becomes_money(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    theirs = dead_letter_of(conn, "theirs")
     refusing_trigger.create(conn, "23514")
     store(ops, (body(1, 5), "ours"))
     refusing_trigger.drop(conn)
@@ -51,14 +53,19 @@ def test_a_letter_of_another_queue_never_becomes_money(ops: Tool, conn: psycopg.
         f"dead letter {theirs} came from theirs, not from incoming_transactions"
     ]
     assert (done["rows"], done["elsewhere"]) == (1, 1)
-    assert "1 letter left: from another queue than" in ops("dead-letters", "replay", "--all").stdout
+    assert (
+        "1 dead letter left: from another queue than"
+        in ops("dead-letters", "replay", "--all").stdout
+    )
     assert rows(conn) == [(1, 5)]
-    assert letters(ops, "--queue", "theirs") == {"price-1": theirs}
+    assert dead_letters(ops, "--queue", "theirs") == {"price-1": theirs}
     assert ops("dead-letters", "replay", "--queue", "theirs").code == 2
 
 
-def test_a_letter_of_prices_is_read_as_a_price_only(ops: Tool, conn: psycopg.Connection) -> None:
-    price = letter_of(conn, "prices")
+def test_a_dead_letter_of_prices_is_read_as_a_price_only(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    price = dead_letter_of(conn, "prices")
 
     done = ops.json("dead-letters", "replay", "--all", code=1)
 
@@ -66,10 +73,10 @@ def test_a_letter_of_prices_is_read_as_a_price_only(ops: Tool, conn: psycopg.Con
     assert rows(conn) == []
 
 
-def test_letters_of_the_queue_that_ingest_is_set_to_read_are_replayed(
+def test_dead_letters_of_the_queue_that_ingest_is_set_to_read_are_replayed(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    price = letter_of(conn, "renamed")
+    price = dead_letter_of(conn, "renamed")
 
     assert ops("dead-letters", "replay", str(price), INGEST_STREAM="stream").code == 1
     assert ops.json("dead-letters", "replay", str(price), INGEST_QUEUE="renamed")["rows"] == 1
@@ -83,9 +90,9 @@ def test_a_dry_run_of_a_replay_says_what_each_would_become_and_changes_nothing(
     store(ops, (body(1, 5), "good"), (b"no", "bad"), (body(9), "early"), (body(1, 6), "twice"))
     store(ops, (body(1, 6), "refused"))
     refusing_trigger.drop(conn)
-    store(ops, (body(1, 6), "twice"))  # stored by now: its letter has a row
+    store(ops, (body(1, 6), "twice"))  # stored by now: its dead letter has a row
     refusing_trigger.create(conn, "23514", where="NEW.message_id = 'refused'")
-    ids, before = letters(ops), messages.dead_letters(conn)
+    ids, before = dead_letters(ops), messages.dead_letters(conn)
 
     found = ops.json("dead-letters", "replay", "--all", "--dry-run", code=1)
     said = ops("dead-letters", "replay", "--all", "--dry-run").stdout
@@ -110,7 +117,7 @@ def test_a_dry_run_of_a_purge_says_what_would_go_and_asks_nothing(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b"one", "a"), (b"[]", "b"))
-    number = letters(ops)["a"]
+    number = dead_letters(ops)["a"]
 
     found = ops.json("dead-letters", "purge", "--reason", "not_json", "--dry-run")
     none = ops("dead-letters", "purge", "--reason", "not_utf8", "--dry-run").stdout
@@ -120,7 +127,7 @@ def test_a_dry_run_of_a_purge_says_what_would_go_and_asks_nothing(
         "purged": 0, "absent": [], "dry_run": True,
         "letters": [{"id": number, "outcome": "deleted", "reason": "not_json"}],
     }  # fmt: skip
-    assert "2 letters would be deleted" in said
+    assert "2 dead letters would be deleted" in said
     assert none.strip() == "no such dead letters"
     assert len(messages.dead_letters(conn)) == 2
     assert actions(conn) == []
@@ -144,7 +151,7 @@ def test_what_comes_between_the_question_and_the_answer_is_not_purged(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b"one", "a"), (b"two", "b"), (b"three", "mended meanwhile"))
-    mended = letters(ops)["mended meanwhile"]
+    mended = dead_letters(ops)["mended meanwhile"]
     with subprocess.Popen(
         ops.command("dead-letters", "purge", "--reason", "not_json"),
         cwd=ROOT,
@@ -163,8 +170,8 @@ def test_what_comes_between_the_question_and_the_answer_is_not_purged(
         ops("dead-letters", "replay", str(mended), "--body", "[]")  # its reason is another now
         said, _ = process.communicate(b"y\n")
 
-    assert "Delete 3 letters for good?" in question.decode()
-    assert "2 letters deleted" in said.decode()
+    assert "Delete 3 dead letters for good?" in question.decode()
+    assert "2 dead letters deleted" in said.decode()
     assert f"dead letter {mended} is not of the kind that was asked for" in said.decode()
     assert process.returncode == 1
-    assert set(letters(ops)) == {"in between", "mended meanwhile"}
+    assert set(dead_letters(ops)) == {"in between", "mended meanwhile"}

@@ -9,11 +9,11 @@ import pytest
 
 from ops.dead_letters.core import Choice
 from ops.dead_letters.store import PAGE_BYTES
-from ops.dead_letters.store import pages as letter_pages
+from ops.dead_letters.store import pages as dead_letter_pages
 from tests.support import messages, ops_tool
 from tests.support.messages import UNFIT_BODIES, body
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, store
 
 
 @pytest.fixture
@@ -23,19 +23,19 @@ def ops(dsn: str, conn: psycopg.Connection) -> Tool:
     return ops_tool.deployment(dsn)
 
 
-def test_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None:
+def test_dead_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None:
     store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()), (body(9), "early"))
 
-    assert set(letters(ops)) == {*UNFIT_BODIES, "early"}
-    assert set(letters(ops, "--reason", "not_json")) == {"not_json"}
-    assert set(letters(ops, "--state", "waiting")) == {"early"}
-    assert set(letters(ops, "--provider", "9")) == {"early"}
-    assert "missing_field" in letters(ops, "--provider", "1")
-    assert letters(ops, "--until", "1h") == {}
-    assert len(letters(ops, "--since", "1h", "--limit", "3")) == 3
+    assert set(dead_letters(ops)) == {*UNFIT_BODIES, "early"}
+    assert set(dead_letters(ops, "--reason", "not_json")) == {"not_json"}
+    assert set(dead_letters(ops, "--state", "waiting")) == {"early"}
+    assert set(dead_letters(ops, "--provider", "9")) == {"early"}
+    assert "missing_field" in dead_letters(ops, "--provider", "1")
+    assert dead_letters(ops, "--until", "1h") == {}
+    assert len(dead_letters(ops, "--since", "1h", "--limit", "3")) == 3
 
 
-def test_the_numbers_by_reason_are_of_the_letters_that_were_asked_for(ops: Tool) -> None:
+def test_the_numbers_by_reason_are_of_the_dead_letters_that_were_asked_for(ops: Tool) -> None:
     store(
         ops,
         (b"no", "a"),
@@ -52,9 +52,9 @@ def test_the_numbers_by_reason_are_of_the_letters_that_were_asked_for(ops: Tool)
     ]
 
 
-def test_a_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
+def test_a_dead_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
     store(ops, (b'{"id": 1, \x1b[2J}', "odd"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     said = ops("dead-letters", "show", str(number)).stdout
     line = ops.json("dead-letters", "show", str(number))
@@ -66,16 +66,16 @@ def test_a_letter_is_shown_with_its_body_and_why(ops: Tool) -> None:
     assert ops("dead-letters", "show", "4711").code == 1
 
 
-def test_a_letter_is_shown_with_the_provider_that_only_its_body_names(ops: Tool) -> None:
+def test_a_dead_letter_is_shown_with_the_provider_that_only_its_body_names(ops: Tool) -> None:
     store(ops, (b'{"id": 2}', "short"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     said = ops("dead-letters", "show", str(number)).stdout.splitlines()
 
     assert ["provider_id", "2"] in [line.split() for line in said]
 
 
-def test_exported_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: Path) -> None:
+def test_exported_dead_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: Path) -> None:
     store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()))
     file = tmp_path / "letters.jsonl"
 
@@ -118,7 +118,9 @@ def test_a_postgres_that_is_down_ends_it_with_3(ops: Tool) -> None:
     "command",
     [["show"], ["list"], ["export"], ["replay"], ["purge", "--yes"]],
 )
-def test_a_letter_that_never_was_is_said_so_and_is_a_finding(ops: Tool, command: list[str]) -> None:
+def test_a_dead_letter_that_never_was_is_said_so_and_is_a_finding(
+    ops: Tool, command: list[str]
+) -> None:
     done = ops("dead-letters", *command, "99999")
 
     assert done.code == 1
@@ -127,11 +129,11 @@ def test_a_letter_that_never_was_is_said_so_and_is_a_finding(ops: Tool, command:
 
 
 @pytest.mark.parametrize("command", [["replay"], ["purge", "--yes"], ["export"], ["list"]])
-def test_of_several_letters_those_that_are_there_are_worked_on_and_the_rest_named(
+def test_of_several_dead_letters_those_that_are_there_are_worked_on_and_the_rest_named(
     ops: Tool, tmp_path: Path, command: list[str]
 ) -> None:
     store(ops, (body(9), "waits"), (b"[]", "other"))
-    waits, other = (letters(ops)[name] for name in ("waits", "other"))
+    waits, other = (dead_letters(ops)[name] for name in ("waits", "other"))
     options = ["--output", str(tmp_path / "file")] if command == ["export"] else []
 
     done = ops.json(
@@ -144,12 +146,14 @@ def test_of_several_letters_those_that_are_there_are_worked_on_and_the_rest_name
         other: f"dead letter {other} is not of the kind that was asked for",
         99999: "there is no dead letter 99999",
     }
-    assert (waits in letters(ops).values()) == (command != ["purge", "--yes"])
+    assert (waits in dead_letters(ops).values()) == (command != ["purge", "--yes"])
 
 
-def test_a_letter_that_was_purged_is_said_so_and_purging_it_again_is_no_failure(ops: Tool) -> None:
+def test_a_dead_letter_that_was_purged_is_said_so_and_purging_it_again_is_no_failure(
+    ops: Tool,
+) -> None:
     store(ops, (b"[]", "a"))
-    (number,) = map(str, letters(ops).values())
+    (number,) = map(str, dead_letters(ops).values())
     assert ops("dead-letters", "purge", number, "--yes").code == 0
 
     again = ops("dead-letters", "purge", number, "--yes")
@@ -161,7 +165,7 @@ def test_a_letter_that_was_purged_is_said_so_and_purging_it_again_is_no_failure(
     assert ops("dead-letters", "show", number).code == 1
 
 
-def test_large_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> None:
+def test_large_dead_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> None:
     conn.execute(
         "INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)"
         " SELECT 'large-' || n, 'too_large', '', 'q', convert_to(repeat(n::text, %s), 'UTF8'),"
@@ -169,7 +173,7 @@ def test_large_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> Non
         [PAGE_BYTES - 2**20],
     )
 
-    pages = [[one.message_id for one in page] for page in letter_pages(conn, Choice())]
+    pages = [[one.message_id for one in page] for page in dead_letter_pages(conn, Choice())]
 
     assert pages == [["large-1", "large-2"], ["large-3"]]
 
@@ -179,7 +183,7 @@ def test_large_letters_are_read_a_few_at_a_time(conn: psycopg.Connection) -> Non
     [("show", str(2**63)), ("list", str(2**63)), ("list", "--limit", "9" * 20)],
     ids=" ".join,
 )
-def test_numbers_that_no_letter_can_have_are_wrong_usage(
+def test_numbers_that_no_dead_letter_can_have_are_wrong_usage(
     ops: Tool, arguments: tuple[str, ...]
 ) -> None:
     done = ops("dead-letters", *arguments)

@@ -15,7 +15,7 @@ from tests.support import keydb_rights, ops_tool, servers
 from tests.support.eventually import eventually
 from tests.support.ops_tool import Tool
 
-MANY_LETTERS = """
+MANY_DEAD_LETTERS = """
 INSERT INTO dead_letter (message_id, reason, error, queue, body, properties, state)
 SELECT 'm' || n, 'not_json', 'no', 'incoming', 'no', '{}', 'open'
   FROM generate_series(1, 3000) AS n
@@ -58,7 +58,7 @@ def unread(pipe: object) -> int:
 def test_a_reader_that_leaves_is_no_failure(
     ops: Tool, conn: psycopg.Connection, script: str
 ) -> None:
-    conn.execute(MANY_LETTERS)
+    conn.execute(MANY_DEAD_LETTERS)
 
     done = ops.shell(script)
 
@@ -103,10 +103,10 @@ def test_a_change_that_was_made_exits_0_where_its_answer_cannot_be_written(
         ("--output /proc/f", "/proc/f cannot be written: No such file or directory"),
     ],
 )
-def test_letters_that_could_not_all_be_exported_are_a_refusal_in_words(
+def test_dead_letters_that_could_not_all_be_exported_are_a_refusal_in_words(
     ops: Tool, conn: psycopg.Connection, output: str, why: str
 ) -> None:
-    conn.execute(MANY_LETTERS)
+    conn.execute(MANY_DEAD_LETTERS)
 
     done = ops.shell(f"ops dead-letters export {output}")
 
@@ -118,15 +118,15 @@ def test_a_narrow_terminal_folds_text_and_shows_every_digit(
     ops: Tool, conn: psycopg.Connection, columns: int
 ) -> None:
     ops("provider", "add", "A provider with a name that is not short", str(-LARGE))
-    conn.execute(MANY_LETTERS)
+    conn.execute(MANY_DEAD_LETTERS)
 
     balances = ops.on_terminal("balances", columns=columns)
-    letters = ops.on_terminal("dead-letters", "list", "--limit", "3000", columns=columns)
+    dead_letters = ops.on_terminal("dead-letters", "list", "--limit", "3000", columns=columns)
     shown = ops.on_terminal("dead-letters", "show", "3000", columns=columns)
 
     assert f" {-LARGE:+} " in balances
-    assert {str(n) for n in range(1, 3001)} <= set(letters.split())
-    assert "…" not in balances + letters + shown
+    assert {str(n) for n in range(1, 3001)} <= set(dead_letters.split())
+    assert "…" not in balances + dead_letters + shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

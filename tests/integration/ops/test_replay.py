@@ -1,4 +1,4 @@
-"""`ops dead-letters replay`: a letter becomes a row or stays one, never both, known by whom."""
+"""`ops dead-letters replay`: a dead letter becomes a row or stays one, never both, and by whom."""
 
 import psycopg
 import pytest
@@ -7,7 +7,7 @@ from tests.support import messages, ops_tool, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, store
 
 
 @pytest.fixture
@@ -17,11 +17,11 @@ def ops(dsn: str, conn: psycopg.Connection) -> Tool:
     return ops_tool.deployment(dsn)
 
 
-def test_a_replayed_letter_with_a_mended_body_is_a_row_that_counts_once(
+def test_a_replayed_dead_letter_with_a_mended_body_is_a_row_that_counts_once(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', "mended"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
 
@@ -34,7 +34,7 @@ def test_a_replayed_letter_with_a_mended_body_is_a_row_that_counts_once(
     ]
 
 
-def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
+def test_a_replay_of_a_dead_letter_that_has_its_row_makes_no_second_one(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b"{}", "twice"))
@@ -42,7 +42,7 @@ def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
 
     done = ops.json("dead-letters", "replay", "--all", code=1)
     assert done["dead"] == {"missing_field": 1}
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     done = ops.json("dead-letters", "replay", str(number), "--body", body().decode())
 
     assert (done["rows"], done["duplicates"]) == (0, 1)
@@ -51,11 +51,11 @@ def test_a_replay_of_a_letter_that_has_its_row_makes_no_second_one(
     assert counted(conn) == truth(conn)
 
 
-def test_what_is_unfit_still_stays_the_same_letter_with_what_is_wrong_now(
+def test_what_is_unfit_still_stays_the_same_dead_letter_with_what_is_wrong_now(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b"no", "still"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     done = ops.json("dead-letters", "replay", str(number), "--body", "[]", code=1)
     waits = ops.json("dead-letters", "replay", str(number), "--body", body(9).decode(), code=1)
@@ -92,7 +92,7 @@ def test_a_conflict_is_resolved_by_an_identity_of_its_own(
 ) -> None:
     store(ops, (body(1, 600), "same"))
     store(ops, (body(2, 50), "same"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     assert ops.json("dead-letters", "replay", str(number), code=1)["dead"] == {"id_conflict": 1}
     done = ops.json("dead-letters", "replay", str(number), "--message-id", "another")
@@ -134,9 +134,9 @@ def test_a_replay_that_the_server_breaks_off_changes_nothing(
     assert actions(conn) == []
 
 
-def test_a_letter_that_was_replayed_already_is_said_and_is_no_failure(ops: Tool) -> None:
+def test_a_dead_letter_that_was_replayed_already_is_said_and_is_no_failure(ops: Tool) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', "mended"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     ops.json("dead-letters", "replay", str(number), "--body", body().decode())
 
     done = ops("dead-letters", "replay", str(number))
@@ -146,14 +146,14 @@ def test_a_letter_that_was_replayed_already_is_said_and_is_no_failure(ops: Tool)
     assert ops("dead-letters", "purge", str(number), "--yes").code == 1
 
 
-def test_an_edit_is_for_one_letter_and_nothing_is_replayed_by_mistake(ops: Tool) -> None:
+def test_an_edit_is_for_one_dead_letter_and_nothing_is_replayed_by_mistake(ops: Tool) -> None:
     assert ops("dead-letters", "replay").code == 2
     assert ops("dead-letters", "replay", "1", "2", "--body", "{}").code == 2
     assert ops("dead-letters", "replay", "1", "--all").code == 2
     assert ops("dead-letters", "purge").code == 2
 
 
-def test_the_original_of_an_edited_letter_is_no_letter_again_when_the_broker_redelivers_it(
+def test_the_original_of_an_edited_dead_letter_is_not_stored_again_when_it_is_redelivered(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     original = b'{"id": 1, "value": "600"}'
@@ -172,12 +172,12 @@ def test_the_original_of_an_edited_letter_is_no_letter_again_when_the_broker_red
     assert len(messages.dead_letters(conn)) == 3
 
 
-def test_the_original_of_a_letter_with_a_new_identity_is_no_letter_again_either(
+def test_the_original_of_a_dead_letter_with_a_new_identity_is_not_stored_again_either(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (body(1, 600), "same"))
     store(ops, (body(2, 50), "same"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     ops.json("dead-letters", "replay", str(number), "--message-id", "another")
 
     store(ops, (body(2, 50), "same"))
@@ -203,7 +203,7 @@ def test_what_a_person_replays_is_stored_though_its_row_was_deleted_by_hand(
     assert counted(conn) == truth(conn)
 
 
-def test_an_edit_into_another_letter_is_refused(ops: Tool, conn: psycopg.Connection) -> None:
+def test_an_edit_into_another_dead_letter_is_refused(ops: Tool, conn: psycopg.Connection) -> None:
     store(ops, (b"one", "same"))
     store(ops, (b"two", "same"))
     first = min(one["id"] for one in ops.json("dead-letters", "list")["letters"])

@@ -31,7 +31,7 @@ def ops(dsn: str, conn: psycopg.Connection) -> Tool:
 
 
 def store_unfit(conn: psycopg.Connection, text: bytes, queue: str = records.QUEUE) -> str:
-    """Write an unfit message as the worker does; returns the letter's id."""
+    """Write an unfit message as the worker does; returns the dead letter's id."""
     try:
         with conn.transaction():
             HANDLERS[queue](conn, text)
@@ -49,7 +49,7 @@ def send_astray(conn: psycopg.Connection) -> None:
 
 
 def left(conn: psycopg.Connection) -> list[tuple[str, str]]:
-    return alert_records.letters(conn)
+    return alert_records.dead_letters(conn)
 
 
 def fates(found: dict[str, Any]) -> list[str]:
@@ -59,11 +59,11 @@ def fates(found: dict[str, Any]) -> list[str]:
 def test_a_record_that_looks_like_money_never_becomes_money(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    letter = store_unfit(conn, MONEY)
+    dead_letter = store_unfit(conn, MONEY)
     store(ops, (b'{"id": 1}', "ours"))
 
     done = ops.json("dead-letters", "replay", "--all", code=1)
-    alone = ops.json("dead-letters", "replay", letter, code=1)
+    alone = ops.json("dead-letters", "replay", dead_letter, code=1)
 
     assert done["dead"] == {"missing_field": 2}
     assert (alone["rows"], fates(alone)) == (0, ["missing_field"])
@@ -81,14 +81,14 @@ def test_a_record_never_becomes_an_alert_by_the_queue_of_transactions(
     assert alert_records.alerts(conn) == {}
 
 
-def test_a_record_that_is_fit_by_now_is_applied_and_its_letter_gone(
+def test_a_record_that_is_fit_by_now_is_applied_and_its_dead_letter_gone(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     apply(conn, *(record(alert=EACH, source_id=str(number)) for number in range(100)))
-    letter = store_unfit(conn, record(alert=EACH, source_id="more"))
+    dead_letter = store_unfit(conn, record(alert=EACH, source_id="more"))
     apply(conn, record("REMOVED", None, source_id="7"))
 
-    tried = ops.json("dead-letters", "replay", letter, "--dry-run")
+    tried = ops.json("dead-letters", "replay", dead_letter, "--dry-run")
     assert (fates(tried), tried["applied"], left(conn)) == (
         ["applied"], 1, [("alerts", "too_many")],
     )  # fmt: skip
@@ -98,8 +98,8 @@ def test_a_record_that_is_fit_by_now_is_applied_and_its_letter_gone(
     assert (done["applied"], done["rows"], done["elsewhere"]) == (1, 0, 0)
     assert "more" in alert_records.alerts(conn)
     assert left(conn) == []
-    assert actions(conn)[-1][:4] == ("dead_letter_replayed", letter, "applied", "night shift")
-    again = ops.json("dead-letters", "replay", letter)
+    assert actions(conn)[-1][:4] == ("dead_letter_replayed", dead_letter, "applied", "night shift")
+    again = ops.json("dead-letters", "replay", dead_letter)
     assert [one["record"] for one in again["absent"]] == ["replayed"]
 
 
@@ -133,12 +133,12 @@ def test_a_transaction_that_also_went_to_the_wrong_queue_waits_for_its_provider(
 def test_a_record_is_corrected_and_an_older_version_still_changes_nothing(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
-    letter = store_unfit(conn, record(alert=BELOW | {"threshold": 6.5}, version=2))
+    dead_letter = store_unfit(conn, record(alert=BELOW | {"threshold": 6.5}, version=2))
     apply(conn, record(version=3))
     text = record(alert=BELOW | {"threshold": 7}, version=2).decode()
 
-    still = ops.json("dead-letters", "replay", letter, "--body", "no", code=1)
-    done = ops.json("dead-letters", "replay", letter, "--body", text)
+    still = ops.json("dead-letters", "replay", dead_letter, "--body", "no", code=1)
+    done = ops.json("dead-letters", "replay", dead_letter, "--body", text)
 
     assert fates(still) == ["not_json"]
     assert (done["ignored"], fates(done)) == (1, ["ignored"])
@@ -160,7 +160,7 @@ def test_an_answer_is_noted_once_its_notification_is_there(
     assert conn.execute("SELECT delivered_at IS NOT NULL FROM notification").fetchone() == (True,)
 
 
-def test_letters_of_several_queues_go_each_its_own_way_in_one_go(
+def test_dead_letters_of_several_queues_go_each_its_own_way_in_one_go(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     conn.execute("DELETE FROM initial_data WHERE id = 2")
@@ -176,7 +176,9 @@ def test_letters_of_several_queues_go_each_its_own_way_in_one_go(
     assert left(conn) == [("alerts", "invalid_value")]
 
 
-def test_letters_of_alerts_are_found_by_their_reasons(ops: Tool, conn: psycopg.Connection) -> None:
+def test_dead_letters_of_alerts_are_found_by_their_reasons(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
     store_unfit(conn, record("TOUCHED"))
     store_unfit(conn, b'{"id": "n1"}', answers.QUEUE)
 
@@ -191,7 +193,7 @@ def test_an_identity_means_nothing_to_a_record(ops: Tool, conn: psycopg.Connecti
     assert (done.code, "no identity matters" in done.stderr) == (1, True)
 
 
-def test_letters_that_were_exported_are_sent_to_no_other_queue_than_their_own(
+def test_dead_letters_that_were_exported_are_sent_to_no_other_queue_than_their_own(
     ops: Tool, conn: psycopg.Connection, tmp_path: Path
 ) -> None:
     store_unfit(conn, MONEY)

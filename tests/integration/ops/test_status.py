@@ -153,7 +153,7 @@ def test_ticks_that_stopped_are_said_with_their_age(ops: Tool, dsn: str, amqp_ur
     assert seen["interval_s"] == 60
 
 
-def test_rows_and_letters_that_wait_are_counted(ops: Tool, conn: psycopg.Connection) -> None:
+def test_rows_and_dead_letters_that_wait_are_counted(ops: Tool, conn: psycopg.Connection) -> None:
     messages.add_providers(conn)
     with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
         messages.store_batch(

@@ -165,7 +165,7 @@ def test_a_change_that_no_trigger_of_ours_would_count_is_refused(
 
 
 @pytest.mark.parametrize("does", ["purge", "replay"])
-def test_letters_that_a_trigger_keeps_are_not_said_to_be_gone(
+def test_dead_letters_that_a_trigger_keeps_are_not_said_to_be_gone(
     does: str, ops: Tool, conn: psycopg.Connection
 ) -> None:
     messages.add_providers(conn)
@@ -174,24 +174,24 @@ def test_letters_that_a_trigger_keeps_are_not_said_to_be_gone(
     make_trigger(conn, "dead_letter", SWALLOW, "BEFORE DELETE")
     arguments = ("--all", "--yes") if does == "purge" else ("--all",)
 
-    assert "only 0 of 1 letters" in refused(ops, "dead-letters", does, *arguments)
+    assert "only 0 of 1 dead letters" in refused(ops, "dead-letters", does, *arguments)
 
     assert len(messages.dead_letters(conn)) == 1
     assert messages.rows(conn) == []
     assert noted(conn) == ["provider_added"]
 
 
-def test_a_letter_that_stays_and_cannot_be_marked_is_not_said_to_be(
+def test_a_dead_letter_that_stays_and_cannot_be_marked_is_not_said_to_be(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     stored_dead_letters.store(ops, (b"no", "unfit"))
     make_trigger(conn, "dead_letter", SWALLOW, "BEFORE UPDATE")
 
-    assert "only 0 of 1 letters" in refused(ops, "dead-letters", "replay", "--all")
+    assert "only 0 of 1 dead letters" in refused(ops, "dead-letters", "replay", "--all")
     assert noted(conn) == []
 
 
-def test_of_two_letters_with_one_identity_and_content_one_is_said_to_be_the_row(
+def test_of_two_dead_letters_with_one_identity_and_content_one_is_said_to_be_the_row(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     stored_dead_letters.store(ops, (b'{"id": 3, "value": 5}', "same"))

@@ -131,7 +131,7 @@ def test_each_thing_is_found_in_its_own_shard(console: Console, pair: Pair) -> N
     assert followed.url.path == "/shards/1/providers/1"
     assert "1,600" in text_of(followed.text, "provider")
     assert "not_json" in console.text("letters", "/shards/1/dead-letters")
-    assert "No such letters." in console.text("main", "/shards/0/dead-letters")
+    assert "No such dead letters." in console.text("main", "/shards/0/dead-letters")
 
 
 def test_a_letter_is_replayed_on_the_page_of_its_shard_and_becomes_a_row_there(

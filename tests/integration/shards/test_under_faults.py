@@ -139,7 +139,7 @@ def named(provider: int) -> str:
     return f"Card {provider}"
 
 
-def test_what_is_astray_is_one_letter_and_by_a_replay_one_row_whatever_fails_meanwhile(
+def test_what_is_astray_is_one_dead_letter_and_by_a_replay_one_row_whatever_fails_meanwhile(
     struck: tuple[Struck, tuple[Pipeline, Pipeline]], amqp_url: str, store: "redis.Redis"
 ) -> None:
     parts, pair = struck

@@ -72,7 +72,7 @@ def test_a_request_whose_items_are_all_dead_has_failed_and_waits_for_no_tick(
     assert (told["state"], told["counted_by"], told["shown_at"]) == ("failed", None, None)
 
 
-def test_a_row_of_another_content_is_a_conflict_before_its_letter_is_there(
+def test_a_row_of_another_content_is_a_conflict_before_its_dead_letter_is_there(
     life: Life, sender: Sender, conn: psycopg.Connection
 ) -> None:
     conn.execute(ROW, [1, 8, "taken"])

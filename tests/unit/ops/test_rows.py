@@ -42,7 +42,7 @@ def test_json_lines_are_sent_as_they_are_with_their_own_identity() -> None:
     ]
 
 
-def test_an_exported_letter_is_sent_with_the_body_it_had() -> None:
+def test_an_exported_dead_letter_is_sent_with_the_body_it_had() -> None:
     line = {"message_id": "m", "body_base64": base64.b64encode(b"\xff").decode(), "reason": "x"}
 
     assert read_all(json.dumps(line)) == [Draft(1, b"\xff", "m")]

@@ -119,7 +119,7 @@ def test_a_row_of_a_long_transaction_is_a_note() -> None:
     assert only(with_ledger(unfolded_age_s=500.0)).level == "note"
 
 
-def test_open_letters_are_wrong_and_waiting_ones_a_note() -> None:
+def test_open_dead_letters_are_wrong_and_waiting_ones_a_note() -> None:
     dead = [Dead("open", "not_json", 2, NOW), Dead("waiting", "unknown_provider", 3, NOW)]
 
     wrong, note = assess(with_ledger(dead=dead))

@@ -38,7 +38,7 @@ def posting(to: str = "a", item: Item = GOOD, **told: Any) -> Posting:
     return replace(Posting("K", [item], to, accepted=1), **told)
 
 
-def letter(reason: str) -> Stored:
+def dead_letter(reason: str) -> Stored:
     return Stored({}, {("K:0", GOOD.body()): [reason]})
 
 
@@ -55,8 +55,8 @@ GONE = posting(deleted={"K:0"})
     [
         (of(posting()), ROW, DONE, {"a": [DONE]}),
         (of(posting()), ROW, DONE, {"a": [DONE, DONE]}),
-        (of(posting()), letter("refused_by_database"), FAILED, {"a": [FAILED]}),
-        (of(posting()), letter("unknown_provider"), WAITS, {"a": [WAITS]}),
+        (of(posting()), dead_letter("refused_by_database"), FAILED, {"a": [FAILED]}),
+        (of(posting()), dead_letter("unknown_provider"), WAITS, {"a": [WAITS]}),
         (of(posting()), ROW, DONE, {"a": [WAITS, DONE]}),
         (of(posting(), posting("b")), ROW, DONE, {"a": [DONE], "b": [OPEN]}),
         (of(posting(), posting("b")), ROW, DONE, {"a": [DONE], "b": [DECIDED_ONLY, DONE]}),
@@ -76,7 +76,13 @@ def test_what_is_as_it_must_be_is_no_difference(
     [
         (of(posting()), NOTHING, OPEN, {"a": [DONE]}, "'missing': 1"),
         (of(posting()), NOTHING, DONE, {"a": [DONE]}, "'stored': 1"),
-        (of(posting()), letter("refused_by_database"), DONE, {"a": [DONE]}, "refused_by_database"),
+        (
+            of(posting()),
+            dead_letter("refused_by_database"),
+            DONE,
+            {"a": [DONE]},
+            "refused_by_database",
+        ),
         (of(posting()), ROW, DONE, {}, "no reply to a"),
         (of(posting()), ROW, DONE, {"a": [OPEN]}, "no reply says what was decided"),
         (of(posting()), ROW, DONE, {"a": [OPEN, DONE]}, "a got"),

@@ -9,7 +9,7 @@ from tests.faults.message_mixture import Mixture, Sent
 from tests.support.reference_ledger import Books, Provider, Row
 
 BODY, OTHER_BODY = b'{"id": 1, "value": 5}', b'{"id": 1, "value": 6}'
-LETTER = ("a", BODY)
+DEAD = ("a", BODY)
 
 
 def sent(*, confirmed: int = 1, reason: str | None = None, provider: int = 1) -> Sent:
@@ -17,9 +17,9 @@ def sent(*, confirmed: int = 1, reason: str | None = None, provider: int = 1) ->
 
 
 def found(
-    rows: Iterable[Row] = (), letters: dict[tuple[str, bytes], list[str]] | None = None
+    rows: Iterable[Row] = (), dead_letters: dict[tuple[str, bytes], list[str]] | None = None
 ) -> verdict.Stored:
-    return verdict.Stored({"a": list(rows)} if rows else {}, letters or {})
+    return verdict.Stored({"a": list(rows)} if rows else {}, dead_letters or {})
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def found(
         (sent(), found([Row(1, 5)])),
         (sent(confirmed=0), found([Row(1, 5)])),
         (sent(confirmed=0), found()),
-        (sent(reason="not_json"), found(letters={LETTER: ["not_json"]})),
-        (sent(provider=9), found(letters={LETTER: ["unknown_provider"]})),
+        (sent(reason="not_json"), found(dead_letters={DEAD: ["not_json"]})),
+        (sent(provider=9), found(dead_letters={DEAD: ["unknown_provider"]})),
     ],
 )
 def test_what_is_as_it_must_be_is_no_difference(message: Sent, stored: verdict.Stored) -> None:
@@ -45,16 +45,18 @@ def test_what_is_as_it_must_be_is_no_difference(message: Sent, stored: verdict.S
         pytest.param(
             sent(confirmed=0), found([Row(1, 5), Row(1, 5)]), id="never confirmed, and twice"
         ),
-        pytest.param(sent(), found([Row(1, 5)], {LETTER: ["not_json"]}), id="row and dead letter"),
+        pytest.param(sent(), found([Row(1, 5)], {DEAD: ["not_json"]}), id="row and dead letter"),
         pytest.param(
             sent(reason="not_json"),
-            found(letters={LETTER: ["not_json", "not_json"]}),
+            found(dead_letters={DEAD: ["not_json", "not_json"]}),
             id="twice a dead letter",
         ),
         pytest.param(sent(), found([Row(1, 6)]), id="another value"),
         pytest.param(sent(), found([Row(2, 5)]), id="another provider"),
-        pytest.param(sent(), found(letters={LETTER: ["not_json"]}), id="good one is a dead letter"),
-        pytest.param(sent(), found(letters={LETTER: ["unknown_provider"]}), id="waits for ever"),
+        pytest.param(
+            sent(), found(dead_letters={DEAD: ["not_json"]}), id="good one is a dead letter"
+        ),
+        pytest.param(sent(), found(dead_letters={DEAD: ["unknown_provider"]}), id="waits for ever"),
         pytest.param(
             sent(), found([Row(1, 5)], {("a", OTHER_BODY): ["id_conflict"]}), id="never sent"
         ),
@@ -68,12 +70,12 @@ def test_whatever_else_became_of_a_message_is_a_difference(
 
 def test_of_two_contents_under_one_identity_one_is_a_row_and_one_a_dead_letter() -> None:
     both = [sent(), Sent("a", OTHER_BODY, 1, 6, confirmed=1)]
-    right = found([Row(1, 6)], {LETTER: ["id_conflict"]})
+    right = found([Row(1, 6)], {DEAD: ["id_conflict"]})
     assert not list(verdict.of_messages(both, right, [1]))
     for wrong in (
         found([Row(1, 6)]),
         found([Row(1, 5), Row(1, 6)]),
-        found(letters={LETTER: ["id_conflict"]}),
+        found(dead_letters={DEAD: ["id_conflict"]}),
     ):
         assert list(verdict.of_messages(both, wrong, [1]))
 

@@ -1,4 +1,4 @@
-"""`ops find`: letters, replays, changes by hand, rows that were taken back."""
+"""`ops find`: dead letters, replays, changes by hand, rows that were taken back."""
 
 import psycopg
 
@@ -8,10 +8,10 @@ from tests.support.finding import DELETE, ONE, epoch, found, rfc3339, summary
 from tests.support.ledger import minute
 from tests.support.messages import body
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import letters, store
+from tests.support.stored_dead_letters import dead_letters, store
 
 
-def test_a_duplicate_leaves_one_life_and_a_conflict_a_letter_beside_it(
+def test_a_duplicate_leaves_one_life_and_a_conflict_a_dead_letter_beside_it(
     ops: Tool, syncer: Syncer
 ) -> None:
     store(ops, (body(), ONE))
@@ -50,7 +50,7 @@ def test_a_replay_with_another_body_and_identity_is_found_under_both(
 ) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', ONE))
     assert found(ops)["state"] == "open"
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     ops.json(
         "dead-letters", "replay", str(number), "--body", body().decode(), "--message-id", "other"
     )
@@ -68,7 +68,7 @@ def test_a_replay_with_another_body_and_identity_is_found_under_both(
         assert (act["message_id"], act["new_message_id"]) == (ONE, "other")
 
 
-def test_a_purged_letter_is_remembered(ops: Tool) -> None:
+def test_a_purged_dead_letter_is_remembered(ops: Tool) -> None:
     store(ops, (b"no", ONE))
     ops.json("dead-letters", "purge", "--all", "--yes")
 

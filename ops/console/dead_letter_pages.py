@@ -1,4 +1,4 @@
-"""`/dead-letters`: letters by a filter in the address; `/dead-letters/ID`: one letter whole."""
+"""`/dead-letters`: dead letters by a filter; `/dead-letters/ID`: one of them whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from ops.console.settings import ConsoleSettings
 from ops.console.showing import LIMITS, Pages
 from ops.dead_letters import store
 from ops.dead_letters.absent import absent
-from ops.dead_letters.choosing import LETTER_ID, REASONS
+from ops.dead_letters.choosing import DEAD_LETTER_ID, REASONS
 from ops.dead_letters.core import Choice, StoredDeadLetter, preview
 from ops.params import Moment, ProviderId
 from shared.health import unwatched
@@ -31,11 +31,11 @@ BYTES_SHOWN_MAX = 65_536
 HEX_WIDTH = 16
 FILTER = ("state", "reason", "queue", "provider", "since", "until")
 PAGES_MAX = 10
-"""Of `store.PAGE` letters each: read for those of one provider, which only their bodies say."""
+"""Pages of `store.PAGE` dead letters, read for one provider, which only their bodies name."""
 WAITING_MAX = 100
 
 SELECT_WAITING: LiteralString = """
-SELECT provider_id, count(*) AS letters, sum(value)::text AS amount, min(received_at) AS oldest
+SELECT provider_id, count(*) AS messages, sum(value)::text AS amount, min(received_at) AS oldest
   FROM dead_letter
  WHERE state = 'waiting'
  GROUP BY provider_id
@@ -49,13 +49,13 @@ class Awaited:
     """A provider that messages wait for, their number and what they add up to (minor units)."""
 
     provider_id: int
-    letters: int
+    messages: int
     amount: str
     oldest: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Letters:
+class DeadLetterPages:
     """What answers them."""
 
     chosen: ConsoleSettings
@@ -65,7 +65,7 @@ class Letters:
         """Return where they are."""
         return [
             Route("/dead-letters", self.pages.reading(self._list), methods=["GET"]),
-            Route("/dead-letters/{id:id}", self.pages.reading(self._letter), methods=["GET"]),
+            Route("/dead-letters/{id:id}", self.pages.reading(self._dead_letter), methods=["GET"]),
         ]
 
     def _list(self, request: Request) -> Response:
@@ -79,25 +79,25 @@ class Letters:
         values = {
             "groups": everything,
             "chosen": sum(number for _, _, number in chosen) or len(found),
-            "letters": [_line(one) for one in found],
+            "dead_letters": [_line(one) for one in found],
             "next_after": next_after,
             "filter": {name: given.get(name, "") for name in FILTER},
             "reasons": REASONS,
             "awaited": awaited,
         }
-        return self.pages.show(request, "letters.html", values)
+        return self.pages.show(request, "dead_letter_list.html", values)
 
-    def _letter(self, request: Request) -> Response:
+    def _dead_letter(self, request: Request) -> Response:
         with deployment.ledger(self.chosen, options=LIMITS, turn=unwatched) as conn:
-            letter, missing = one(conn, request.path_params["id"])
-        if letter is None:
+            dead_letter, missing = one(conn, request.path_params["id"])
+        if dead_letter is None:
             return self.pages.said(request, missing, 404)
-        return self.pages.show(request, "letter.html", {"letter": whole(letter)})
+        return self.pages.show(request, "dead_letter.html", {"dead_letter": whole(dead_letter)})
 
 
-def one(conn: psycopg.Connection, letter_id: int) -> tuple[StoredDeadLetter | None, str]:
-    """Return a letter, or None and in words what became of it."""
-    choice = Choice((min(letter_id, LETTER_ID.max or letter_id),))
+def one(conn: psycopg.Connection, dead_letter_id: int) -> tuple[StoredDeadLetter | None, str]:
+    """Return a dead letter, or None and in words what became of it."""
+    choice = Choice((min(dead_letter_id, DEAD_LETTER_ID.max or dead_letter_id),))
     found = list(chain.from_iterable(store.pages(conn, choice)))
     missing = absent(conn, choice, [each.id for each in found])
     return (found[0] if found else None), "".join(each.says for each in missing)
@@ -106,7 +106,7 @@ def one(conn: psycopg.Connection, letter_id: int) -> tuple[StoredDeadLetter | No
 def some(
     conn: psycopg.Connection, choice: Choice, after: int
 ) -> tuple[list[StoredDeadLetter], int | None]:
-    """Return the first chosen letters with a greater id than `after`, and where the next begin.
+    """Return the first chosen dead letters with ids above `after`, and where the next ones begin.
 
     Not all are read for those of one provider: there may then be few here and more further on.
     """
@@ -127,7 +127,7 @@ def waiting(conn: psycopg.Connection) -> list[Awaited]:
 
 
 def choice_of(given: Mapping[str, Any]) -> Choice:
-    """Return which letters an address or a form means. Raises `HTTPException`: 400."""
+    """Return which dead letters an address or a form means. Raises `HTTPException`: 400."""
     typed = {name: str(given.get(name, "")).strip() for name in FILTER}
     types: dict[str, click.ParamType[Any]] = {
         "state": click.Choice(["open", "waiting"]), "reason": click.Choice(REASONS),
@@ -142,18 +142,18 @@ def choice_of(given: Mapping[str, Any]) -> Choice:
     return Choice(**chosen)
 
 
-def whole(letter: StoredDeadLetter) -> dict[str, Any]:
-    """Return all of a letter for people: its body as text and in hexadecimal, its properties."""
-    shown = letter.body[:BYTES_SHOWN_MAX]
-    return _line(letter) | {
-        "error": letter.error,
-        "queue": letter.queue,
-        "value": letter.value,
-        "properties": msgspec.json.format(msgspec.json.encode(letter.properties)).decode(),
-        "size": len(letter.body),
-        "text": preview(letter.body, BYTES_SHOWN_MAX),
+def whole(dead_letter: StoredDeadLetter) -> dict[str, Any]:
+    """Return all of a dead letter as people read it: body as text and in hexadecimal, properties."""
+    shown = dead_letter.body[:BYTES_SHOWN_MAX]
+    return _line(dead_letter) | {
+        "error": dead_letter.error,
+        "queue": dead_letter.queue,
+        "value": dead_letter.value,
+        "properties": msgspec.json.format(msgspec.json.encode(dead_letter.properties)).decode(),
+        "size": len(dead_letter.body),
+        "text": preview(dead_letter.body, BYTES_SHOWN_MAX),
         "hex": hexadecimal(shown),
-        "editable": text_of(letter.body),
+        "editable": text_of(dead_letter.body),
     }
 
 
@@ -182,20 +182,20 @@ def hexadecimal(body: bytes) -> str:
     return "\n".join(lines)
 
 
-def _line(letter: StoredDeadLetter) -> dict[str, Any]:
+def _line(dead_letter: StoredDeadLetter) -> dict[str, Any]:
     return {
-        "id": letter.id,
-        "received_at": letter.received_at,
-        "state": letter.state,
-        "reason": letter.reason,
-        "provider": letter.provider,
-        "message_id": letter.message_id,
-        "preview": preview(letter.body, PREVIEW_BYTES),
+        "id": dead_letter.id,
+        "received_at": dead_letter.received_at,
+        "state": dead_letter.state,
+        "reason": dead_letter.reason,
+        "provider": dead_letter.provider,
+        "message_id": dead_letter.message_id,
+        "preview": preview(dead_letter.body, PREVIEW_BYTES),
     }
 
 
 def _number(text: str) -> int:
     number = numbers.bigint(text)
     if number is None:
-        raise HTTPException(400, "after is to be a letter's id")
+        raise HTTPException(400, "after is to be a dead letter's id")
     return number

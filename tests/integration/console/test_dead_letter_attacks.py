@@ -1,4 +1,4 @@
-"""Letters under attack: confirmed twice, and with bodies and identities that are broken."""
+"""Dead letters under attack: confirmed twice, and with bodies and identities that are broken."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +9,7 @@ from tests.support.eventually import eventually
 from tests.support.letter_forms import Person, said
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, store
 
 BROKEN: list[tuple[dict[str, str], int]] = [
     ({"message_id": "a\0b"}, 422),
@@ -39,7 +39,7 @@ def test_two_who_confirm_at_the_same_time_make_one_row(
     ada: Person, ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', "twice"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     form = ada.form(f"/dead-letters/{number}", "/dead-letters")
     form |= {"act": "replay", "body": body().decode(), "note": "text"}
     tried = ada.send("/dead-letters", **form)
@@ -62,7 +62,7 @@ def test_what_is_broken_is_said_and_changes_nothing(
     ada: Person, ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b'{"id": 1, "value": "600"}', "first"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
     form = ada.form(f"/dead-letters/{number}", "/dead-letters") | {"act": "replay", "note": "tests"}
 
     for given, status in BROKEN:
@@ -70,14 +70,14 @@ def test_what_is_broken_is_said_and_changes_nothing(
 
         assert answer.status_code == status, given
         assert "row" not in said(answer, "trial"), given
-        assert (len(letters(ops)), actions(conn), rows(conn)) == (1, [], []), given
+        assert (len(dead_letters(ops)), actions(conn), rows(conn)) == (1, [], []), given
 
 
 def test_a_blank_that_was_copied_with_an_identity_makes_no_second_row(
     ada: Person, ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (body(), "payment-1"), (b'{"id": 1, "value": "600"}', "second"))
-    number = letters(ops)["second"]
+    number = dead_letters(ops)["second"]
     form = ada.form(f"/dead-letters/{number}", "/dead-letters")
     form |= {"act": "replay", "body": body().decode(), "note": "again"}
 
@@ -92,16 +92,16 @@ def test_a_blank_that_was_copied_with_an_identity_makes_no_second_row(
 def test_a_body_that_is_not_what_is_seen_cannot_be_edited(ada: Person, ops: Tool) -> None:
     store(ops, *((f'{{"id": 1, "value": "{one}600"}}'.encode(), repr(one)) for one in HIDDEN))
 
-    for sign, number in zip(HIDDEN, letters(ops).values(), strict=True):
+    for sign, number in zip(HIDDEN, dead_letters(ops).values(), strict=True):
         page = ada.get(f"/dead-letters/{number}").text
 
         assert sign not in page
         assert "body" not in letter_forms.fields(page, "/dead-letters")
 
 
-def test_a_letter_with_much_in_it_is_a_page(ada: Person, ops: Tool) -> None:
+def test_a_dead_letter_with_much_in_it_is_a_page(ada: Person, ops: Tool) -> None:
     store(ops, (b'{"x": "' + b"<" * 900_000 + b'"}', "large"))
-    (number,) = letters(ops).values()
+    (number,) = dead_letters(ops).values()
 
     answer = ada.get(f"/dead-letters/{number}")
 
@@ -110,7 +110,7 @@ def test_a_letter_with_much_in_it_is_a_page(ada: Person, ops: Tool) -> None:
     assert ada.get("/dead-letters").status_code == 200
 
 
-def test_letters_that_somebody_locked_are_said_to_be_and_nobody_waits(
+def test_dead_letters_that_somebody_locked_are_said_to_be_and_nobody_waits(
     ada: Person, ops: Tool, conn: psycopg.Connection
 ) -> None:
     store(ops, (b"no", "first"))

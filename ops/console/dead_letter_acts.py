@@ -1,7 +1,7 @@
 """Replaying and purging dead letters: tried first, then done as it was shown, each on record.
 
-The trial is the act itself, taken back. What is done afterwards is done to the letters that the
-trial found, and to none if they have become others since.
+The trial is the act itself, taken back. Afterwards it is done to the dead letters that the trial
+found, and to none if they have become others since.
 """
 
 import re
@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from adoption import checks
 from ops import deployment
-from ops.console import letters, session
+from ops.console import dead_letter_pages, session
 from ops.console.acting import Act, Within
 from ops.console.settings import ConsoleSettings
 from ops.console.showing import LIMITS, Pages
@@ -33,7 +33,7 @@ from ops.wording import count
 from services.ingest.store import OPTIONS
 from shared import tracing
 
-LETTERS_MAX = 1000
+DEAD_LETTERS_MAX = 1000
 """In one act, which is one transaction and one page; the command line takes any number."""
 ACTS = ("replay", "purge")
 ID = re.compile("[0-9]{1,18}")
@@ -51,7 +51,7 @@ SELECT_NEWEST: LiteralString = "SELECT coalesce(max(id), 0) FROM operator_action
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person wants done to which letters, and why."""
+    """What a person wants done to which dead letters, and why."""
 
     act: str
     ids: tuple[int, ...]
@@ -63,19 +63,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Fates:
-    """What became of letters, or would: how many by outcome, what is left, what is on record."""
+    """What became of dead letters, or would: how many by outcome, what is left and recorded."""
 
-    letters: Sequence[tuple[int, str]]
+    dead_letters: Sequence[tuple[int, str]]
     missing: Sequence[str]
     recorded: Sequence[tuple[Any, ...]] = ()
 
     @property
     def counts(self) -> list[tuple[str, int]]:
         """Outcomes, most first."""
-        return Counter(outcome for _, outcome in self.letters).most_common()
+        return Counter(outcome for _, outcome in self.dead_letters).most_common()
 
 
-class LetterActs:
+class DeadLetterActs:
     """The one form for all of it."""
 
     def __init__(self, chosen: ConsoleSettings, pages: Pages, within: Within) -> None:
@@ -97,17 +97,19 @@ class LetterActs:
             asked = _asked(conn, form, session.operator(request))
             trial = self._done(conn, asked, dry_run=True)
             shown = str(form.get("count", ""))
-            if asked.confirmed and shown == str(len(trial.letters)):
+            if asked.confirmed and shown == str(len(trial.dead_letters)):
                 with act.transaction(conn):
                     done = self._done(conn, asked, dry_run=False)
                 values = self._values(asked, done) | {"done": True, "said": ""}
-                return self._pages.show(request, "letter_act.html", values)
+                return self._pages.show(request, "dead_letter_act.html", values)
         said = (
-            f"There are {len(trial.letters)} of them now, not {shown}." if asked.confirmed else ""
+            f"There are {len(trial.dead_letters)} of them now, not {shown}."
+            if asked.confirmed
+            else ""
         )
         values = self._values(asked, trial) | {"done": False, "said": said}
         values["original"] = str(form.get("original", ""))
-        return self._pages.show(request, "letter_act.html", values)
+        return self._pages.show(request, "dead_letter_act.html", values)
 
     def _done(self, conn: psycopg.Connection, asked: Asked, *, dry_run: bool) -> Fates:
         row = conn.execute(SELECT_NEWEST).fetchone()
@@ -127,7 +129,7 @@ class LetterActs:
             fates = [(one["id"], one["outcome"]) for one in result.letters]
             missing = [one.says for one in result.absent]
             if result.elsewhere:
-                rest = f"{count(result.elsewhere, 'letter')} left: from another queue than"
+                rest = f"{count(result.elsewhere, 'dead letter')} left: from another queue than"
                 missing.append(f"{rest} {', '.join(queues.names)}")
         if dry_run:
             return Fates(fates, missing)
@@ -138,8 +140,8 @@ class LetterActs:
         return {
             "act": asked.act,
             "fates": fates,
-            "total": len(fates.letters),
-            "ids": " ".join(str(one) for one, _ in fates.letters),
+            "total": len(fates.dead_letters),
+            "ids": " ".join(str(one) for one, _ in fates.dead_letters),
             "note": asked.note,
             "body": None if asked.edit.body is None else asked.edit.body.decode(),
             "message_id": asked.edit.message_id or "",
@@ -158,7 +160,7 @@ def _asked(conn: psycopg.Connection, form: FormData, operator: str) -> Asked:
     ids = _ids(conn, form)
     edit = _edit(form) if act == "replay" else Edit()
     if edit != Edit() and len(ids) != 1:
-        raise HTTPException(400, "only one letter at a time can be edited")
+        raise HTTPException(400, "only one dead letter at a time can be edited")
     confirmed = form.get("confirmed") == "yes"
     return Asked(act, ids, edit, note.strip(), operator, confirmed)
 
@@ -168,9 +170,9 @@ def _ids(conn: psycopg.Connection, form: FormData) -> tuple[int, ...]:
     if not all(ID.fullmatch(one) for one in typed):
         raise HTTPException(400, "ids are numbers, separated by spaces")
     named = [int(one) for one in typed]
-    ids = named or store.ids(conn, letters.choice_of(form))
-    if len(ids) > LETTERS_MAX:
-        most = f"{count(LETTERS_MAX, 'letter')} at once, and these are {len(ids):,}"
+    ids = named or store.ids(conn, dead_letter_pages.choice_of(form))
+    if len(ids) > DEAD_LETTERS_MAX:
+        most = f"{count(DEAD_LETTERS_MAX, 'dead letter')} at once, and these are {len(ids):,}"
         raise HTTPException(
             422, f"At most {most}: choose fewer, or use ops dead-letters {form.get('act')}."
         )
