@@ -286,7 +286,7 @@ $(LOCK_VENV)/$(UV_VERSION):
 	@touch $@
 
 distclean: clean ## clean, and remove .venv, caches and build/
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Measure ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """This checkout beside another one, on the same servers in the same run, in turns.
 
 Each has its own database, made by its own migrations, and its own services; both run on this
-checkout's packages. A change is judged by these ratios: figures of two runs do not compare.
+checkout's packages. A change is assessed by these ratios: figures of two runs do not compare.
 """
 
 from pathlib import Path
@@ -33,17 +33,17 @@ def ingest(site: Site, plan: Plan, progress: Progress) -> Result:
 def tick(site: Site, plan: Plan, progress: Progress) -> Result:
     """Watch ticks of each checkout under the same load, in `plan.runs` turns."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
+    rate = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     late: dict[str, Seconds] = {OURS: [], THEIRS: [], "null probe": []}
     for run in range(plan.runs):
         for name, checkout in _in_turn(plan, run):
             progress.turn(f"run {run + 1} of {plan.runs}: {name}")
             with ground(site, providers=PROVIDERS, checkout=checkout) as fresh:
-                ticks, nulls, _ = watched(site, fresh, pace, max(1, plan.ticks // plan.runs))
+                ticks, nulls, _ = watched(site, fresh, rate, max(1, plan.ticks // plan.runs))
             late[name] += ticks
             late["null probe"] += nulls
     question = "milliseconds from a boundary to its watermark in KeyDB, in turns"
-    note = f"beside {pace:,.0f} messages/s that change {CHANGING:,} providers a second"
+    note = f"beside {rate:,.0f} messages/s that change {CHANGING:,} providers a second"
     return Result("tick_against", question, [row(*one) for one in late.items()], [note])
 
 

@@ -47,8 +47,8 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Ask both."""
     pages = _pages(site, plan, progress)
     progress.turn("full speed of ingest")
-    pace = SHARE * load.full_speed(site, WATCHED, **EVERY_SECOND)
-    rows = [*pages, *_viewers(site, plan, progress, pace)]
+    rate = SHARE * load.full_speed(site, WATCHED, **EVERY_SECOND)
+    rows = [*pages, *_viewers(site, plan, progress, rate)]
     columns: Row = dict.fromkeys(name for one in rows for name in one)
     return Result("console_speed", QUESTION, [columns | one for one in rows])
 
@@ -112,20 +112,20 @@ def _page(progress: Progress, port: int, path: str) -> tuple[float, float]:
     return first_s, whole_s
 
 
-def _viewers(site: Site, plan: Plan, progress: Progress, pace: float) -> list[Row]:
+def _viewers(site: Site, plan: Plan, progress: Progress, rate: float) -> list[Row]:
     seen: dict[int, Seconds] = {0: [], VIEWERS: []}
     for turn in range(TURNS):
         for viewers in (0, VIEWERS) if turn % 2 else (VIEWERS, 0):
-            progress.turn(f"{turn + 1} of {TURNS}, {pace:,.0f} messages/s: {viewers} viewers")
+            progress.turn(f"{turn + 1} of {TURNS}, {rate:,.0f} messages/s: {viewers} viewers")
             with (
                 ground(site, providers=WATCHED) as fresh,
                 _console(site, fresh) as port,
                 _watching(fresh, port, viewers),
             ):
-                ticks, _, _ = watched(site, fresh, pace, plan.ticks // TURNS)
+                ticks, _, _ = watched(site, fresh, rate, plan.ticks // TURNS)
             seen[viewers] += ticks
     return [
-        row(f"tick in KeyDB, {pace:,.0f}/s, {viewers} viewers", ticks)
+        row(f"tick in KeyDB, {rate:,.0f}/s, {viewers} viewers", ticks)
         for viewers, ticks in seen.items()
     ]
 

@@ -28,24 +28,24 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     return Result("feed_lateness", QUESTION, rows, [f"ingest alone keeps up with {full:,.0f}/s"])
 
 
-def _beside(site: Site, plan: Plan, progress: Progress, pace: float) -> list[Row]:
-    """Return how late ticks were beside `pace` messages/s, with and without the feed in turns."""
+def _beside(site: Site, plan: Plan, progress: Progress, rate: float) -> list[Row]:
+    """Return how late ticks were beside `rate` messages/s, with and without the feed in turns."""
     seen: dict[bool, Seconds] = {False: [], True: []}
     nulls: dict[bool, Seconds] = {False: [], True: []}
     for turn in range(TURNS):
         for with_feed in (turn % 2 == 0, turn % 2 == 1):
             which = "with" if with_feed else "without"
-            progress.turn(f"{turn + 1} of {TURNS}, {pace:,.0f} messages/s: {which} the feed")
+            progress.turn(f"{turn + 1} of {TURNS}, {rate:,.0f} messages/s: {which} the feed")
             with ground(site, providers=PROVIDERS) as fresh, bound(fresh):
                 if with_feed:
                     with programs.service("feed", **EVERY_SECOND).running(fresh):
-                        ticks, probes, _ = watched(site, fresh, pace, plan.ticks // TURNS)
+                        ticks, probes, _ = watched(site, fresh, rate, plan.ticks // TURNS)
                 else:
-                    ticks, probes, _ = watched(site, fresh, pace, plan.ticks // TURNS)
+                    ticks, probes, _ = watched(site, fresh, rate, plan.ticks // TURNS)
             seen[with_feed] += ticks
             nulls[with_feed] += probes
     return [
-        row(f"{what}, {pace:,.0f}/s, {'with' if fed else 'without'} the feed", found[fed])
+        row(f"{what}, {rate:,.0f}/s, {'with' if fed else 'without'} the feed", found[fed])
         for what, found in (("tick in KeyDB", seen), ("null probe", nulls))
         for fed in (False, True)
     ]

@@ -78,11 +78,11 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
         rows.append(_away(site, events))
     progress.turn("full speed of ingest")
     full = load.full_speed(site, PROVIDERS, **EVERY_SECOND)
-    for pace in (full / 2, PER_S_MIN):
-        progress.turn(f"beside ingest at {pace:,.0f} messages/s: the bench's publisher")
-        rows.append(null := _publisher_beside(site, pace))
-        progress.turn(f"beside ingest at {pace:,.0f} messages/s: the feed")
-        beside = _beside(site, pace)
+    for rate in (full / 2, PER_S_MIN):
+        progress.turn(f"beside ingest at {rate:,.0f} messages/s: the bench's publisher")
+        rows.append(null := _publisher_beside(site, rate))
+        progress.turn(f"beside ingest at {rate:,.0f} messages/s: the feed")
+        beside = _beside(site, rate)
         rows.append(beside | {"ratio": beside["per second"] / null["per second"]})
     rows = [COLUMNS | row for row in rows]
     return Result("feed_speed", QUESTION, rows, [f"ingest alone keeps up with {full:,.0f}/s"])
@@ -155,48 +155,48 @@ def _away(site: Site, told: str) -> Row:
 
 
 @contextlib.contextmanager
-def _core(fresh: Ground, pace: float) -> Iterator[programs.Program]:
-    """Run the core beside `pace` messages/s while inside, which is ingest, warmed up."""
+def _core(fresh: Ground, rate: float) -> Iterator[programs.Program]:
+    """Run the core beside `rate` messages/s while inside, which is ingest, warmed up."""
     with (
         load.ingesting(fresh, **EVERY_SECOND) as ingest,
         programs.service("syncer").running(fresh) as syncer,
         programs.service("ticker", **EVERY_SECOND).running(fresh),
-        load.publishing(fresh, int(pace * (BESIDE_S + WARM_UP_S + 30)), pace),
+        load.publishing(fresh, int(rate * (BESIDE_S + WARM_UP_S + 30)), rate),
     ):
         programs.said(syncer, "tick_published")
         time.sleep(WARM_UP_S)
         yield ingest
 
 
-def _publisher_beside(site: Site, pace: float) -> Row:
-    """Return what came of `pace` messages/s, and of as many published where events go."""
+def _publisher_beside(site: Site, rate: float) -> Row:
+    """Return what came of `rate` messages/s, and of as many published where events go."""
     to = {"BENCH_EXCHANGE": EXCHANGE, "BENCH_KEY": "transaction.added"}
-    count = int(pace * BESIDE_S)
-    with ground(site) as fresh, bound(fresh), _core(fresh, pace) as ingest:
+    count = int(rate * BESIDE_S)
+    with ground(site) as fresh, bound(fresh), _core(fresh, rate) as ingest:
         begun, stored = time.monotonic(), ingest.metric(ROWS)
-        with load.publishing(fresh, count, pace, PROVIDERS, **to) as times:
+        with load.publishing(fresh, count, rate, PROVIDERS, **to) as times:
             published = times()
         seconds = time.monotonic() - begun
         return {
-            "what": f"the bench's publisher beside ingest at {pace:,.0f}/s",
+            "what": f"the bench's publisher beside ingest at {rate:,.0f}/s",
             "per second": len(published) / (published[-1] - published[0]),
             "stored/s": (ingest.metric(ROWS) - stored) / seconds,
         }
 
 
-def _beside(site: Site, pace: float) -> Row:
-    """Return what came of `pace` messages/s, all services at work, a tick a second."""
+def _beside(site: Site, rate: float) -> Row:
+    """Return what came of `rate` messages/s, all services at work, a tick a second."""
     with (
         ground(site) as fresh,
         bound(fresh),
         programs.service("feed", **EVERY_SECOND).running(fresh) as feed,
-        _core(fresh, pace) as ingest,
+        _core(fresh, rate) as ingest,
     ):
         begun, events, stored = time.monotonic(), _events(feed), ingest.metric(ROWS)
         time.sleep(BESIDE_S)
         seconds = time.monotonic() - begun
         return {
-            "what": f"the feed beside ingest at {pace:,.0f}/s",
+            "what": f"the feed beside ingest at {rate:,.0f}/s",
             "per second": (_events(feed) - events) / seconds,
             "stored/s": (ingest.metric(ROWS) - stored) / seconds,
             "ticks behind": feed.metric("minutebook_follower_lag_ticks"),

@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from bench import load, posting, programs
+from bench import http_requests, load, programs
 from bench.drain import LOOK_EVERY_S, Stored, observer
 from bench.ground import Ground, Site, ground
-from bench.posting import Posted, Server
+from bench.http_requests import Posted, Server
 from bench.result import Plan, Progress, Result, Row
 from tests.support import http_gateway
 
@@ -65,7 +65,7 @@ def _single(site: Site, plan: Plan, progress: Progress) -> tuple[list[Row], floa
     for run in range(plan.runs):
         progress.turn(f"run {run + 1} of {plan.runs}: single POSTs")
         with ground(site) as fresh:
-            with posting.endpoint(fresh) as server:
+            with http_requests.endpoint(fresh) as server:
                 empty.append(_fast(server))
             with _gateway(fresh) as server:
                 ours.append(_fast(server))
@@ -78,13 +78,13 @@ def _single(site: Site, plan: Plan, progress: Progress) -> tuple[list[Row], floa
 
 
 def _fast(server: Server) -> Posted:
-    posting.post(server, connections=SINGLE_CONNECTIONS, seconds=WARM_UP_S)
-    return posting.post(server, connections=SINGLE_CONNECTIONS, seconds=SINGLE_S)
+    http_requests.post(server, connections=SINGLE_CONNECTIONS, seconds=WARM_UP_S)
+    return http_requests.post(server, connections=SINGLE_CONNECTIONS, seconds=SINGLE_S)
 
 
 def _paced(site: Site, per_s: float) -> list[Row]:
     with ground(site) as fresh:
-        with posting.endpoint(fresh) as server:
+        with http_requests.endpoint(fresh) as server:
             null = _at_pace(server, per_s)
         with _gateway(fresh) as server:
             ours = _at_pace(server, per_s)
@@ -95,8 +95,8 @@ def _paced(site: Site, per_s: float) -> list[Row]:
 
 
 def _at_pace(server: Server, per_s: float) -> Posted:
-    posting.post(server, connections=SINGLE_CONNECTIONS, seconds=WARM_UP_S)
-    return posting.post(server, connections=SINGLE_CONNECTIONS, seconds=SINGLE_S, per_s=per_s)
+    http_requests.post(server, connections=SINGLE_CONNECTIONS, seconds=WARM_UP_S)
+    return http_requests.post(server, connections=SINGLE_CONNECTIONS, seconds=SINGLE_S, per_s=per_s)
 
 
 def _arrays(site: Site, plan: Plan, progress: Progress) -> list[Row]:
@@ -139,7 +139,9 @@ def _posted(site: Site, count: int) -> float:
         programs.said(tracker, '"event": "consuming"')
         given = {"items": ARRAY_ITEMS, "connections": ARRAY_CONNECTIONS, "seconds": 600}
         number = count // ARRAY_ITEMS
-        with posting.peer("http_load", server, token=posting.TOKEN, count=number, **given) as peer:
+        with http_requests.peer(
+            "http_load", server, token=http_requests.TOKEN, count=number, **given
+        ) as peer:
             assert peer.stdout
             begun = float(json.loads(peer.stdout.readline())["begun"])
             return count / (_all_stored(fresh, count) - begun)
@@ -156,7 +158,7 @@ def _all_stored(fresh: Ground, count: int) -> float:
 
 def _many(site: Site) -> Row:
     with ground(site) as fresh, _gateway(fresh) as server:
-        found = posting.post(server, connections=MANY_CONNECTIONS, seconds=MANY_S)
+        found = http_requests.post(server, connections=MANY_CONNECTIONS, seconds=MANY_S)
         peak = server.program.memory_peak_mib()
         row = _row(f"the gateway, {MANY_CONNECTIONS:,} connections", [found])
         return {**row, "peak MiB": peak, "target": MEMORY_MIB_MAX}
@@ -166,17 +168,17 @@ def _slow(site: Site) -> tuple[Row, str]:
     """Return what became of others while there are slow clients, and what became of those."""
     with ground(site) as fresh, _gateway(fresh) as server:
         steady = {"connections": SINGLE_CONNECTIONS, "per_s": OTHERS_PER_S}
-        before = posting.post(server, seconds=SINGLE_S, **steady)
+        before = http_requests.post(server, seconds=SINGLE_S, **steady)
         slow_settings = {"clients": SLOW_CLIENTS, "seconds": SLOW_S}
         with (
-            posting.begun(server, seconds=SLOW_S, **steady) as ended,
-            posting.peer("http_slow", server, **slow_settings) as slow,
+            http_requests.begun(server, seconds=SLOW_S, **steady) as ended,
+            http_requests.peer("http_slow", server, **slow_settings) as slow,
         ):
             found = ended()
             said, _ = slow.communicate(timeout=SLOW_S * 2)
         row = _row(f"others beside {SLOW_CLIENTS:,} slow clients", [found])
         ends = ", ".join(f"{number:,} {name}" for name, number in json.loads(said).items())
-        after = posting.post(server, connections=10, seconds=1)
+        after = http_requests.post(server, connections=10, seconds=1)
         note = (
             f"slow clients: {ends}; others' p99 was {before.p99 * 1000:.1f} ms before them; "
             f"new clients after them: {after.accepted:,} accepted, {after.others} not"
@@ -188,7 +190,7 @@ def _slow(site: Site) -> tuple[Row, str]:
 def _gateway(fresh: Ground) -> Iterator[Server]:
     with http_gateway.queues(fresh.amqp_url):
         pass
-    with posting.gateway(fresh) as server:
+    with http_requests.gateway(fresh) as server:
         yield server
 
 

@@ -71,7 +71,7 @@ class Side:
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Compare nothing kept with `plan.retained` rows kept, for each kind of identities."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
+    rate = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     rows: list[Row] = []
     for kind in IDENTITIES:
         with (
@@ -84,26 +84,26 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
                 for name, side in _in_turn(sides, run):
                     progress.turn(f"{kind}, run {run + 1} of {plan.runs}: beside {name}")
                     side.drain(plan.messages)
-            _watch(site, sides, pace, plan.ticks, progress)
+            _watch(site, sides, rate, plan.ticks, progress)
             rows += _rows(kind, sides)
     with psycopg.connect(site.postgres.dsn("postgres")) as conn:
         buffers, wal = conn.execute(BUFFERS).fetchone() or ("?", "?")
     note = (
         f"{plan.runs} turns of {plan.messages:,} messages each, {plan.since_checkpoint:,} rows"
         f" after a checkpoint; shared_buffers {buffers}, max_wal_size {wal};"
-        f" ticks beside {pace:,.0f} messages/s"
+        f" ticks beside {rate:,.0f} messages/s"
     )
     return Result("ingest_growth", QUESTION, rows, [note])
 
 
-def _watch(site: Site, sides: dict[str, Side], pace: float, ticks: int, progress: Progress) -> None:
+def _watch(site: Site, sides: dict[str, Side], rate: float, ticks: int, progress: Progress) -> None:
     for run in range(2):
         for name, side in _in_turn(sides, run):
             progress.turn(f"{side.fresh.identities}: ticks beside {name}")
             with site.keydb.client() as keydb:
                 keydb.flushall()  # the other database's ticks
             half = (ticks + 1) // 2
-            found = watched(site, side.fresh, pace, half, RECONCILE_EVERY_TICKS="0")
+            found = watched(site, side.fresh, rate, half, RECONCILE_EVERY_TICKS="0")
             side.ticks += found[0]
 
 

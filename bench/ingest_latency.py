@@ -10,12 +10,12 @@ commit timestamps are taken before the flush.
 Receive-to-commit itself only the service can see: from the arrival of a batch's oldest message to
 the batch's commit, as the edge of the histogram's bucket that holds the quantile, an upper bound.
 
-Beside it, at the same pace: a null consumer (published to received, nothing stored) and a bare
+Beside it, at the same rate: a null consumer (published to received, nothing stored) and a bare
 commit of one row in the same tables, from the reader's process. Receive-to-commit is the first
 minus the second, as medians; at 10 messages/s it should be within 2 ms of the third.
 
 Full speed is what ingest keeps up with *while a publisher runs beside it* on the same cores; 80 %
-of that is the second pace. Not measured: networks, a machine of one's own for each part.
+of that is the second rate. Not measured: networks, a machine of one's own for each part.
 """
 
 import tempfile
@@ -54,25 +54,25 @@ def measure(site: Site, _plan: Plan, progress: Progress) -> Result:
     progress.turn("full speed beside a publisher")
     full = load.full_speed(site)
     rows = []
-    for pace, seconds in ((SLOW_PER_S, SLOW_SECONDS), (FAST_SHARE * full, FAST_SECONDS)):
-        count = int(pace * seconds)
-        progress.turn(f"{pace:,.0f} messages/s: ingest")
-        stored, inside = _stored(site, count, pace)
-        rows.append(_row("ingest: published to visible", pace, stored))
-        rows += [{"messages/s": pace, **row} for row in inside]
-        progress.turn(f"{pace:,.0f} messages/s: null consumer")
-        rows.append(_row("null: published to received", pace, _received(site, count, pace)))
-        progress.turn(f"{pace:,.0f} messages/s: bare commit")
-        rows.append(_row("bare commit of one row", pace, _committed(site, pace)))
+    for rate, seconds in ((SLOW_PER_S, SLOW_SECONDS), (FAST_SHARE * full, FAST_SECONDS)):
+        count = int(rate * seconds)
+        progress.turn(f"{rate:,.0f} messages/s: ingest")
+        stored, inside = _stored(site, count, rate)
+        rows.append(_row("ingest: published to visible", rate, stored))
+        rows += [{"messages/s": rate, **row} for row in inside]
+        progress.turn(f"{rate:,.0f} messages/s: null consumer")
+        rows.append(_row("null: published to received", rate, _received(site, count, rate)))
+        progress.turn(f"{rate:,.0f} messages/s: bare commit")
+        rows.append(_row("bare commit of one row", rate, _committed(site, rate)))
     return Result("ingest_latency", QUESTION, rows, [f"full speed here: {full:,.0f} messages/s"])
 
 
-def _stored(site: Site, count: int, pace: float) -> tuple[Latencies, list[Row]]:
+def _stored(site: Site, count: int, rate: float) -> tuple[Latencies, list[Row]]:
     """Return the time of each message, and what the service itself knows."""
     with ground(site) as fresh, load.ingesting(fresh) as program, observer(fresh) as conn:
         seen: list[tuple[float, int]] = []
-        with load.publishing(fresh, count, pace) as published:
-            end = time.monotonic() + count / pace + SETTLE_TIMEOUT_S
+        with load.publishing(fresh, count, rate) as published:
+            end = time.monotonic() + count / rate + SETTLE_TIMEOUT_S
             without_gap = 0
             while not seen or seen[-1][1] < count:
                 beyond = [number for (number,) in conn.execute(BEYOND, [without_gap])]
@@ -108,7 +108,7 @@ def _match(seen: Sequence[tuple[float, int]], published: Sequence[float]) -> Lat
     return latencies
 
 
-def _received(site: Site, count: int, pace: float) -> Latencies:
+def _received(site: Site, count: int, rate: float) -> Latencies:
     with (
         ground(site) as fresh,
         tempfile.NamedTemporaryFile() as record,
@@ -118,14 +118,14 @@ def _received(site: Site, count: int, pace: float) -> Latencies:
         environment = {"BENCH_MESSAGES": str(count), "BENCH_RECEIVED": record.name}
         with null.running(fresh, **environment) as program:
             programs.said(program, CONSUMING)
-            with load.publishing(fresh, count, pace) as published:
-                programs.said(program, SETTLED, count / pace + SETTLE_TIMEOUT_S)
+            with load.publishing(fresh, count, rate) as published:
+                programs.said(program, SETTLED, count / rate + SETTLE_TIMEOUT_S)
                 received = [float(line) for line in Path(record.name).read_text().split()]
                 return [at - sent for sent, at in zip(published(), received, strict=True)]
 
 
-def _committed(site: Site, pace: float) -> Latencies:
-    """Return how long single commits take at this pace, or one after the other if that is less."""
+def _committed(site: Site, rate: float) -> Latencies:
+    """Return how long single commits take at this rate, or one after the other if that is less."""
     latencies = []
     with (
         ground(site) as fresh,
@@ -137,15 +137,15 @@ def _committed(site: Site, pace: float) -> Latencies:
             begun = time.monotonic()
             conn.execute(COMMIT)
             latencies.append(time.monotonic() - begun)
-            time.sleep(max(0.0, min(1 / pace, 0.1) - latencies[-1]))
+            time.sleep(max(0.0, min(1 / rate, 0.1) - latencies[-1]))
     return latencies
 
 
-def _row(name: str, pace: float, seconds: Latencies) -> Row:
+def _row(name: str, rate: float, seconds: Latencies) -> Row:
     cuts = quantiles(seconds, n=100)
     return {
         "what": name,
-        "messages/s": pace,
+        "messages/s": rate,
         "samples": len(seconds),
         "median ms": median(seconds) * 1000,
         "p99 ms": cuts[98] * 1000,

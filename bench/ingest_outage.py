@@ -1,6 +1,6 @@
 """What a minute without Postgres costs.
 
-Measured: ingest empties a long queue, to which a publisher adds at a steady pace; Postgres is
+Measured: ingest empties a long queue, to which a publisher adds at a steady rate; Postgres is
 killed, stays away for a minute, is started again. The clock for its return starts when the server
 accepts connections. Speeds are means over a second, by the rows that a reader sees.
 """

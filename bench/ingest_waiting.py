@@ -2,7 +2,7 @@
 
 Measured: `--messages` / 2 (100,000 by default) messages for a provider that does not exist wait as
 dead letters; then it appears, and the clock runs until all of them are visible rows. Beside it,
-ordinary traffic at a steady pace, before and meanwhile: how long ingest took from receiving to
+ordinary traffic at a steady rate, before and meanwhile: how long ingest took from receiving to
 commit, by its own metric, and how many messages became rows. The waiting ones must become rows in
 the order in which they came.
 """

@@ -1,4 +1,4 @@
-"""Ingest at work beside what is measured: a publisher at a steady pace, and what is full speed."""
+"""Ingest at work beside what is measured: a publisher at a steady rate, and what is full speed."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def full_speed(site: Site, providers: int = PROVIDERS, **environment: str) -> fl
         ingesting(fresh, **environment) as program,
         publishing(fresh, 10**7, 1e9, providers),
     ):
-        time.sleep(FULL_SECONDS / 4)  # both have found their pace
+        time.sleep(FULL_SECONDS / 4)  # both have reached full speed
         begun, before = time.monotonic(), program.metric("minutebook_ingest_rows_total")
         time.sleep(FULL_SECONDS)
         stored = program.metric("minutebook_ingest_rows_total") - before
@@ -39,7 +39,7 @@ def ingesting(fresh: Ground, **environment: str) -> Iterator[programs.Program]:
 
 @contextlib.contextmanager
 def publishing(
-    fresh: Ground, count: int, pace: float, providers: int = PROVIDERS, **to: str
+    fresh: Ground, count: int, rate: float, providers: int = PROVIDERS, **to: str
 ) -> Iterator[Callable[[], list[float]]]:
     """Publish in a process of its own; what is yielded waits for it and returns the times.
 
@@ -53,7 +53,7 @@ def publishing(
                 "PATH": os.environ["PATH"],
                 "RABBITMQ_URL": fresh.amqp_url,
                 "BENCH_MESSAGES": str(count),
-                "BENCH_PER_S": str(pace),
+                "BENCH_PER_S": str(rate),
                 "BENCH_PROVIDERS": str(providers),
                 "BENCH_IDENTITIES": fresh.identities,
                 "BENCH_PUBLISHED": record.name,

@@ -35,7 +35,7 @@ QUEUE = "sightings"
 
 
 class Traffic:
-    """Sightings of ever new objects at a steady pace, and the queue's depth."""
+    """Sightings of ever new objects at a steady rate, and the queue's depth."""
 
     def __init__(self, amqp_url: str) -> None:
         """Nothing is sent before `flowing`."""

@@ -50,10 +50,10 @@ SELECT (SELECT sum(i.rows) FROM tick i WHERE i.epoch > before.epoch AND i.epoch 
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Watch `plan.ticks` ticks under load."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
-    progress.turn(f"{plan.ticks} ticks beside {pace:,.0f} messages/s")
+    rate = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
+    progress.turn(f"{plan.ticks} ticks beside {rate:,.0f} messages/s")
     with ground(site, providers=PROVIDERS) as fresh:
-        ticks, nulls, note = watched(site, fresh, pace, plan.ticks)
+        ticks, nulls, note = watched(site, fresh, rate, plan.ticks)
     plot.write("tick_lateness", QUESTION, {"tick": ticks, "null probe": nulls})
     return Result("tick_lateness", QUESTION, rows(ticks, nulls), [note])
 
@@ -69,19 +69,19 @@ def rows(ticks: Seconds, nulls: Seconds) -> list[Row]:
 
 
 def watched(
-    site: Site, fresh: Ground, pace: float, count: int, **syncers: str
+    site: Site, fresh: Ground, rate: float, count: int, **syncers: str
 ) -> tuple[Seconds, Seconds, str]:
-    """Return how late `count` ticks and null probes were beside `pace` messages/s, and a note.
+    """Return how late `count` ticks and null probes were beside `rate` messages/s, and a note.
 
     `syncers` are settings of the syncer.
     """
-    messages = int(pace * (count + 30))
+    messages = int(rate * (count + 30))
     with (
         load.ingesting(fresh, **EVERY_SECOND),
         programs.service("syncer", **syncers).running(fresh) as syncer,
         programs.service("ticker", **EVERY_SECOND).running(fresh) as ticker,
         programs.python_peer("null tick", "null_tick").running(fresh),
-        load.publishing(fresh, messages, pace, PROVIDERS),
+        load.publishing(fresh, messages, rate, PROVIDERS),
         site.keydb.client() as client,
     ):
         programs.said(syncer, "tick_published")

@@ -44,10 +44,10 @@ SELECT n, 5 FROM generate_series(1, %(rows)s) AS n
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Soak, then count; tick, then weigh."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site)
-    progress.turn(f"{plan.ticks} s at {pace:,.0f} messages/s beside an idle transaction")
+    rate = LOAD_SHARE * load.full_speed(site)
+    progress.turn(f"{plan.ticks} s at {rate:,.0f} messages/s beside an idle transaction")
     with ground(site) as fresh:
-        rows, dead = _soaked(fresh, pace, plan.ticks)
+        rows, dead = _soaked(fresh, rate, plan.ticks)
     progress.turn("bytes per tick")
     with ground(site, providers=CHANGING) as fresh:
         sizes = _weighed(site, fresh)
@@ -63,13 +63,13 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     return Result("tick_soak", QUESTION, found, [note])
 
 
-def _soaked(fresh: Ground, pace: float, seconds: int) -> tuple[int, int]:
+def _soaked(fresh: Ground, rate: float, seconds: int) -> tuple[int, int]:
     with (
         psycopg.connect(fresh.dsn) as idle,
         load.ingesting(fresh),
         programs.service("syncer").running(fresh),
         programs.service("ticker", TICK_INTERVAL_SECONDS="1").running(fresh),
-        load.publishing(fresh, int(pace * seconds), pace) as published,
+        load.publishing(fresh, int(rate * seconds), rate) as published,
     ):
         idle.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         idle.execute("SELECT count(*) FROM outbox")

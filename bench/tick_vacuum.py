@@ -32,15 +32,15 @@ VACUUM: LiteralString = "VACUUM (FREEZE) historical_transactions"
 def measure(site: Site, plan: Plan, progress: Progress) -> Result:
     """Watch ticks beside nothing, then beside the vacuum."""
     progress.turn("full speed of ingest")
-    pace = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
+    rate = LOAD_SHARE * load.full_speed(site, PROVIDERS, **EVERY_SECOND)
     half = (plan.ticks + 1) // 2
     with ground(site, providers=PROVIDERS) as fresh:
         history.fill(fresh, plan.retained, progress, frozen=False)
-        progress.turn(f"{half} ticks beside {pace:,.0f} messages/s")
-        alone, nulls, _ = watched(site, fresh, pace, half, RECONCILE_EVERY_TICKS="0")
+        progress.turn(f"{half} ticks beside {rate:,.0f} messages/s")
+        alone, nulls, _ = watched(site, fresh, rate, half, RECONCILE_EVERY_TICKS="0")
         progress.turn(f"{half} ticks, and the vacuum of {plan.retained:,} rows")
         with _vacuuming(fresh) as took:
-            beside, nulls_beside, _ = watched(site, fresh, pace, half, RECONCILE_EVERY_TICKS="0")
+            beside, nulls_beside, _ = watched(site, fresh, rate, half, RECONCILE_EVERY_TICKS="0")
     target = {"target most": TARGET_MOST_MS}
     rows = [
         row("ticks", alone) | target,
@@ -48,7 +48,7 @@ def measure(site: Site, plan: Plan, progress: Progress) -> Result:
         row("null probe", nulls),
         row("null probe beside the vacuum", nulls_beside),
     ]
-    note = f"{plan.retained:,} rows were frozen in {took[0]:,.0f} s, beside {pace:,.0f} messages/s"
+    note = f"{plan.retained:,} rows were frozen in {took[0]:,.0f} s, beside {rate:,.0f} messages/s"
     return Result("tick_vacuum", QUESTION, rows, [note])
 
 

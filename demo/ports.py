@@ -51,7 +51,7 @@ def check(published: Iterable[tuple[str, int, str]], ours: set[int]) -> None:
             raise _taken(wanted, service, SERVICE_PORTS.get((service, own)))
 
 
-def blamed(output: str, published: Iterable[tuple[str, int, str]]) -> DemoFailed | None:
+def conflict(output: str, published: Iterable[tuple[str, int, str]]) -> DemoFailed | None:
     """Return what to say if compose failed because a port is taken; None if it did not."""
     lines = [line for line in output.splitlines() if TAKEN.search(line)]
     ports = {int(port) for line in lines for port in PORT.findall(line)}

@@ -39,7 +39,7 @@ def run(screen: Screen) -> None:
         screen.balances(shown_before, shown_after, now.balances)
         screen.tick(shown_after)
         screen.places(places(containers))
-        judge(conn, before, example.faults(before, now, shown_after, fresh=fresh))
+        check(conn, before, example.faults(before, now, shown_after, fresh=fresh))
     screen.verdict(f"KeyDB says what it should: {before.key} is {shown_after.balances[before.key]}")
 
 
@@ -56,7 +56,7 @@ def start(screen: Screen, configuration: stack.Configuration) -> list[stack.Cont
         report(containers, "")
         exit_code, output = starting.exit_code(), starting.output()
     if exit_code != 0:
-        raise ports.blamed(output, published) or not_started(containers, output)
+        raise ports.conflict(output, published) or not_started(containers, output)
     screen.say(f"the stack is up, after {time.monotonic() - began:.0f} s")
     return containers
 
@@ -75,7 +75,7 @@ def watch(starting: stack.Starting, report: Report) -> None:
 
 
 def not_started(containers: list[stack.Container], output: str) -> DemoFailed:
-    """Return what to say when compose failed or is stuck: its words, and those of the guilty."""
+    """Return what to say when compose failed or is stuck: its output and the failed services' log."""
     failed = sorted({one.service for one in containers if one.failed}) or sorted(
         {one.service for one in containers if one.unready}
     )
@@ -152,7 +152,7 @@ def places(containers: list[stack.Container]) -> Iterator[tuple[str, str]]:
     yield "stop it; data go", "make clean"
 
 
-def judge(conn: psycopg.Connection, before: example.Truth, faults: list[str]) -> None:
+def check(conn: psycopg.Connection, before: example.Truth, faults: list[str]) -> None:
     """Raise `DemoFailed` if there are faults, with a hint if others wrote meanwhile."""
     if not faults:
         return

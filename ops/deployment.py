@@ -64,7 +64,7 @@ class QueueSettings(settings.SourceSettings):
 
     @property
     def target(self) -> str:
-        """What messages are published to, in words."""
+        """What messages are published to, as text for people."""
         return f"exchange {EXCHANGE}" if self.own_shard.split else self.source
 
     def sources(self) -> Iterator[tuple[str, str]]:
@@ -147,7 +147,7 @@ class OperatorSettings(settings.Settings):
 
 
 @contextmanager
-def ledger(
+def postgres_connection(
     chosen: settings.PostgresSettings, *, options: str = "", turn: Turn | None = None
 ) -> Iterator[psycopg.Connection]:
     """Open Postgres and check its schema. Raises `Unavailable`, and `Refusal` if it is too old.

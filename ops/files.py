@@ -1,4 +1,4 @@
-"""Local files that a person names: written, or refused in words."""
+"""Local files that a person names: written, or refused with a reason."""
 
 import contextlib
 import os

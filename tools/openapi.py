@@ -16,7 +16,7 @@ from services.gateway import app, tokens
 from services.gateway.accepting import Acceptor, Bounds
 from services.gateway.alerting import AlertWriter
 from services.gateway.asking import Inquirer
-from services.gateway.exchange import BodyLimits
+from services.gateway.http_request import BodyLimits
 from services.gateway.known import KnownRequests
 from services.gateway.listing import Lister
 from services.gateway.producer import Producer

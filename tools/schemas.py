@@ -19,7 +19,7 @@ from services.feed import core as feed
 from shared import program
 from shared.tick import Tick
 from tools import messages
-from tools.documents import DOCUMENTS, EXPORTED_DEAD_LETTER, FAILED
+from tools.json_types import DOCUMENTS, EXPORTED_DEAD_LETTER, FAILED
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from demo.failure import DemoFailed
-from tour.inbox import Document
+from tour.queues import Document
 
 TIMEOUT_S = 30.0
 PAUSE_S = 0.2

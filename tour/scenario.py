@@ -14,7 +14,7 @@ from shared.unique_ids import time_ordered
 from tour import gateway, sightings, valuing
 from tour.checks import TIMEOUT_S, same, until
 from tour.gateway import answer
-from tour.inbox import Document, Inbox, Message
+from tour.queues import Document, Message, Queues
 
 FOLLOWERS = ("feed", "notifier", "tracker")
 SELECT_FOLLOWING: LiteralString = """
@@ -59,16 +59,16 @@ def run(screen: Screen) -> None:
         scenario.load(screen, conn)
         await_followers(screen, conn, interval_s)
         before = example.truth(conn)
-        inbox = Inbox(connection)
+        queues = Queues(connection)
         sent = Sent(f"tour-{time_ordered()}", before.balances[before.key])
         add_alert(screen, http, sent)
-        post(screen, http, inbox, sent)
+        post(screen, http, queues, sent)
         shown_before = example.shown(keydb, [before.key])
         shown_after = scenario.await_tick(screen, keydb, [before.key], interval_s)
-        request = check_request(screen, http, inbox, sent)
+        request = check_request(screen, http, queues, sent)
         check_life(screen, http, sent, request)
-        check_notification(screen, inbox, sent, request)
-        check_events(screen, inbox, sent, request)
+        check_notification(screen, queues, sent, request)
+        check_events(screen, queues, sent, request)
         check_balance(screen, http, sent)
         valuing.check_value(screen, conn, connection, http, sent.after)
         screen.balances(shown_before, shown_after, {before.key: int(sent.after)})
@@ -104,12 +104,12 @@ def add_alert(screen: Screen, http: httpx.Client, sent: Sent) -> None:
     screen.say(f"POST /v1/alerts: tell when provider {example.PROVIDER} is above {threshold}")
 
 
-def post(screen: Screen, http: httpx.Client, inbox: Inbox, sent: Sent) -> None:
+def post(screen: Screen, http: httpx.Client, queues: Queues, sent: Sent) -> None:
     """Send the transaction, twice under one key, and wait for its row."""
     headers = {
         "Content-Type": "application/json",
         "Idempotency-Key": sent.key,
-        "Reply-To": inbox.replies,
+        "Reply-To": queues.replies,
         "Correlation-Id": sent.key,
     }
     # Twice, as a client does that got no answer.
@@ -128,13 +128,13 @@ def stored(http: httpx.Client, sent: Sent) -> bool:
     return response.status_code != httpx.codes.NOT_FOUND and answer(response)["stored"] == 1
 
 
-def check_request(screen: Screen, http: httpx.Client, inbox: Inbox, sent: Sent) -> Document:
+def check_request(screen: Screen, http: httpx.Client, queues: Queues, sent: Sent) -> Document:
     """Wait for the reply; return the request, which says the same."""
 
     def ours(message: Message) -> bool:
         return message[0].correlation_id == sent.key
 
-    _, reply = inbox.await_message(inbox.replies, "reply", ours, TIMEOUT_S)
+    _, reply = queues.await_message(queues.replies, "reply", ours, TIMEOUT_S)
     request: Document = answer(http.get(f"/v1/requests/{sent.key}"))
     same("the reply", reply, {"request": sent.key, "state": "done", "items": 1, "stored": 1})
     same("the request", request, {name: reply[name] for name in ("state", "stored", "counted_by")})
@@ -152,18 +152,18 @@ def check_life(screen: Screen, http: httpx.Client, sent: Sent, request: Document
     screen.say(f"GET /v1/transactions/{sent.message_id}: {life['state']}")
 
 
-def check_notification(screen: Screen, inbox: Inbox, sent: Sent, request: Document) -> None:
+def check_notification(screen: Screen, queues: Queues, sent: Sent, request: Document) -> None:
     """Wait for what the alert tells."""
 
     def ours(message: Message) -> bool:
         return message[1].get("source_id") == sent.key
 
-    _, told = inbox.await_message(inbox.notifications, "notification", ours, TIMEOUT_S)
+    _, told = queues.await_message(queues.notifications, "notification", ours, TIMEOUT_S)
     same("the notification", told, {"balance": sent.after, "tick": request["counted_by"]})
     screen.say(f"notification: {told['key']} is {told['balance']}, above {told['threshold']}")
 
 
-def check_events(screen: Screen, inbox: Inbox, sent: Sent, request: Document) -> None:
+def check_events(screen: Screen, queues: Queues, sent: Sent, request: Document) -> None:
     """Wait for the events of the tick, to its `tick.closed`."""
     seen: list[Document] = []
 
@@ -174,7 +174,9 @@ def check_events(screen: Screen, inbox: Inbox, sent: Sent, request: Document) ->
     def is_ours(event: Document) -> bool:
         return event.get("message_id") == sent.message_id
 
-    _, closed = inbox.await_message(inbox.events, "tick.closed with the change", closes, TIMEOUT_S)
+    _, closed = queues.await_message(
+        queues.events, "tick.closed with the change", closes, TIMEOUT_S
+    )
     tick = request["counted_by"]
     added = [one for one in seen if is_ours(one)]
     changed = [

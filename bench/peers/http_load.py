@@ -56,7 +56,7 @@ class Load:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 if self._per_s:
-                    await self._pace(begun)
+                    await self._wait_until_due(begun)
                 for one in self._open:
                     self.next(one)
                 await self._all_answered.wait()
@@ -96,7 +96,7 @@ class Load:
         if not self._waiting:
             self._all_answered.set()
 
-    async def _pace(self, begun: float) -> None:
+    async def _wait_until_due(self, begun: float) -> None:
         number = 0
         while True:
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Publishes at a steady pace, in small bursts every few milliseconds, and notes when.
+"""Publishes at a steady rate, in small bursts every few milliseconds, and notes when.
 
 By pika's asynchronous connection, a burst in one piece: its blocking one takes longer for a message
 than ingest does, and frame by frame the broker would work for the load more than for ingest.
@@ -26,11 +26,11 @@ KEY = os.environ.get("BENCH_KEY", broker.QUEUE)
 class Publisher:
     """One connection; `published` are the times of the messages, in seconds since the epoch."""
 
-    def __init__(self, messages: Iterator[Message], pace: float) -> None:
+    def __init__(self, messages: Iterator[Message], rate: float) -> None:
         """Nothing is sent before `run`."""
         self.published: list[float] = []
         self._messages = messages
-        self._pace = pace
+        self._rate = rate
         self._begun = 0.0
         self._connection = pika.SelectConnection(
             pika.URLParameters(os.environ["RABBITMQ_URL"]),
@@ -50,7 +50,7 @@ class Publisher:
         self._begun = time.monotonic()
 
     def _burst(self, channel: Channel) -> None:
-        due = (time.monotonic() - self._begun) * self._pace
+        due = (time.monotonic() - self._begun) * self._rate
         for _ in range(BURST_MAX):
             if len(self.published) > due:
                 break

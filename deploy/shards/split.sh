@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Moves half of a pipeline's providers to a new database, so that N shards become 2N.
 #
 #   split.sh OLD NEW COUNT NUMBER

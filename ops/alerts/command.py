@@ -45,7 +45,7 @@ def add(*, name: str | None, **given: Any) -> Answer:  # noqa: ANN401 - click's
     """
     chosen = settings.load(AlertSettings)
     asked = _asked(name, given, chosen.history_s)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         made = store.add(conn, asked, name, operator=chosen.operator)
         number = made.provider_id
         missing = number is not None and not store.has_provider(conn, number)
@@ -67,7 +67,7 @@ def list_(
 ) -> Answer:
     """List alerts, oldest first."""
     choice = Choice((), provider, source, None, condition, removed)
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = alert_store.select(conn, choice)
     table = tables.table(*COLUMNS, numbers=("id", "provider", "threshold", "version"))
     for one in found:
@@ -88,7 +88,7 @@ def remove(*, ids: tuple[int, ...]) -> Answer:
     A change record with a version larger than the one that is known brings one back.
     """
     chosen = settings.load(AlertSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         gone = store.remove(conn, ids, operator=chosen.operator)
     says = "\n".join(f"alert {one.id} ({_says(one)}) removed" for one in gone)
     return Answer({"removed": gone}, Text(says))

@@ -71,7 +71,7 @@ def balances(  # noqa: PLR0913 - one for each option
 
 def _past(provider_id: int | None, as_of: datetime) -> Answer:
     chosen = settings.load(settings.PostgresSettings)
-    with deployment.ledger(chosen, options=OPTIONS) as conn:
+    with deployment.postgres_connection(chosen, options=OPTIONS) as conn:
         refuse_future(conn, as_of)
         found = _balances_at(conn, provider_id, as_of)
     table = tables.table("key", "balance", numbers=("balance",))
@@ -108,7 +108,7 @@ def refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
 def _now(provider_id: int | None) -> Answer:
     chosen = settings.load(BalanceSettings)
     with (
-        deployment.ledger(chosen, options=OPTIONS) as conn,
+        deployment.postgres_connection(chosen, options=OPTIONS) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
         found = [one for one in store.newest(conn) if provider_id in (None, one.provider_id)]

@@ -29,7 +29,7 @@ def over_time(
     if first > last:
         raise Refusal(f"--from {moment(first)} is after --to {moment(last)}")
     step = step or timedelta(seconds=chosen.tick_interval_seconds)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         found = series(conn, provider_id, first, last, step)
     table = tables.table("at", "balance", " ", numbers=("balance",))
     for one in found.points:

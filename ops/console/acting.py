@@ -121,7 +121,7 @@ class Acting:
     def _fate(self, request: Request) -> Response:
         xid = str(request.path_params["xid"])
         with (
-            deployment.ledger(self._chosen, options=LIMITS, turn=unwatched) as conn,
+            deployment.postgres_connection(self._chosen, options=LIMITS, turn=unwatched) as conn,
             postgres.translating(),
         ):
             row = conn.execute(SELECT_FATE, {"xid": xid}).fetchone()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.console import around, flow, rendering, servers, verdict
-from ops.console.look import Found, Look, Part
+from ops.console.poll import Found, Part, Poll
 from ops.console.sections import Sections, not_compared
 from ops.console.settings import ConsoleSettings
 from ops.status.core import Finding, assess, of_services
@@ -24,12 +24,12 @@ ONCE = ("services", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    """What one look found of a shard."""
+    """What one poll found of a shard."""
 
     number: int
     snapshot: Snapshot
     findings: list[Finding]
-    look: Look
+    poll: Poll
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class _One:
 
 
 class AllShards:
-    """The questions of a look at all of them, and the values of each section's template."""
+    """The questions of a poll of all of them, and the values of each section's template."""
 
     def __init__(self, each: Sequence[tuple[ConsoleSettings, Sections]]) -> None:
         """`each` is of one shard, in their order."""
@@ -58,15 +58,15 @@ class AllShards:
             found |= {name: parts[name] for name in ONCE}
         return found
 
-    def views(self, look: Look) -> Mapping[str, Mapping[str, Any]]:
+    def views(self, poll: Poll) -> Mapping[str, Mapping[str, Any]]:
         """Return the values of each section's template."""
         now = datetime.now(UTC)
-        each = [self._one(look, number) for number in range(len(self._each))]
-        if look["metrics"].value is not None:  # else what was known last
-            self._drift = around.drift_of(look["metrics"].value)
+        each = [self._one(poll, number) for number in range(len(self._each))]
+        if poll["metrics"].value is not None:  # else what was known last
+            self._drift = around.drift_of(poll["metrics"].value)
         common = [*around.drifting(self._drift), *of_services(each[0].snapshot)]
         verdicts = [
-            verdict.view(one.snapshot, one.findings, now, not_compared=not_compared(one.look))
+            verdict.view(one.snapshot, one.findings, now, not_compared=not_compared(one.poll))
             for one in each
         ]
         return {
@@ -98,10 +98,10 @@ class AllShards:
             "around": {"past": True, "count": len(then)},
         }
 
-    def _one(self, look: Look, number: int) -> _One:
+    def _one(self, poll: Poll, number: int) -> _One:
         chosen, sections = self._each[number]
-        own = {name: look[f"{number} {name}"] for name in EACH}
-        sub = replace(look, parts=own | {name: look[name] for name in ONCE})
+        own = {name: poll[f"{number} {name}"] for name in EACH}
+        sub = replace(poll, parts=own | {name: poll[name] for name in ONCE})
         snapshot = servers.snapshot(chosen, sub)
         of_all = list(of_services(snapshot))
         found = [*sections.findings(sub), *(one for one in assess(snapshot) if one not in of_all)]
@@ -109,7 +109,7 @@ class AllShards:
         return _One(number, snapshot, about, sub)
 
     def _ticks(self, one: _One, now: datetime) -> dict[str, Any]:
-        found: Found = one.look["ticks"]
+        found: Found = one.poll["ticks"]
         _, sections = self._each[one.number]
         view = sections.ticks_view(found.value or [], one.snapshot.interval_s, now)
         return one.place | view | {"error": found.error}
@@ -118,7 +118,7 @@ class AllShards:
 def _flow(one: _One) -> dict[str, Any]:
     """Return the figures of a shard by the names of the boxes, and which of them is wrong."""
     own = [replace(each, about=each.about.partition(", ")[2]) for each in one.findings]
-    boxes = flow.view(one.snapshot, own, [], one.look["queue"].value)["boxes"]
+    boxes = flow.view(one.snapshot, own, [], one.poll["queue"].value)["boxes"]
     wrong = any(each.level == "wrong" for each in own)
     return one.place | {"boxes": {each.name: each for each in boxes}, "wrong": wrong}
 

@@ -24,11 +24,11 @@ from ops.console import numbers, rendering, session
 from ops.console.balances import Balances
 from ops.console.joined_balances import JoinedBalances
 from ops.console.listing import Asked, Listing
-from ops.console.look import DEADLINE_S, STALE_AFTER_S, Found, Look, Looker, Part, answer
+from ops.console.poll import DEADLINE_S, STALE_AFTER_S, Found, Part, Poll, Poller, answer
 from ops.params import Moment
 
-Views = Callable[[Look], Mapping[str, Mapping[str, Any]]]
-"""What makes the values of each section's template, by its name, of a look."""
+Views = Callable[[Poll], Mapping[str, Mapping[str, Any]]]
+"""What makes the values of each section's template, by its name, of a poll."""
 T = TypeVar("T")
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAIN = Markup("<!--main-->")
@@ -45,7 +45,7 @@ LINE_END = re.compile("\r\n|\r|\n")
 class Console:
     """What all requests share."""
 
-    looker: Looker
+    poller: Poller
     views: Views
     past: Callable[[datetime], Mapping[str, Mapping[str, Any]]]
     balances: Balances | JoinedBalances
@@ -88,16 +88,16 @@ class Console:
             return compared
         return Found(replace(found.value, not_compared=compared.error))
 
-    def rendered(self, look: Look) -> dict[str, Markup]:
-        """Return each section of a look as HTML, made once for all viewers."""
-        if self._rendered[0] != look.number:
-            views = self.views(look)
+    def rendered(self, poll: Poll) -> dict[str, Markup]:
+        """Return each section of a poll as HTML, made once for all viewers."""
+        if self._rendered[0] != poll.number:
+            views = self.views(poll)
             made = {name: self.render(name, values) for name, values in views.items()}
-            self._rendered = (look.number, made)
+            self._rendered = (poll.number, made)
         return self._rendered[1]
 
     async def listed(self, asked: Asked, number: int) -> Markup:
-        """Return a page of balances as HTML, made once for a look and all who see that page."""
+        """Return a page of balances as HTML, made once for a poll and all who see that page."""
         if self._listed[0] != number:
             self._listed = (number, {})
         pages = self._listed[1]
@@ -124,28 +124,28 @@ class Console:
         return self.render("main", {"asked": asked} | values)
 
     async def _now(self, asked: Asked) -> dict[str, Any]:
-        balances = asyncio.ensure_future(self.listed(asked, self.looker.coming))
-        look = await self.looker.recent()
+        balances = asyncio.ensure_future(self.listed(asked, self.poller.coming))
+        poll = await self.poller.recent()
         values = {
-            "stale": look.age_s > STALE_AFTER_S,
-            "shown_at": look.taken_at,
+            "stale": poll.age_s > STALE_AFTER_S,
+            "shown_at": poll.taken_at,
             "clock": f"{time.time():.3f}",
         }
-        return values | self.rendered(look) | {"balances": await balances}
+        return values | self.rendered(poll) | {"balances": await balances}
 
     async def _past(self, asked: Asked, at: datetime) -> dict[str, Any]:
         """Return the sections of a past minute; of what is not kept, as it is now."""
-        found, balances, look = await asyncio.gather(
-            self.ask(partial(self.past, at)), self._list(asked), self.looker.recent()
+        found, balances, poll = await asyncio.gather(
+            self.ask(partial(self.past, at)), self._list(asked), self.poller.recent()
         )
         if found.error:
             error = self.render("verdict_past", {"at": at, "error": found.error})
             return {"verdict_past": error, "balances": balances}
-        then, now = found.value, self.views(look)
+        then, now = found.value, self.views(poll)
         sections = {**then, "around": {**now["around"], **then["around"], "past": True}}
         made = {name: self.render(name, values) for name, values in sections.items()}
         made["balances"] = balances
-        return {name: self.rendered(look)[name] for name in ("flow", "dead_letters")} | made
+        return {name: self.rendered(poll)[name] for name in ("flow", "dead_letters")} | made
 
     async def events(self, request: Request) -> Response:
         """Answer with what changes: each section's HTML, under its name."""
@@ -163,10 +163,10 @@ class Console:
         sent: dict[str, Markup] = {}
         self.viewers += 1
         try:
-            look = await self.looker.recent()
+            poll = await self.poller.recent()
             while not self.closing.is_set():
-                balances = asyncio.ensure_future(self.listed(asked, look.number))
-                for name, html in self.rendered(look).items():
+                balances = asyncio.ensure_future(self.listed(asked, poll.number))
+                for name, html in self.rendered(poll).items():
                     if sent.get(name) != html:
                         sent[name] = html
                         yield event(name, html)
@@ -175,13 +175,13 @@ class Console:
                 if sent.get("balances") != html:
                     sent["balances"] = html
                     yield event("balances", html)
-                look = await self.looker.after(look.number)
+                poll = await self.poller.after(poll.number)
         finally:
             self.viewers -= 1
 
     def close(self) -> None:
         """Ask nothing any more; what hangs is left to its own time-out."""
-        self.looker.close()
+        self.poller.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def stream(

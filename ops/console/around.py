@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from ops.console import tick_store
-from ops.console.look import Found, Look
 from ops.console.metrics import Replica
+from ops.console.poll import Found, Poll
 from ops.doctor.core import Check
 from ops.status.core import Finding
 from ops.status.snapshot import Down, Snapshot
@@ -43,7 +43,7 @@ def actions(pool: ReadingPool, at: datetime) -> list[tick_store.Action]:
 
 
 def drifting(drift: float | None) -> list[Finding]:
-    """Return what the last reconciliation found, which status does not look at."""
+    """Return what the last reconciliation found, which status does not ask for."""
     if not drift:
         return []
     says = f"the last one found {count(int(drift), 'provider')} whose tables, balance and KeyDB"
@@ -61,18 +61,18 @@ def failing(doctor: Found) -> list[Finding]:
     return [Finding("note", "doctor", says, "ops doctor")]
 
 
-def view(snapshot: Snapshot, look: Look, drift: float | None) -> dict[str, Any]:
+def view(snapshot: Snapshot, poll: Poll, drift: float | None) -> dict[str, Any]:
     """Return what is around the core; what could not be asked says why in its place."""
     ledger = snapshot.postgres
     followers = Found(error=ledger.error) if isinstance(ledger, Down) else Found(ledger.followers)
     return {
-        "requests": look["requests"],
-        "notifications": look["notifications"],
+        "requests": poll["requests"],
+        "notifications": poll["notifications"],
         "followers": followers,
-        "doctor": look["doctor"],
-        "checks": _worst_first(look["doctor"].value or []),
+        "doctor": poll["doctor"],
+        "checks": _worst_first(poll["doctor"].value or []),
         "drift": drift,
-        "actions": look["actions"],
+        "actions": poll["actions"],
         "past": False,
     }
 

@@ -1,6 +1,6 @@
 """Section 4: balances, page by page, beside what KeyDB shows.
 
-What Postgres says of a page is asked once for each tick, what KeyDB shows at each look.
+What Postgres says of a page is asked once for each tick, what KeyDB shows at each poll.
 """
 
 from collections.abc import Sequence

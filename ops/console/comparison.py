@@ -1,4 +1,4 @@
-"""Whether KeyDB shows what Postgres has: at each look some more providers, all of them in turn.
+"""Whether KeyDB shows what Postgres has: with each poll some more providers, all of them in turn.
 
 What differs is looked at again each time until it is the same, or gone.
 """
@@ -50,7 +50,7 @@ class Comparison:
         found = {provider_id: (key, balance) for provider_id, key, balance, _ in again}
         found |= {one.provider_id: (one.key, one.balance) for one in page.balances}
         shown = self._balances.in_keydb([key for key, _ in found.values()])
-        if shown.epoch == page.epoch:  # else a tick is on its way: compared at the next look
+        if shown.epoch == page.epoch:  # else a tick is on its way: compared at the next poll
             differing = {
                 provider_id: Difference(key, balance, value)
                 for (provider_id, (key, balance)), value in zip(
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def finding(differing: list[Difference]) -> list[Finding]:
-    """Return what is wrong, in the words and with the advice of `ops status`."""
+    """Return what is wrong, as `ops status` says it, with its advice."""
     if not differing:
         return []
     one = differing[0]

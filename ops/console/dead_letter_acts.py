@@ -88,11 +88,11 @@ class DeadLetterActs:
     def routes(self) -> Sequence[Route]:
         """Return where it is sent to."""
         act = self._within(self._act)
-        return [session.posting("/dead-letters", act, writes=self._chosen.writes)]
+        return [session.form_route("/dead-letters", act, writes=self._chosen.writes)]
 
     def _act(self, request: Request, form: FormData, act: Act) -> Response:
         options = f"{OPTIONS} {LIMITS}"
-        with deployment.ledger(self._chosen, options=options, turn=act.turn) as conn:
+        with deployment.postgres_connection(self._chosen, options=options, turn=act.turn) as conn:
             checks.refuse(conn)
             asked = _asked(conn, form, session.operator(request))
             trial = self._done(conn, asked, dry_run=True)

@@ -71,7 +71,7 @@ class DeadLetterPages:
     def _list(self, request: Request) -> Response:
         given = request.query_params
         choice, after = choice_of(given), _number(given.get("after", "0"))
-        with deployment.ledger(self.chosen, options=LIMITS, turn=unwatched) as conn:
+        with deployment.postgres_connection(self.chosen, options=LIMITS, turn=unwatched) as conn:
             everything = store.count(conn, Choice())
             chosen = store.count(conn, choice) if choice.provider is None else ()
             found, next_after = some(conn, choice, after)
@@ -88,7 +88,7 @@ class DeadLetterPages:
         return self.pages.show(request, "dead_letter_list.html", values)
 
     def _dead_letter(self, request: Request) -> Response:
-        with deployment.ledger(self.chosen, options=LIMITS, turn=unwatched) as conn:
+        with deployment.postgres_connection(self.chosen, options=LIMITS, turn=unwatched) as conn:
             dead_letter, missing = one(conn, request.path_params["id"])
         if dead_letter is None:
             return self.pages.said(request, missing, 404)
@@ -96,7 +96,7 @@ class DeadLetterPages:
 
 
 def one(conn: psycopg.Connection, dead_letter_id: int) -> tuple[StoredDeadLetter | None, str]:
-    """Return a dead letter, or None and in words what became of it."""
+    """Return a dead letter, or None and a sentence that says what became of it."""
     choice = Choice((min(dead_letter_id, DEAD_LETTER_ID.max or dead_letter_id),))
     found = list(chain.from_iterable(store.pages(conn, choice)))
     missing = absent(conn, choice, [each.id for each in found])
@@ -143,7 +143,7 @@ def choice_of(given: Mapping[str, Any]) -> Choice:
 
 
 def whole(dead_letter: StoredDeadLetter) -> dict[str, Any]:
-    """Return all of a dead letter as people read it: body as text and in hexadecimal, properties."""
+    """Return all of a dead letter for people: its body as text and in hexadecimal, properties."""
     shown = dead_letter.body[:BYTES_SHOWN_MAX]
     return _line(dead_letter) | {
         "error": dead_letter.error,

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ops.console import drawing
-from ops.console.ledger import EXACT_MAX
 from ops.console.metrics import Replica
+from ops.console.postgres_probe import EXACT_MAX
 from ops.console.rendering import NOTHING, amount
 from ops.console.servers import ASIDE_TIMEOUT_S
 from ops.deployment import DeploymentSettings

@@ -1,7 +1,7 @@
 """At which boundaries KeyDB was sent every balance, as far as somebody looked.
 
-Nothing keeps that: it is seen from what the syncers count, from one look to the next. So it is
-known since the first of the looks between which no syncer was out of sight.
+Nothing keeps that: it is seen from what the syncers count, from one poll to the next. So it is
+known since the first of the polls between which no syncer was out of sight.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class FullSends:
         self.since: datetime | None = None
 
     def note(self, replicas: Sequence[Replica], shown: datetime | None, now: datetime) -> None:
-        """Take in what was counted at a look, and which boundary KeyDB shows.
+        """Take in what was counted in a poll, and which boundary KeyDB shows.
 
         Those that are too old for the drawing are forgotten.
         """

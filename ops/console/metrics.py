@@ -15,7 +15,7 @@ ASKED = ("ingest", "syncer")
 TIMEOUT_S = 1.0
 WINDOW_S = 30.0
 """Rates are of so long, or of as long as somebody has looked."""
-LOOKS_KEPT = 16
+POLLS_KEPT = 16
 P99 = 0.99
 
 Clock = Callable[[], float]
@@ -26,7 +26,7 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One process: what it counts now, a while (`over_s` seconds) ago, and at the last look."""
+    """One process: what it counts now, a while (`over_s` seconds) ago, and at the last poll."""
 
     name: str
     address: str
@@ -36,12 +36,12 @@ class Replica:
     last: Values
 
     def rate(self, counter: str) -> float | None:
-        """Return how much a counter grew per second; None after one look, or a restart."""
+        """Return how much a counter grew per second; None after one poll, or a restart."""
         grown = self.now.get(counter, 0) - self.before.get(counter, 0)
         return grown / self.over_s if self.over_s and grown >= 0 else None
 
     def grown_lately(self, counter: str) -> bool:
-        """Say whether a counter grew since the last look, or since the process began after it."""
+        """Say whether a counter grew since the last poll, or since the process began after it."""
         now, last = self.now.get(counter, 0), self.last.get(counter)
         return last is not None and (now > last or 0 < now < last)
 
@@ -62,12 +62,12 @@ class Scraper:
         """Nothing is read yet."""
         self._places = [one for one in chosen.addresses if one[0] in names]
         self._clock = clock
-        self._looks: dict[str, deque[tuple[float, Values]]] = {}
+        self._polls: dict[str, deque[tuple[float, Values]]] = {}
 
     def read(self) -> list[Replica]:
         """Return those that answer; who does not is told by `ops status`'s own question."""
         found = [one for name, port in self._places for one in self._of(name, port)]
-        self._looks = {one.address: self._looks[one.address] for one in found}
+        self._polls = {one.address: self._polls[one.address] for one in found}
         return found
 
     def _of(self, name: str, port: int) -> Iterator[Replica]:
@@ -83,11 +83,11 @@ class Scraper:
 
     def _compared(self, name: str, address: str, now: Values) -> Replica:
         at = self._clock()
-        looks = self._looks.setdefault(address, deque(maxlen=LOOKS_KEPT))
-        while looks and at - looks[0][0] > WINDOW_S:
-            looks.popleft()
-        (then, before), (_, last) = (looks[0], looks[-1]) if looks else ((at, {}), (at, {}))
-        looks.append((at, now))
+        polls = self._polls.setdefault(address, deque(maxlen=POLLS_KEPT))
+        while polls and at - polls[0][0] > WINDOW_S:
+            polls.popleft()
+        (then, before), (_, last) = (polls[0], polls[-1]) if polls else ((at, {}), (at, {}))
+        polls.append((at, now))
         return Replica(name, address, now, before, at - then, last)
 
 

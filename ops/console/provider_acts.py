@@ -33,7 +33,9 @@ class ProviderActs:
 
     def routes(self) -> Sequence[Route]:
         """Return where it is sent to."""
-        return [session.posting("/providers", self._within(self._add), writes=self._chosen.writes)]
+        return [
+            session.form_route("/providers", self._within(self._add), writes=self._chosen.writes)
+        ]
 
     def _add(self, request: Request, form: FormData, act: Act) -> Response:
         provider_id, name, initial = _asked(form)
@@ -42,7 +44,7 @@ class ProviderActs:
             "done": form.get("confirmed") == "yes", "as_asked": True,
         }  # fmt: skip
         who = session.operator(request)
-        with deployment.ledger(self._chosen, options=LIMITS, turn=act.turn) as conn:
+        with deployment.postgres_connection(self._chosen, options=LIMITS, turn=act.turn) as conn:
             found = {one.provider_id: one for one in dead_letter_pages.waiting(conn)}
             values["awaited"] = found.get(provider_id)
             trial = conn.transaction(force_rollback=True)

@@ -1,4 +1,4 @@
-"""What is asked for a look, and what each section makes of it."""
+"""What is asked for a poll, and what each section makes of it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,8 +10,8 @@ from ops.console import around, comparison, dead_letters, flow, servers, tick_st
 from ops.console.balances import SOON, Balances
 from ops.console.comparison import Comparison
 from ops.console.full_sends import FullSends
-from ops.console.look import Look, Part
 from ops.console.metrics import Clock, Scraper
+from ops.console.poll import Part, Poll
 from ops.console.settings import ConsoleSettings
 from ops.doctor.command import inspect
 from ops.status.core import Finding, assess
@@ -21,7 +21,7 @@ from shared.postgres_pool import ReadingPool
 
 
 class Sections:
-    """The questions of a look, and the values of each section's template."""
+    """The questions of a poll, and the values of each section's template."""
 
     def __init__(
         self, chosen: ConsoleSettings, pool: ReadingPool, balances: Balances, clock: Clock
@@ -54,35 +54,35 @@ class Sections:
         with self._pool.connection() as conn:
             return tick_store.ticks(conn, at or datetime.now(UTC) + SOON)
 
-    def views(self, look: Look) -> Mapping[str, Mapping[str, Any]]:
+    def views(self, poll: Poll) -> Mapping[str, Mapping[str, Any]]:
         """Return the values of each section's template."""
         now = datetime.now(UTC)
-        snapshot = servers.snapshot(self._chosen, look)
-        if look["metrics"].value is not None:  # else what was known last
-            self._drift = around.drift_of(look["metrics"].value)
+        snapshot = servers.snapshot(self._chosen, poll)
+        if poll["metrics"].value is not None:  # else what was known last
+            self._drift = around.drift_of(poll["metrics"].value)
         findings = [
             *around.drifting(self._drift),
-            *self.findings(look),
+            *self.findings(poll),
             *assess(snapshot),
         ]
         findings.sort(key=lambda one: one.level != "wrong")
-        replicas = look["metrics"].value or []
+        replicas = poll["metrics"].value or []
         shown = snapshot.keydb.boundary if isinstance(snapshot.keydb, Shown) else None
         self._full_sends.note(replicas, shown, now)
         return {
-            "verdict": verdict.view(snapshot, findings, now, not_compared=not_compared(look)),
-            "flow": flow.view(snapshot, findings, replicas, look["queue"].value),
-            "ticks": self.ticks_view(look["ticks"].value or [], snapshot.interval_s, now)
-            | {"error": look["ticks"].error},
+            "verdict": verdict.view(snapshot, findings, now, not_compared=not_compared(poll)),
+            "flow": flow.view(snapshot, findings, replicas, poll["queue"].value),
+            "ticks": self.ticks_view(poll["ticks"].value or [], snapshot.interval_s, now)
+            | {"error": poll["ticks"].error},
             "dead_letters": dead_letters.view(snapshot),
-            "around": around.view(snapshot, look, self._drift),
+            "around": around.view(snapshot, poll, self._drift),
         }
 
-    def findings(self, look: Look) -> list[Finding]:
+    def findings(self, poll: Poll) -> list[Finding]:
         """Return what is wrong with what `ops status` does not look at: balances, settings."""
-        if (differing := look["compared"].value) is None:  # what differed does so until compared
+        if (differing := poll["compared"].value) is None:  # what differed does so until compared
             differing = list(self.comparison.known.values())
-        return [*comparison.finding(differing), *around.failing(look["doctor"])]
+        return [*comparison.finding(differing), *around.failing(poll["doctor"])]
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
         """Return the same of a past time: what is kept of it, nothing that is known of now only.
@@ -110,6 +110,6 @@ class Sections:
         return view | {"full_since": sends.since}
 
 
-def not_compared(look: Look) -> str:
+def not_compared(poll: Poll) -> str:
     """Return why it is not known whether KeyDB shows the balances."""
-    return look["compared"].error or look["known"].error
+    return poll["compared"].error or poll["known"].error

@@ -4,9 +4,9 @@ from collections import deque
 from functools import partial
 from typing import Any, NamedTuple
 
-from ops.console.ledger import LedgerProbe
-from ops.console.look import Look, Part
 from ops.console.metrics import Clock
+from ops.console.poll import Part, Poll
+from ops.console.postgres_probe import PostgresProbe
 from ops.deployment import DeploymentSettings
 from ops.management_page import Page
 from ops.status import probe, replicas
@@ -16,15 +16,15 @@ from shared.errors import Unavailable
 from shared.postgres_pool import ReadingPool
 
 ANSWER_WITHIN_S = 2.0
-"""For a service: one that is frozen is said to be before the look's deadline is over."""
+"""For a service: one that is frozen is said to be before the poll's deadline is over."""
 ASIDE_TIMEOUT_S = 1.5
 """Of the management page, which is asked beside the broker: the broker's own answer is not lost."""
 
 
 class Held:
-    """What ingest holds, told from one look to the next: no look waits until it is certain.
+    """What ingest holds, told from one poll to the next: no poll waits until it is certain.
 
-    The broker counts every five seconds, so `stuck` is said once no look for so long saw an
+    The broker counts every five seconds, so `stuck` is said once no poll for so long saw an
     acknowledgement.
     """
 
@@ -63,7 +63,7 @@ class Known(NamedTuple):
 
 def parts(chosen: DeploymentSettings, pool: ReadingPool, clock: Clock) -> dict[str, Part]:
     """Return the questions to the servers and to our services, none of which waits for another."""
-    held, ledger = Held(clock), LedgerProbe(chosen, clock)
+    held, ledger = Held(clock), PostgresProbe(chosen, clock)
 
     def ask_known() -> Known:
         shown = probe.ask_keydb(chosen)
@@ -81,21 +81,21 @@ def parts(chosen: DeploymentSettings, pool: ReadingPool, clock: Clock) -> dict[s
     }
 
 
-def snapshot(chosen: DeploymentSettings, look: Look) -> Snapshot:
+def snapshot(chosen: DeploymentSettings, poll: Poll) -> Snapshot:
     """Return what `ops status` would have found."""
 
     def said(part: str) -> Any:  # noqa: ANN401 - what the part says, or Down
-        return Down(look[part].error) if look[part].error else look[part].value
+        return Down(poll[part].error) if poll[part].error else poll[part].value
 
-    services = look["services"].value or []
-    if look["services"].error:
+    services = poll["services"].value or []
+    if poll["services"].error:
         services = [
-            Service(name, f"{name}:{port}", {}, look["services"].error)
+            Service(name, f"{name}:{port}", {}, poll["services"].error)
             for name, port in chosen.addresses
         ]
     ledger, shown = said("postgres"), said("keydb")
     if not isinstance(ledger, Down):
-        ledger = (ledger, _known(ledger, shown, look["known"].value))
+        ledger = (ledger, _known(ledger, shown, poll["known"].value))
     return probe.together(chosen, ledger, said("rabbitmq"), shown, services)
 
 

@@ -22,8 +22,8 @@ from ops.console.all_shards import AllShards
 from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.joined_balances import JoinedBalances
-from ops.console.look import Looker
 from ops.console.pages import Pages
+from ops.console.poll import Poller
 from ops.console.rendering import ONLY, Place
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
@@ -109,8 +109,8 @@ def _of(chosen: ConsoleSettings, own: Shard, dsn: str) -> ConsoleSettings:
 
 def _pages(one: _Pipeline, templates: Environment, place: Place) -> tuple[Console, Starlette]:
     sections = one.sections()
-    looker = Looker(sections.parts())
-    console = Console(looker, sections.views, sections.past, one.balances, templates, place)
+    poller = Poller(sections.parts())
+    console = Console(poller, sections.views, sections.past, one.balances, templates, place)
     interval_s = one.chosen.tick_interval_seconds
     pages = Pages(console, one.balances, one.pool, sections, interval_s)
     return console, make_app(console, pages.routes())
@@ -119,8 +119,8 @@ def _pages(one: _Pipeline, templates: Environment, place: Place) -> tuple[Consol
 def _together(chosen: ConsoleSettings, each: Sequence[_Pipeline], templates: Environment) -> Served:
     joined = JoinedBalances([one.balances for one in each])
     all_shards = AllShards([(one.chosen, one.sections()) for one in each])
-    looker, place = Looker(all_shards.parts()), rendering.place(len(each))
-    first = Console(looker, all_shards.views, all_shards.past, joined, templates, place)
+    poller, place = Poller(all_shards.parts()), rendering.place(len(each))
+    first = Console(poller, all_shards.views, all_shards.past, joined, templates, place)
     consoles = [first]
     routes: list[BaseRoute] = [Route("/providers/{id}", _leading(len(each)))]
     for number, one in enumerate(each):

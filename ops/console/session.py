@@ -109,7 +109,7 @@ def token(request: Request) -> str:
     return str(request.session[TOKEN])
 
 
-def posting(path: str, act: Act, *, writes: bool, signed_in: bool = True) -> Route:
+def form_route(path: str, act: Act, *, writes: bool, signed_in: bool = True) -> Route:
     """Return a route for a form of ours: `act` is called with it.
 
     `writes` says whether anything may be changed here at all (CONSOLE_WRITES). Otherwise, without

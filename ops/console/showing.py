@@ -41,7 +41,7 @@ class Pages:
         return HTMLResponse(html, status_code)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
-        """Answer what was raised as `HTTPException`: in words, with its status."""
+        """Answer what was raised as `HTTPException`: its detail and status."""
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these only
         answer = self.said(request, error.detail, error.status_code)
         answer.headers.update(error.headers or {})

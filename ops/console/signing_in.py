@@ -42,8 +42,8 @@ class SigningIn:
         """Return the routes."""
         return [
             Route("/sign-in", self._form, methods=["GET"]),
-            session.posting("/sign-in", self._sign_in, writes=self._writes, signed_in=False),
-            session.posting("/sign-out", self._sign_out, writes=self._writes),
+            session.form_route("/sign-in", self._sign_in, writes=self._writes, signed_in=False),
+            session.form_route("/sign-out", self._sign_out, writes=self._writes),
         ]
 
     def _form(self, request: Request) -> Response:

@@ -17,7 +17,7 @@ CELL, TOP, FLOOR = 10, 12, 112
 GRACE_S = LATENESS_MAX_S + 1
 """So long after a boundary its tick may still be on its way."""
 
-State = Literal["shown", "late", "missed", "unshown"]
+State = Literal["shown", "late", "missed", "unpublished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,22 @@ def _boundaries(found: Sequence[Tick], interval_s: float, now: datetime) -> list
 
 def _cell(place: int, at: datetime, tick: Tick | None, whole: bool) -> Cell:  # noqa: FBT001 - a column
     late = (tick.published_at - at).total_seconds() if tick and tick.published_at else None
-    state: State = "missed" if tick is None else "unshown" if late is None else "shown"
+    state: State = "missed" if tick is None else "unpublished" if late is None else "shown"
     if late is not None and late > LATENESS_MAX_S:
         state = "late"
     height = 8.0 if late is None else max(2.0, log_share(late) * (FLOOR - TOP))
     is_baseline, is_failover = (tick.is_baseline, tick.is_failover) if tick else (False, False)
     is_full = whole or is_baseline or (tick is not None and tick.is_rebuilt)
-    words = [
+    details = [
         moment(at),
-        {"missed": "no tick", "unshown": "not shown in KeyDB"}.get(state, f"{age(late)} late"),
+        {"missed": "no tick", "unpublished": "not shown in KeyDB"}.get(state, f"{age(late)} late"),
         *([count(tick.rows or 0, "row")] if tick else []),
         *(["all balances sent"] if is_full else []),
         *(["baseline: another cluster, all counted anew"] if is_baseline else []),
         *(["failover: ticks before it were lost"] if is_failover else []),
     ]
     return Cell(
-        at, tick.epoch if tick else None, state, ", ".join(words), place * CELL, FLOOR - height,
+        at, tick.epoch if tick else None, state, ", ".join(details), place * CELL, FLOOR - height,
         height, is_full,
         "baseline" if is_baseline else "failover" if is_failover else "",
         late, tick.rows if tick else None,

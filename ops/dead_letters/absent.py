@@ -32,7 +32,7 @@ DONE: dict[str, Literal["replayed", "purged"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """An id, and in words why there is no such dead letter; `record` is empty if there is none."""
+    """An id, and why there is no such dead letter; `record` is empty if there is none."""
 
     id: int
     says: str

@@ -80,7 +80,7 @@ def replay_(*, choice: Choice, everything: bool, **given: Any) -> Answer:  # noq
             f"dead letters are replayed to the queue they came from: {', '.join(queues.names)}"
         )
     tracing.configure(on=chosen.tracing == "on")
-    with deployment.ledger(chosen, options=OPTIONS) as conn:
+    with deployment.postgres_connection(chosen, options=OPTIONS) as conn:
         checks.refuse(conn)
         with bar("replaying", len(store.ids(conn, choice))) as progress:
             limits, note = chosen.body_limits, given["note"] or ""
@@ -136,7 +136,7 @@ def purge_(
     """
     need_choice(choice, everything=everything)
     chosen = settings.load(DeadLetterSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         ids = store.ids(conn, choice)
         if ids and not (yes or dry_run):
             click.confirm(

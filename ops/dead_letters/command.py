@@ -44,7 +44,7 @@ def dead_letters() -> None:
 @answering
 def list_(*, choice: Choice, limit: int) -> Answer:
     """List dead letters, oldest first, and how many there are by reason."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         counts = _counts(conn, choice)
         dead_letters = list(islice(chain.from_iterable(store.pages(conn, choice)), limit))
         listed = {one.id for one in dead_letters} if len(dead_letters) < limit else choice.ids
@@ -74,7 +74,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
 @answering
 def show(*, dead_letter_id: int) -> Answer:
     """Show all of one dead letter: why it is one, its properties, its body."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         choice = Choice((dead_letter_id,))
         found = [one for page in store.pages(conn, choice) for one in page]
         for missing in absent(conn, choice, [one.id for one in found]):
@@ -109,7 +109,7 @@ def export(*, choice: Choice, output: str) -> Answer:
     found: set[int] = set()
     missing: list[Absent] = []  # a reader that leaves ends the block
     with (
-        deployment.ledger(chosen) as conn,
+        deployment.postgres_connection(chosen) as conn,
         files.writing(output, in_container=chosen.in_compose) as file,
     ):
         for one in chain.from_iterable(store.pages(conn, choice)):

@@ -165,7 +165,7 @@ def keep(conn: psycopg.Connection, dead_letters: Sequence[DeadLetter]) -> None:
 
 
 def delete(conn: psycopg.Connection, ids: Sequence[int]) -> None:
-    """Remove dead letters that became rows or that a person purged. Raises `Refusal` unless all go."""
+    """Remove dead letters that became rows or are purged. Raises `Refusal` unless all go."""
     _need_all(conn.execute(DELETE, {"ids": list(ids)}).rowcount, len(ids))
 
 

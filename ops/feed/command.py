@@ -64,7 +64,7 @@ def replay(*, first: int, last: int | None, queue: str, events: str) -> Answer:
     if queue in NOT_FOR_EVENTS | {chosen.source} or OF_SHARD.sub("", queue) in NOT_FOR_EVENTS:
         raise Refusal(f"queue {queue} is not for events")
     stop = program.stop_on_signals()
-    with deployment.ledger(chosen, options=OPTIONS) as conn:
+    with deployment.postgres_connection(chosen, options=OPTIONS) as conn:
         with postgres.translating():
             spans = store.spans(conn, first, last)
         done = 0

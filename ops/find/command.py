@@ -48,7 +48,7 @@ def find(*, message_id: str | None, row_id: int | None) -> Answer:
     """
     if (message_id is None) == (row_id is None):
         raise click.UsageError("give an ID, or --row N")
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         if message_id is not None:
             found = life.by_identity(conn, message_id)
         else:

@@ -29,7 +29,7 @@ def followers() -> None:
 @answering
 def list_() -> Answer:
     """List each follower: the tick it followed last, what is due since, why it stands still."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = store.everyone(conn)
     numbers = ("epoch", "ticks behind")
     table = tables.table(
@@ -75,7 +75,7 @@ def forget(*, name: str) -> Answer:
 @contextmanager
 def _at_work() -> Iterator[tuple[psycopg.Connection, str]]:
     chosen = settings.load(FollowerSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         yield conn, chosen.operator
 
 

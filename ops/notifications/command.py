@@ -43,7 +43,7 @@ def notifications() -> None:
 def list_(*, limit: int, **given: Any) -> Answer:  # noqa: ANN401 - click's
     """List notifications, newest first, and how many there are by state."""
     choice = Choice(**given)
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         counts = store.count(conn, choice)
         found = store.newest(conn, choice, limit)
     table = tables.table(*COLUMNS, numbers=NUMBERS)

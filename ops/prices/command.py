@@ -95,7 +95,7 @@ def import_(*, file: str, source: str, dry_run: bool) -> Answer:
     if found.prices and not found.invalid:
         noted = _action(Path(file).name, source, found, content, chosen.operator)
         with (
-            deployment.ledger(chosen) as conn,
+            deployment.postgres_connection(chosen) as conn,
             bar("prices written", len(found.prices)) as progress,
         ):
             done = store.put(conn, found, noted, progress, dry_run=dry_run)
@@ -115,7 +115,7 @@ def import_(*, file: str, source: str, dry_run: bool) -> Answer:
 @answering
 def list_(*, limit: int, **given: Any) -> Answer:  # noqa: ANN401 - click's
     """List prices by symbol and currency, the newest day first."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = store.select(conn, Choice(**given), limit + 1)
     more = len(found) > limit
     said = count(len(found[:limit]), "price") + ("; there are more: --limit" if more else "")
@@ -132,7 +132,7 @@ def show(*, symbol: str, currency: str, day: date | None) -> Answer:
 
     Exit 1 if there is none.
     """
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = store.that_counts(conn, symbol, currency, day)
     if found is None:
         until = f"until {day}" if day else "until today"
@@ -157,7 +157,7 @@ def delete(*, dry_run: bool, **given: Any) -> Answer:  # noqa: ANN401 - click's
     if choice.symbol is None and choice.source is None:
         raise click.UsageError("say which: --symbol or --source")
     chosen = settings.load(PriceSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         gone = store.delete(conn, choice, operator=chosen.operator, dry_run=dry_run)
     says = f"{count(gone, 'price')} {'would be ' if dry_run else ''}deleted"
     return Answer({"deleted": gone, "dry_run": dry_run}, Text(says))

@@ -56,7 +56,7 @@ class ProviderSymbol:
 def symbols() -> Answer:
     """List which symbol and scale the balance of each provider has."""
     with (
-        deployment.ledger(settings.load(settings.PostgresSettings)) as conn,
+        deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn,
         postgres.translating(),
     ):
         found = [ProviderSymbol(*row) for row in conn.execute(SELECT_SYMBOLS)]
@@ -86,7 +86,7 @@ def assign(*, provider_id: int, symbol: str, scale: int) -> Answer:
         raise click.UsageError(unfit.error) from unfit
     made = ProviderSymbol(provider_id, symbol, scale)
     with (
-        deployment.ledger(chosen) as conn,
+        deployment.postgres_connection(chosen) as conn,
         postgres.translating(),
         conn.transaction(),
     ):
@@ -107,7 +107,7 @@ def unassign(*, provider_id: int) -> Answer:
     """Take the symbol of PROVIDER away: its balance has no value then."""
     chosen = settings.load(SymbolSettings)
     with (
-        deployment.ledger(chosen) as conn,
+        deployment.postgres_connection(chosen) as conn,
         postgres.translating(),
         conn.transaction(),
     ):

@@ -84,7 +84,7 @@ def remove(*, provider_id: int) -> Answer:
 @answering
 def list_() -> Answer:
     """List all providers: id, name, initial value (minor units), and the key in KeyDB."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = store.everyone(conn)
     table = tables.table("id", "name", "initial value", "key", numbers=("id", "initial value"))
     for one in found:
@@ -97,7 +97,7 @@ def list_() -> Answer:
 @contextmanager
 def _at_work() -> Iterator[tuple[psycopg.Connection, str]]:
     chosen = settings.load(ProviderSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         yield conn, chosen.operator
 
 

@@ -1,6 +1,6 @@
 """Changes of `initial_data`. The triggers count them; KeyDB follows at the next boundary.
 
-Every function is one transaction, refuses with the reason in words, and notes who did it. What it
+Every function is one transaction, refuses with a reason, and notes who did it. What it
 returns and notes is what then stands in the table: rules and triggers of the user's may have made
 something else of it, or nothing, which is a refusal.
 """

@@ -41,7 +41,7 @@ def reconcile_(*, repairing: bool, accept_loss: bool, reason: str) -> Answer:
     """
     chosen = settings.load(StoreSettings)
     with (
-        deployment.ledger(chosen) as conn,
+        deployment.postgres_connection(chosen) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
         projection = Projection(client, shard=chosen.own_shard)

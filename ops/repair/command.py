@@ -39,7 +39,7 @@ def rebuild_() -> Answer:
     """
     chosen = settings.load(StoreSettings)
     with (
-        deployment.ledger(chosen, options=OPTIONS) as conn,
+        deployment.postgres_connection(chosen, options=OPTIONS) as conn,
         keydb.client(chosen, name="ops") as client,
     ):
         done = rebuild(conn, Projection(client, shard=chosen.own_shard))
@@ -58,7 +58,7 @@ def audit_(*, tick: str) -> Answer:
     Exit 1 if it wrote anything else than its rows add up to, or if they are not kept any more.
     """
     epoch, boundary = _which(tick)
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = audit.audit(conn, epoch=epoch, boundary=boundary)
     document = {
         "clean": found.clean,
@@ -93,7 +93,7 @@ def outbox_() -> None:
 @answering
 def partitions_() -> Answer:
     """List the partitions. Exit 1 if rows lie in the default one."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = partitions.existing(conn)
     stray = sum(one.rows or 0 for one in found if one.name == DEFAULT)
     numbers = ("rows, about", "bytes")
@@ -112,7 +112,7 @@ def partitions_() -> Answer:
 def repair_() -> Answer:
     """Move the rows of the default partition to where they belong, while everything runs."""
     chosen = settings.load(LedgerSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
 
         def note(moved: int) -> None:
             if moved:

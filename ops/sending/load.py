@@ -90,7 +90,7 @@ class Confirmed:
 
 
 def _all_providers() -> list[int]:
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = [one for (one,) in conn.execute(SELECT_PROVIDERS, {"most": PROVIDERS_MAX})]
     if not found:
         raise Refusal("there is no provider to send for: ops provider add NAME INITIAL")

@@ -105,7 +105,7 @@ class Record:
             return None
         chosen = settings.load(RecordSettings)
         try:
-            with deployment.ledger(chosen) as conn, conn.transaction():
+            with deployment.postgres_connection(chosen) as conn, conn.transaction():
                 return work(conn, chosen.operator)
         except (Unavailable, Refusal) as error:
             self.trouble = str(error)

@@ -46,7 +46,7 @@ def statement_(
         raise click.UsageError(f"--from {moment(after)} is after --to {moment(until)}")
     write = forms.as_csv if as_csv else forms.as_json if as_json() else forms.as_text
     with (
-        deployment.ledger(settings.load(settings.PostgresSettings)) as conn,
+        deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn,
         postgres.translating(),
         conn.transaction(),
     ):

@@ -25,8 +25,8 @@ def as_text(found: Statement) -> Iterator[str]:
         whose = f"row {one.transaction}" if one.transaction is not None else ""
         name = visible(one.message_id) if one.message_id else ""
         tick = f"tick {one.epoch}" if one.epoch is not None else ""
-        words = "  ".join(filter(None, (what, tick, whose, name, visible(one.reason or ""))))
-        yield f"{moment(one.at):<24}  {int(one.amount):>+20}  {one.balance:>20}  {words}\n"
+        details = "  ".join(filter(None, (what, tick, whose, name, visible(one.reason or ""))))
+        yield f"{moment(one.at):<24}  {int(one.amount):>+20}  {one.balance:>20}  {details}\n"
         movements += one.operation != NOT_ITEMISED
         rest += int(one.amount) if one.operation == NOT_ITEMISED else 0
     yield _end("closing balance", found.closing)

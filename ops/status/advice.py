@@ -1,6 +1,6 @@
 """What to type next: about a reason, about a service or server that is silent, about what is full.
 
-Commands are those of docker compose for what compose runs, and plain words for anything else.
+Commands are those of docker compose for what compose runs, and plain English for anything else.
 Pure: what was found comes in.
 """
 
@@ -14,31 +14,31 @@ FULL = {
     "53100": ("free space on Postgres's disk", "postgres", "df -h"),
     BLOCKED: ("free memory or disk of RabbitMQ", "rabbitmq", "rabbitmq-diagnostics alarms"),
 }
-"""What to free where a reason holds these words, and the server and command that show how full."""
+"""What to free where a reason has this text, and the server and command that show how full."""
 REMEDIES = {
     "is read-only": "ops doctor   (transaction_read_only: a replica, or set so)",
     "password authentication failed": WRONG_LOGIN,
     "refuses the login": WRONG_LOGIN,
 }
-"""What to do where a reason holds these words: SQLSTATEs, and what servers say of themselves."""
+"""What to do where a reason has this text: SQLSTATEs, and what servers say of themselves."""
 
 
 def for_reason(snapshot: Snapshot, reason: str) -> str:
-    """Return what helps against a reason; empty where its words say nothing."""
+    """Return what helps against a reason; empty where nothing is known to help."""
     found = [
         f"{do}: {on_server(snapshot, server, command)}; all goes on by itself"
-        for words, (do, server, command) in FULL.items()
-        if words in reason
+        for text, (do, server, command) in FULL.items()
+        if text in reason
     ]
-    return "; ".join([*found, *(do for words, do in REMEDIES.items() if words in reason)])
+    return "; ".join([*found, *(do for text, do in REMEDIES.items() if text in reason)])
 
 
 def for_service(snapshot: Snapshot, one: Service, said: str) -> str:
     """Return what to do about a service that is unhealthy or silent; `said` is all it said."""
     if one.error:
         return _revive(snapshot, one)
-    blamed = [name for name in SERVERS if f"{name}: " in said]
-    follows = not blamed or any(isinstance(getattr(snapshot, name), Down) for name in blamed)
+    named = [name for name in SERVERS if f"{name}: " in said]
+    follows = not named or any(isinstance(getattr(snapshot, name), Down) for name in named)
     return (follows and first(snapshot)) or logs(snapshot, name_of(one))
 
 
@@ -58,7 +58,7 @@ def shortage(snapshot: Snapshot) -> str:
     """Say what has to be freed first, if a service says that something is full."""
     said = [why for one in snapshot.services for why in one.problems.values()]
     return next(
-        (f"{do} first" for words, (do, *_) in FULL.items() if any(words in why for why in said)), ""
+        (f"{do} first" for text, (do, *_) in FULL.items() if any(text in why for why in said)), ""
     )
 
 

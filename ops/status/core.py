@@ -1,4 +1,4 @@
-"""What is wrong, in words, and what to type next. Pure: what was found comes in."""
+"""What is wrong, and what to type next. Pure: what was found comes in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ AGAIN = "ops status   (again after the next boundary)"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong (or to be known), in words, and what to type next."""
+    """What is wrong, or worth knowing, and what to type next."""
 
     level: Literal["wrong", "note"]
     about: str

@@ -53,7 +53,7 @@ def requests() -> None:
 @answering
 def list_(*, state: State | None, limit: int) -> Answer:
     """List requests, newest first, and what has become of their items by now."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = ledger.newest(conn, state=state, before=None, most=limit)
     table = tables.table(*COLUMNS, numbers=NUMBERS)
     for one in found:
@@ -72,7 +72,7 @@ def list_(*, state: State | None, limit: int) -> Answer:
 @answering
 def show(*, key: str) -> Answer:
     """Show what became of each item of the request ID, which tick counted it, and its reply."""
-    with deployment.ledger(settings.load(settings.PostgresSettings)) as conn:
+    with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         found = ledger.tracked(conn, key)
     if found is None:
         raise Refusal(

@@ -1,0 +1,1 @@
+"""Transactions by hand: one reversed by a row of the opposite value."""

@@ -32,7 +32,7 @@ def reverse_(*, identity: str, reason: str, dry_run: bool) -> Answer:
     nothing to take back: no row yet, reversed already, a reversal itself, or its provider is gone.
     """
     chosen = settings.load(TransactionSettings)
-    with deployment.ledger(chosen) as conn:
+    with deployment.postgres_connection(chosen) as conn:
         done = reverse(conn, Order(identity, chosen.operator, reason, dry_run))
     row, made = done.row, done.reversal
     says = (

@@ -50,7 +50,9 @@ def value(
     if (first is None) != (last is None) or (first and as_of):
         raise click.UsageError("--as-of alone, or --from and --to")
     with (
-        deployment.ledger(settings.load(settings.PostgresSettings), options=OPTIONS) as conn,
+        deployment.postgres_connection(
+            settings.load(settings.PostgresSettings), options=OPTIONS
+        ) as conn,
         postgres.translating(),
         conn.transaction(),
     ):

@@ -16,8 +16,8 @@ from services.gateway import app, serving, tokens
 from services.gateway.accepting import Acceptor, Bounds
 from services.gateway.alerting import AlertWriter
 from services.gateway.asking import Inquirer
-from services.gateway.exchange import BodyLimits
 from services.gateway.front import Front
+from services.gateway.http_request import BodyLimits
 from services.gateway.known import KnownRequests
 from services.gateway.listing import Lister
 from services.gateway.producer import Producer
@@ -171,7 +171,7 @@ def _reader(
 ) -> Reader:
     turn = health.turning("ticks")
     to_postgres = partial(postgres.connection, chosen, application="gateway-ticks", turn=turn)
-    return Reader(to_postgres, ticks, acceptor.judge_by, stop)
+    return Reader(to_postgres, ticks, acceptor.use_limits, stop)
 
 
 def _allow_files(connections: int) -> None:

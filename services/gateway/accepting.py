@@ -10,8 +10,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway import core, exchange, metrics, sightings, tokens
-from services.gateway.exchange import BodyLimits, Exchange, InHand
+from services.gateway import core, http_request, metrics, sightings, tokens
+from services.gateway.http_request import BodyLimits, HttpRequest, InHand
 from services.gateway.known import KnownRequests
 from services.gateway.problems import Problem, Reason
 from services.gateway.producer import NotTaken, Outgoing, Producer
@@ -55,7 +55,7 @@ class Acceptor:
     in_hand: InHand = field(default_factory=InHand)
     in_flight: int = 0
 
-    def judge_by(self, limits: Limits) -> None:
+    def use_limits(self, limits: Limits) -> None:
         """Judge by other limits from now on; called by the thread that reads them."""
         self.limits = limits
 
@@ -95,9 +95,9 @@ class Acceptor:
         await self.publish(found, messages)
         return Response(msgspec.json.encode({"objects": len(ids)}), 202, None, "application/json")
 
-    def begin(self, request: Request) -> Exchange:
-        """Return the exchange of who may write, while the broker can take anything at all."""
-        found = exchange.of(request.scope)
+    def begin(self, request: Request) -> HttpRequest:
+        """Return the request of one who may write, if the broker can take anything at all."""
+        found = http_request.of(request.scope)
         found.kind = "accept"
         found.by = tokens.authorize(self.tokens, found.header(b"authorization"), "write")
         try:
@@ -106,13 +106,13 @@ class Acceptor:
             raise _unavailable(error) from error
         return found
 
-    async def json_body(self, found: Exchange) -> bytes:
+    async def json_body(self, found: HttpRequest) -> bytes:
         """Return the body of a request that is to be JSON. Raises `Problem`."""
         _media_type(found, ("application/json",))
         return await found.body(self.bounds.body, self.in_hand)
 
     @staticmethod
-    def _key(found: Exchange) -> str | None:
+    def _key(found: HttpRequest) -> str | None:
         """Return the `Idempotency-Key`, with or without the quotes of a structured field."""
         given = found.header(b"idempotency-key")
         if given is None:
@@ -125,7 +125,7 @@ class Acceptor:
 
     async def publish(
         self,
-        found: Exchange,
+        found: HttpRequest,
         messages: Sequence[Outgoing],
         replying: Mapping[str, str] | None = None,
     ) -> None:
@@ -146,11 +146,11 @@ class Acceptor:
             metrics.IN_FLIGHT.set(self.in_flight)
 
 
-def _reader(found: Exchange) -> core.Reader:
+def _reader(found: HttpRequest) -> core.Reader:
     return core.READERS[_media_type(found, tuple(core.READERS))]
 
 
-def _media_type(found: Exchange, taken: tuple[str, ...]) -> str:
+def _media_type(found: HttpRequest, taken: tuple[str, ...]) -> str:
     """Return the media type of the body. Raises `Problem` for another one, or not in UTF-8."""
     kind, charset = _parsed(found.header(b"content-type") or "")
     if kind not in taken or charset not in {"utf-8", "us-ascii"}:
@@ -168,7 +168,7 @@ def _parsed(content_type: str) -> tuple[str, str]:
     return given.get_content_type(), given.get_content_charset("utf-8")
 
 
-def _replying(found: Exchange) -> dict[str, str]:
+def _replying(found: HttpRequest) -> dict[str, str]:
     """Return where the reply goes, if one is wanted. Raises `Problem`.
 
     Elsewhere than to a reply queue a reply could do harm: with the tracker's rights it might be a

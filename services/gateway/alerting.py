@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from services.gateway import parameters
 from services.gateway.accepting import Acceptor
-from services.gateway.exchange import Exchange
+from services.gateway.http_request import HttpRequest
 from services.gateway.problems import Problem
 from services.gateway.producer import Outgoing
 from shared import alert, change_record, json_object
@@ -60,7 +60,7 @@ class AlertWriter:
         record = {"operation": "REMOVED", "source": source, "source_id": source_id}
         return await self._publish(found, {**record, "version": version})
 
-    async def _publish(self, found: Exchange, record: dict[str, Any]) -> Response:
+    async def _publish(self, found: HttpRequest, record: dict[str, Any]) -> Response:
         """Publish a record that the notifier will not refuse. Raises `Problem`."""
         body = json.dumps(record).encode()
         try:

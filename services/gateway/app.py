@@ -14,7 +14,7 @@ from starlette.routing import Match, Route
 
 from services.gateway import (
     docs_page,
-    exchange,
+    http_request,
     openapi,
     openapi_asking,
     openapi_probes,
@@ -90,7 +90,7 @@ def _add_probes(app: FastAPI, health: Health) -> None:
 
 
 async def _refuse(request: Request, error: Problem) -> Response:
-    exchange.of(request.scope).reason = error.reason
+    http_request.of(request.scope).reason = error.reason
     return Response(error.body(), error.status, error.headers, problems.MEDIA_TYPE)
 
 

@@ -1,7 +1,7 @@
 """What a request's body says: its items, or what is wrong with each of them.
 
-Each item is judged by ingest's own rules, from its own bytes. One that is unfit refuses all. Pure:
-no clock, socket or randomness.
+Each item is validated by ingest's own rules, from its own bytes. One that is unfit refuses all.
+Pure: no clock, socket or randomness.
 """
 
 import json

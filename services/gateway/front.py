@@ -7,8 +7,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway import exchange, metrics, problems
-from services.gateway.exchange import Exchange, Receive, Scope
+from services.gateway import http_request, metrics, problems
+from services.gateway.http_request import HttpRequest, Receive, Scope
 from services.gateway.problems import Problem
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -25,7 +25,7 @@ class Front:
     """ASGI around the application."""
 
     def __init__(
-        self, app: App, in_hand: exchange.InHand, posts: Mapping[str, Handler] | None = None
+        self, app: App, in_hand: http_request.InHand, posts: Mapping[str, Handler] | None = None
     ) -> None:
         """`in_hand` is what bodies take up, given back here when a request ends.
 
@@ -41,8 +41,8 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found = exchange.begin(scope, receive)
-        scope[exchange.NAME] = found
+        found = http_request.begin(scope, receive)
+        scope[http_request.NAME] = found
         answer = _Answer(found, send)
         try:
             await self._handle(found, answer.send)
@@ -55,7 +55,7 @@ class Front:
             self._in_hand.size -= found.size
             _report(found)
 
-    async def _handle(self, found: Exchange, send: Send) -> None:
+    async def _handle(self, found: HttpRequest, send: Send) -> None:
         scope = found.scope
         handler = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
         if handler is None:
@@ -69,7 +69,7 @@ class Front:
 class _Answer:
     """What is sent back, with the headers that every answer has."""
 
-    def __init__(self, found: Exchange, send: Send) -> None:
+    def __init__(self, found: HttpRequest, send: Send) -> None:
         self._found = found
         self._send = send
 
@@ -97,7 +97,7 @@ class _Answer:
         await answer(self._found.scope, self._found.receive, self.send)
 
 
-def _report(found: Exchange) -> None:
+def _report(found: HttpRequest) -> None:
     took_s = found.took_s()
     path = found.route()
     if found.kind != "stream":

@@ -14,7 +14,7 @@ from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway import exchange, tokens
+from services.gateway import http_request, tokens
 from services.gateway.problems import Problem
 from services.gateway.tokens import Token
 from shared.errors import Refusal, Unanswerable, Unavailable
@@ -43,7 +43,7 @@ class Desk:
     @contextmanager
     def asked(self, request: Request) -> Iterator[psycopg.Connection]:
         """Lend a connection to who may read. Raises `Problem`, also for what happens inside."""
-        found = exchange.of(request.scope)
+        found = http_request.of(request.scope)
         found.kind = "ask"
         found.by = tokens.authorize(self.tokens, found.header(b"authorization"), "read")
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from services.gateway import exchange, metrics, tokens
+from services.gateway import http_request, metrics, tokens
 from services.gateway.problems import Problem
 from services.gateway.ticks import Ticks
 from services.gateway.tokens import Token
@@ -27,7 +27,7 @@ class Streamer:
 
     async def stream(self, request: Request) -> StreamingResponse:
         """Tell ticks as they are shown; with Last-Event-ID those since that one, too."""
-        found = exchange.of(request.scope)
+        found = http_request.of(request.scope)
         found.kind = "stream"
         found.by = tokens.authorize(self.tokens, found.header(b"authorization"), "read")
         last = found.header(b"last-event-id") or ""

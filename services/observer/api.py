@@ -52,7 +52,7 @@ class Api:
             return Answer("silence", str(error))
         except httpx.HTTPError as error:  # a body that cannot be decoded, say
             return Answer("error", type(error).__name__)
-        return core.judge(*response, object_id)
+        return core.interpret(*response, object_id)
 
     async def front_answers(self) -> bool:
         """Say whether the API answers anything at all, be it that there is nothing to be had."""

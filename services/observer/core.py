@@ -70,7 +70,7 @@ def next_queue(properties: Properties) -> str | None:
     return names[tried] if tried < len(names) else None
 
 
-def judge(status: int, body: bytes, asked: int) -> Answer:
+def interpret(status: int, body: bytes, asked: int) -> Answer:
     """Return what an answer of the API says about the object `asked`."""
     if status in AWAY_STATUSES:
         return Answer("silence", f"status {status}")
@@ -152,6 +152,6 @@ class Flow:
         return []
 
     def resume(self) -> None:
-        """Begin again, gently, since the API answers."""
+        """Begin again with few lookups at a time, since the API answers."""
         self.down = None
         self._window = max(1, self._most // RESTART_PART)

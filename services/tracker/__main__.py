@@ -11,7 +11,7 @@ import psycopg
 from pydantic import Field
 
 from adoption import checks
-from services.tracker import intake_store, look_store, reply_store
+from services.tracker import intake_store, open_request_store, reply_store
 from services.tracker.intake import Connectors, Intake
 from services.tracker.service import Tracker
 from shared import follower_store, postgres, program, retry, settings
@@ -25,10 +25,10 @@ from shared.request_message import QUEUE
 ABOUT = "Publishes the items of requests, keeps what becomes of each, and replies to their senders."
 NAME = "tracker"
 INTAKE_NAME = "tracker-queue"
-OPTIONS = f"{look_store.OPTIONS} {follower_store.OPTIONS}"
+OPTIONS = f"{open_request_store.OPTIONS} {follower_store.OPTIONS}"
 STATEMENTS = (
     follower_store.STATEMENTS
-    + look_store.STATEMENTS
+    + open_request_store.STATEMENTS
     + reply_store.STATEMENTS
     + intake_store.STATEMENTS
 )
@@ -73,7 +73,9 @@ ConnectIntake = Callable[[TrackerSettings], Connectors]
 def connectors(chosen: TrackerSettings) -> Connectors:
     """Return how the intake reaches the servers."""
     return Connectors(
-        partial(postgres.connection, chosen, application=INTAKE_NAME, options=look_store.OPTIONS),
+        partial(
+            postgres.connection, chosen, application=INTAKE_NAME, options=open_request_store.OPTIONS
+        ),
         partial(Publisher.connected, chosen, name=INTAKE_NAME),
         partial(TopicPublisher.connected, chosen, name=INTAKE_NAME),
     )

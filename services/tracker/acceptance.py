@@ -193,7 +193,7 @@ def _read(properties: Properties, body: bytes) -> Accepted:
     request = request_message.read(body)
     said = properties.all()
     if "garbled" in said:
-        raise Unfit("invalid_value", "the properties are garbled")
+        raise Unfit("invalid_value", "the properties are malformed")
     to = ReplyTo(_text(said, "reply_to"), _text(said, "correlation_id"))
     traceparent = tracing.traceparent(properties.headers) if tracing.on() else None
     return Accepted(request, to, traceparent)

@@ -57,7 +57,7 @@ def at_once(sizes: Iterable[int]) -> int:
     return max(1, len(list(takewhile(lambda size: size <= BYTES_AT_ONCE, accumulate(sizes)))))
 
 
-def judge(found: OpenRequest, *, keep: bool) -> Change | None:
+def decide(found: OpenRequest, *, keep: bool) -> Change | None:
     """Say what is to be written, None for nothing.
 
     A request is decided once each item is. Until then what is decided of it is written with `keep`,

@@ -36,7 +36,7 @@ NOT_TAKEN = Counter(
     "Replies that no queue took: it is gone (unroutable), full (refused), or no reply queue.",
     ["error"],
 )
-LOOK_SECONDS = Histogram(
+DECIDE_SECONDS = Histogram(
     "minutebook_tracker_look_seconds", "Looking at what became of all open requests, at a tick."
 )
 

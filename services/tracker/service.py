@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
-from services.tracker import core, look_store, metrics, reply_store
+from services.tracker import core, metrics, open_request_store, reply_store
 from shared import postgres
 from shared.amqp.topic import Message, TopicPublisher
 from shared.errors import Unavailable
@@ -33,8 +33,8 @@ class Limits:
     looked at so often all the same (seconds).
     """
 
-    requests: int = look_store.REQUESTS_MAX
-    items: int = look_store.ITEMS_MAX
+    requests: int = open_request_store.REQUESTS_MAX
+    items: int = open_request_store.ITEMS_MAX
     counted: int = 5000
     replies: int = 500
     pruned: int = 10_000
@@ -64,8 +64,8 @@ class Tracker:
         self._limits = limits
         self._decided: list[tuple[str, float]] = []
         self._followed: tuple[int, int, float] | None = None
-        self._look_at = 0.0
-        self._look_at_all_at = time.monotonic() + limits.all_every_s
+        self._next_at = 0.0
+        self._next_all_at = time.monotonic() + limits.all_every_s
         self._shown: int | None = None
         self._noted = reply_store.FIRST
         self._is_due = True
@@ -74,9 +74,9 @@ class Tracker:
     def follow(self, span: Span) -> None:
         """Decide what is open, in the transaction that moves the position."""
         began = time.monotonic()
-        self._decided = self._look(reply_store.FIRST, keep=True)
+        self._decided = self._decide(reply_store.FIRST, keep=True)
         self._is_due = True
-        self._look_at_all_at = time.monotonic() + self._limits.all_every_s
+        self._next_all_at = time.monotonic() + self._limits.all_every_s
         took_s = time.monotonic() - began
         self._followed = span.tick.epoch, len(self._decided), took_s
 
@@ -93,7 +93,7 @@ class Tracker:
         """
         with postgres.translating():
             if wait_s:
-                self._look_between_ticks()
+                self._decide_between_ticks()
             self._report()
             self._note_shown()
             self._reply()
@@ -101,31 +101,31 @@ class Tracker:
                 self._is_due = self._look_after_old()
         self._publisher.poll(wait_s)
 
-    def _look_between_ticks(self) -> None:
+    def _decide_between_ticks(self) -> None:
         began = time.monotonic()
-        if began < self._look_at:
+        if began < self._next_at:
             return
-        is_all = began >= self._look_at_all_at
+        is_all = began >= self._next_all_at
         with self._conn.transaction():
-            after = reply_store.FIRST if is_all else look_store.since(self._conn, YOUNG_S)
-            self._decided += self._look(after, keep=is_all)
+            after = reply_store.FIRST if is_all else open_request_store.since(self._conn, YOUNG_S)
+            self._decided += self._decide(after, keep=is_all)
         now = time.monotonic()
         if is_all:
-            self._look_at_all_at = now + self._limits.all_every_s
-        self._look_at = now + self._limits.rest * (now - began)
+            self._next_all_at = now + self._limits.all_every_s
+        self._next_at = now + self._limits.rest * (now - began)
 
-    def _look(self, after: look_store.Place, *, keep: bool) -> list[tuple[str, float]]:
+    def _decide(self, after: open_request_store.Place, *, keep: bool) -> list[tuple[str, float]]:
         """Look at open requests after a place, and write what is decided; return which are."""
         decided: list[tuple[str, float]] = []
-        place: look_store.Place | None = after
+        place: open_request_store.Place | None = after
         while place and not self._stop.is_set():
-            found, place = look_store.inspect(
+            found, place = open_request_store.inspect(
                 self._conn, place, self._limits.requests, self._limits.items
             )
-            judged = [core.judge(one, keep=keep) for one in found]
-            decided += look_store.write(self._conn, [one for one in judged if one])
+            changes = [core.decide(one, keep=keep) for one in found]
+            decided += open_request_store.write(self._conn, [one for one in changes if one])
             if running := core.starts_running(found):
-                look_store.note_running(self._conn, running)
+                open_request_store.note_running(self._conn, running)
             with contextlib.suppress(Unavailable):  # whoever replies next says so
                 self._publisher.poll(0.0)  # many open items take longer than a heartbeat
         return decided
@@ -139,7 +139,7 @@ class Tracker:
             return
         epoch, number, took_s = self._followed
         self._followed = None
-        metrics.LOOK_SECONDS.observe(took_s)
+        metrics.DECIDE_SECONDS.observe(took_s)
         if number:
             took_ms = round(took_s * 1000, 1)
             log.info("requests_decided", epoch=epoch, requests=number, duration_ms=took_ms)

@@ -62,7 +62,7 @@ def command(
     )
     for name, count in sorted(pairs(result.strikes).items()):
         say(f"  {count:4} {name}")
-    say(result.words())
+    say(result.describe())
     return int(not result.right())
 
 

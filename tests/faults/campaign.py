@@ -69,7 +69,7 @@ class Campaign:
         striker.run(faults, until_s)
         return striker
 
-    def judge(
+    def assess(
         self,
         striker: Striker,
         looking: SideProcess[Seen],
@@ -91,7 +91,7 @@ class Campaign:
         run.differences += differences
         with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
-        run.facts = [*self.facts(), seen.looks.words(), came.words(), posted.words()]
+        run.facts = [*self.facts(), seen.looks.describe(), came.describe(), posted.describe()]
         run.per_s = self._load.per_s
         run.look_s = seen.looks.median_s()
         run.around = {one: striker.around(one) for one in run.differences}
@@ -107,8 +107,9 @@ class Campaign:
                     self._found.append(Difference(text, time.monotonic()))
         rate = self._load.published / self._load.seconds
         self._say(
-            f"{strike.number:4}/{self._total} {strike.words()} | {self._load.confirmed} confirmed,"
-            f" {rate:.0f}/s, {self._corrections.committed} by hand,"
+            f"{strike.number:4}/{self._total} {strike.describe()} |"
+            f" {self._load.confirmed} confirmed, {rate:.0f}/s,"
+            f" {self._corrections.committed} by hand,"
             f" {rows or 'unknown'} settled, {len(self._found)} differences"
         )
 
@@ -241,7 +242,7 @@ def run(
                 until_s = None if for_s is None else time.monotonic() + for_s
                 striker = campaign.strike(faults, every_s=every_s, until_s=until_s)
                 posted = posting.end()
-            result = campaign.judge(striker, looking, consuming, posted)
+            result = campaign.assess(striker, looking, consuming, posted)
         if not result.right():
             leave(stack, seed, result)
         return result

@@ -46,7 +46,7 @@ class Posted:
     """By status, or what came instead of one."""
     differences: list[Difference] = field(default_factory=list)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it in one line."""
         keys = Counter(one.key for one in self.postings)
         again = sum(one.attempts > 1 for one in self.postings)

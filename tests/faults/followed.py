@@ -61,7 +61,7 @@ class Followed:
     connections: int = 0
     differences: list[Difference] = field(default_factory=list)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it in one line."""
         anew = sum(one.event["anew"] for one in self.closed)
         again = sum(count > 1 for count in self.times.values())

@@ -1,6 +1,6 @@
 """A producer that keeps books: every message it sent, and what the broker said of it.
 
-It publishes at a steady pace on the average: what an outage of the broker held up follows. What
+It publishes at a steady rate on the average: what an outage of the broker held up follows. What
 was on its way when a connection broke is published again, except for a tenth that is left at that.
 """
 
@@ -46,10 +46,10 @@ class Load:
     """One run's producer; `sent` is its ledger."""
 
     def __init__(
-        self, where: Where, seed: int, pace: int, queue: str = QUEUE, mixture: Draws | None = None
+        self, where: Where, seed: int, rate: int, queue: str = QUEUE, mixture: Draws | None = None
     ) -> None:
-        """Nothing is sent before `run`; `pace` is how many a second."""
-        self._pace = pace
+        """Nothing is sent before `run`; `rate` is how many a second."""
+        self._rate = rate
         self._where = where
         self._queue = queue
         self._mixture = mixture or Mixture(seed)
@@ -103,7 +103,7 @@ class Load:
                 self._undecided(self.sent[message.message_id, message.body])
 
     def _due(self) -> Iterator[Sent]:
-        behind = min(int(self.seconds * self._pace) - self.published, BURST_MAX)
+        behind = min(int(self.seconds * self._rate) - self.published, BURST_MAX)
         for _ in range(behind):
             if self._again:
                 yield self._again.popleft()
@@ -137,10 +137,10 @@ class Load:
 
 @contextlib.contextmanager
 def producing_load(
-    stack: Stack, seed: int, pace: int = PER_S, queue: str = QUEUE, mixture: Draws | None = None
+    stack: Stack, seed: int, rate: int = PER_S, queue: str = QUEUE, mixture: Draws | None = None
 ) -> Iterator[Load]:
     """Publish to a stack while inside; at the end all confirms are in that will come."""
-    with publishing(Load(partial(addresses.amqp_url, stack), seed, pace, queue, mixture)) as load:
+    with publishing(Load(partial(addresses.amqp_url, stack), seed, rate, queue, mixture)) as load:
         yield load
 
 

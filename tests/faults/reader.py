@@ -68,7 +68,7 @@ class Looks:
         """Return the time between two looks."""
         return median(self.pauses or [0.0])
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it in one line."""
         cuts = [1000 * one for one in quantiles(self.pauses or [0.0, 0.0], n=100)]
         return (

@@ -43,7 +43,7 @@ class Run:
         """Say whether nothing was found, and no fault failed but by missing its moment."""
         return not self.differences and all(one.missed or not one.error for one in self.strikes)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the result: facts, then what was found, each with the faults around it."""
         flight = sum(one.in_flight for one in self.strikes)
         lines = [
@@ -53,7 +53,7 @@ class Run:
             )
         ]
         lines += self.facts
-        lines += [f"failed to strike: {one.words()}" for one in self.strikes if one.error]
+        lines += [f"failed to strike: {one.describe()}" for one in self.strikes if one.error]
         lines += [f"{len(self.differences)} differences"]
         for one in self.differences[:SHOWN_MAX]:
             lines += [one.text, f"    around: {', '.join(self.around[one]) or 'no fault'}"]
@@ -63,10 +63,10 @@ class Run:
 def leave(stack: Stack, seed: int, result: Run) -> None:
     """Write down the sequence, all logs and what was found."""
     path = folder(stack)
-    sequence = [f"{one.number} {one.begun_s:.2f} {one.words()}" for one in result.strikes]
+    sequence = [f"{one.number} {one.begun_s:.2f} {one.describe()}" for one in result.strikes]
     (path / "sequence.txt").write_text("\n".join([f"seed {seed}", *sequence, ""]))
     found = [f"{one.at_s} {one.text}\n    {result.around[one]}" for one in result.differences]
-    (path / "differences.txt").write_text("\n".join([result.words(), "", *found, ""]))
+    (path / "differences.txt").write_text("\n".join([result.describe(), "", *found, ""]))
     keep_all_logs(stack)
 
 

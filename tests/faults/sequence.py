@@ -1,7 +1,7 @@
 """Faults one after another, each begun while others may still go on; never two on one part.
 
 A part that was struck is left alone until it is healthy, at most `HEALTHY_WITHIN_S`: a server that
-only ever starts would keep everybody idle. On a slow machine the pace slows down with it.
+only ever starts would keep everybody idle. On a slow machine it takes longer.
 """
 
 import threading
@@ -39,7 +39,7 @@ class Strike:
     """Its moment did not come; nothing was done."""
     error: str = ""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it in one line."""
         flight = "in flight" if self.in_flight else ""
         took_s = self.ended_s - self.begun_s

@@ -44,11 +44,11 @@ def test_a_fault_is_survived_without_a_difference(run: Run, fault: Fault) -> Non
     assert not strike.error, strike.error
     name = f"{strike.number} {title(fault)}"
     around = [one.text for one in run.differences if name in run.around[one]]
-    assert not around, run.words()
+    assert not around, run.describe()
 
 
 def test_all_books_agree_after_all_faults(run: Run) -> None:
-    assert not run.differences, run.words()
+    assert not run.differences, run.describe()
 
 
 def test_every_aimed_fault_struck_work_in_flight(run: Run) -> None:

@@ -32,4 +32,4 @@ def run() -> Iterator[Run]:
 def test_the_leader_of_each_cluster_is_killed_and_nothing_is_lost_doubled_or_taken_back(
     run: Run,
 ) -> None:
-    assert run.right(), run.words()
+    assert run.right(), run.describe()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import psycopg
 
 from services.tracker import __main__ as tracker
-from services.tracker import intake_store, look_store
+from services.tracker import intake_store, open_request_store
 from services.tracker.intake import Connectors
 from shared.amqp.publisher import Publisher
 from shared.amqp.topic import TopicPublisher
@@ -21,7 +21,7 @@ from tests.faults.kill_points import KillableConnection, KillableTopicPublisher,
 from tests.faults.request_kill_points import KillableRelay
 
 ORDERS = kill_orders.by_settings()
-NAMES = {look_store.UPDATE_DECIDED: Statement("decision")}
+NAMES = {open_request_store.UPDATE_DECIDED: Statement("decision")}
 INTAKE_NAMES = {
     intake_store.SELECT_KNOWN: Statement("known", lambda given: len(given["keys"])),
     intake_store.UPDATE_PUBLISHED: Statement("published_at"),

@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 class Traffic:
-    """Transactions of provider 1 with values 1, 2, …, published at a steady pace."""
+    """Transactions of provider 1 with values 1, 2, …, published at a steady rate."""
 
     def __init__(self, per_s: int, *, identities: bool = True) -> None:
         """`per_s` messages a second, with or without identity."""

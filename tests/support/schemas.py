@@ -7,7 +7,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from tools import schemas
-from tools.documents import DOCUMENTS
+from tools.json_types import DOCUMENTS
 
 FAILED = "ops-failed.json"
 
@@ -18,7 +18,7 @@ def check(arguments: Sequence[str], document: Any) -> None:
         arguments = arguments[2:]
     named = (" ".join(arguments[:words]) for words in (2, 1))
     command = next((one for one in named if one in DOCUMENTS), None)
-    assert command is not None, f"tools/documents/ has no type for ops {' '.join(arguments)}"
+    assert command is not None, f"tools/json_types/ has no type for ops {' '.join(arguments)}"
     failed = isinstance(document, dict) and set(document) == {"error"}
     assert_fits(document, FAILED if failed else f"ops-{command.replace(' ', '-')}.json")
 

@@ -44,8 +44,8 @@ def command(*, seed: int | None, only: str, logs: bool, listing: bool) -> int:
         return 0
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     result, cost = rounds.run(containers.engine(), faults, seed, say=say, keep=logs)
-    say("\n".join([HEAD, *(one.words() for one in cost)]))
-    say(result.words())
+    say("\n".join([HEAD, *(one.describe() for one in cost)]))
+    say(result.describe())
     return int(not result.right())
 
 

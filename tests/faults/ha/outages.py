@@ -43,7 +43,7 @@ class Outage:
     shown_s: float
     """How much longer than an interval KeyDB showed no new tick."""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it as a row of a table."""
         return f"| {self.fault} | {self.stored_s:.1f} | {self.shown_s:.1f} |"
 

@@ -53,7 +53,8 @@ def run(
             _pause()
             for strike in _struck(stack, faults, begun_at, result):
                 say(
-                    f"{strike.number:3}/{len(faults)} {strike.words()} | {load.confirmed} confirmed"
+                    f"{strike.number:3}/{len(faults)} {strike.describe()} |"
+                    f" {load.confirmed} confirmed"
                 )
         result.differences += [
             *(Difference(line) for line in bugs(stack)),
@@ -93,7 +94,7 @@ def _pause() -> None:
 
 def _seen(stack: Stack, looking: SideProcess[Seen], result: Run) -> list[Difference]:
     seen = looking.end()
-    result.facts.append(seen.looks.words())
+    result.facts.append(seen.looks.describe())
     result.look_s = seen.looks.median_s()
     with psycopg.connect(addresses.postgres_dsn(stack, "judge"), autocommit=True) as conn:
         return [*seen.differences, *seen.mixed(conn)]
@@ -101,7 +102,7 @@ def _seen(stack: Stack, looking: SideProcess[Seen], result: Run) -> list[Differe
 
 def _around(result: Run, difference: Difference) -> list[str]:
     return [
-        strike.words()
+        strike.describe()
         for strike in result.strikes
         if difference.at_s is None
         or strike.begun_s - AROUND_S <= difference.at_s <= strike.ended_s + AROUND_S

@@ -85,12 +85,12 @@ def tables(conn: psycopg.Connection) -> list[tuple[str, str]]:
 def test_tables_that_would_lose_or_refuse_transactions_are_not_adopted(
     change: str, undone: psycopg.Connection
 ) -> None:
-    statement, words = NOT_ADOPTED[change]
+    statement, text = NOT_ADOPTED[change]
     undone.execute(statement)
     before = tables(undone)
     with pytest.raises((Refusal, psycopg.errors.RaiseException)) as caught:
         runner.apply(undone, runner.read())
-    assert words in str(caught.value)
+    assert text in str(caught.value)
     assert tables(undone) == before
 
 
@@ -98,13 +98,13 @@ def test_tables_that_would_lose_or_refuse_transactions_are_not_adopted(
 def test_ingest_stores_nothing_into_tables_that_became_so_and_the_syncer_goes_on(
     change: str, migrated: psycopg.Connection
 ) -> None:
-    statement, words = UNFIT[change]
+    statement, text = UNFIT[change]
     with migrated.transaction(force_rollback=True):
         migrated.execute(statement)
         checks.check(migrated, SYNCERS)
         with pytest.raises(Unavailable) as caught:
             checks.check(migrated, STATEMENTS, stores=True)
-        assert words in str(caught.value)
+        assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("what", USELESS)

@@ -58,7 +58,7 @@ def test_a_database_as_it_was_migrated_passes(conn: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "name", "verdict", "words"),
+    ("statement", "name", "verdict", "text"),
     [
         (
             "INSERT INTO initial_data VALUES (1, 'Visa', 0), (2, 'Amex', 0)",
@@ -141,12 +141,12 @@ def test_a_database_as_it_was_migrated_passes(conn: psycopg.Connection) -> None:
     ],
 )
 def test_what_is_wrong_in_the_catalogue_is_found_with_what_to_do(
-    statement: str, name: str, verdict: str, words: str, conn: psycopg.Connection
+    statement: str, name: str, verdict: str, text: str, conn: psycopg.Connection
 ) -> None:
     conn.execute(statement.encode())
 
     assert unhealthy(conn) == {(name, verdict)}
-    assert words in checks(conn)[name].advice
+    assert text in checks(conn)[name].advice
 
 
 def test_more_partitions_than_any_retention_needs_are_found(conn: psycopg.Connection) -> None:

@@ -50,7 +50,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     ledger.add(conn, 1, 5)
     before = providers(conn)
 
-    for words, *arguments in (
+    for text, *arguments in (
         ("already", "add", "Again", "0", "--id", "1"),
         ("no provider 9", "rename", "9", "Nobody"),
         ("no provider 9", "set-initial", "9", "1"),
@@ -61,7 +61,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     ):
         done = ops("provider", *arguments, "--json")
         assert done.code == 1, arguments
-        assert words in done.document["error"]["detail"]
+        assert text in done.document["error"]["detail"]
 
     assert providers(conn) == before
     assert conn.execute("SELECT count(*) FROM operator_action").fetchone() == (0,)

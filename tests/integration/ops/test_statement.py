@@ -114,7 +114,7 @@ def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "text"),
     [
         (
             ("statement", "1", "--from", "2020-01-01"),
@@ -133,10 +133,10 @@ def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_cannot_be_asked_is_said(
-    ops: Tool, arguments: tuple[str, ...], code: int, words: str
+    ops: Tool, arguments: tuple[str, ...], code: int, text: str
 ) -> None:
     done = ops(*arguments)
-    assert (done.code, words in done.stderr + done.stdout) == (code, True), done
+    assert (done.code, text in done.stderr + done.stdout) == (code, True), done
 
 
 def test_a_series_has_a_line_for_each_minute_and_names_gaps(ops: Tool) -> None:

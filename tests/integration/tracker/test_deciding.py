@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from services.tracker import core, look_store
+from services.tracker import core, open_request_store
 from services.tracker.reply_store import FIRST
 from services.tracker.service import Limits
 from tests.support.tracking import Life, Sender, body, item, tick, tracker_life
@@ -190,12 +190,12 @@ def test_what_somebody_else_has_decided_since_it_was_looked_at_stays(
 ) -> None:
     accept(life, sender, item(600), UNFIT)
     sender.ingest()
-    seen, _ = look_store.inspect(conn, FIRST)
-    late = [found for one in seen if (found := core.judge(one, keep=False))]
+    seen, _ = open_request_store.inspect(conn, FIRST)
+    late = [found for one in seen if (found := core.decide(one, keep=False))]
     conn.execute("UPDATE dead_letter SET reason = 'refused_by_database'")
     life.run()
 
-    assert look_store.write(conn, late) == []
+    assert open_request_store.write(conn, late) == []
     assert state(life) == ("failed", 1, 0, 0, {"refused_by_database": 1})
 
 

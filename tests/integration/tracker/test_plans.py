@@ -8,7 +8,7 @@ import pytest
 from pydantic import Secret
 
 from services.tracker import __main__ as program
-from services.tracker import intake_store, look_store, reply_store
+from services.tracker import intake_store, open_request_store, reply_store
 from shared import postgres
 from shared.ledger import request_store
 from shared.settings import PostgresSettings
@@ -80,7 +80,7 @@ FIRST = {"published_at": reply_store.FIRST[0], "decided_at": reply_store.FIRST[0
 LIMITS = {"requests": 1000, "items": 100_000, "most": 500}
 KEYS = {"keys": [f"open-{n}" for n in range(1, OPEN + 1)]}
 QUERIES: dict[str, tuple[LiteralString, dict[str, Any]]] = {
-    "looks": (look_store.SELECT_OPEN, FIRST | LIMITS),
+    "looks": (open_request_store.SELECT_OPEN, FIRST | LIMITS),
     "shown": (reply_store.UPDATE_SHOWN, FIRST | LIMITS),
     "newest shown": (reply_store.SELECT_SHOWN, {}),
     "due": (reply_store.SELECT_DUE, LIMITS),

@@ -10,8 +10,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.exchange import InHand
 from services.gateway.front import Front
+from services.gateway.http_request import InHand
 from services.gateway.problems import MEDIA_TYPE, Reason
 from tools import api_page, openapi
 

@@ -58,11 +58,11 @@ def test_a_sighting_names_an_object_and_may_say_more() -> None:
     ],
 )
 def test_an_answer_is_seen_away_or_of_no_use(status: int, body: bytes, answer: Answer) -> None:
-    assert core.judge(status, body, 7) == answer
+    assert core.interpret(status, body, 7) == answer
 
 
 def test_one_is_no_object_called_true() -> None:
-    assert core.judge(200, b'{"id": true, "online": true}', 1).outcome == "error"
+    assert core.interpret(200, b'{"id": true, "online": true}', 1).outcome == "error"
 
 
 def with_header(name: bytes, value: bytes) -> Properties:

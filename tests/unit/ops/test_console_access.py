@@ -42,7 +42,7 @@ def application(**given: str) -> Starlette:
         Route("/", hello),
         Route("/healthz", hello),
         *SigningIn(chosen, show).routes(),
-        session.posting("/act", act, writes=chosen.writes),
+        session.form_route("/act", act, writes=chosen.writes),
     ]
     guard = Middleware(Guard, hosts=chosen.hosts)
     return Starlette(routes=routes, middleware=[guard, session.middleware()])

@@ -14,10 +14,10 @@ def syncer(now: float, last: float | None) -> Replica:
     return Replica("syncer", "a", dict.fromkeys(WHOLE, now), {}, 0, before)
 
 
-def looked(*looks: tuple[float, float | None]) -> FullSends:
-    """Return what is known after looks, a minute apart, at what one syncer counts."""
+def looked(*polls: tuple[float, float | None]) -> FullSends:
+    """Return what is known after polls, a minute apart, of what one syncer counts."""
     made = FullSends()
-    for number, (now, last) in enumerate(looks):
+    for number, (now, last) in enumerate(polls):
         made.note([syncer(now, last)], START + number * MINUTE, START + number * MINUTE)
     return made
 

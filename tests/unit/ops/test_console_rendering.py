@@ -7,7 +7,7 @@ import pytest
 from ops.console import drawing, rendering
 from ops.console.balance_store import Last
 from ops.console.listing import Asked, Listing, Row
-from ops.console.look import Found
+from ops.console.poll import Found
 from tests.support.console_page import text_of
 
 AT = datetime(2026, 11, 20, 23, 42, tzinfo=UTC)

@@ -60,10 +60,10 @@ def test_there_are_120_cells_at_most() -> None:
     assert found["cells"][-1].boundary == START + 500 * MINUTE
 
 
-def test_late_is_what_took_more_than_a_second_and_what_keydb_never_showed_is_unshown() -> None:
+def test_late_is_what_took_more_than_a_second_and_what_keydb_never_showed_is_unpublished() -> None:
     found = seen(tick(0, 0.02), tick(1, 1.2), tick(2, None))
 
-    assert states(found) == ["shown", "late", "unshown"]
+    assert states(found) == ["shown", "late", "unpublished"]
     assert found["over"] == 1
 
 

@@ -8,8 +8,8 @@ import pytest
 from ops.console import around, comparison, servers
 from ops.console.balances import Balances
 from ops.console.comparison import REMEMBERED_MAX, Difference
-from ops.console.look import Found, Look
 from ops.console.metrics import Replica
+from ops.console.poll import Found, Poll
 from ops.console.sections import Sections
 from ops.console.settings import ConsoleSettings
 from ops.doctor.core import Check
@@ -27,8 +27,8 @@ CHOSEN = ConsoleSettings.model_validate(
 EMPTY = {name: Found([]) for name in ("compared", "ticks", "doctor", "requests", "notifications")}
 
 
-def look(**parts: Found) -> Look:
-    """Return a look at servers that are all well, with these parts instead."""
+def poll(**parts: Found) -> Poll:
+    """Return a poll of servers that are all healthy, with these parts instead."""
     healthy = {
         "postgres": Found(ALL_ASKED.postgres),
         "known": Found(servers.Known("7", "token", known=True)),
@@ -39,10 +39,10 @@ def look(**parts: Found) -> Look:
         "metrics": Found([]),
         "actions": Found([]),
     }
-    return Look(1, NOW, 0.0, healthy | EMPTY | parts)
+    return Poll(1, NOW, 0.0, healthy | EMPTY | parts)
 
 
-def shown(sections: Sections, seen: Look) -> Any:
+def shown(sections: Sections, seen: Poll) -> Any:
     return sections.views(seen)["verdict"]
 
 
@@ -53,7 +53,7 @@ def sections() -> Sections:
 
 
 def test_what_is_all_healthy_is_green(sections: Sections) -> None:
-    said = shown(sections, look())
+    said = shown(sections, poll())
 
     assert (said["state"], said["sentence"]) == ("healthy", "Everything is healthy.")
 
@@ -73,7 +73,7 @@ def test_what_is_all_healthy_is_green(sections: Sections) -> None:
     ],
 )
 def test_what_could_not_be_asked_is_not_green(sections: Sections, parts: dict[str, Found]) -> None:
-    said = shown(sections, look(**parts))
+    said = shown(sections, poll(**parts))
 
     assert said["state"] in ("unsure", "wrong")
     assert said["sentence"] != "Everything is healthy."
@@ -81,13 +81,13 @@ def test_what_could_not_be_asked_is_not_green(sections: Sections, parts: dict[st
 
 
 def test_what_is_known_of_another_tick_is_not_said_of_the_one_that_is_shown() -> None:
-    of_another = look(known=Found(servers.Known("6", "token", known=False)))
+    of_another = poll(known=Found(servers.Known("6", "token", known=False)))
 
     assert servers.snapshot(CHOSEN, of_another).keydb == replace(SHOWN, known=None)
 
 
 def test_services_that_did_not_answer_in_time_are_each_said_to_be_so(sections: Sections) -> None:
-    late = look(services=Found(error="no answer within 2.5 s"))
+    late = poll(services=Found(error="no answer within 2.5 s"))
 
     said = shown(sections, late)
 
@@ -97,10 +97,10 @@ def test_services_that_did_not_answer_in_time_are_each_said_to_be_so(sections: S
 
 def test_what_differed_is_red_until_it_is_compared_again(sections: Sections) -> None:
     sections.comparison.known[1] = Difference("1_Visa", "1900", "5")
-    failing = look(compared=Found(error="no answer within 2.5 s"))
+    failing = poll(compared=Found(error="no answer within 2.5 s"))
 
     assert shown(sections, failing)["state"] == "wrong"
-    assert shown(sections, look(compared=Found([])))["state"] == "healthy"
+    assert shown(sections, poll(compared=Found([])))["state"] == "healthy"
 
 
 def test_what_the_last_reconciliation_found_is_red_until_it_is_said_otherwise(
@@ -109,18 +109,18 @@ def test_what_the_last_reconciliation_found_is_red_until_it_is_said_otherwise(
     values = {around.DRIFT: 2.0}
     syncer = Replica("syncer", "a", values, {}, 0, {})
 
-    said = shown(sections, look(metrics=Found([syncer])))
+    said = shown(sections, poll(metrics=Found([syncer])))
 
     assert (said["state"], said["findings"][0].about) == ("wrong", "reconciliation")
-    assert shown(sections, look(metrics=Found(error="too late")))["state"] == "wrong"
+    assert shown(sections, poll(metrics=Found(error="too late")))["state"] == "wrong"
     agree = replace(syncer, now={around.DRIFT: 0.0})
-    assert shown(sections, look(metrics=Found([agree])))["state"] == "healthy"
+    assert shown(sections, poll(metrics=Found([agree])))["state"] == "healthy"
 
 
 def test_a_setting_that_must_be_another_is_said_beside_the_verdict(sections: Sections) -> None:
     check = Check("keydb", "maxmemory-policy", "fail", "allkeys-lru", "noeviction")
 
-    said = shown(sections, look(doctor=Found([check])))
+    said = shown(sections, poll(doctor=Found([check])))
 
     (found,) = said["findings"]
     assert (said["state"], found.level) == ("healthy", "note")

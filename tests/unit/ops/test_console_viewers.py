@@ -15,7 +15,7 @@ from ops.console import app, session
 from ops.console.app import Console, make_app
 from ops.console.balances import Balances
 from ops.console.listing import Asked, Listing
-from ops.console.look import Looker, Part
+from ops.console.poll import Part, Poller
 
 BASE = "http://localhost"
 
@@ -32,8 +32,8 @@ class NoBalances:
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    looker = Looker({"part": Part(lambda: 1)})
-    made = Console(looker, lambda _: {}, lambda _: {}, cast("Balances", NoBalances()))
+    poller = Poller({"part": Part(lambda: 1)})
+    made = Console(poller, lambda _: {}, lambda _: {}, cast("Balances", NoBalances()))
     yield made
     made.close()
 

@@ -50,7 +50,7 @@ def test_a_sequence_of_ours_that_was_made_another_is_found(changes: dict[str, in
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("made", "text"),
     [
         (replace(PLAIN, column_bytes=4, max=INTEGER), "--widen"),
         (replace(PLAIN, column_bytes=4), "--widen"),
@@ -58,8 +58,8 @@ def test_a_sequence_of_ours_that_was_made_another_is_found(changes: dict[str, in
         (replace(PLAIN, max=10**6), "ALTER SEQUENCE s AS bigint MAXVALUE"),
     ],
 )
-def test_what_ends_first_is_what_is_to_be_made_longer(made: IdSequence, words: str) -> None:
-    assert words in sequence_checks.assess("initial_data", made, made.last, None).advice
+def test_what_ends_first_is_what_is_to_be_made_longer(made: IdSequence, text: str) -> None:
+    assert text in sequence_checks.assess("initial_data", made, made.last, None).advice
 
 
 def test_rights_as_they_are_granted_pass() -> None:

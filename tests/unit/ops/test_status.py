@@ -91,7 +91,7 @@ def test_no_tick_for_two_intervals_and_the_tolerance_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rabbitmq", "blamed"),
+    ("rabbitmq", "advice"),
     [
         (Down("refused"), "RabbitMQ"),
         (replace(QUEUES, ticks=None), "up -d syncer"),
@@ -101,13 +101,13 @@ def test_no_tick_for_two_intervals_and_the_tolerance_is_wrong() -> None:
     ],
 )
 def test_who_is_looked_at_first_when_ticks_stop_follows_from_the_queue(
-    rabbitmq: Queues | Down, blamed: str
+    rabbitmq: Queues | Down, advice: str
 ) -> None:
     stopped = with_tick(boundary=NOW - timedelta(hours=1), published_at=None)
 
     found = [one for one in assess(replace(stopped, rabbitmq=rabbitmq)) if one.about == "tick"]
 
-    assert blamed in found[0].do
+    assert advice in found[0].do
 
 
 def test_a_tick_more_than_a_second_late_is_wrong() -> None:
@@ -159,7 +159,7 @@ def test_a_queue_without_consumers_is_wrong_and_a_backlog_a_note(
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
         ({"token": "", "epoch": ""}, "no watermark"),
         ({"token": "partial:1"}, "chunks"),
@@ -168,12 +168,12 @@ def test_a_queue_without_consumers_is_wrong_and_a_backlog_a_note(
     ],
 )
 def test_a_watermark_that_is_not_the_newest_tick_is_wrong(
-    changes: dict[str, object], words: str
+    changes: dict[str, object], text: str
 ) -> None:
     found = only(with_shown(**changes))
 
     assert found.level == "wrong"
-    assert words in found.says
+    assert text in found.says
 
 
 def test_before_the_first_boundary_an_empty_store_is_as_it_should_be() -> None:

@@ -8,7 +8,7 @@ from ops.wording import age, count, moment, visible
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (None, "-"),
         (0.0121, "12 ms"),
@@ -22,8 +22,8 @@ from ops.wording import age, count, moment, visible
         (-0.0001, "0 ms"),
     ],
 )
-def test_an_age_is_written_as_a_person_says_it(seconds: float | None, words: str) -> None:
-    assert age(seconds) == words
+def test_an_age_is_written_as_a_person_says_it(seconds: float | None, text: str) -> None:
+    assert age(seconds) == text
 
 
 def test_a_time_is_written_in_utc_whatever_its_zone() -> None:

@@ -94,7 +94,7 @@ TAKEN = {
 def test_composes_own_failure_over_a_port_is_told_in_our_words(said: str) -> None:
     output = f"Container main-keydb-1  Starting\nError response from daemon: {ENDPOINT}: {said}\n"
 
-    failure = ports.blamed(output, PUBLISHED)
+    failure = ports.conflict(output, PUBLISHED)
 
     assert failure is not None
     assert "port 6379 " in failure.reason
@@ -102,14 +102,14 @@ def test_composes_own_failure_over_a_port_is_told_in_our_words(said: str) -> Non
 
 
 def test_a_port_of_the_range_for_ingest_leads_to_its_setting() -> None:
-    failure = ports.blamed("Bind for 127.0.0.1:9129 failed: port is already allocated", PUBLISHED)
+    failure = ports.conflict("Bind for 127.0.0.1:9129 failed: port is already allocated", PUBLISHED)
 
     assert failure is not None
     assert "set INGEST_METRICS_PORTS " in failure.reason
 
 
 def test_another_failure_of_compose_is_not_blamed_on_a_port() -> None:
-    assert ports.blamed("dependency failed: 127.0.0.1:6379 is unhealthy", PUBLISHED) is None
+    assert ports.conflict("dependency failed: 127.0.0.1:6379 is unhealthy", PUBLISHED) is None
 
 
 def test_every_port_that_compose_publishes_has_its_setting_here() -> None:

@@ -16,10 +16,10 @@ from shared.unfit import Unfit
 from tests.support.containers import ROOT
 from tests.support.schemas import assert_fits
 from tools import schemas
-from tools.documents import DOCUMENTS
+from tools.json_types import DOCUMENTS
 
 WRITE = "not what the types say: run `make schemas`"
-ADD = "give it a type in tools/documents/, run `make schemas`"
+ADD = "give it a type in tools/json_types/, run `make schemas`"
 LIMITS = Limits(body_bytes_max=1000)
 BODIES = [
     b'{"id": 1, "value": 600}',

@@ -65,11 +65,11 @@ def test_it_is_written_once_decided_and_before_that_seldom(
     keep: bool,  # noqa: FBT001
     written: tuple[str, bool] | None,
 ) -> None:
-    assert states(core.judge(seen, keep=keep)) == written
+    assert states(core.decide(seen, keep=keep)) == written
 
 
 def test_what_was_decided_before_is_kept() -> None:
-    found = core.judge(open_request(stored=2, before=Outcome(3, (DEAD,))), keep=False)
+    found = core.decide(open_request(stored=2, before=Outcome(3, (DEAD,))), keep=False)
 
     assert found
     assert found.outcome == Outcome(5, (DEAD,))

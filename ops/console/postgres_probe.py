@@ -1,6 +1,6 @@
-"""Postgres, asked as `ops status` asks it, by one connection that lasts from look to look.
+"""Postgres, asked as `ops status` asks it, by one connection that lasts from poll to poll.
 
-A new one for each look would cost Postgres more than the questions do, since it knows no table yet.
+A new one for each poll would cost Postgres more than the questions do, since it knows no table yet.
 It is replaced once a minute, so that it does not stay with a server whose place another has taken.
 """
 
@@ -33,7 +33,7 @@ SELECT CASE WHEN counted.number > %(exact)s::bigint
 """
 
 
-class LedgerProbe:
+class PostgresProbe:
     """Asks; used from one thread at a time."""
 
     def __init__(self, chosen: DeploymentSettings, clock: Clock) -> None:

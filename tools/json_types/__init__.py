@@ -13,7 +13,7 @@ from ops.repair.rebuild import Rebuilt
 from ops.tracking.command import Shown
 from shared.ledger.life import Life
 from shared.ledger.series import Series
-from tools.documents import acting, asking, sending
+from tools.json_types import acting, asking, sending
 
 DOCUMENTS: Mapping[str, Any] = {
     "alert add": acting.AlertAdded,

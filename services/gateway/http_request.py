@@ -16,8 +16,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 """As ASGI has them."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}", re.ASCII)
-NAME = "minutebook.exchange"
-"""Under which name a scope has its exchange."""
+NAME = "minutebook.http_request"
+"""Under which name a scope has its request."""
 DRAINED_MAX = 16 * 2**20
 DRAIN_WITHIN_S = 5.0
 """What a client that is refused still sends is read up to here: else it may not see the answer."""
@@ -40,7 +40,7 @@ class InHand:
 
 
 @dataclass(slots=True)
-class Exchange:
+class HttpRequest:
     """What is known of one request; its parts are filled in as it goes on."""
 
     scope: Scope
@@ -135,12 +135,12 @@ class Exchange:
             return
 
 
-def begin(scope: Scope, receive: Receive) -> Exchange:
-    """Return the exchange of a request; its id is the caller's own if that is fit to be logged."""
+def begin(scope: Scope, receive: Receive) -> HttpRequest:
+    """Return the request of a scope; its id is the caller's own if that is fit to be logged."""
     headers = dict(scope["headers"])
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-    found = Exchange(
+    found = HttpRequest(
         scope,
         receive,
         headers,
@@ -152,9 +152,9 @@ def begin(scope: Scope, receive: Receive) -> Exchange:
     return found
 
 
-def of(scope: Scope) -> Exchange:
-    """Return the exchange that a request's scope has."""
-    found: Exchange = scope[NAME]
+def of(scope: Scope) -> HttpRequest:
+    """Return the request that a scope has."""
+    found: HttpRequest = scope[NAME]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is told by message: replies, notifications, events.
+"""What comes by message: replies, notifications, events.
 
 The queues are the tour's own, and gone with it.
 """
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 Message = tuple[pika.BasicProperties, Document]
 
 
-class Inbox:
+class Queues:
     """One channel, and a queue for each kind."""
 
     def __init__(self, connection: pika.BlockingConnection) -> None:

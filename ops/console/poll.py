@@ -1,8 +1,8 @@
-"""One look at everything, taken for all viewers together: every two seconds at most, on demand.
+"""One poll of everything, for all viewers together: every two seconds at most, on demand.
 
-Nobody who watches, no look. A look has parts, asked beside one another, each in a thread. A part
-that fails, or has no answer by its deadline, says why in its place; the others go on. It is not
-asked again before it has come back, so that a server that hangs costs one thread.
+While nobody watches there is no poll. A poll has parts, asked beside one another, each in a thread.
+A part that fails, or has no answer by its deadline, says why in its place; the others go on. It is
+not asked again before it has come back, so that a server that hangs costs one thread.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What all parts said; `number` counts looks, 0 is that before the first."""
+class Poll:
+    """What all parts said; `number` counts polls, 0 is that before the first."""
 
     number: int = 0
     taken_at: datetime | None = None
@@ -68,28 +68,28 @@ class Look:
         return time.monotonic() - self.began
 
 
-class Looker:
-    """Takes looks; used from one event loop."""
+class Poller:
+    """Takes polls; used from one event loop."""
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
         """Each part has a thread of its own."""
         self._parts = dict(parts)
-        self._threads = ThreadPoolExecutor(len(parts), thread_name_prefix="look")
+        self._threads = ThreadPoolExecutor(len(parts), thread_name_prefix="poll")
         self._running: dict[str, Future[Found]] = {}
         self._taking: asyncio.Task[None] | None = None
-        self.newest = Look()
+        self.newest = Poll()
 
     @property
     def coming(self) -> int:
-        """The number of the look that `recent` returns now."""
+        """The number of the poll that `recent` returns now."""
         return self.newest.number + (self.newest.age_s > 2 * EVERY_S)
 
-    async def recent(self) -> Look:
-        """Return the newest look if it is fresh enough for a page, else a new one."""
+    async def recent(self) -> Poll:
+        """Return the newest poll if it is fresh enough for a page, else a new one."""
         return await self.after(self.coming - 1)
 
-    async def after(self, number: int) -> Look:
-        """Return a look newer than that of `number`, shared by all who wait for one."""
+    async def after(self, number: int) -> Poll:
+        """Return a poll newer than that of `number`, shared by all who wait for one."""
         while self.newest.number <= number:
             if self._taking is None or self._taking.done():
                 self._taking = asyncio.create_task(self._take())
@@ -108,7 +108,7 @@ class Looker:
             names = [name for name, part in self._parts.items() if part.seldom is seldom]
             found = await asyncio.gather(*(self._ask(name) for name in names))
             parts.update(zip(names, found, strict=True))
-        self.newest = Look(self.newest.number + 1, taken_at, began, parts)
+        self.newest = Poll(self.newest.number + 1, taken_at, began, parts)
 
     async def _ask(self, name: str) -> Found:
         part, before = self._parts[name], self.newest[name]

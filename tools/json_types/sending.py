@@ -4,7 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict  # typing's own lacks what pydantic reads
 
-from tools.documents.asking import Error
+from tools.json_types.asking import Error
 
 
 class EventsSent(TypedDict):

@@ -1,4 +1,4 @@
-"""One look for all viewers: shared, with a deadline and a failure for each part."""
+"""One poll for all viewers: shared, with a deadline and a failure for each part."""
 
 import asyncio
 import threading
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ops.console import look
-from ops.console.look import Look, Looker, Part
+from ops.console import poll
+from ops.console.poll import Part, Poll, Poller
 from shared.errors import Unavailable
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "EVERY_S", 0.01)
-    monkeypatch.setattr(look, "DEADLINE_S", 30)  # a busy machine may take longer than a viewer
+    monkeypatch.setattr(poll, "EVERY_S", 0.01)
+    monkeypatch.setattr(poll, "DEADLINE_S", 30)  # a busy machine may take longer than a viewer
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ def counting() -> tuple[Callable[[], int], list[int]]:
 def test_viewers_share_a_look() -> None:
     ask, asked = counting()
 
-    async def watch() -> list[Look]:
-        looker = Looker({"part": Part(ask)})
-        return await asyncio.gather(*(looker.after(0) for _ in range(200)))
+    async def watch() -> list[Poll]:
+        poller = Poller({"part": Part(ask)})
+        return await asyncio.gather(*(poller.after(0) for _ in range(200)))
 
-    looks = asyncio.run(watch())
+    polls = asyncio.run(watch())
 
-    assert {one.number for one in looks} == {1}
+    assert {one.number for one in polls} == {1}
     assert len(asked) == 1
 
 
@@ -52,8 +52,8 @@ def test_nobody_who_watches_is_no_look() -> None:
     ask, asked = counting()
 
     async def watch() -> None:
-        looker = Looker({"part": Part(ask)})
-        await looker.after(0)
+        poller = Poller({"part": Part(ask)})
+        await poller.after(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}  # nothing goes on by itself
 
     asyncio.run(watch())
@@ -68,10 +68,10 @@ def test_a_viewer_who_leaves_does_not_end_the_look_of_the_others(held: threading
         begun.set()
         return held.wait()
 
-    async def watch() -> Look:
-        looker = Looker({"part": Part(ask)})
-        leaving = asyncio.create_task(looker.after(0))
-        staying = asyncio.create_task(looker.after(0))
+    async def watch() -> Poll:
+        poller = Poller({"part": Part(ask)})
+        leaving = asyncio.create_task(poller.after(0))
+        staying = asyncio.create_task(poller.after(0))
         await asyncio.to_thread(begun.wait)
         leaving.cancel()
         held.set()
@@ -87,9 +87,9 @@ def test_a_part_that_fails_says_why_and_the_others_go_on() -> None:
     def is_a_bug() -> None:
         raise KeyError("password")
 
-    async def watch() -> Look:
+    async def watch() -> Poll:
         parts = {"down": Part(fails), "bug": Part(is_a_bug), "up": Part(lambda: 1)}
-        return await Looker(parts).after(0)
+        return await Poller(parts).after(0)
 
     found = asyncio.run(watch())
 
@@ -102,19 +102,19 @@ def test_a_part_that_fails_says_why_and_the_others_go_on() -> None:
 def test_a_part_that_hangs_is_said_and_asked_once(
     monkeypatch: pytest.MonkeyPatch, held: threading.Event
 ) -> None:
-    monkeypatch.setattr(look, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(poll, "DEADLINE_S", 0.5)
     asked: list[int] = []
 
     def hangs() -> bool:
         asked.append(1)
         return held.wait()
 
-    async def watch() -> tuple[Look, Look, Look]:
-        looker = Looker({"hangs": Part(hangs), "up": Part(lambda: 1)})
-        first, second = await looker.after(0), await looker.after(1)
-        monkeypatch.setattr(look, "DEADLINE_S", 30)
+    async def watch() -> tuple[Poll, Poll, Poll]:
+        poller = Poller({"hangs": Part(hangs), "up": Part(lambda: 1)})
+        first, second = await poller.after(0), await poller.after(1)
+        monkeypatch.setattr(poll, "DEADLINE_S", 30)
         held.set()
-        return first, second, await looker.after(2)
+        return first, second, await poller.after(2)
 
     first, second, third = asyncio.run(watch())
 
@@ -132,13 +132,13 @@ def test_what_is_asked_seldom_holds_nobody_up_and_is_kept(held: threading.Event)
         asked.append(1)
         return len(asked)
 
-    async def watch() -> tuple[Look, Look]:
-        looker = Looker({"dear": Part(dear, seldom=True)})
-        first = found = await looker.after(0)
+    async def watch() -> tuple[Poll, Poll]:
+        poller = Poller({"dear": Part(dear, seldom=True)})
+        first = found = await poller.after(0)
         held.set()
         while found["dear"].value is None:
-            found = await looker.after(found.number)
-        return first, await looker.after(found.number)
+            found = await poller.after(found.number)
+        return first, await poller.after(found.number)
 
     first, last = asyncio.run(watch())
 
@@ -151,5 +151,5 @@ def test_what_is_asked_seldom_does_not_slow_the_others_down() -> None:
     begun = threading.Event()
     parts = {"dear": Part(begun.set, seldom=True), "quick": Part(lambda: begun.wait(0.3))}
 
-    assert asyncio.run(Looker(parts).after(0))["quick"].value is False
+    assert asyncio.run(Poller(parts).after(0))["quick"].value is False
     assert begun.wait(30)

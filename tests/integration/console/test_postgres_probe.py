@@ -1,4 +1,4 @@
-"""Postgres is asked by one connection from look to look, and counts no million at each."""
+"""Postgres is asked by one connection from poll to poll, and counts no million at each."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from pydantic import Secret
 
 from ops.console import ledger
-from ops.console.ledger import LedgerProbe
+from ops.console.postgres_probe import PostgresProbe
 from ops.deployment import DeploymentSettings
 from services.syncer.service import Syncer
 from tests.support.eventually import eventually
@@ -32,13 +32,13 @@ def clock() -> Times:
 
 
 @pytest.fixture
-def probe(dsn: str, clock: Times) -> Iterator[LedgerProbe]:
+def probe(dsn: str, clock: Times) -> Iterator[PostgresProbe]:
     chosen = DeploymentSettings(
         postgres_dsn=Secret(dsn),
         rabbitmq_url=Secret(f"amqp://u:p@{NOWHERE}/%2F"),
         keydb_url=Secret(f"redis://{NOWHERE}/0"),
     )
-    made = LedgerProbe(chosen, clock)
+    made = PostgresProbe(chosen, clock)
     yield made
     made.close()
 
@@ -48,7 +48,7 @@ def pids(conn: psycopg.Connection) -> list[int]:
 
 
 def test_looks_share_a_connection_which_is_replaced_in_time(
-    probe: LedgerProbe, clock: Times, conn: psycopg.Connection, syncer: Syncer
+    probe: PostgresProbe, clock: Times, conn: psycopg.Connection, syncer: Syncer
 ) -> None:
     assert probe().providers == probe().providers == 2
     (first,) = pids(conn)
@@ -59,7 +59,7 @@ def test_looks_share_a_connection_which_is_replaced_in_time(
 
 
 def test_a_connection_that_was_lost_is_not_a_server_that_is_down(
-    probe: LedgerProbe, conn: psycopg.Connection, syncer: Syncer
+    probe: PostgresProbe, conn: psycopg.Connection, syncer: Syncer
 ) -> None:
     probe()
     for pid in pids(conn):
@@ -69,7 +69,7 @@ def test_a_connection_that_was_lost_is_not_a_server_that_is_down(
 
 
 def test_of_many_providers_the_number_is_what_postgres_believes(
-    probe: LedgerProbe,
+    probe: PostgresProbe,
     conn: psycopg.Connection,
     syncer: Syncer,
     monkeypatch: pytest.MonkeyPatch,
