@@ -75,7 +75,7 @@ def watch(starting: stack.Starting, report: Report) -> None:
 
 
 def not_started(containers: list[stack.Container], output: str) -> DemoFailed:
-    """Return what to say when compose failed or is stuck: its output and the failed services' log."""
+    """Return what to say when compose failed or is stuck: its output and logs of services."""
     failed = sorted({one.service for one in containers if one.failed}) or sorted(
         {one.service for one in containers if one.unready}
     )

@@ -16,10 +16,10 @@ from shared import addresses, postgres, settings
 from shared.health import Turn
 from shared.shard import EXCHANGE, Shard
 
-AROUND = frozenset({"feed", "notifier", "tracker", "gateway", "observer", "console"})
+PERIPHERAL_SERVICES = frozenset({"feed", "notifier", "tracker", "gateway", "observer", "console"})
 """Services that the core does without: each has a compose profile of its name, the tracker that of
 the gateway."""
-OURS = frozenset({"ingest", "ticker", "syncer"}) | AROUND
+OURS = frozenset({"ingest", "ticker", "syncer"}) | PERIPHERAL_SERVICES
 
 
 def host_and_port(text: str) -> tuple[str, int]:

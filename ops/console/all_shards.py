@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.console import around, flow, rendering, servers, verdict
+from ops.console import flow, operations, rendering, servers, verdict
 from ops.console.poll import Found, Part, Poll
 from ops.console.sections import Sections, not_compared
 from ops.console.settings import ConsoleSettings
@@ -63,8 +63,8 @@ class AllShards:
         now = datetime.now(UTC)
         each = [self._one(poll, number) for number in range(len(self._each))]
         if poll["metrics"].value is not None:  # else what was known last
-            self._drift = around.drift_of(poll["metrics"].value)
-        common = [*around.drifting(self._drift), *of_services(each[0].snapshot)]
+            self._drift = operations.drift_of(poll["metrics"].value)
+        common = [*operations.drifting(self._drift), *of_services(each[0].snapshot)]
         verdicts = [
             verdict.view(one.snapshot, one.findings, now, not_compared=not_compared(one.poll))
             for one in each
@@ -74,7 +74,7 @@ class AllShards:
             "flow": {"each": [_flow(one) for one in each], "services": each[0].snapshot.services},
             "ticks": {"each": [self._ticks(one, now) for one in each]},
             "dead_letters": _dead_letters(each),
-            "around": {"past": False, "count": len(each)},
+            "operations": {"past": False, "count": len(each)},
         }
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
@@ -95,7 +95,7 @@ class AllShards:
         return {
             "verdict_past": {"at": at, "each": then, "error": ""},
             "ticks": {"each": then},
-            "around": {"past": True, "count": len(then)},
+            "operations": {"past": True, "count": len(then)},
         }
 
     def _one(self, poll: Poll, number: int) -> _One:

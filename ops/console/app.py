@@ -142,7 +142,7 @@ class Console:
             error = self.render("verdict_past", {"at": at, "error": found.error})
             return {"verdict_past": error, "balances": balances}
         then, now = found.value, self.views(poll)
-        sections = {**then, "around": {**now["around"], **then["around"], "past": True}}
+        sections = {**then, "operations": {**now["operations"], **then["operations"], "past": True}}
         made = {name: self.render(name, values) for name, values in sections.items()}
         made["balances"] = balances
         return {name: self.rendered(poll)[name] for name in ("flow", "dead_letters")} | made

@@ -6,7 +6,16 @@ from functools import partial
 from typing import Any
 
 from ops.balances.command import refuse_future
-from ops.console import around, comparison, dead_letters, flow, servers, tick_store, ticks, verdict
+from ops.console import (
+    comparison,
+    dead_letters,
+    flow,
+    operations,
+    servers,
+    tick_store,
+    ticks,
+    verdict,
+)
 from ops.console.balances import SOON, Balances
 from ops.console.comparison import Comparison
 from ops.console.full_sends import FullSends
@@ -43,9 +52,9 @@ class Sections:
             "metrics": Part(self._scraper.read),
             "ticks": Part(partial(self.ticks_until, None)),
             "compared": Part(self.comparison.step),
-            "requests": Part(partial(around.requests, self._pool)),
-            "notifications": Part(partial(around.told, self._pool)),
-            "actions": Part(lambda: around.actions(self._pool, datetime.now(UTC) + SOON)),
+            "requests": Part(partial(operations.requests, self._pool)),
+            "notifications": Part(partial(operations.told, self._pool)),
+            "actions": Part(lambda: operations.actions(self._pool, datetime.now(UTC) + SOON)),
             "doctor": Part(partial(inspect, self._chosen), seldom=True),
         }
 
@@ -59,9 +68,9 @@ class Sections:
         now = datetime.now(UTC)
         snapshot = servers.snapshot(self._chosen, poll)
         if poll["metrics"].value is not None:  # else what was known last
-            self._drift = around.drift_of(poll["metrics"].value)
+            self._drift = operations.drift_of(poll["metrics"].value)
         findings = [
-            *around.drifting(self._drift),
+            *operations.drifting(self._drift),
             *self.findings(poll),
             *assess(snapshot),
         ]
@@ -75,14 +84,14 @@ class Sections:
             "ticks": self.ticks_view(poll["ticks"].value or [], snapshot.interval_s, now)
             | {"error": poll["ticks"].error},
             "dead_letters": dead_letters.view(snapshot),
-            "around": around.view(snapshot, poll, self._drift),
+            "operations": operations.view(snapshot, poll, self._drift),
         }
 
     def findings(self, poll: Poll) -> list[Finding]:
         """Return what is wrong with what `ops status` does not look at: balances, settings."""
         if (differing := poll["compared"].value) is None:  # what differed does so until compared
             differing = list(self.comparison.known.values())
-        return [*comparison.finding(differing), *around.failing(poll["doctor"])]
+        return [*comparison.finding(differing), *operations.failing(poll["doctor"])]
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
         """Return the same of a past time: what is kept of it, nothing that is known of now only.
@@ -98,7 +107,7 @@ class Sections:
         return {
             "verdict_past": {"at": at, "tick": found[-1], "error": ""},
             "ticks": self.ticks_view(found, interval_s, found[-1].boundary) | {"error": ""},
-            "around": around.past(self._pool, at),
+            "operations": operations.past(self._pool, at),
         }
 
     def ticks_view(

@@ -22,7 +22,7 @@ from shared.shard import ONLY, Shard
 SERVER = "rabbitmq"
 EXCHANGES = {"feed": "changes", "notifier": "notifications"}
 """The topic exchange that each follower publishes to."""
-AROUND = re.compile(
+PERIPHERAL_QUEUES = re.compile(
     r"(alerts|prices|requests)([.][0-9]+)?|(changes|notifications|replies)[.].+|sightings.*"
 )
 """Queues around the core, as the policies that we ship name them."""
@@ -118,7 +118,7 @@ def bounds(queues: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 
 
 def _is_around(queue: Mapping[str, Any]) -> bool:
-    return AROUND.fullmatch(queue["name"]) is not None
+    return PERIPHERAL_QUEUES.fullmatch(queue["name"]) is not None
 
 
 def _is_bounded(queue: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Literal
 
-from ops.deployment import AROUND
+from ops.deployment import PERIPHERAL_SERVICES
 from ops.status import advice
 from ops.status.snapshot import ABSENT, Down, LastTick, Ledger, Service, Snapshot, Unacknowledged
 from ops.wording import age, count, moment
@@ -64,7 +64,7 @@ def of_services(snapshot: Snapshot) -> Iterator[Finding]:
     for one in snapshot.services:
         if one.healthy or (one.error == ABSENT and one.name in {other.about for other in missed}):
             continue
-        if one.name in AROUND and one.error == ABSENT:
+        if one.name in PERIPHERAL_SERVICES and one.error == ABSENT:
             do = f"{advice.how_to_start(snapshot, one.name)}   (if it is wanted)"
             yield note(one.name, "is not started; the core does without", do)
             continue

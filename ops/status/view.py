@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from ops.deployment import AROUND
+from ops.deployment import PERIPHERAL_SERVICES
 from ops.followers.store import Follower
 from ops.status.core import Finding
 from ops.status.snapshot import (
@@ -179,7 +179,7 @@ def _service(replicas: Sequence[Service]) -> str:
     number = f" {len(replicas)}" if len(replicas) > 1 else ""
     if healthy == len(replicas):
         return f"{replicas[0].name}{number} healthy"
-    if replicas[0].name in AROUND and replicas[0].error == ABSENT:
+    if replicas[0].name in PERIPHERAL_SERVICES and replicas[0].error == ABSENT:
         return f"{replicas[0].name} not started"
     if all(one.error for one in replicas):
         return f"{replicas[0].name} silent"

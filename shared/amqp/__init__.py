@@ -1,1 +1,1 @@
-"""RabbitMQ: the only package that imports pika."""
+"""RabbitMQ, over pika: connections, publishing, consuming, and AMQP's own formats."""

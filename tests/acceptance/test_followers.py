@@ -10,7 +10,7 @@ from docker.models.containers import Container
 
 from tests.support import containers
 from tests.support.eventually import eventually
-from tests.support.stack import AROUND, INTERVAL_S, PROGRAMS, SERVERS, Stack
+from tests.support.stack import FOLLOWERS, INTERVAL_S, PROGRAMS, SERVERS, Stack
 
 CORE = {*PROGRAMS, *SERVERS}
 TICKS = 3
@@ -38,13 +38,13 @@ def followed(second: Stack) -> Iterator[Stack]:
         assert {service: second.container(service).id for service in CORE} == before
         yield second
     finally:
-        second.compose("rm", "--force", "--stop", *AROUND)
+        second.compose("rm", "--force", "--stop", *FOLLOWERS)
         with second.postgres() as conn:  # else `ops status` would miss them
             conn.execute("DELETE FROM follower")
 
 
 def both(stack: Stack, disturb: Callable[[Container], object]) -> None:
-    for service in AROUND:
+    for service in FOLLOWERS:
         disturb(stack.container(service))
 
 
@@ -88,14 +88,14 @@ def test_the_core_is_healthy_and_in_time_while_both_are(
         assert steps == {timedelta(seconds=INTERVAL_S)}
         assert all(0 <= late_s <= LATENESS_MAX_S for _, late_s in shown)
 
-        names = set(AROUND)
+        names = set(FOLLOWERS)
         eventually(
             lambda: {name for name, ticks in conn.execute(BEHIND) if ticks <= 1} == names, 60
         )
         eventually(lambda: not followed.unhealthy(), 60)
 
 
-@pytest.mark.parametrize("service", AROUND)
+@pytest.mark.parametrize("service", FOLLOWERS)
 def test_they_are_confined_as_the_core_s_services_are(followed: Stack, service: str) -> None:
     def host(name: str) -> dict[str, object]:
         config = followed.container(name).attrs["HostConfig"]

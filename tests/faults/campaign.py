@@ -207,7 +207,7 @@ def standing(client: docker.DockerClient) -> Iterator[Stack]:
     """Yield the shipped stack with all around it, up, two of each part that may be two."""
     with stacks.project(client) as stack, catalogue.prepared(stack):
         stack.settings["COMPOSE_PROFILES"] = ",".join(
-            (*stacks.AROUND, "gateway", *stacks.OBSERVING)
+            (*stacks.FOLLOWERS, "gateway", *stacks.OBSERVING)
         )
         service_health.start(stack, *scale(*REPLICAS))
         yield stack

@@ -15,7 +15,7 @@ from tests.faults.fault import Struck
 from tests.faults.logs import keep_logs
 from tests.support import containers
 from tests.support.eventually import eventually
-from tests.support.stack import AROUND, BY_HTTP, OBSERVING, PROGRAMS, SERVERS, Stack
+from tests.support.stack import BY_HTTP, FOLLOWERS, OBSERVING, PROGRAMS, SERVERS, Stack
 
 PAUSE_S = 5.0
 CUT_S = (1.0, 5.0)
@@ -143,6 +143,6 @@ FAULTS = [
 ] + [
     # Nobody waits for these, so they are struck in fewer ways.
     ContainerFault(part, name, ACTS[name])
-    for part in (*AROUND, *BY_HTTP, *OBSERVING)
+    for part in (*FOLLOWERS, *BY_HTTP, *OBSERVING)
     for name in ("SIGKILL", "pause", "network cut")
 ]

@@ -32,7 +32,7 @@ INTERVAL_S = 2
 QUEUE = "incoming_transactions"
 USER = "user"
 PROGRAMS = ("ingest", "ticker", "syncer")
-AROUND = ("feed", "notifier")
+FOLLOWERS = ("feed", "notifier")
 """Followers, which the core does without: each has a profile of its name."""
 BY_HTTP = ("gateway", "tracker")
 """Requests, which it does without, too: both have the profile `gateway`."""

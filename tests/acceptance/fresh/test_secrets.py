@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.keydb_snapshot import at_next_boundary
-from tests.support.stack import AROUND, PROGRAMS, Stack, publish
+from tests.support.stack import FOLLOWERS, PROGRAMS, Stack, publish
 
 OVERRIDE = ROOT / "deploy" / "secrets" / "compose.yaml"
 ASK_EXPORTER = """
@@ -15,7 +15,7 @@ for line in urllib.request.urlopen("http://postgres-exporter:9187/metrics", time
     if line.startswith(b"pg_up "):
         print(line.decode().strip())
 """
-BESIDE = (*AROUND, "gateway", "console")
+BESIDE = (*FOLLOWERS, "gateway", "console")
 TOKEN = "a-token-from-a-file"
 LOGINS = {"migrate": "user"} | {name: name for name in ("ingest", "syncer", *BESIDE, "ops")}
 

@@ -29,7 +29,7 @@ def test_events_bring_the_sections_as_they_are_on_the_page(console: Console) -> 
     assert "1_Visa" in text_of(event(console.client, "balances"), "balances")
     assert "2_Mastercard" in event(console.client, "balances", "?search=card")
     assert "1_Visa" not in event(console.client, "balances", "?search=card")
-    assert "Doctor" in event(console.client, "around")
+    assert "Doctor" in event(console.client, "operations")
     assert "data-next" in event(console.client, "verdict")
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from ops.console import around, balance_store, comparison, listing, tick_store
+from ops.console import balance_store, comparison, listing, operations, tick_store
 from shared import postgres
 from shared.ledger import balance_page, notifications, request_store, series
 from shared.settings import PostgresSettings
@@ -64,7 +64,7 @@ LOOK_UPS = 2 * listing.ROWS * (balance_store.MINUTES + 1)
 Query = tuple[LiteralString, dict[str, Any], int]
 QUERIES: dict[str, Query] = {
     "ticks": (tick_store.SELECT_TICKS, {"at": AT, "ticks": tick_store.TICKS}, 1000),
-    "actions": (tick_store.SELECT_ACTIONS, {"at": "infinity", "most": around.NEWEST}, FEW),
+    "actions": (tick_store.SELECT_ACTIONS, {"at": "infinity", "most": operations.NEWEST}, FEW),
     "last": (balance_store.SELECT_LAST, {"at": AT}, FEW),
     "rows": (balance_store.SELECT_ROWS, PAGE, FEW),
     "minutes": (balance_store.SELECT_MINUTES, PAGE | {"minutes": balance_store.MINUTES}, LOOK_UPS),
@@ -87,12 +87,12 @@ QUERIES: dict[str, Query] = {
     "notifications": (
         notifications.SELECT_NOTIFICATIONS,
         dict.fromkeys(("alert_id", "provider_id", "condition", "state", "since", "until"))
-        | {"limit": around.NEWEST},
+        | {"limit": operations.NEWEST},
         FEW,
     ),
     "requests": (
         request_store.SELECT_NEWEST,
-        {"accepted_at": "infinity", "key": "", "most": around.NEWEST},
+        {"accepted_at": "infinity", "key": "", "most": operations.NEWEST},
         FEW,
     ),
     "day": (

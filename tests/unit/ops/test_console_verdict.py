@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from ops.console import around, comparison, servers
+from ops.console import comparison, operations, servers
 from ops.console.balances import Balances
 from ops.console.comparison import REMEMBERED_MAX, Difference
 from ops.console.metrics import Replica
@@ -106,14 +106,14 @@ def test_what_differed_is_red_until_it_is_compared_again(sections: Sections) -> 
 def test_what_the_last_reconciliation_found_is_red_until_it_is_said_otherwise(
     sections: Sections,
 ) -> None:
-    values = {around.DRIFT: 2.0}
+    values = {operations.DRIFT: 2.0}
     syncer = Replica("syncer", "a", values, {}, 0, {})
 
     said = shown(sections, poll(metrics=Found([syncer])))
 
     assert (said["state"], said["findings"][0].about) == ("wrong", "reconciliation")
     assert shown(sections, poll(metrics=Found(error="too late")))["state"] == "wrong"
-    agree = replace(syncer, now={around.DRIFT: 0.0})
+    agree = replace(syncer, now={operations.DRIFT: 0.0})
     assert shown(sections, poll(metrics=Found([agree])))["state"] == "healthy"
 
 

@@ -31,7 +31,7 @@ FILES = {
         "deploy/swarm/around.yaml",
     )
 }
-COMPOSE, IN_FILES, CORE, AROUND = (one["services"] for one in FILES.values())
+COMPOSE, IN_FILES, CORE, PERIPHERAL = (one["services"] for one in FILES.values())
 PROGRAMS = [name for name, one in COMPOSE.items() if "MINUTEBOOK_IMAGE" in one["image"]]
 SERVERS = ("postgres", "rabbitmq", "keydb")
 SERVICES = sorted(set(PROGRAMS) - {"migrate", "ops"})
@@ -41,12 +41,12 @@ EXPORTER = "postgres_exporter_password"
 
 
 def part(service: str, key: str) -> Any:
-    return (AROUND if service not in CORE else CORE)[service][key]
+    return (PERIPHERAL if service not in CORE else CORE)[service][key]
 
 
 def both(service: str, key: str) -> list[Any]:
     """Return a list of a service of the core with what is laid over it."""
-    return [*CORE.get(service, {}).get(key, []), *AROUND.get(service, {}).get(key, [])]
+    return [*CORE.get(service, {}).get(key, []), *PERIPHERAL.get(service, {}).get(key, [])]
 
 
 def by_name(secrets: list[Any]) -> dict[str, str]:
@@ -60,8 +60,8 @@ def by_name(secrets: list[Any]) -> dict[str, str]:
 
 
 def test_every_program_and_server_of_compose_is_in_one_of_the_stacks() -> None:
-    assert {*PROGRAMS, *SERVERS} == set(CORE) | set(AROUND)
-    assert {name for name in AROUND if name not in CORE} == {
+    assert {*PROGRAMS, *SERVERS} == set(CORE) | set(PERIPHERAL)
+    assert {name for name in PERIPHERAL if name not in CORE} == {
         name for name in PROGRAMS if "all" in COMPOSE[name].get("profiles", [])
     }
 
@@ -109,7 +109,7 @@ def test_every_secret_that_is_used_is_declared_and_no_other() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_replaced_by_a_healthy_one_or_goes_back(service: str) -> None:
     deploy = part(service, "deploy")
-    has_port = "ports" in (AROUND if service not in CORE else CORE)[service]
+    has_port = "ports" in (PERIPHERAL if service not in CORE else CORE)[service]
 
     assert deploy["endpoint_mode"] == "dnsrr"
     assert deploy["update_config"]["order"] == ("stop-first" if has_port else "start-first")
@@ -132,7 +132,10 @@ def test_a_server_has_composes_image_command_volume_and_health(server: str) -> N
 
 def test_ports_are_of_the_node_itself() -> None:
     published = [
-        one for of in (CORE, AROUND) for service in of.values() for one in service.get("ports", [])
+        one
+        for of in (CORE, PERIPHERAL)
+        for service in of.values()
+        for one in service.get("ports", [])
     ]
 
     assert {one["target"] for one in published} == {5672, 8080, 8081}

@@ -62,7 +62,7 @@ def failing(doctor: Found) -> list[Finding]:
 
 
 def view(snapshot: Snapshot, poll: Poll, drift: float | None) -> dict[str, Any]:
-    """Return what is around the core; what could not be asked says why in its place."""
+    """Return what goes on beside the core; what could not be asked says why in its place."""
     ledger = snapshot.postgres
     followers = Found(error=ledger.error) if isinstance(ledger, Down) else Found(ledger.followers)
     return {
@@ -78,7 +78,7 @@ def view(snapshot: Snapshot, poll: Poll, drift: float | None) -> dict[str, Any]:
 
 
 def past(pool: ReadingPool, at: datetime) -> dict[str, Any]:
-    """Return what was around the core at a past time, as far as that is kept."""
+    """Return what went on beside the core at a past time, as far as that is kept."""
     return {
         "requests": Found(requests(pool, at)),
         "notifications": Found(told(pool, at)),
