@@ -44,7 +44,7 @@ def find(*, message_id: str | None, row_id: int | None) -> Answer:
     """Show the life of the transaction whose message has this ID (its message_id).
 
     When it was stored, which tick counted it, when KeyDB showed that, changes by hand, dead
-    dead letters, what operators did. Exit 1 if it was never seen, with what to check next.
+    letters, what operators did. Exit 1 if it was never seen, with what to check next.
     """
     if (message_id is None) == (row_id is None):
         raise click.UsageError("give an ID, or --row N")

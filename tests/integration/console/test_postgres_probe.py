@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from pydantic import Secret
 
-from ops.console import ledger
+from ops.console import postgres_probe
 from ops.console.postgres_probe import PostgresProbe
 from ops.deployment import DeploymentSettings
 from services.syncer.service import Syncer
@@ -52,7 +52,7 @@ def test_looks_share_a_connection_which_is_replaced_in_time(
 ) -> None:
     assert probe().providers == probe().providers == 2
     (first,) = pids(conn)
-    clock.now = ledger.LASTS_S + 1
+    clock.now = postgres_probe.LASTS_S + 1
     probe()
 
     eventually(lambda: first not in pids(conn))
@@ -74,7 +74,7 @@ def test_of_many_providers_the_number_is_what_postgres_believes(
     syncer: Syncer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledger, "EXACT_MAX", 1)
+    monkeypatch.setattr(postgres_probe, "EXACT_MAX", 1)
     conn.execute("ANALYZE initial_data")
 
     assert probe().providers == 2
