@@ -8,14 +8,14 @@ import pytest
 from services.syncer.service import Syncer
 from tests.support import (
     console_page,
+    console_person,
     keydb_rights,
-    letter_forms,
     messages,
     ops_tool,
     servers,
 )
 from tests.support.console_page import Console
-from tests.support.letter_forms import Person
+from tests.support.console_person import Person
 from tests.support.ops_tool import Tool
 
 
@@ -44,5 +44,5 @@ def ops(dsn: str, conn: psycopg.Connection) -> Tool:
 def ada(ops: Tool) -> Iterator[Person]:
     """Somebody at a console that has no more rights than its own login gives it."""
     own = f"{ops.settings['POSTGRES_DSN']}?options=-c%20role%3Dminutebook_console"
-    with letter_forms.signed_in(ops.settings | {"POSTGRES_DSN": own}) as person:
+    with console_person.signed_in(ops.settings | {"POSTGRES_DSN": own}) as person:
         yield person

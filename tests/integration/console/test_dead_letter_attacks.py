@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from tests.support import letter_forms
+from tests.support import console_person
+from tests.support.console_person import Person, said
 from tests.support.eventually import eventually
-from tests.support.letter_forms import Person, said
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
@@ -96,7 +96,7 @@ def test_a_body_that_is_not_what_is_seen_cannot_be_edited(ada: Person, ops: Tool
         page = ada.get(f"/dead-letters/{number}").text
 
         assert sign not in page
-        assert "body" not in letter_forms.fields(page, "/dead-letters")
+        assert "body" not in console_person.fields(page, "/dead-letters")
 
 
 def test_a_dead_letter_with_much_in_it_is_a_page(ada: Person, ops: Tool) -> None:

@@ -8,9 +8,9 @@ import pytest
 from ops.console import dead_letter_pages
 from ops.dead_letters import store as dead_letter_store
 from ops.dead_letters.core import Choice
-from tests.support import console_page, letter_forms, messages, ops_tool
+from tests.support import console_page, console_person, messages, ops_tool
 from tests.support.console_page import text_of
-from tests.support.letter_forms import Person, said
+from tests.support.console_person import Person, said
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
@@ -70,7 +70,7 @@ def test_dead_letters_of_one_provider_are_listed_and_acted_upon(
     page = ada.get("/dead-letters?provider=1_Visa").text
     assert re.findall(r'data-letter="(\d+)"', page) == [str(number)]
     assert "1 dead letter chosen" in text_of(page, "list-title")
-    form = letter_forms.fields(page, "/dead-letters")
+    form = console_person.fields(page, "/dead-letters")
     ada.confirm(ada.send("/dead-letters", **form, act="purge", note="tests"), "/dead-letters")
 
     assert sorted(messages.reasons(conn)) == ["not_json", "unknown_provider"]

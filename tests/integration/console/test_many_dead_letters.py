@@ -12,8 +12,8 @@ from ops.console import acting, dead_letter_acts, dead_letter_pages, rendering
 from ops.console.access import surround
 from ops.console.dead_letter_acts import DEAD_LETTERS_MAX
 from tests.support.asgi_browser import Browser
+from tests.support.console_person import fields, said
 from tests.support.console_settings import PASSWORD, console_settings
-from tests.support.letter_forms import fields, said
 from tests.support.messages import body, counted, reasons, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, store

@@ -11,11 +11,11 @@ import pytest
 
 from ops.console import acting
 from services.syncer.service import Syncer
-from tests.support import console_page, letter_forms
+from tests.support import console_page, console_person
 from tests.support.concurrently import at_once
 from tests.support.console_page import PATIENCE_S, rows_of, text_of
+from tests.support.console_person import Person, said
 from tests.support.eventually import eventually
-from tests.support.letter_forms import Person, said
 from tests.support.messages import body, rows
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
@@ -58,7 +58,7 @@ def proxied(ops: Tool) -> Iterator[tuple[TcpProxy, Person]]:
     """Somebody at a console, and what is between it and Postgres."""
     with proxying(ops.settings["POSTGRES_DSN"]) as (proxy, url):
         settings = ops.settings | {"POSTGRES_DSN": url}
-        with letter_forms.signed_in(settings) as person:
+        with console_person.signed_in(settings) as person:
             yield proxy, person
 
 
@@ -157,7 +157,7 @@ def test_what_a_lock_holds_up_is_undone_and_is_not_done_later(
     assert (undone.status_code, "Nothing was done" in said(undone, "said")) == (503, True)
     eventually(lambda: waiting_for_us(conn) == 0)
     assert (len(dead_letters(ops)), actions(conn)) == (1, [])
-    again = letter_forms.fields(undone.text, "/dead-letters")
+    again = console_person.fields(undone.text, "/dead-letters")
     assert again == form
     assert "deleted" in said(ada.send("/dead-letters", **again), "done")
 

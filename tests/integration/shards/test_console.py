@@ -11,26 +11,26 @@ from playwright.sync_api import expect
 from tests.support import (
     chromium,
     console_page,
+    console_person,
     keydb_rights,
-    letter_forms,
     messages,
     servers,
     shards,
 )
 from tests.support.chromium import violations, window
 from tests.support.console_page import Console, rows_of, text_of
+from tests.support.console_person import said
 from tests.support.console_visit import WIDER, load
 from tests.support.containers import ROOT
 from tests.support.eventually import eventually
 from tests.support.ledger import add, minute
-from tests.support.letter_forms import said
 from tests.support.shards import Pipeline
 
 SHOTS = ROOT / "build" / "console"
 Pair = tuple[Pipeline, Pipeline]
 LOST = "shard 1, postgres"
 ALL = {"-4_Amex": "1000", "-3_Diners": "1000", "1_Mastercard": "1000", "2_Visa": "1000"}
-STORE_LETTER = """
+STORE_DEAD_LETTER = """
 INSERT INTO dead_letter (message_id, body, properties, queue, reason, error, state)
 VALUES ('m', %(body)s, '{}', 'incoming_transactions.1', 'not_json', 'not JSON', 'open')
 """
@@ -124,7 +124,7 @@ def test_a_shard_that_is_down_is_said_and_the_others_are_shown(
 
 
 def test_each_thing_is_found_in_its_own_shard(console: Console, pair: Pair) -> None:
-    pair[1].conn.execute(STORE_LETTER, {"body": b"no"})
+    pair[1].conn.execute(STORE_DEAD_LETTER, {"body": b"no"})
 
     eventually(lambda: "1 open not_json 1" in console.text("dead-letters"))
     followed: httpx.Response = console.client.get("/providers/1", follow_redirects=True)
@@ -134,18 +134,18 @@ def test_each_thing_is_found_in_its_own_shard(console: Console, pair: Pair) -> N
     assert "No such dead letters." in console.text("main", "/shards/0/dead-letters")
 
 
-def test_a_letter_is_replayed_on_the_page_of_its_shard_and_becomes_a_row_there(
+def test_a_dead_letter_is_replayed_on_the_page_of_its_shard_and_becomes_a_row_there(
     pair: Pair, keydb_server: servers.Keydb
 ) -> None:
     before = [len(messages.rows(one.conn)) for one in pair]
-    pair[1].conn.execute(STORE_LETTER, {"body": messages.body()})
-    letters = "/shards/1/dead-letters"
-    with letter_forms.signed_in(environment_of(pair, keydb_server)) as ada:
-        form = ada.form(letters, letters)
-        tried = ada.send(letters, **form, act="replay", note="the table was full")
+    pair[1].conn.execute(STORE_DEAD_LETTER, {"body": messages.body()})
+    page = "/shards/1/dead-letters"
+    with console_person.signed_in(environment_of(pair, keydb_server)) as ada:
+        form = ada.form(page, page)
+        tried = ada.send(page, **form, act="replay", note="the table was full")
         assert "1 new row" in said(tried, "trial")
         assert [len(messages.rows(one.conn)) for one in pair] == before
-        done = ada.confirm(tried, letters)
+        done = ada.confirm(tried, page)
 
     assert "1 new row" in said(done, "done")
     assert [len(messages.rows(one.conn)) for one in pair] == [before[0], before[1] + 1]
