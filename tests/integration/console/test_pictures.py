@@ -6,6 +6,7 @@ Each state is also written to build/console/, to be looked at.
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Literal
 
 import psycopg
 import pytest
@@ -30,7 +31,9 @@ NAMES = {
 FITS = "one => one.getBoundingClientRect().right <= document.documentElement.clientWidth"
 SCROLLS = "one => one.scrollWidth > one.clientWidth && one.tabIndex === 0"
 """Of a part that is too wide for its place: the rest is reached in it, by keyboard, too."""
-ACCENT = {"light": "#1f5f8b", "dark": "#7fb8e0"}
+Scheme = Literal["light", "dark"]
+OTHER: dict[Scheme, Scheme] = {"light": "dark", "dark": "light"}
+ACCENT: dict[Scheme, str] = {"light": "#1f5f8b", "dark": "#7fb8e0"}
 """What a balance's line has, in each scheme (console.css)."""
 DRAWN = """colour => {
     const shown = document.querySelector("#chart canvas"), copy = shown.cloneNode();
@@ -140,7 +143,7 @@ def test_a_chart_follows_the_scheme_of_colours(
 
     with window(browser, str(new.client.base_url)) as opened:
         page = opened.page
-        for scheme, other in (("light", "dark"), ("dark", "light")):
+        for scheme, other in OTHER.items():
             page.emulate_media(color_scheme=scheme)
             if scheme == "light":
                 load(page, f"/providers/{provider_id}", "#chart canvas")
