@@ -19,7 +19,7 @@ clock AS MATERIALIZED (
                 ELSE n.xid
            END AS writer,
            h.alike IS NULL AND d.state IS NOT DISTINCT FROM 'waiting' AS waiting,
-           d.state IS NOT NULL AS is_letter,
+           d.state IS NOT NULL AS is_dead_letter,
            CASE WHEN h.alike IS TRUE OR n.xid IS NOT NULL THEN NULL
                 WHEN h.alike IS FALSE THEN 'id_conflict'
                 WHEN d.state = 'open' THEN d.reason
