@@ -5,6 +5,7 @@ from typing import LiteralString
 
 import psycopg
 
+from shared.errors import Unavailable
 from shared.transaction_body import Limits
 
 SELECT_COLUMN_BYTES: LiteralString = """
@@ -14,17 +15,25 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
        ('initial_data'::regclass, 'id'),
        ('historical_transactions'::regclass, 'provider_id'),
        ('historical_transactions'::regclass, 'transaction_value'))
+   AND a.attlen IN (2, 4, 8)
 """
 
 
 def read(conn: psycopg.Connection, known: Limits) -> Limits:
-    """Return the same limits with what fits into the columns as they are (integer or bigint)."""
+    """Return the same limits with what fits into the columns as they are (integer or bigint).
+
+    Raises `Unavailable` if one is renamed or no integer by now: the next connection says which.
+    """
     bits = {
         (relation, name): 8 * length - 1
         for relation, name, length in conn.execute(SELECT_COLUMN_BYTES)
     }
-    ids = 2 ** min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
-    values = 2 ** bits["historical_transactions", "transaction_value"]
+    try:
+        ids = 2 ** min(bits["initial_data", "id"], bits["historical_transactions", "provider_id"])
+        values = 2 ** bits["historical_transactions", "transaction_value"]
+    except KeyError as missing:
+        says = f"the column {'.'.join(missing.args[0])} is renamed, or no integer any more"
+        raise Unavailable("postgres", says) from None
     return replace(
         known,
         provider_id_min=-ids,

@@ -1,5 +1,6 @@
 """How every program starts and stops: `--help`, settings, logs, signals, port, exit code."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -103,10 +104,13 @@ def execute(command: click.Command, module: str, arguments: Sequence[str] | None
 
 
 def stop_on_signals() -> threading.Event:
-    """Return the event that SIGTERM and SIGINT set: the only way in which anything here stops."""
+    """Return the event that SIGTERM and SIGINT set: the only way in which anything here stops.
+
+    A thread sets it: the main thread may be interrupted while it holds the lock of the event.
+    """
     stop = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: stop.set())
+        signal.signal(one, lambda *_: _thread.start_new_thread(stop.set, ()))
     return stop
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from services.ingest.core import Validated
+from services.ingest.core import Validated, tried
 from services.ingest.deferred import Deferred
 
 BYTES_MAX = 16 * 2**20
@@ -93,6 +93,14 @@ class Backlog:
                 self._arrivals.popleft()
             oldest_at = self._arrivals[0][1] if self._arrivals else time.monotonic()
             return self._messages[:most], oldest_at
+
+    def note_tried(self, oldest: Sequence[Validated]) -> Sequence[Validated]:
+        """Have the oldest messages stored as those that may have been before; return them."""
+        messages = [tried(one) for one in oldest]
+        with self._changed:
+            if self.open:
+                self._messages[: len(messages)] = messages
+        return messages
 
     def acknowledge(
         self, oldest: Sequence[Validated], kept: Sequence[Validated] = (), reason: str = ""

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from services.ingest.identity import AnyProperties, identify
@@ -13,7 +13,11 @@ T = TypeVar("T")
 
 
 class Delivery(NamedTuple):
-    """A message as it came. `fallback_id` is its identity if it carries none."""
+    """A message as it came. `fallback_id` is its identity if it carries none.
+
+    `redelivered`: it may have been stored before, since it came before, or was in a batch of whose
+    commit nobody knows.
+    """
 
     tag: int
     redelivered: bool
@@ -157,6 +161,14 @@ def parked(transaction: Transaction, *, beside_another: bool) -> DeadLetter:
 def refused(message: Validated, error: str) -> DeadLetter:
     """Return the dead letter for a row that the database would not take."""
     return DeadLetter(message.delivery, message.identity, "refused_by_database", error)
+
+
+def tried(message: Validated) -> Validated:
+    """Return a message of a commit whose fate is not known: it may have been stored."""
+    delivery = message.delivery._replace(redelivered=True)
+    if isinstance(message, DeadLetter):
+        return replace(message, delivery=delivery)
+    return message._replace(delivery=delivery)
 
 
 def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], str | None]) -> list[tuple[T, str]]:

@@ -43,11 +43,10 @@ BATCH_MESSAGES = Histogram(
 )
 
 
-def note_batch(outcome: Outcome, *, redelivered: int, commit_s: float, latency_s: float) -> None:
+def note_batch(outcome: Outcome, *, commit_s: float, latency_s: float) -> None:
     """Note one committed batch."""
     ROWS.inc(outcome.inserted)
     DUPLICATES.inc(outcome.duplicates)
-    REDELIVERED.inc(redelivered)
     for reason, count in outcome.dead.items():
         DEAD_LETTERS.labels(reason).inc(count)
     COMMIT_SECONDS.observe(commit_s)

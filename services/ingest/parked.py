@@ -61,6 +61,7 @@ TRY_LOCK_PROVIDER: LiteralString = """
 SELECT pg_try_advisory_xact_lock(hashtextextended('minutebook:waiting:' || %(provider_id)s, 0))
 """
 
+# Not those that somebody deletes at this moment: they were told that none of these becomes a row.
 SELECT_PARKED: LiteralString = """
 SELECT id, message_id, value, properties #>> '{headers,traceparent}'
   FROM dead_letter
@@ -69,6 +70,7 @@ SELECT id, message_id, value, properties #>> '{headers,traceparent}'
    AND id > %(after)s
  ORDER BY id
  LIMIT %(most)s
+   FOR UPDATE SKIP LOCKED
 """
 
 # One whose provider was gone meanwhile waits on, also if it is there again: in another row version.

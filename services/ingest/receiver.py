@@ -80,6 +80,8 @@ class Receiver:
 
     def take(self, delivery: Delivery) -> None:
         """Validate a message and add it to the backlog."""
+        if delivery.redelivered:
+            metrics.REDELIVERED.inc()
         intake = self.writer.intake
         self.backlog.add(validate(delivery, intake.limits, intake.identity_source))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from services.ingest import metrics, service
+from services.ingest import core, metrics, service
 from services.ingest.backlog import Backlog, ChannelGone
 from services.ingest.core import Validated
 from shared.errors import Unavailable
@@ -42,10 +42,11 @@ def _retry(
         took_s = time.monotonic() - started_at
         left = outcome.deferred
         deferred.reason = outcome.reason or deferred.reason
-        metrics.note_batch(outcome, redelivered=0, commit_s=took_s, latency_s=took_s)
+        metrics.note_batch(outcome, commit_s=took_s, latency_s=took_s)
     except ChannelGone:
         pass
     except Unavailable as error:
+        left = [core.tried(one) for one in due]
         deferred.reason = error.detail
         if conn.closed:
             raise

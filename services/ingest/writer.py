@@ -137,6 +137,7 @@ class Writer:
             return
         except Unavailable as error:
             self._in_trouble = True
+            messages = backlog.note_tried(messages)
             if not (isinstance(error, TooMuch) and self._is_hopeless(messages)):
                 raise
             backlog.acknowledge(messages, kept=messages, reason=error.detail)
@@ -146,12 +147,7 @@ class Writer:
             self._in_trouble = False
             backlog.deferred.try_soon()
         backlog.acknowledge(messages, outcome.deferred, outcome.reason)
-        metrics.note_batch(
-            outcome,
-            redelivered=sum(one.delivery.redelivered for one in messages),
-            commit_s=ended_at - started_at,
-            latency_s=ended_at - oldest_at,
-        )
+        metrics.note_batch(outcome, commit_s=ended_at - started_at, latency_s=ended_at - oldest_at)
 
     def store(
         self, conn: psycopg.Connection, backlog: Backlog, messages: Sequence[Validated]

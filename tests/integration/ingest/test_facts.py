@@ -1,6 +1,7 @@
 """What was looked up at the connection is looked at again before a message is refused for it."""
 
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from adoption import existing
 from services.ingest import core, service
 from shared import tracing
+from shared.errors import Unavailable
 from tests.support import messages
 from tests.support.messages import body, counted, dead_letters, received, rows, truth
 
@@ -50,6 +52,28 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
     assert rows(conn) == [(1, BIG), (1, 1)]
     assert [text for _, _, text in dead_letters(conn)] == [body(1, 2**70)]
     assert counted(conn) == truth(conn)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE historical_transactions ALTER transaction_value TYPE numeric",
+        "ALTER TABLE historical_transactions RENAME provider_id TO bank",
+    ],
+)
+def test_columns_that_are_no_integers_any_more_are_no_fault_of_a_message(
+    ours: psycopg.Connection, conn: psycopg.Connection, change: LiteralString
+) -> None:
+    intake = messages.intake(ours)
+    limits = intake.limits
+    beyond = received(body(1, 2**70), "m1")
+    conn.execute(change)
+
+    with pytest.raises(Unavailable, match="is renamed, or no integer any more"):
+        service.store_batch(ours, [core.validate(beyond, limits, "property")], intake)
+
+    assert intake.limits == limits
+    assert dead_letters(conn) == []
 
 
 @pytest.mark.parametrize("traced", [False, True])

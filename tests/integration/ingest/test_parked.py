@@ -165,7 +165,7 @@ def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Con
         messages.ingest_connection(dsn) as releasing,
         ThreadPoolExecutor(1) as pool,
     ):
-        other.execute("SELECT FROM dead_letter FOR UPDATE")
+        other.execute("LOCK TABLE dead_letter IN SHARE MODE")  # it is read, and nothing goes
         released = pool.submit(messages.release_parked, releasing)
         try:
             locks.awaited(ours)
@@ -174,6 +174,42 @@ def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Con
             other.rollback()
         assert released.result() == 2
     assert (rows(ours), dead_letters(ours)) == ([(99, 1), (99, 2)], [])
+
+
+def test_one_that_becomes_a_row_cannot_be_deleted_as_one_that_never_will(
+    dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    wait_for_99(ours, "m1", "m2")
+    ours.execute(ADD)
+    with (
+        psycopg.connect(dsn) as other,
+        messages.ingest_connection(dsn) as releasing,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other.execute("SELECT FROM initial_data WHERE id = 99 FOR UPDATE")  # its rows wait for that
+        released = pool.submit(messages.release_parked, releasing)
+        try:
+            locks.awaited(ours)
+            deleted = pool.submit(lambda: conn.execute("DELETE FROM dead_letter").rowcount)
+            locks.awaited(ours, 2)
+        finally:
+            other.rollback()
+        assert (released.result(), deleted.result()) == (2, 0)
+    assert rows(ours) == [(99, 1), (99, 2)]
+
+
+def test_one_that_is_being_deleted_waits_for_nobody_and_becomes_no_row(
+    dsn: str, ours: psycopg.Connection
+) -> None:
+    wait_for_99(ours, "m1", "m2")
+    ours.execute(ADD)
+    ours.execute("SET lock_timeout = '5s'")
+    with psycopg.connect(dsn) as other:
+        other.execute("DELETE FROM dead_letter WHERE message_id = 'm1'")
+        assert messages.release_parked(ours) == 1
+        assert rows(ours) == [(99, 2)]
+    assert messages.release_parked(ours) == 0
+    assert (rows(ours), dead_letters(ours)) == ([(99, 2)], [])
 
 
 def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of_them(
