@@ -70,8 +70,8 @@ def _read(
     conn: psycopg.Connection, provider_id: int, times: tuple[datetime, datetime], most: int
 ) -> tuple[End, End, list[Movement]] | None:
     """Return both ends and the movements, newest first; None if there are more than `most`."""
-    found = statement(conn, provider_id, *times)
-    newest = deque(islice(found.movements, most), MOVEMENTS_SHOWN + 1)
-    if next(found.movements, None) is not None:
-        return None
+    with statement(conn, provider_id, *times) as found:
+        newest = deque(islice(found.movements, most), MOVEMENTS_SHOWN + 1)
+        if next(found.movements, None) is not None:
+            return None
     return found.opening, found.closing, list(reversed(newest))

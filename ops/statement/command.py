@@ -51,9 +51,10 @@ def statement_(
         conn.transaction(),
     ):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        pieces = write(statement(conn, provider_id, after, until))
-        for piece in _whole(pieces) if as_csv or as_json() else pieces:
-            click.echo(piece, nl=False)
+        with statement(conn, provider_id, after, until) as found:
+            pieces = write(found)
+            for piece in _whole(pieces) if as_csv or as_json() else pieces:
+                click.echo(piece, nl=False)
     return Answer(None, None)
 
 

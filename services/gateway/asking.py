@@ -117,8 +117,8 @@ class Inquirer:
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             until = _past(conn, until)
             _in_order(since or until, until)
-            found = statement(conn, number, since, until)
-            movements = list(islice(found.movements, MOVEMENTS_MAX + 1))
+            with statement(conn, number, since, until) as found:
+                movements = list(islice(found.movements, MOVEMENTS_MAX + 1))
         if len(movements) > MOVEMENTS_MAX:
             detail = f"more than {MOVEMENTS_MAX} movements: ask for a shorter time"
             raise Problem(422, "too_long", detail)

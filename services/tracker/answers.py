@@ -8,10 +8,10 @@
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from itertools import islice
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,7 +22,7 @@ from shared import change_record, postgres, price
 from shared.errors import Refusal, Unanswerable
 from shared.ledger import balance_page, history, valuation
 from shared.ledger.balance_page import ShownBalance
-from shared.ledger.statement import Movement, statement
+from shared.ledger.statement import statement
 from shared.request_message import Request
 from shared.unfit import Unfit
 
@@ -91,9 +91,8 @@ def _statement(conn: psycopg.Connection, asked: Fields) -> Fields:
     until = _moment(asked, "to") or datetime.now(UTC)
     with postgres.translating(), conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        found = statement(conn, _provider_id(asked), _moment(asked, "from"), until)
-        movements = list(islice(found.movements, core.MOVEMENTS_MAX + 1))
-        cast("Generator[Movement]", found.movements).close()  # and its cursor
+        with statement(conn, _provider_id(asked), _moment(asked, "from"), until) as found:
+            movements = list(islice(found.movements, core.MOVEMENTS_MAX + 1))
     return {
         "provider_id": found.provider_id,
         "opening": found.opening,

@@ -11,7 +11,8 @@ The ticks' own balances are exact. Movements are itemised from two places:
 Where the movements do not add up to the ticks' balances, a movement `not_itemised` is the rest.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -93,14 +94,16 @@ class _At(NamedTuple):
     folded_at: datetime
 
 
+@contextlib.contextmanager
 def statement(
     conn: psycopg.Connection, provider_id: int, after: datetime | None, until: datetime
-) -> Statement:
-    """Return the statement of the ticks in (after, until], times with a time zone.
+) -> Iterator[Statement]:
+    """Have the statement of the ticks in (after, until], times with a time zone.
 
     Without `after` it begins with the oldest tick that is kept.
 
-    The caller holds a transaction, REPEATABLE READ, in which the movements are read. Raises
+    The caller holds a transaction, REPEATABLE READ. Movements are read while inside: at the end
+    their cursor is closed, before somebody else may have the connection. Raises
     `Unanswerable` for a time before the oldest tick, `Refusal` for a provider that never was, and
     `Unavailable`.
     """
@@ -116,8 +119,8 @@ def statement(
         ticks = {"after": opening.end.epoch, "until": closing.end.epoch}
         asked = {"provider_id": provider_id, **ticks}
         changes = [Change(*row) for row in conn.execute(statement_store.SELECT_CHANGES, asked)]
-    movements = _movements(conn, provider_id, opening, changes)
-    return Statement(provider_id, opening.end, closing.end, movements)
+    with contextlib.closing(_movements(conn, provider_id, opening, changes)) as movements:
+        yield Statement(provider_id, opening.end, closing.end, movements)
 
 
 def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
@@ -132,7 +135,7 @@ def _at(conn: psycopg.Connection, provider_id: int, at: datetime) -> _At:
 
 def _movements(
     conn: psycopg.Connection, provider_id: int, opening: _At, changes: list[Change]
-) -> Iterator[Movement]:
+) -> Generator[Movement]:
     with postgres.translating():
         balance = int(opening.end.balance)
         for rows, counted_by, last in _parts(conn, provider_id, opening, changes):

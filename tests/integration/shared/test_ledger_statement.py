@@ -37,7 +37,8 @@ def asked(
 ) -> Iterator[Statement]:
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield statement(conn, provider, after, until)
+        with statement(conn, provider, after, until) as found:
+            yield found
 
 
 def lines(
