@@ -28,6 +28,8 @@ SILENT_S = 10.0
 POLL_S = 0.5
 CONFIRM_WITHIN_S = 10.0
 """A request waits so long, and up to `POLL_S` more: below the stop grace period of compose.yaml."""
+SILENCES_MAX = 3
+"""A connection over which a confirm has not come for so many times as long is given up."""
 
 Answer = Failure | Unavailable | None
 Waiting = tuple["asyncio.Future[Answer]", Answer]
@@ -102,7 +104,8 @@ class Producer:
     ) -> None:
         """`connect` opens a connection; `stop` ends the thread once nobody waits any more.
 
-        A message is given up after `within_s` without a confirm.
+        A message is given up after `within_s` without a confirm. It stays in memory until that
+        comes, or the connection ends, so nothing more is taken meanwhile.
         """
         self._connect = connect
         self._health = health
@@ -110,6 +113,7 @@ class Producer:
         self._within_s = within_s
         self._life: _Life | None = None
         self._blocked: str | None = None
+        self._silent: str | None = None
         self._settled: list[Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         health.problem(BROKER, "not connected yet")
@@ -118,8 +122,8 @@ class Producer:
         """Raise `Unavailable` while nothing can be published."""
         if self._life is None:
             raise Unavailable("rabbitmq", "there is no connection now")
-        if self._blocked:
-            raise Unavailable("rabbitmq", self._blocked)
+        if refusal := self._blocked or self._silent:
+            raise Unavailable("rabbitmq", refusal)
 
     async def publish(
         self, messages: Sequence[Outgoing], traceparent: str | None, replying: Mapping[str, str]
@@ -149,7 +153,7 @@ class Producer:
         with self._health.reporting(BROKER), self._connect() as publisher:
             publisher.open_exchange(EXCHANGE)
             publisher.when_blocked(self._on_blocked)
-            self._blocked = None
+            self._blocked = self._silent = None
             self._life = _Life(publisher)
             # Only now: who sees that all is well may publish at once.
             self._health.expect(BROKER, within_s=SILENT_S)
@@ -158,12 +162,9 @@ class Producer:
             try:
                 while not self._stop.is_set():
                     publisher.poll(POLL_S, self._answer)
-                    late = publisher.overdue(time.monotonic() - self._within_s)
-                    self._give_up(
-                        late, Unavailable("rabbitmq", f"no confirm in {self._within_s:g} s")
-                    )
+                    self._give_up_late(publisher)
                     if not self._blocked:
-                        self._health.progress(BROKER)
+                        self._health.report(BROKER, self._silent)
             except Unavailable as error:
                 self._health.problem(BROKER, str(error))
                 retry.report_lost(error)
@@ -175,6 +176,15 @@ class Producer:
         if life is not None:
             life.end()
             self._give_up(life.unsettled(), error)
+
+    def _give_up_late(self, publisher: DirectPublisher) -> None:
+        """Tell who has waited too long. Raises `Unavailable` once no confirm comes at all."""
+        now, silence = time.monotonic(), f"no confirm in {self._within_s:g} s"
+        late = publisher.overdue(now - self._within_s)
+        self._silent = silence if late else None
+        self._give_up(late, Unavailable("rabbitmq", silence))
+        if publisher.overdue(now - SILENCES_MAX * self._within_s):
+            raise Unavailable("rabbitmq", silence)
 
     def _give_up(self, messages: Sequence[Submission], error: Unavailable) -> None:
         for one in messages:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +10,13 @@ from typing import Any, cast
 
 import pytest
 
+from services.gateway import producer as gateway_producer
 from services.gateway.producer import Outgoing, Producer
 from shared.amqp.direct import DirectPublisher, Submission
 from shared.errors import Unavailable
 from shared.health import Health
 from tests.support.beside import beside
+from tests.support.eventually import eventually
 
 MESSAGE = Outgoing("requests", "order-1", b"{}")
 MANY = 50
@@ -50,6 +53,10 @@ class Broker:
                 one.settle(None)
             on_piece()
 
+    @property
+    def kept(self) -> int:
+        return len(self._in_flight)
+
     def overdue(self, before: float) -> list[Submission]:
         return [one for one in self._in_flight if one.submitted_at < before]
 
@@ -59,8 +66,8 @@ class Broker:
 
 
 @contextlib.contextmanager
-def producing(broker: Broker, within_s: float) -> Iterator[Producer]:
-    stop, health = threading.Event(), Health()
+def producing(broker: Broker, within_s: float, health: Health | None = None) -> Iterator[Producer]:
+    stop, health = threading.Event(), health or Health()
     connect = cast(
         "Callable[[], Any]", lambda: contextlib.nullcontext(cast("DirectPublisher", broker))
     )
@@ -102,11 +109,43 @@ def test_who_sees_that_all_is_well_may_publish_at_once() -> None:
     assert health.refused == []
 
 
-def test_what_gets_no_confirm_in_time_is_not_known() -> None:
-    with producing(Broker(confirms=False), within_s=0.1) as producer:
-        with pytest.raises(Unavailable, match=r"no confirm in 0\.1 s"):
-            asyncio.run(asyncio.wait_for(producer.publish([MESSAGE], None, {}), TIMEOUT_S))
-        producer.check()
+async def publish(producer: Producer) -> None:
+    await asyncio.wait_for(producer.publish([MESSAGE], None, {}), TIMEOUT_S)
+
+
+def test_what_gets_no_confirm_in_time_is_not_known_and_nothing_is_taken_until_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway_producer, "SILENCES_MAX", math.inf)
+    broker, health = Broker(confirms=False), Health()
+
+    async def publish_until_it_confirms(producer: Producer) -> None:
+        for _ in range(3):
+            with pytest.raises(Unavailable, match=r"no confirm in 0\.1 s"):
+                await publish(producer)
+        assert broker.kept == 1
+        said = await asyncio.to_thread(eventually, lambda: health.problems().get("rabbitmq"))
+        assert "no confirm" in str(said)
+        broker.confirms = True
+        await asyncio.to_thread(eventually, lambda: not health.problems())
+        await publish(producer)
+
+    with producing(broker, 0.1, health) as producer:
+        asyncio.run(publish_until_it_confirms(producer))
+
+
+def test_a_connection_over_which_no_confirm_comes_at_all_is_given_up_with_what_it_holds() -> None:
+    broker = Broker(confirms=False)
+
+    async def publish_until_it_is_lost(producer: Producer) -> None:
+        with pytest.raises(Unavailable):
+            await publish(producer)
+        await asyncio.to_thread(eventually, lambda: not broker.kept)
+        with pytest.raises(Unavailable, match="no connection"):
+            await publish(producer)
+
+    with producing(broker, within_s=0.1) as producer:
+        asyncio.run(publish_until_it_is_lost(producer))
 
 
 def test_who_waits_when_the_connection_ends_is_told_that_it_is_not_known() -> None:
