@@ -162,10 +162,16 @@ def _media_type(found: HttpRequest, taken: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=64)
 def _parsed(content_type: str) -> tuple[str, str]:
-    """Return media type and charset: the same few come again and again."""
+    """Return media type and charset, none of what is unreadable.
+
+    The same few come again and again.
+    """
     given = Headers()
     given["content-type"] = content_type
-    return given.get_content_type(), given.get_content_charset("utf-8")
+    try:
+        return given.get_content_type(), given.get_content_charset("utf-8")
+    except ValueError:  # a parameter may have a number of any length
+        return "", ""
 
 
 def _replying(found: HttpRequest) -> dict[str, str]:

@@ -21,6 +21,8 @@ from shared.ledger.statement import NOT_ITEMISED, statement
 from shared.shard import ONLY, Shard
 
 LATELY = timedelta(hours=24)
+EARLIEST = datetime.min.replace(tzinfo=UTC) + LATELY
+"""Before the day before it there is no time."""
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=5)
 POINTS_MAX = 10_000
 MOVEMENTS_MAX = 10_000
@@ -96,7 +98,7 @@ class Inquirer:
         apart = parameters.step(step, self.tick_interval_s)
         with self.desk.asked(request) as conn:
             until = _past(conn, until)
-            since = since or until - LATELY
+            since = since or max(until, EARLIEST) - LATELY
             _in_order(since, until)
             if (until - since) // apart >= POINTS_MAX:
                 detail = f"more than {POINTS_MAX} points: ask for a shorter time or a longer step"

@@ -162,23 +162,23 @@ def _item(found: bytes | Unfit, limits: Limits) -> Item:
         if unfit.reason != "wrong_type":
             raise
         fields = json_object.read(found)
+        if not isinstance(fields["value"], str) or not isinstance(fields["id"], int):
+            raise
         provider_id, value, _ = decode(_with_number(fields), limits)
     return Item(provider_id, value, _identity(fields) if fields else None)
 
 
 def _with_number(fields: Any) -> bytes:  # noqa: ANN401 - what JSON has
-    """Return id and value of an item whose value may be digits as text. Raises `Unfit`.
+    """Return id and value of an item whose value is text. Raises `Unfit` unless that is digits.
 
     JSON numbers lose digits above 2^53 in too many clients.
     """
-    value = fields.get("value")
-    if isinstance(value, str):
-        if not DIGITS.fullmatch(value):
-            raise Unfit("wrong_type", "value is text that is no whole number")
-        if len(value) > csv_rows.DIGITS_MAX:
-            raise Unfit("out_of_range", "value is beyond the range of its column")
-        value = int(value)
-    return json.dumps({"id": fields.get("id"), "value": value}).encode()
+    value = fields["value"]
+    if not DIGITS.fullmatch(value):
+        raise Unfit("wrong_type", "value is text that is no whole number")
+    if len(value) > csv_rows.DIGITS_MAX:
+        raise Unfit("out_of_range", "value is beyond the range of its column")
+    return json.dumps({"id": fields["id"], "value": int(value)}).encode()
 
 
 def _identity(fields: Any) -> str | None:  # noqa: ANN401 - what JSON has

@@ -92,7 +92,7 @@ class HttpRequest:
             raise Problem(415, "unsupported_encoding", "bodies are not taken compressed",
                           headers={"Accept-Encoding": "identity"})  # fmt: skip
         length = self.header(b"content-length")
-        if length and int(length) > limits.bytes_max:
+        if length and int(length.lstrip("0") or 0) > limits.bytes_max:  # of any number of digits
             raise _too_large(limits)
         parts: list[bytes] = []
         try:

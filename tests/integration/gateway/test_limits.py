@@ -82,6 +82,13 @@ def test_who_expects_to_be_told_before_a_body_is_told_at_once(gateway: Gateway) 
     assert b"100 Continue" not in answer
 
 
+def test_a_length_may_have_zeros_in_front(gateway: Gateway) -> None:
+    body = json.dumps(FIT)
+    head = f"{HEAD}Connection: close\r\nContent-Length: {'0' * 5000}{len(body)}\r\n\r\n"
+
+    assert said(gateway, head, body).startswith(b"HTTP/1.1 202 ")
+
+
 def test_too_many_items_are_413(gateway: Gateway, queues: Queues) -> None:
     body = json.dumps([FIT] * 10_001)
 
@@ -97,6 +104,10 @@ def test_too_many_items_are_413(gateway: Gateway, queues: Queues) -> None:
         ({"Content-Encoding": "br, gzip"}, (415, "unsupported_encoding")),
         ({"Content-Type": "application/xml"}, (415, "unsupported_media_type")),
         ({"Content-Type": "application/json; charset=latin-1"}, (415, "unsupported_media_type")),
+        (
+            {"Content-Type": f"application/json; charset*{'9' * 5000}=x"},
+            (415, "unsupported_media_type"),
+        ),
         ({"Content-Type": ""}, (415, "unsupported_media_type")),
     ],
 )

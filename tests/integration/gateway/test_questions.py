@@ -119,6 +119,8 @@ def test_a_history_has_a_balance_for_each_step_and_gaps(asked: Gateway) -> None:
     assert refused(asked, "/v1/balances/1/history", from_=at(1), to=at(0)) == (
         422, "invalid_parameter",
     )  # fmt: skip
+    first_day = {"to": "0001-01-01T00:00:00Z"}
+    assert refused(asked, "/v1/balances/1/history", **first_day) == (410, "not_kept")
     assert refused(asked, "/v1/balances/1/history", from_=at(0), step="1s") == (422, "too_long")
 
 
