@@ -142,7 +142,7 @@ def run(
         )
         desk = Desk(pool, known)
         questions = {
-            **Lister(desk).routes(),
+            **Lister(desk, chosen.own_shard).routes(),
             **Inquirer(desk, chosen.tick_interval_seconds, chosen.own_shard).routes(),
             **Valuer(desk).routes(),
         }

@@ -24,6 +24,7 @@ from services.gateway.reading import (
 from shared import alert_store
 from shared.ledger import notifications
 from shared.ledger import request as requests
+from shared.shard import ONLY, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Lister:
     """Answers who may read."""
 
     desk: Desk
+    shard: Shard = ONLY
 
     def routes(self) -> dict[str, Callable[..., Response]]:
         """Return what answers each path."""
@@ -82,7 +84,7 @@ class Lister:
         """Return the alerts that there are, oldest first."""
         place = parameters.place(cursor, 1)
         after = parameters.whole("cursor", place[0]) if place else 0
-        number = None if provider is None else parameters.provider(provider)
+        number = None if provider is None else parameters.provider(provider, self.shard)
         chosen = alert_store.Choice(
             provider_id=number,
             source=reading.text(source),
@@ -105,7 +107,7 @@ class Lister:
         limit: Limit = PAGE,
     ) -> Response:
         """Return what was told of alerts, newest first."""
-        number = None if provider is None else parameters.provider(provider)
+        number = None if provider is None else parameters.provider(provider, self.shard)
         begin = parameters.time("since", since)
         chosen = notifications.Choice(alert_id=alert, provider_id=number, since=begin)
         with self.desk.asked(request) as conn:

@@ -30,7 +30,9 @@ def test_a_gateway_takes_its_own_shards_transactions_and_refuses_all_others(
             ]
             mixed = gateway.send({"id": 1, "value": 5}, {"id": 2})
             assert problem(mixed) == (422, "unfit_items")
-            asked = gateway.client.get("/v1/balances/1")
-            assert problem(asked) == (422, "wrong_shard")
+            for path in ("balances/1", "alerts?provider=1", "notifications?provider=1_Visa"):
+                asked = gateway.client.get(f"/v1/{path}")
+                assert problem(asked) == (422, "wrong_shard")
+            assert gateway.client.get("/v1/alerts?provider=2").json()["alerts"] == []
             alert = {"alert": {"provider_id": 1, "condition": "below", "threshold": "5"}}
             assert problem(gateway.client.post("/v1/alerts", json=alert)) == (422, "wrong_shard")
