@@ -1,7 +1,9 @@
 """Around every request: its id, its log line, its metrics; a problem document for any failure."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from starlette.requests import Request
@@ -17,6 +19,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 QUIET = frozenset({"/livez", "/healthz", "/metrics"})
 """A probe every few seconds is no event."""
+
+KEY = re.compile(r"^(/v1/balances/-?[0-9]+)(?:_|%5F)[^/]*", re.IGNORECASE | re.ASCII)
+"""A path with a provider's key. The name in it may have slashes (%2F)."""
 
 log = structlog.get_logger()
 
@@ -59,11 +64,19 @@ class Front:
         scope = found.scope
         handler = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
         if handler is None:
+            _leave_name_out(scope)
             await self._app(scope, found.receive, send)
             return
         found.path = scope["path"]
         response = await handler(Request(scope))
         await response(scope, found.receive, send)
+
+
+def _leave_name_out(scope: Scope) -> None:
+    """Have a provider asked for by id: its name, decoded, would be taken for more of the path."""
+    path, found = KEY.subn(r"\1", scope.get("raw_path", b"").decode("latin-1"))
+    if found:
+        scope["path"] = unquote(path)
 
 
 class _Answer:

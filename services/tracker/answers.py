@@ -57,7 +57,9 @@ def location(request: Request) -> str:
         for name, found in request.question.items()
         if name in {"as_of", "from", "to", "in"} and found is not None
     }
-    path = PATHS[request.kind].format(request.question.get("provider"))
+    path = PATHS[request.kind]
+    if request.kind == "statement":  # by id: a name may have any character
+        path = path.format(_provider_id(request.question))
     return f"{path}?{urlencode(asked)}" if asked else path
 
 

@@ -74,6 +74,7 @@ def test_a_balance_is_that_of_the_newest_tick_or_of_a_past_one(asked: Gateway) -
 
     assert get(asked, "/v1/balances/1") == newest
     assert get(asked, "/v1/balances/1_Visa") == newest
+    assert get(asked, "/v1/balances/1_a%2Fhistory") == newest
     past = get(asked, "/v1/balances/1", as_of=at(2))
     assert past == {**VISA, "balance": "1600", "tick": at(2), "epoch": 2}
 

@@ -111,6 +111,25 @@ def test_a_question_needs_a_token_that_reads(path: str) -> None:
     assert (answer.status_code, answer.json()["reason"]) == (403, "forbidden")
 
 
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("1_a%2Fb", "{provider}"),
+        ("1_x%2Fhistory", "{provider}"),
+        ("-1%5fx%2fstatement/history", "{provider}/history"),
+        ("1_a%3Fb%23c%00/statement", "{provider}/statement"),
+        ("1_x/history", "{provider}/history"),
+        ("1/statement", "{provider}/statement"),
+    ],
+)
+def test_a_providers_name_may_have_any_character(path: str, route: str) -> None:
+    with structlog.testing.capture_logs() as logs:
+        answer = asked("GET", f"/v1/balances/{path}")
+
+    assert answer.json()["reason"] == "postgres_unavailable"
+    assert [one["path"] for one in logs] == [f"/v1/balances/{route}"]
+
+
 def test_a_method_that_a_path_has_not_is_405_with_all_that_it_has() -> None:
     answer = asked("PATCH", "/v1/alerts")
 
