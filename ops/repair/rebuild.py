@@ -50,13 +50,13 @@ def rebuild(conn: psycopg.Connection, projection: Projection) -> Rebuilt:
             except WatermarkChanged:
                 continue
             whole = Publication(claim, target, values, removals, "unknown")
-            if projection.apply(whole).verdict != "fenced":
+            if projection.apply(whole).outcome != "fenced":
                 return Rebuilt(target.epoch, target.boundary, len(values), len(removals))
     raise Refusal("syncers were faster each time: they have sent everything themselves")
 
 
 def _newest(conn: psycopg.Connection) -> Watermark:
     newest = tick_store.newest_tick(conn)
-    if newest.boundary is None:
+    if newest.due_boundary is None:
         raise Refusal("there is no tick yet: the first boundary shows everything")
-    return Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
+    return Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.due_boundary))

@@ -98,7 +98,7 @@ def run(
     stop: threading.Event,
     connectors: Connectors = Connectors(),
 ) -> None:
-    """Fold and publish until `stop`; start anew whenever a server was lost."""
+    """Fold and publish until `stop`; begin again whenever a server was lost."""
     health.problem(NAME, NOT_CONNECTED)
     turn = health.turning("reconciler")
     reconciler = Reconciler(

@@ -17,7 +17,7 @@ AHEAD_MAX = timedelta(seconds=1)
 """How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
 FALSE_AHEAD = timedelta(seconds=120)
 """A written boundary that is further ahead came from a clock that has been set right since. A
-nearer one stands, and its time is waited for: it would be shown twice otherwise."""
+nearer one stays, and its time is waited for: taken back, it would be written twice."""
 
 Values = Mapping[str, str]
 """Balances by key, as KeyDB shows them."""
@@ -49,15 +49,15 @@ class ObservedWatermark:
 class NewestTick:
     """The newest row of `tick`, interim or not; `snapshot` is up to where it has counted.
 
-    `due_epoch`, `due_token` and `boundary` are those of the newest due tick: the one to be shown.
-    `boundary` is None for the baseline of a new database. `read_at` is by Postgres's clock.
+    `due_…` are of the newest due tick, the one to be shown; `due_boundary` is None for the baseline
+    of a new database. `read_at` is by Postgres's clock.
     """
 
     epoch: int
     token: str
     due_epoch: int
     due_token: str
-    boundary: datetime | None
+    due_boundary: datetime | None
     snapshot: str
     same_cluster: bool
     read_at: datetime
@@ -69,7 +69,8 @@ class Accumulator:
 
     `base` is the token of that tick, `snapshot` up to where was read; `sums` are by provider, of
     `rows` rows. `unpublished` is what interim ticks changed since the last due tick, up to `base`.
-    It is None if more than that must be sent: keys came or went, or another syncer wrote one.
+    `unpublished` is None if more than that must be sent: keys came or went, or another syncer
+    wrote an interim tick.
 
     It lives no longer than its connection: a failover can lose rows that were already read.
     """
@@ -102,10 +103,7 @@ def resume(newest: NewestTick) -> Accumulator:
 
 @dataclass(frozen=True, slots=True)
 class DueTick:
-    """A tick just written: `values` is all that a KeyDB needs that shows the due tick before it.
-
-    `previous` is that earlier tick's epoch and token.
-    """
+    """A tick just written. `values` changed since the due tick before, which `previous` names."""
 
     watermark: Watermark
     previous: tuple[int, str]
@@ -126,18 +124,18 @@ class Publication:
     cause: Cause
 
 
-Verdict = Literal["new", "repeated", "old", "ahead"]
+BoundaryClass = Literal["new", "repeated", "old", "ahead"]
 
 
-def classify_boundary(boundary: datetime, newest: NewestTick) -> Verdict:
+def classify_boundary(boundary: datetime, newest: NewestTick) -> BoundaryClass:
     """Say whether a boundary is new, already written, older than the newest one, or in the future.
 
-    One `ahead` is refused: after it, those that come in time would all be old. If Postgres's own
-    clock was wrong, one was written: it makes no other one old, and the caller takes it back.
+    A boundary in the future is refused: once written, every boundary before it would be old. If
+    Postgres's clock was wrong, one was written: here it is ignored, and the caller takes it back.
     """
-    if boundary == newest.boundary:
+    if boundary == newest.due_boundary:
         return "repeated"
-    if newest.boundary and boundary < newest.boundary <= newest.read_at + FALSE_AHEAD:
+    if newest.due_boundary and boundary < newest.due_boundary <= newest.read_at + FALSE_AHEAD:
         return "old"
     return "ahead" if boundary > newest.read_at + AHEAD_MAX else "new"
 
@@ -151,7 +149,7 @@ def next_epoch(newest: NewestTick, observed: ObservedWatermark | None) -> int:
 def parse_watermark(
     raw_epoch: str, raw_token: str, boundary: str, applied_at_s: str = ""
 ) -> ObservedWatermark:
-    """Return KeyDB's watermark; what is missing or garbled can still be compared."""
+    """Return KeyDB's watermark; what is missing or malformed can still be compared."""
     is_epoch = raw_epoch.isascii() and raw_epoch.isdigit() and len(raw_epoch) <= EPOCH_DIGITS_MAX
     is_token = bool(raw_token) and raw_token.isascii() and raw_token.isprintable()  # as ours are
     watermark = Watermark(int(raw_epoch), raw_token, boundary) if is_epoch and is_token else None

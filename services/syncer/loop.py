@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 from services.syncer import core, metrics
-from services.syncer.publisher import Published
+from services.syncer.publisher import PublishResult
 from services.syncer.service import Syncer
 from shared import tick
 from shared.amqp import ticks
@@ -28,7 +28,7 @@ PREPARED_SHARE_MAX = 0.5
 """The earliest that it is prepared, as a share of the interval."""
 MANY_CHANGED = 50_000
 """From so many changed providers on, an interim tick is written at once, however far off the
-boundary is, but once between two ticks: a tick that nobody prepared would take over a second."""
+boundary is, but only once between two ticks: a tick not prepared would take over a second."""
 DENIED_PAUSE_S = 2.0
 """Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
 
@@ -61,7 +61,7 @@ class Loop:
         self._active = False
         """Whether the newest tick came to us: then we prepare the next one."""
         self._behind = False
-        """Whether KeyDB is to be sent the newest tick still."""
+        """Whether the newest tick must still be sent to KeyDB."""
         self._awaiting = False
         """Whether another syncer has written a tick that KeyDB was not seen to show yet."""
         self._keydb_again_at = -math.inf
@@ -75,7 +75,7 @@ class Loop:
     def start(self) -> None:
         """Declare and consume the tick queue, and show the last tick if KeyDB is behind it.
 
-        Folds once, so that nobody is healthy who cannot.
+        Folds once, so that a syncer that cannot fold does not report healthy.
         """
         self._broker.declare_queue()
         self._broker.consume_ticks()
@@ -117,11 +117,11 @@ class Loop:
             log.warning("tick_failed", boundary=boundary, detail=str(error))
             self._health.problem("tick", str(error))  # until a tick is written
             raise
-        if published.verdict in ("new", "repeated"):
+        if published.boundary_class in ("new", "repeated"):
             self._expect_boundary_after(received.boundary)
             self._health.progress("tick")
         self._report(published)
-        return "tick" if published.verdict == "new" else "no tick"
+        return "tick" if published.boundary_class == "new" else "no tick"
 
     def _expect_boundary_after(self, boundary: datetime) -> None:
         """Note when the next boundary is, by the wall clock: they are multiples of the interval.
@@ -133,7 +133,7 @@ class Loop:
         self._prepared, self._early_write_done = 0, False
 
     def _preparation_in_s(self) -> float:
-        """Return how long it is until the next tick is to be prepared, or prepared once more."""
+        """Return how long it is until the next tick must be prepared, or prepared once more."""
         if self._prepared == len(PREPARED_S):
             return math.inf
         before_s = PREPARED_S[self._prepared] + PREPARED_PER_PROVIDER_S * self._syncer.changed
@@ -168,15 +168,15 @@ class Loop:
         if self._behind:
             self._report(self._syncer.publisher.publish())
         else:
-            self._tell_trouble()
+            self._report_trouble()
 
-    def _report(self, published: Published) -> None:
+    def _report(self, published: PublishResult) -> None:
         self._behind = published.behind
         if not published.behind:
             self._health.progress("watermark")
-        self._tell_trouble()
+        self._report_trouble()
 
-    def _tell_trouble(self) -> None:
+    def _report_trouble(self) -> None:
         """Say why KeyDB cannot be read or written, if so; if it refuses, pause between attempts.
 
         Ticks are written all the same, and each tries KeyDB again.

@@ -68,7 +68,7 @@ REPUBLISHED = _labelled(
 REPEATED = Counter(
     "minutebook_repeated_publications_total", "Publications that KeyDB turned out to have already."
 )
-BASELINES = Counter("minutebook_baselines_total", "Times that all was counted anew.")
+BASELINES = Counter("minutebook_baselines_total", "Times that everything was counted again.")
 FAILOVERS = Counter("minutebook_failovers_total", "Times that Postgres was on another timeline.")
 FALSE_BOUNDARIES = Counter("minutebook_false_boundaries_total", "Boundaries taken back.")
 REFUSED_BOUNDARIES = Counter("minutebook_refused_boundaries_total", "Ticks too far in the future.")

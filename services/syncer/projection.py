@@ -37,14 +37,14 @@ Change = tuple[str, str | None]
 
 
 class WatermarkChanged(Exception):
-    """KeyDB was published to while it was read: what was read mixes two ticks."""
+    """KeyDB shows another watermark than was read: another syncer published, or KeyDB was reset."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The script's verdict (see there), and when the tick was applied, by KeyDB's clock."""
+class ScriptResult:
+    """What the script did (see there), and when the tick was applied, by KeyDB's clock."""
 
-    verdict: Literal["applied", "done", "fenced"]
+    outcome: Literal["applied", "done", "fenced"]
     applied_at_s: float
 
 
@@ -83,11 +83,11 @@ class Projection:
             fields = [None] * len(FIELDS)  # somebody's key: the script takes it for missing, too
         return parse_watermark(*map(_text, fields))
 
-    def apply(self, publication: Publication) -> Answer:
+    def apply(self, publication: Publication) -> ScriptResult:
         """Take KeyDB to the publication's target, or find it there, or be fenced.
 
-        Mostly it is one chunk. Above the limit of keys each chunk but the last one leaves a claim
-        for a watermark; a crash in between leads to a full send. Raises `Unavailable`, after which
+        Mostly it is one chunk. Above the limit of keys each chunk but the last one sets a claim in
+        place of the watermark; a crash in between leads to a full send. Raises `Unavailable`: then
         anything from nothing to all may have been applied.
         """
         changes: list[Change] = [*publication.values.items()]
@@ -99,9 +99,9 @@ class Projection:
             is_last = at + self._chunk >= len(changes)
             target = publication.target if is_last else _claim(observed)
             hint = self._hint % (target.boundary, target.epoch, len(changes)) if is_last else ""
-            answer = self._run(expected, target, changes[at : at + self._chunk], hint)
-            if is_last or answer.verdict == "fenced":
-                return answer
+            result = self._run(expected, target, changes[at : at + self._chunk], hint)
+            if is_last or result.outcome == "fenced":
+                return result
             expected = (str(target.epoch), target.token)
             at += self._chunk
 
@@ -111,7 +111,7 @@ class Projection:
         Balances stay; the next tick sends everything. Raises `Unavailable`.
         """
         claim = _claim(observed)
-        if self._run((observed.raw_epoch, observed.raw_token), claim, []).verdict == "fenced":
+        if self._run((observed.raw_epoch, observed.raw_token), claim, []).outcome == "fenced":
             return None
         return ObservedWatermark(str(claim.epoch), claim.token, claim)
 
@@ -140,7 +140,7 @@ class Projection:
 
     def _run(
         self, expected: tuple[str, str], target: Watermark, changes: list[Change], hint: str = ""
-    ) -> Answer:
+    ) -> ScriptResult:
         values = {key: value for key, value in changes if value is not None}
         removals = [key for key, value in changes if value is None]
         names = (self._watermark_key, self._keys_key, *values, *removals)
@@ -148,8 +148,8 @@ class Projection:
         about = [*expected, str(target.epoch), target.token, target.boundary, hint]
         args: list[str | bytes] = [*map(_bytes, about), str(len(values)), *values.values()]
         with self._asking():
-            verdict, applied_at_s = self._script(keys, args)
-        return Answer(verdict, float(applied_at_s or 0.0))
+            outcome, applied_at_s = self._script(keys, args)
+        return ScriptResult(outcome, float(applied_at_s or 0.0))
 
     def _ask_while(self, observed: ObservedWatermark, *command: str) -> Any:  # noqa: ANN401 - whatever it answers
         """Return a reply, None for a key of another type, read together with the watermark."""

@@ -3,31 +3,30 @@
 -- KEYS: watermark, set of our keys, then the keys to set, then the keys to remove
 -- ARGV: expected epoch, expected token, new epoch, new token, new boundary, what to tell
 --       subscribers (or nothing), number of keys to set, then their values
--- Answers {verdict, applied at (seconds since 1970, by KeyDB's clock)} with verdict
+-- Returns {outcome, applied at (seconds since 1970, by KeyDB's clock)} with outcome
 --   done     the new watermark is already there: this is a repetition, nothing changes
 --   applied  the expected watermark was there; all is changed
 --   fenced   another one is there: nothing changes
 
 local SLICE = 1000 -- keys to one call: Lua's stack is limited
+local watermark_key, set_key = KEYS[1], KEYS[2]
+local expected_epoch, expected_token, new_epoch, new_token = unpack(ARGV, 1, 4)
+local boundary, hint, to_set = ARGV[5], ARGV[6], tonumber(ARGV[7])
 
-local function shown()
-  if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
-    return '', '', ''
-  end
-  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'applied_at_s')
+local function read_watermark()
+  if redis.call('TYPE', watermark_key).ok ~= 'hash' then return '', '', '' end
+  local fields = redis.call('HMGET', watermark_key, 'epoch', 'token', 'applied_at_s')
   return fields[1] or '', fields[2] or '', fields[3] or ''
 end
 
-local function drop_unless(kind, key)
+local function delete_unless_type(kind, key)
   local found = redis.call('TYPE', key).ok
-  if found ~= kind and found ~= 'none' then
-    redis.call('DEL', key)
-  end
+  if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
 end
 
 local function change_set_of_keys(command, first, last)
   for from = first, last, SLICE do
-    redis.call(command, KEYS[2], unpack(KEYS, from, math.min(from + SLICE - 1, last)))
+    redis.call(command, set_key, unpack(KEYS, from, math.min(from + SLICE - 1, last)))
   end
 end
 
@@ -60,18 +59,13 @@ local function rfc3339(seconds, micros)
     math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, micros)
 end
 
-local epoch, token, applied_at_s = shown()
-if epoch == ARGV[3] and token == ARGV[4] then
-  return {'done', applied_at_s}
-end
-if epoch ~= ARGV[1] or token ~= ARGV[2] then
-  return {'fenced', ''}
-end
+local epoch, token, applied_at_s = read_watermark()
+if epoch == new_epoch and token == new_token then return {'done', applied_at_s} end
+if epoch ~= expected_epoch or token ~= expected_token then return {'fenced', ''} end
 
-drop_unless('hash', KEYS[1])
-drop_unless('set', KEYS[2])
+delete_unless_type('hash', watermark_key)
+delete_unless_type('set', set_key)
 
-local to_set = tonumber(ARGV[7])
 set_values(to_set)
 change_set_of_keys('SADD', 3, 2 + to_set)
 for i = 3 + to_set, #KEYS do
@@ -81,8 +75,8 @@ change_set_of_keys('SREM', 3 + to_set, #KEYS)
 
 local now = redis.call('TIME')
 applied_at_s = string.format('%d.%06d', now[1], now[2])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'token', ARGV[4], 'boundary', ARGV[5],
+redis.call('HSET', watermark_key, 'epoch', new_epoch, 'token', new_token, 'boundary', boundary,
   'applied_at', rfc3339(tonumber(now[1]), tonumber(now[2])), 'applied_at_s', applied_at_s)
 -- A hint, which may fail: the user may lack the right.
-if ARGV[6] ~= '' then redis.pcall('PUBLISH', 'minutebook:ticks', ARGV[6]) end
+if hint ~= '' then redis.pcall('PUBLISH', 'minutebook:ticks', hint) end
 return {'applied', applied_at_s}

@@ -12,29 +12,29 @@ import structlog
 
 from services.syncer import core, metrics, publish_store, tick_store
 from services.syncer.core import DueTick, ObservedWatermark, Publication, Watermark
-from services.syncer.projection import Answer, Projection, WatermarkChanged
+from services.syncer.projection import Projection, ScriptResult, WatermarkChanged
 from shared import postgres, tracing
 from shared.errors import Unavailable
 from shared.retry import RECONNECTS
 
 ATTEMPTS_MAX = 3
-"""How often what to send is worked out anew at once, because KeyDB shows another watermark now."""
+"""How often what to send is worked out at once, because KeyDB shows another watermark by then."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """How a publication ended; `behind`: KeyDB does not show the newest due tick yet."""
+class PublishResult:
+    """How it ended; `behind`: KeyDB does not show the newest due tick yet."""
 
     state: str
     behind: bool
-    verdict: core.Verdict | None = None
-    """On the boundary whose message led to it, if one did."""
+    boundary_class: core.BoundaryClass | None = None
+    """Of the boundary whose message led to it, if one did."""
 
 
 class Publisher:
-    """Reads from one Postgres connection what one KeyDB is to show."""
+    """Reads from one Postgres connection what one KeyDB must show."""
 
     def __init__(self, conn: psycopg.Connection, projection: Projection) -> None:
         """`conn` is in autocommit mode."""
@@ -45,7 +45,7 @@ class Publisher:
 
     def publish(
         self, observed: ObservedWatermark | None = None, written: DueTick | None = None
-    ) -> Published:
+    ) -> PublishResult:
         """Take KeyDB to the newest due tick.
 
         `observed` is KeyDB's watermark if that was just read, `written` the tick if it was just
@@ -58,14 +58,14 @@ class Publisher:
                     published = self._attempt(observed or self._projection.read(), written)
                     self.trouble = None
                     return published
-                observed = written = None  # of a KeyDB that changed meanwhile: all is read anew
+                observed = written = None  # of a KeyDB that changed meanwhile: all is read again
         except Unavailable as error:
             if error.server != "keydb":
                 raise
             self._not_reached(error)
-            return Published("unreachable", behind=True)
+            return PublishResult("unreachable", behind=True)
         self.trouble = None
-        return Published("fenced", behind=True)
+        return PublishResult("fenced", behind=True)
 
     def watch(self) -> bool:
         """Note which boundary KeyDB shows, whoever sent it; say whether it is another one now."""
@@ -87,7 +87,7 @@ class Publisher:
         RECONNECTS.labels(error.server).inc()
         log.warning("keydb_not_reached", detail=error.detail)
 
-    def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> Published:
+    def _attempt(self, observed: ObservedWatermark, written: DueTick | None) -> PublishResult:
         """Return how it ended. Raises `WatermarkChanged` if KeyDB shows `observed` no more.
 
         Mostly KeyDB shows the due tick before the one just written: it is sent what that changed.
@@ -97,36 +97,37 @@ class Publisher:
             return self._send(Publication(observed, written.watermark, written.values, (), "next"))
         with postgres.translating():
             newest = tick_store.newest_tick(self._conn)
-            if newest.boundary is None:
+            if newest.due_boundary is None:
                 _note_shown(observed)
-                return Published("baseline", behind=False)  # the first boundary shows it
-            target = Watermark(newest.due_epoch, newest.due_token, core.rfc3339(newest.boundary))
+                return PublishResult("baseline", behind=False)  # the first boundary shows it
+            boundary = core.rfc3339(newest.due_boundary)
+            target = Watermark(newest.due_epoch, newest.due_token, boundary)
             ours = shown is not None and publish_store.is_ours(self._conn, shown)
             if shown and ours:
                 self._note_found(shown, observed.applied_at_s)
             way = core.classify_watermark(shown, target, ours=ours)
             if way == "done":
                 _note_shown(observed)
-                return Published("done", behind=False)
+                return PublishResult("done", behind=False)
             if way == "wait":
-                return Published("waiting_for_next_tick", behind=True)
+                return PublishResult("waiting_for_next_tick", behind=True)
             if shown and way == "changes":
                 publication = self._changes(observed, shown.epoch, target)
             else:
                 publication = self._everything(observed, target)
         return self._send(publication)
 
-    def _send(self, publication: Publication) -> Published:
+    def _send(self, publication: Publication) -> PublishResult:
         """Send it. Raises `WatermarkChanged` if KeyDB shows no more what it builds on."""
         with tracing.span("publish", {"keys": len(publication.values)}):
-            answer = self._projection.apply(publication)
-        if answer.verdict == "fenced":
+            result = self._projection.apply(publication)
+        if result.outcome == "fenced":
             metrics.FENCED.inc()
             epoch, expected = publication.target.epoch, publication.observed.raw_epoch
             log.warning("fenced", epoch=epoch, expected=expected)
             raise WatermarkChanged
-        self._note_published(publication, answer)
-        return Published(answer.verdict, behind=False)
+        self._note_published(publication, result)
+        return PublishResult(result.outcome, behind=False)
 
     def _note_found(self, shown: Watermark, applied_at_s: float | None) -> None:
         """Note when KeyDB applied a tick of ours, unless its sender did: it may have died."""
@@ -147,13 +148,13 @@ class Publisher:
         cause: core.Cause = "unknown" if observed.raw_token else "missing"
         return Publication(observed, target, values, tuple(removals), cause)
 
-    def _note_published(self, publication: Publication, answer: Answer) -> None:
+    def _note_published(self, publication: Publication, result: ScriptResult) -> None:
         target = publication.target
         with postgres.translating():
-            publish_store.note_published(self._conn, target.epoch, answer.applied_at_s)
-        if answer.verdict == "done":
+            publish_store.note_published(self._conn, target.epoch, result.applied_at_s)
+        if result.outcome == "done":
             metrics.REPEATED.inc()
-        lateness_s = answer.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
+        lateness_s = result.applied_at_s - datetime.fromisoformat(target.boundary).timestamp()
         metrics.shown(target.boundary, lateness_s)
         if publication.cause == "next":  # of others, KeyDB's trouble made them late
             metrics.LATENESS.observe(lateness_s)
@@ -166,7 +167,7 @@ class Publisher:
             keys=len(publication.values),
             removed=len(publication.removals),
             cause=publication.cause,
-            verdict=answer.verdict,
+            verdict=result.outcome,
             lateness_ms=round(lateness_s * 1000, 1),
         )
 

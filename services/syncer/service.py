@@ -15,7 +15,7 @@ import structlog
 from services.syncer import core, metrics, publish_store, tick_store, trace_links
 from services.syncer.core import Accumulator, DueTick, ObservedWatermark, Watermark
 from services.syncer.projection import Projection
-from services.syncer.publisher import Published, Publisher
+from services.syncer.publisher import Publisher, PublishResult
 from shared import postgres, tracing
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Syncer:
             self._write_interim()
         self._observed = self.publisher.read()
 
-    def tick(self, boundary: datetime) -> Published:
+    def tick(self, boundary: datetime) -> PublishResult:
         """Write the tick of `boundary` unless it is there, and show the newest one in KeyDB.
 
         Raises `Unavailable` of Postgres: nothing, or the whole tick, was written. If KeyDB cannot
@@ -95,17 +95,17 @@ class Syncer:
         self._observed = None
         with tracing.span("tick", {"boundary": core.rfc3339(boundary)}) as span:
             with postgres.translating():
-                verdict, written = self._write(boundary, observed)
-            if verdict == "ahead":
+                boundary_class, written = self._write(boundary, observed)
+            if boundary_class == "ahead":
                 metrics.REFUSED_BOUNDARIES.inc()
                 log.error("boundary_in_future", boundary=core.rfc3339(boundary))
             if observed is None:
-                published = Published("unreachable", behind=True)
+                published = PublishResult("unreachable", behind=True)
             else:
                 published = self.publisher.publish(observed, written)
-            if verdict in ("new", "repeated") and tracing.on():
+            if boundary_class in ("new", "repeated") and tracing.on():
                 tracing.link(span, trace_links.traceparents(self._conn, boundary))
-        return replace(published, verdict=verdict)
+        return replace(published, boundary_class=boundary_class)
 
     def interval_s(self) -> float | None:
         """Return what lies between the last two boundaries; None without two of them."""
@@ -131,7 +131,7 @@ class Syncer:
 
     def _write(
         self, boundary: datetime, observed: ObservedWatermark | None
-    ) -> tuple[core.Verdict, DueTick | None]:
+    ) -> tuple[core.BoundaryClass, DueTick | None]:
         """Write a tick in one transaction, if the boundary is new.
 
         Returns the tick as well; None if nothing was written, or KeyDB needs more than its values.
@@ -142,11 +142,11 @@ class Syncer:
         with self._conn.transaction():
             tick_store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
             newest = tick_store.newest_tick(self._conn)
-            verdict = core.classify_boundary(boundary, newest)
-            if verdict != "new":
-                return verdict, None
-            if newest.boundary and newest.boundary > boundary:
-                self._take_boundaries_back(boundary, newest.boundary)
+            boundary_class = core.classify_boundary(boundary, newest)
+            if boundary_class != "new":
+                return boundary_class, None
+            if newest.due_boundary and newest.due_boundary > boundary:
+                self._take_boundaries_back(boundary, newest.due_boundary)
             epoch = core.next_epoch(newest, observed)
             watermark = Watermark(epoch, self._new_token(), core.rfc3339(boundary))
             accumulator = self._accumulator
@@ -160,7 +160,7 @@ class Syncer:
             self._start_from(None)
             metrics.BASELINES.inc()
             log.warning("baseline_taken", epoch=epoch, reason="database moved to a new cluster")
-            return verdict, None
+            return "new", None
         written = tick_store.written_tick(cursor)
         self._start_from(Accumulator(watermark.token, written.snapshot))
         log.info(
@@ -172,8 +172,8 @@ class Syncer:
         )
         values = accumulator.unpublished_with(written.values)
         if values is None:
-            return verdict, None
-        return verdict, DueTick(watermark, (newest.due_epoch, newest.due_token), values)
+            return "new", None
+        return "new", DueTick(watermark, (newest.due_epoch, newest.due_token), values)
 
     def _take_boundaries_back(self, boundary: datetime, newest: datetime) -> None:
         ticks = tick_store.take_boundaries_back(self._conn, boundary)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import psycopg
 
 from services.syncer.core import ObservedWatermark, Publication, Watermark
-from services.syncer.projection import Answer, Projection
+from services.syncer.projection import Projection, ScriptResult
 from shared import keydb
 from shared.amqp import ticks
 from shared.amqp.consumer import Consumer
@@ -201,7 +201,7 @@ class KillableProjection(Projection):
         self._orders.at("watermark read")
         return observed
 
-    def apply(self, publication: Publication) -> Answer:
+    def apply(self, publication: Publication) -> ScriptResult:
         changes = len(publication.values) + len(publication.removals)
         in_chunks = changes > 1 and self._orders.ordered("chunk sent")
         self._chunk = -(-changes // CHUNKS) if in_chunks else self._usual
@@ -213,10 +213,10 @@ class KillableProjection(Projection):
         target: Watermark,
         changes: list[tuple[str, str | None]],
         hint: str = "",
-    ) -> Answer:
+    ) -> ScriptResult:
         self._orders.at("before script", len(changes))
-        answer = super()._run(expected, target, changes, hint)
-        if answer.verdict != "fenced":
+        result = super()._run(expected, target, changes, hint)
+        if result.outcome != "fenced":
             last = not target.token.startswith("partial:")
             self._orders.at("after script" if last else "chunk sent", len(changes))
-        return answer
+        return result

@@ -11,7 +11,7 @@ from pydantic import Secret
 
 from services.syncer import tick_store
 from services.syncer.core import KEYS_PER_SCRIPT_MAX, Accumulator, Publication, Watermark
-from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection, ScriptResult
 from services.syncer.service import Syncer
 from shared import keydb, postgres
 from shared.settings import KeydbSettings, PostgresSettings
@@ -70,7 +70,7 @@ class Meddled(Projection):
         super().__init__(client)
         self._meddle: Callable[[], None] | None = meddle
 
-    def apply(self, publication: Publication) -> Answer:
+    def apply(self, publication: Publication) -> ScriptResult:
         meddle, self._meddle = self._meddle, None
         if meddle:
             meddle()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.syncer.publisher import Published
+from services.syncer.publisher import PublishResult
 from services.syncer.service import Syncer
 from tests.support.step_gate import Order
 from tests.support.stepped_syncer import SteppedSyncer
@@ -67,7 +67,7 @@ class SteppedPair:
     def answered(self, number: int) -> bool:
         """Say whether both servers answered in time; beside other load KeyDB's second may pass."""
         outcome = self.syncers[number].outcome
-        return isinstance(outcome, Published) and outcome.state != "unreachable"
+        return isinstance(outcome, PublishResult) and outcome.state != "unreachable"
 
     def _order(self, number: int, order: Order) -> None:
         self.syncers[number].go(order)

@@ -17,7 +17,7 @@ from pydantic import Secret
 
 from services.syncer import publish_store, tick_store
 from services.syncer.core import ObservedWatermark, Publication
-from services.syncer.projection import Answer, Projection
+from services.syncer.projection import Projection, ScriptResult
 from services.syncer.service import Syncer
 from shared import keydb, postgres
 from shared.errors import Unavailable
@@ -81,12 +81,12 @@ class GatedProjection(Projection):
         self._gate.stop("keydb: keys")
         return super().keys(observed)
 
-    def apply(self, publication: Publication) -> Answer:
-        answer = super().apply(publication)
+    def apply(self, publication: Publication) -> ScriptResult:
+        result = super().apply(publication)
         self._gate.stop("keydb: answer")
-        return answer
+        return result
 
-    def _run(self, *args: Any) -> Answer:
+    def _run(self, *args: Any) -> ScriptResult:
         self._gate.stop("keydb: script")
         return super()._run(*args)
 

@@ -12,7 +12,7 @@ LOOP = "services/syncer/loop.py"
 WAITING = {
     (LOOP, "Loop._preparation_in_s"),
     (LOOP, "Loop._expect_ticks"),
-    (LOOP, "Loop._tell_trouble"),
+    (LOOP, "Loop._report_trouble"),
     ("services/syncer/service.py", "Syncer.changed"),
     ("services/syncer/projection.py", "Projection._asking"),
 }

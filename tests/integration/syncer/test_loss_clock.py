@@ -154,6 +154,6 @@ def test_a_clock_that_was_set_back_a_little_shows_no_boundary_twice(
         syncer.publisher.publish()
         shown = ledger.watermark(store)
         add(conn, visa, 5)
-        assert syncer.tick(now(conn)).verdict == "old"
+        assert syncer.tick(now(conn)).boundary_class == "old"
         assert ledger.watermark(store) == shown
         assert boundaries_known(conn) == [True]

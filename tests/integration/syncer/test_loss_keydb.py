@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from services.syncer.core import Publication
-from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection, ScriptResult
 from tests.support import ledger, loss_scenario, restorable_keydb, servers
 from tests.support.eventually import eventually
 from tests.support.ledger import minute
@@ -191,10 +191,10 @@ def test_a_publication_whose_sender_died_before_it_could_note_it_is_noted_by_the
     url = keydb_server.url()
     with (
         ledger.keydb_client(url) as client,
-        ledger.syncer_of(dsn, Dying(client)) as doomed,
+        ledger.syncer_of(dsn, KilledAfterApplying(client)) as syncer,
         pytest.raises(Death),
     ):
-        doomed.tick(minute(1))
+        syncer.tick(minute(1))
     assert conn.execute("SELECT published_at FROM tick WHERE epoch = 1").fetchone() == (None,)
     with ledger.syncing(dsn, url) as syncer:
         assert syncer.publisher.publish().state == "done"
@@ -205,9 +205,9 @@ class Death(Exception):
     """The syncer was killed."""
 
 
-class Dying(Projection):
+class KilledAfterApplying(Projection):
     """Dies as soon as KeyDB has applied a publication."""
 
-    def apply(self, publication: Publication) -> Answer:
+    def apply(self, publication: Publication) -> ScriptResult:
         super().apply(publication)
         raise Death

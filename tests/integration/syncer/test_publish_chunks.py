@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from services.syncer.core import PARTIAL_PREFIX, Publication, Watermark
-from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Answer, Projection
+from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection, ScriptResult
 from services.syncer.service import Syncer
 from shared import keydb
 from tests.support import ledger, servers
@@ -36,7 +36,7 @@ class Crashing(Projection):
         target: Watermark,
         changes: list[tuple[str, str | None]],
         hint: str = "",
-    ) -> Answer:
+    ) -> ScriptResult:
         self._left -= 1
         if self._left == 0:
             raise Crash
@@ -65,10 +65,10 @@ def crash_in_tick(dsn: str, url: str, *, before: int) -> None:
     """Have a syncer of its own begin the next tick, and die before the chunk of that number."""
     with (
         ledger.keydb_client(url) as client,
-        ledger.syncer_of(dsn, Crashing(client, before=before)) as doomed,
+        ledger.syncer_of(dsn, Crashing(client, before=before)) as syncer,
         pytest.raises(Crash),
     ):
-        doomed.tick(minute(2))
+        syncer.tick(minute(2))
 
 
 def test_many_keys_in_chunks_are_right_at_the_end(
@@ -138,7 +138,7 @@ def test_a_sender_overtaken_between_its_chunks_mixes_nothing_into_the_newer_tick
             target: Watermark,
             changes: list[tuple[str, str | None]],
             hint: str = "",
-        ) -> Answer:
+        ) -> ScriptResult:
             sent.append(target)
             if len(sent) == 3:
                 conn.execute("UPDATE initial_data SET initial_value = initial_value + 50")
@@ -167,6 +167,6 @@ def test_two_senders_of_the_same_tick_do_not_take_each_others_claim_for_their_ow
         publication = Publication(found, target, values, (), "missing")
         with pytest.raises(Crash):
             Crashing(client, before=2).apply(publication)
-        assert Projection(client, chunk=CHUNK).apply(publication).verdict == "fenced"
+        assert Projection(client, chunk=CHUNK).apply(publication).outcome == "fenced"
     assert store.scard(KEYS_KEY) == CHUNK
     assert str(store.hget(WATERMARK_KEY, "token")).startswith(PARTIAL_PREFIX)

@@ -1,4 +1,4 @@
-"""The script's answers, and what it leaves alone."""
+"""The outcomes of the script, and what it leaves alone."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def test_applied_sets_values_removes_keys_and_moves_the_watermark(
 ) -> None:
     first = projection.apply(publication(NOTHING, FIRST, {"1_a": "1", "2_b": "2"}))
     second = projection.apply(publication(shows(FIRST), SECOND, {"1_a": "5"}, ("2_b",)))
-    assert (first.verdict, second.verdict) == ("applied", "applied")
+    assert (first.outcome, second.outcome) == ("applied", "applied")
     assert ledger.shown(store) == {"1_a": "5"}
     assert store.smembers(KEYS_KEY) == {"1_a"}
     assert projection.read().watermark == SECOND
@@ -57,10 +57,10 @@ def test_applied_sets_values_removes_keys_and_moves_the_watermark(
 def test_the_watermark_says_when_it_was_applied_by_the_stores_clock(
     projection: Projection, store: "redis.Redis"
 ) -> None:
-    answer = projection.apply(publication(NOTHING, FIRST, {}))
+    result = projection.apply(publication(NOTHING, FIRST, {}))
     fields = ["applied_at_s", "applied_at", "boundary"]
     applied_at_s, applied_at, boundary = map(str, store.hmget(WATERMARK_KEY, fields))
-    assert float(applied_at_s) == answer.applied_at_s
+    assert float(applied_at_s) == result.applied_at_s
     assert boundary == FIRST.boundary
     seconds, micros = applied_at_s.split(".")
     assert applied_at == ledger.rfc3339_micros(int(seconds), int(micros))
@@ -72,7 +72,7 @@ def test_the_same_again_is_done_and_changes_nothing(
     first = projection.apply(publication(NOTHING, FIRST, {"1_a": "1"}))
     store.set("1_a", "changed by hand")
     again = projection.apply(publication(NOTHING, FIRST, {"1_a": "1"}))
-    assert again.verdict == "done"
+    assert again.outcome == "done"
     assert again.applied_at_s == first.applied_at_s
     assert store.get("1_a") == "changed by hand"
 
@@ -91,8 +91,8 @@ def test_another_watermark_than_the_one_read_is_fenced_and_changes_nothing(
     projection: Projection, store: "redis.Redis", read: ObservedWatermark
 ) -> None:
     projection.apply(publication(NOTHING, FIRST, {"1_a": "1"}))
-    answer = projection.apply(publication(read, SECOND, {"1_a": "9", "2_b": "2"}, ("1_a",)))
-    assert answer.verdict == "fenced"
+    result = projection.apply(publication(read, SECOND, {"1_a": "9", "2_b": "2"}, ("1_a",)))
+    assert result.outcome == "fenced"
     assert ledger.shown(store) == {"1_a": "1"}
     assert store.smembers(KEYS_KEY) == {"1_a"}
     assert projection.read().watermark == FIRST
@@ -109,10 +109,10 @@ def test_more_keys_than_luas_stack_holds_are_set_and_removed(
     projection: Projection, store: "redis.Redis"
 ) -> None:
     values = {f"{number}_p": str(number) for number in range(20_001)}
-    assert projection.apply(publication(NOTHING, FIRST, values)).verdict == "applied"
+    assert projection.apply(publication(NOTHING, FIRST, values)).outcome == "applied"
     assert store.scard(KEYS_KEY) == len(values)
     assert store.mget(list(values)) == list(values.values())
-    assert projection.apply(publication(shows(FIRST), SECOND, {}, tuple(values))).verdict == (
+    assert projection.apply(publication(shows(FIRST), SECOND, {}, tuple(values))).outcome == (
         "applied"
     )
     assert store.dbsize() == 1
@@ -128,11 +128,11 @@ def test_a_lost_reply_and_the_clients_own_retry_apply_once(
         ledger.keydb_client(url) as client,
     ):
         proxy.lose_reply_to(b"EVALSHA")
-        answer = Projection(client).apply(publication(shows(FIRST), SECOND, {"1_a": "5"}))
+        result = Projection(client).apply(publication(shows(FIRST), SECOND, {"1_a": "5"}))
         assert proxy.cuts == 1
-    assert answer.verdict == "done"
+    assert result.outcome == "done"
     assert calls(store, "hset") == applications + 1
-    assert store.hget(WATERMARK_KEY, "applied_at_s") == f"{answer.applied_at_s:.6f}"
+    assert store.hget(WATERMARK_KEY, "applied_at_s") == f"{result.applied_at_s:.6f}"
     assert ledger.shown(store) == {"1_a": "5"}
 
 
@@ -148,7 +148,7 @@ def test_bookkeeping_of_a_wrong_type_counts_as_missing_and_is_replaced(
     store.set(key, "someone was here")
     found = projection.read()
     assert (found, projection.keys(found)) == (NOTHING, set())
-    assert projection.apply(publication(found, FIRST, {"1_a": "1"})).verdict == "applied"
+    assert projection.apply(publication(found, FIRST, {"1_a": "1"})).outcome == "applied"
     assert projection.read().watermark == FIRST
     assert projection.keys(projection.read()) == {"1_a"}
     with pytest.raises(WatermarkChanged):

@@ -22,7 +22,7 @@ def newest(epoch: int) -> NewestTick:
         token="token",
         due_epoch=epoch,
         due_token="token",
-        boundary=NOON,
+        due_boundary=NOON,
         snapshot="1:1:",
         same_cluster=True,
         read_at=NOON,
@@ -33,48 +33,48 @@ def observed(epoch: int) -> ObservedWatermark:
     return core.parse_watermark(str(epoch), "token", "")
 
 
-def judged(
+def classified(
     boundary: datetime, written: datetime | None, *, now: datetime | None = None
-) -> core.Verdict:
+) -> core.BoundaryClass:
     """Classify a boundary that comes on time, unless it is another time `now`."""
-    before = replace(newest(1), boundary=written, read_at=now or boundary)
+    before = replace(newest(1), due_boundary=written, read_at=now or boundary)
     return core.classify_boundary(boundary, before)
 
 
 def test_the_first_boundary_ever_is_new() -> None:
-    assert judged(NOON, None) == "new"
+    assert classified(NOON, None) == "new"
 
 
 def test_a_boundary_after_the_newest_is_new() -> None:
-    assert judged(NOON + MINUTE, NOON) == "new"
+    assert classified(NOON + MINUTE, NOON) == "new"
 
 
 def test_the_newest_boundary_again_is_already_written() -> None:
-    assert judged(NOON, NOON) == "repeated"
+    assert classified(NOON, NOON) == "repeated"
 
 
 def test_a_boundary_before_the_newest_is_old() -> None:
-    assert judged(NOON - MINUTE, NOON) == "old"
+    assert classified(NOON - MINUTE, NOON) == "old"
 
 
 @pytest.mark.parametrize("before", [None, NOON - MINUTE])
-@pytest.mark.parametrize(("ahead", "verdict"), [(core.AHEAD_MAX, "new"), (MINUTE, "ahead")])
+@pytest.mark.parametrize(("ahead", "expected"), [(core.AHEAD_MAX, "new"), (MINUTE, "ahead")])
 def test_a_boundary_in_the_future_beyond_the_tolerance_is_refused(
-    before: datetime | None, ahead: timedelta, verdict: str
+    before: datetime | None, ahead: timedelta, expected: str
 ) -> None:
-    assert judged(NOON, before, now=NOON - ahead) == verdict
+    assert classified(NOON, before, now=NOON - ahead) == expected
 
 
 def test_a_boundary_that_is_written_stays_written_when_the_clock_went_back() -> None:
-    assert judged(NOON, NOON, now=NOON - MINUTE) == "repeated"
+    assert classified(NOON, NOON, now=NOON - MINUTE) == "repeated"
 
 
 def test_a_newest_boundary_that_is_false_makes_no_other_one_old() -> None:
-    assert judged(NOON, NOON + core.FALSE_AHEAD) == "old"
-    assert judged(NOON, NOON + core.FALSE_AHEAD + MINUTE) == "new"
-    assert judged(NOON, NOON, now=NOON - core.FALSE_AHEAD - MINUTE) == "repeated"
+    assert classified(NOON, NOON + core.FALSE_AHEAD) == "old"
+    assert classified(NOON, NOON + core.FALSE_AHEAD + MINUTE) == "new"
+    assert classified(NOON, NOON, now=NOON - core.FALSE_AHEAD - MINUTE) == "repeated"
     far = NOON - core.FALSE_AHEAD - 2 * MINUTE
-    assert judged(NOON - MINUTE, NOON, now=far) == "ahead"
+    assert classified(NOON - MINUTE, NOON, now=far) == "ahead"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_watermark_is_understood(epoch: int, token: str, boundary: str) -> Non
 @pytest.mark.parametrize(
     "raw_epoch", ["", "x", "-1", "1.0", "1e3", " 1", "0x1", "٣", "²", "1" * 19, "1\x00", "None"]
 )
-def test_a_garbled_epoch_makes_no_sense_but_can_be_compared(raw_epoch: str) -> None:
+def test_a_malformed_epoch_makes_no_sense_but_can_be_compared(raw_epoch: str) -> None:
     assert core.parse_watermark(raw_epoch, "token", "") == ObservedWatermark(
         raw_epoch, "token", None
     )
