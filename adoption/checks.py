@@ -43,8 +43,8 @@ def problems(conn: psycopg.Connection) -> list[Problem]:
 
 def refuse(conn: psycopg.Connection) -> None:
     """Raise `Refusal` if anything serious is wrong with the tables; log the rest."""
-    if words := _serious(conn):
-        raise Refusal(words)
+    if problem := _serious(conn):
+        raise Refusal(problem)
 
 
 def check(
@@ -58,10 +58,10 @@ def check(
     """
     with postgres.translating():
         postgres.check_schema(conn)
-        if words := _serious(conn):
+        if problem := _serious(conn):
             if stores:
-                raise Unavailable("postgres", words)
-            log.error("table_problem", problem=words)
+                raise Unavailable("postgres", problem)
+            log.error("table_problem", problem=problem)
         _rehearse(conn, statements)
 
 

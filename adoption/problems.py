@@ -57,7 +57,7 @@ WITH theirs AS (
 SELECT 'tables' AS topic, true AS serious,
        format('the tables are found in several schemas: %s',
               string_agg(DISTINCT schema::regnamespace::text, ', ')),
-       'set the search_path of this login so that the one that all are to be in comes first'
+       'set the search_path of this login so that the one that all must be in comes first'
   FROM (SELECT relnamespace FROM every UNION ALL -- and where ours would be made
         SELECT current_schema()::regnamespace FROM migrated WHERE NOT done) AS place (schema)
 HAVING count(DISTINCT schema) > 1

@@ -96,8 +96,8 @@ def run(conn: psycopg.Connection) -> None:
                 raise
             state = error.sqlstate or ""
             if state in FAULT_OF_ALL or state[:2] not in FAULT_CLASSES:
-                words = f"storing a transaction was tried and failed: {postgres.detail(error)}"
-                raise Refusal(words) from error
+                problem = f"storing a transaction was tried and failed: {postgres.detail(error)}"
+                raise Refusal(problem) from error
             log.warning("trial_refused", error=postgres.detail(error))
 
 

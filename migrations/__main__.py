@@ -18,7 +18,7 @@ from shared.errors import Denied, Refusal, StatementFailed, Unavailable
 ABOUT = "Brings the database to this release's schema. Run twice it does nothing the second time."
 
 GIVE_UP_AFTER_S = 60.0
-"""A one-shot job ends: a wrong password would otherwise be tried for ever."""
+"""A one-shot job ends: a wrong password would otherwise be tried without end."""
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from shared.errors import Refusal
 
 WAIT_MAX_MS = 300
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 PAUSE_FIRST_S, PAUSE_MAX_S = 0.5, 5.0
 
 LIMIT_WAIT: LiteralString = "SELECT set_config('lock_timeout', %(ms)s::text, false)"
@@ -73,7 +73,7 @@ class Steps:
         self.conn.execute(LIMIT_WAIT, {"ms": WAIT_MAX_MS})
         with ThreadPoolExecutor(1) as pool, self.watch.cursor(row_factory=dict_row) as watch:
             trying = pool.submit(step)
-            while not wait([trying], LOOK_EVERY_S).done:
+            while not wait([trying], POLL_EVERY_S).done:
                 watch.execute(SELECT_BLOCKERS, {"pid": self.conn.info.backend_pid})
                 blockers[:] = watch.fetchall() or blockers
         try:

@@ -21,7 +21,7 @@ from shared.ledger.balances import NEWEST_BALANCES
 DRIFTS_MAX = 1000
 """How many differences of each kind are described; all are counted."""
 ATTEMPTS_MAX = 5
-"""How often KeyDB is read anew because it was published to meanwhile."""
+"""How often KeyDB is read again because it was published to meanwhile."""
 
 # READ COMMITTED on purpose: a statement that had to wait for tables that change places (partitions
 # repaired or dropped) then sees all of the new ones. The syncer's own connections avoid sequential
@@ -127,7 +127,9 @@ def compare_ledger(conn: psycopg.Connection) -> drift.LedgerComparison:
         raise Unanswerable(tick_store.NO_TICK)
     epoch, same_cluster, providers, transactions, drifting = rows[0][:5]
     if not same_cluster:
-        raise Unanswerable("the database moved to another cluster: the next tick counts all anew")
+        raise Unanswerable(
+            "the database moved to another cluster: the next tick counts everything again"
+        )
     drifts = tuple(
         drift.LedgerDrift(provider_id, int(truth), int(balance), int(unfolded), key, shown)
         for *_, provider_id, truth, balance, unfolded, key, shown in rows

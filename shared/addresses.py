@@ -1,6 +1,6 @@
 """Addresses that people give: URLs of servers, DSNs, names and ports. Pure; each error says why.
 
-Client libraries find out late, in their own words and with the address in them, or not at all: what
+Client libraries find out late, in texts with the address in them, or not at all: what
 they would take for something else, or ignore, is refused here. No message quotes what was given.
 """
 

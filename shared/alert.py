@@ -80,5 +80,5 @@ def _threshold(fields: Mapping[str, Any], condition: Condition) -> int | None:
             raise Unfit("out_of_range", f"threshold has more than {THRESHOLD_DIGITS_MAX} digits")
         raise Unfit("invalid_value", "threshold is text that is no whole number")
     if condition == "change" and int(digits) < 1:
-        raise Unfit("out_of_range", "threshold of change is to be 1 or more")
+        raise Unfit("out_of_range", "threshold of change must be 1 or more")
     return int(digits)

@@ -77,7 +77,7 @@ def name(fields: Mapping[str, Any], field: str) -> str:
     if "\0" in found:
         raise Unfit("invalid_value", f"{field} holds a NUL character")
     if not 1 <= size <= NAME_BYTES_MAX:
-        raise Unfit("out_of_range", f"{field} has {size} bytes: it is to have 1 to 255")
+        raise Unfit("out_of_range", f"{field} has {size} bytes: it must have 1 to 255")
     return found
 
 
@@ -86,12 +86,12 @@ def integer(found: object, field: str, least: int = INT64_MIN, most: int = INT64
     if isinstance(found, bool) or not isinstance(found, int):
         raise Unfit("wrong_type", f"{field} is {a_kind(found)}, not an integer")
     if not least <= found <= most:
-        raise Unfit("out_of_range", f"{field} is to be from {least} to {most}")
+        raise Unfit("out_of_range", f"{field} must be from {least} to {most}")
     return found
 
 
 def one_of(fields: Mapping[str, Any], field: str, known: tuple[str, ...]) -> str:
-    """Return one of the words that are known. Raises `Unfit`."""
+    """Return one of the values that are known. Raises `Unfit`."""
     found = present(fields, field)
     if not isinstance(found, str):
         raise Unfit("wrong_type", f"{field} is {a_kind(found)}, not text")

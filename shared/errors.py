@@ -9,7 +9,7 @@ class Unavailable(Exception):
     """A server cannot be reached, or cannot do its work now; the same call may succeed later."""
 
     state = "cannot be reached"
-    """What the server does, in words that follow its name."""
+    """What the server does: follows its name."""
 
     def __init__(self, server: Server, detail: str) -> None:
         """`detail` is shown to people: it never holds a DSN, a password or a payload."""
@@ -41,9 +41,9 @@ class StatementFailed(Unavailable):
 
 
 class Denied(Unavailable):
-    """The server answers, and will not have us: the login, a right, or what it is there for.
+    """The server answers and refuses us: the login, a right, or what it is there for.
 
-    To ask again soon is no use: services do so with long pauses, a tool says so and ends.
+    Asking again soon does not help: services do so with long pauses, a tool says so and ends.
     """
 
     state = "refuses"

@@ -34,7 +34,7 @@ from shared.errors import Unavailable
 from shared.follower_store import NextStep, Position, Reason, Span, Tick
 from shared.health import Health
 
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 TICKS_AT_ONCE = 10
 """Due ticks that one which only publishes follows before its position moves, at most."""
 STANDBY_EVERY_S = 1.0
@@ -130,7 +130,7 @@ class Follower:
             while not self._stop.is_set():
                 turn = self.run_once(conn, work)
                 worked = worked or turn != "overtaken"
-                pause(0.0 if turn in ("followed", "anew") else LOOK_EVERY_S)
+                pause(0.0 if turn in ("followed", "anew") else POLL_EVERY_S)
         except Unavailable as error:
             if not worked:
                 raise

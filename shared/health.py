@@ -24,7 +24,7 @@ from shared.errors import Refusal, Unavailable
 STOP_POLL_S = 0.05
 HEALTHY = Gauge("minutebook_healthy", "1 while /healthz answers 200, 0 while it answers 503.")
 START = "start"
-"""The part that is unhealthy until the service has said what it lacks, its first words."""
+"""The part that is unhealthy until the service has first said what it lacks."""
 NOT_BEGUN, NOT_CONNECTED = "not begun yet", "not connected yet"
 """What a part says until its first attempt to connect has led to something."""
 MAIN = "main"
@@ -75,7 +75,7 @@ class Health:
             self._reasons[part] = f": {reason}"
 
     def problem(self, part: str, reason: str) -> None:
-        """Say that `part` cannot work now, and why, in words fit for anyone."""
+        """Say that `part` cannot work now, and why, in a text without secrets."""
         with self._lock:
             self._problems.pop(START, None)
             self._problems[part] = reason
@@ -160,8 +160,8 @@ def serving(health: Health, host: str, port: int) -> Iterator[int]:
         server = make_server(host, port, _app(health), server_class=kind, handler_class=_Quiet)
     except OSError as error:
         taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        blamed = f"METRICS_PORT {port}" if taken else f"METRICS_HOST {host}"
-        raise Refusal(f"{blamed} cannot be opened: {error.strerror}") from error
+        at_fault = f"METRICS_PORT {port}" if taken else f"METRICS_HOST {host}"
+        raise Refusal(f"{at_fault} cannot be opened: {error.strerror}") from error
     serve = partial(server.serve_forever, STOP_POLL_S)
     with server:
         threading.Thread(target=serve, name="http", daemon=True).start()
@@ -178,8 +178,8 @@ def _app(health: Health) -> WSGIApplication:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
             return metrics(environ, start_response)
-        if look := asked.get(environ["PATH_INFO"]):
-            problems = look()
+        if found := asked.get(environ["PATH_INFO"]):
+            problems = found()
             status = "503 Service Unavailable" if problems else "200 OK"
             body = {"ok": not problems, "problems": problems}
         else:

@@ -11,7 +11,7 @@ from shared.errors import Refusal
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, without signals and without words of its own: we say ourselves what matters."""
+    """Uvicorn, without signals and without messages of its own: we say ourselves what matters."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         """`config` says how it serves."""

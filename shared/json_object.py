@@ -70,7 +70,7 @@ def _fault(error: ValueError | RecursionError) -> str:
 def _section(body: bytes) -> str:
     """Return a hint if RabbitMQ made the body of an AMQP 1.0 section that is not plain bytes."""
     kind = AMQP_1_0_SECTIONS.get(body[:3])
-    return f": an AMQP 1.0 {kind} section, where the JSON is to be a data section" if kind else ""
+    return f": an AMQP 1.0 {kind} section, where the JSON must be a data section" if kind else ""
 
 
 def _too_deep(text: str) -> bool:

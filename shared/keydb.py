@@ -32,7 +32,7 @@ LIMITS: dict[str, Any] = {
 }
 CLOSED = "Connection closed by server"
 REPLICA = "is a replica, which takes no writes: KEYDB_URL is to lead to the primary"
-CLUSTER = "is in cluster mode, where one tick cannot be one script: it is to be a single server"
+CLUSTER = "is in cluster mode, where one tick cannot be one script: it must be a single server"
 NO_RIGHT = "permits less than the login needs (deploy/keydb/syncer.rules, ops.rules)"
 REASONS = {
     "READONLY": REPLICA,
@@ -62,7 +62,7 @@ log = structlog.get_logger()
 def translating(client: Client | None = None) -> Iterator[None]:
     """Turn whatever KeyDB or the network did into `Unavailable`; `Denied` where KeyDB refuses.
 
-    A refused `client` gives its connection up: the next command looks the server's name up anew,
+    A refused `client` gives its connection up: the next command looks the server's name up again,
     which may lead to another server by then (a primary became a replica, say).
     """
     try:
@@ -186,14 +186,14 @@ def refused(error: Unavailable) -> bool:
 
 
 def _refusal(error: Exception) -> str | None:
-    """Return why KeyDB refused, with its own words; None if it did not answer."""
+    """Return why KeyDB refused, with its own text; None if it did not answer."""
     if not isinstance(error, (ResponseError, AuthenticationError, BusyLoadingError)):
         return None
     code = getattr(error, "status_code", None)
     said = str(error)[:200] if code in (None, "ERR") else f"{code} {error}"[:200]
     found = CODE.search(said)
     reason = REASONS[found[1]] if found else "refuses"
-    if any(words in said for words in IN_SCRIPT):
+    if any(one in said for one in IN_SCRIPT):
         reason = NO_RIGHT
     elif isinstance(error, AuthenticationError) and not found:
         reason = REASONS["WRONGPASS"]
@@ -220,7 +220,7 @@ def _detail(error: Exception) -> str:
         return f"{type(error).__name__} (no Sentinel that answers knows a primary that is up)"
     if objection := network_errors.tls_objection(error):
         return objection
-    if getattr(error, "status_code", None):  # the server's own words: too many clients, say
+    if getattr(error, "status_code", None):  # the server's own text: too many clients, say
         return str(error)[:200]
     if str(error).startswith(CLOSED):
         return f"{type(error).__name__}: closed (at once? then the port wants TLS, rediss://)"

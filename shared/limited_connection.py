@@ -41,7 +41,7 @@ class LimitedConnection(psycopg.Connection):
     """Is closed, and raises `psycopg.OperationalError`, when an answer does not come in time."""
 
     answer_within_s: float | None = None
-    """The limit of one wait; None: for ever, as in tools that a person can interrupt."""
+    """The limit of one wait; None: no limit, as in tools that a person can interrupt."""
     turn: Turn = staticmethod(unwatched)
     """Told of each wait."""
 

@@ -1,23 +1,23 @@
-"""What networks and TLS do to connections, in words that say more than an error's class."""
+"""What networks and TLS do to connections, in texts that say more than an error's class."""
 
 import socket
 import ssl
 from collections.abc import Iterator
 
-Words = tuple[tuple[type[BaseException], str], ...]
+Descriptions = tuple[tuple[type[BaseException], str], ...]
 
-WORDS: Words = (
-    (socket.gaierror, "nobody has this host's name"),
-    (ConnectionRefusedError, "nobody listens there"),
+DESCRIPTIONS: Descriptions = (
+    (socket.gaierror, "host name not found"),
+    (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "no answer in time"),
     (ConnectionError, "the connection was cut"),
 )
 
 
-def describe(error: BaseException, words: Words = ()) -> str:
-    """Return the class of an error, and what caused it, in a library's own words or in ours."""
-    words += WORDS
-    found = (said for one in _causes(error) for kind, said in words if isinstance(one, kind))
+def describe(error: BaseException, of_library: Descriptions = ()) -> str:
+    """Return the class of an error, and what caused it; `of_library` describes a library's own."""
+    known = of_library + DESCRIPTIONS
+    found = (said for one in _causes(error) for kind, said in known if isinstance(one, kind))
     said = next(found, "")
     return f"{type(error).__name__} ({said})" if said else type(error).__name__
 

@@ -43,7 +43,7 @@ def read(fields: Mapping[str, Any]) -> Price:
 def currency(text: str) -> str:
     """Return a currency's code. Raises `Unfit`."""
     if not CURRENCY.fullmatch(text):
-        raise Unfit("invalid_value", "currency is to have 1 to 16 of A to Z and 0 to 9")
+        raise Unfit("invalid_value", "currency must have 1 to 16 of A to Z and 0 to 9")
     return text
 
 
@@ -54,7 +54,7 @@ def day(text: str, field: str) -> date:
             return date.fromisoformat(text)
         except ValueError:
             pass
-    raise Unfit("invalid_value", f"{field} is to be a day: 2026-11-28")
+    raise Unfit("invalid_value", f"{field} must be a day: 2026-11-28")
 
 
 def _price(found: object) -> str:
@@ -65,11 +65,11 @@ def _price(found: object) -> str:
         raise Unfit("wrong_type", f"price is {a_kind(found)}, not a decimal as text")
     digits = DECIMAL.fullmatch(str(found))
     if digits is None:
-        raise Unfit("invalid_value", "price is to be a decimal of 0 or more: 1.0842")
+        raise Unfit("invalid_value", "price must be a decimal of 0 or more: 1.0842")
     if len(digits[1].lstrip("0")) > WHOLE_DIGITS_MAX or len(digits[2] or "") > FRACTION_DIGITS_MAX:
         raise Unfit(
             "out_of_range",
-            f"price is to have {WHOLE_DIGITS_MAX} digits before the point at most,"
+            f"price must have {WHOLE_DIGITS_MAX} digits before the point at most,"
             f" and {FRACTION_DIGITS_MAX} after it",
         )
     return digits[0]

@@ -1,7 +1,7 @@
-"""A thread that acts upon the messages of one queue, in order.
+"""A thread that handles the messages of one queue, in order.
 
 Some messages are one Postgres transaction, acknowledged after its commit: what is delivered again
-is acted upon again, so each kind of message says itself what makes that harmless. An unfit one
+is handled again, so each kind of message says itself what makes that harmless. An unfit one
 becomes a dead letter in the same commit.
 """
 
@@ -36,7 +36,7 @@ STUCK_S = 15.0
 Outcome = Literal["applied", "ignored"]
 """What a fit message led to. *Ignored*: what it says is known, or something newer is."""
 Handle = Callable[[psycopg.Connection, bytes], Outcome]
-"""Acts upon the body of one message in its caller's transaction. Raises `Unfit`."""
+"""Handles the body of one message in its caller's transaction. Raises `Unfit`."""
 
 MESSAGES = prometheus_client.Counter(
     "minutebook_queue_messages_total",
@@ -76,7 +76,7 @@ class QueueWorker:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Run the thread while inside; on the way out it finishes what it has in hand."""
+        """Run the thread while inside; on the way out it finishes what it has received."""
         self._health.problem(self.queue, NOT_CONNECTED)
         self._health.expect(self.queue, within_s=STUCK_S)
         with worker.running(self.queue, self.live, self._stop, self._health):
@@ -117,14 +117,14 @@ class QueueWorker:
         if received:
             began = time.monotonic()
             with postgres.translating(), conn.transaction():
-                outcomes = Counter(self._settled(conn, *one[1:]) for one in received)
+                outcomes = Counter(self._handled(conn, *one[1:]) for one in received)
             self._report(outcomes, time.monotonic() - began)
             broker.ack(received[-1][0], multiple=True)
         self._health.progress(self.queue)
         return bool(received)
 
-    def _settled(self, conn: psycopg.Connection, properties: Properties, body: bytes) -> str:
-        """Act upon one message, or write it down as a dead letter."""
+    def _handled(self, conn: psycopg.Connection, properties: Properties, body: bytes) -> str:
+        """Handle one message, or write it down as a dead letter."""
         try:
             with conn.transaction():  # what an unfit one has changed by then is taken back
                 return self._handle(conn, body)

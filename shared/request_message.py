@@ -4,7 +4,7 @@
     {"request": "K", "by": "who asks", "ask": "balances", …}
 
 What the tracker reads from its queue, and the gateway writes to it. Items are kept as the bytes
-that came, and judged one by one by ingest's rules: an unfit one does not make the request unfit.
+that came, and validated one by one by ingest's rules: an unfit one does not make the request unfit.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ Question = Literal["balances", "statement", "valuation"]
 QUESTIONS = get_args(Question)
 Kind = Literal["transactions", "balances", "statement", "valuation"]
 
-Judged = tuple[int | None, int | None, str | None, str | None]
+ValidatedItem = tuple[int | None, int | None, str | None, str | None]
 """What an item says: provider, amount, its own `message_id`, and the rest where it is unfit."""
 
 _LIMITS = transaction_body.Limits(BODY_KEPT_MAX)
@@ -82,7 +82,7 @@ def identity(key: str, number: int) -> str:
     return f"{key}:{number}"
 
 
-def digest(items: Iterable[Judged]) -> bytes:
+def digest(items: Iterable[ValidatedItem]) -> bytes:
     """Return the same for two requests that have the same items, however they are written."""
     return _digest(["transactions", *items])
 
@@ -105,16 +105,16 @@ def read(body: bytes) -> Request:
         raise Unfit("invalid_value", "items is empty")
     if len(bodies) > ITEMS_MAX:
         raise Unfit("too_many", f"{len(bodies)} items; {ITEMS_MAX} at most")
-    judged = [_judge(number, one) for number, one in enumerate(bodies)]
+    validated = [_validate(number, one) for number, one in enumerate(bodies)]
     items = [
         Item(one, identity(key, number) if own is None else own, provider_id, value)
         for number, (one, (provider_id, value, own, _)) in enumerate(
-            zip(bodies, judged, strict=True)
+            zip(bodies, validated, strict=True)
         )
     ]
     if len({one.identity for one in items}) < len(items):
         raise Unfit("duplicate_identity", "two items have the same message_id")
-    return Request(key, by, "transactions", digest(judged), items)
+    return Request(key, by, "transactions", digest(validated), items)
 
 
 def _fields(body: bytes) -> tuple[Mapping[str, Any], list[bytes] | None]:
@@ -138,7 +138,7 @@ def _fields(body: bytes) -> tuple[Mapping[str, Any], list[bytes] | None]:
 def _key(fields: Mapping[str, Any]) -> str:
     key = name_of(fields, "request")
     if not is_key(key):
-        raise Unfit("invalid_value", "request is to be 1 to 200 of A-Z a-z 0-9 . _ ~ -")
+        raise Unfit("invalid_value", "request must be 1 to 200 of A-Z a-z 0-9 . _ ~ -")
     return key
 
 
@@ -150,7 +150,7 @@ def _question(key: str, by: str, fields: Mapping[str, Any]) -> Request:
     return Request(key, by, kind, _digest([_canonical(asked)]), question=asked)
 
 
-def _judge(number: int, body: bytes) -> Judged:
+def _validate(number: int, body: bytes) -> ValidatedItem:
     """Say what an item is by ingest's rules. Raises `Unfit` if it cannot be published at all."""
     try:
         provider_id, value, fields = transaction_body.decode(body, _LIMITS)

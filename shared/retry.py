@@ -68,7 +68,7 @@ def run_with_reconnect(
 
     `live` raises `Unavailable` while it is being set up, and that is retried with growing pauses;
     once it works it ends by returning (having called `report_lost`), and the next life starts
-    afresh. What was in hand is redelivered or read again by the next life.
+    afresh. What was unacknowledged is redelivered, or read again by the next life.
     """
     while not stop.is_set():
         for attempt in connecting(stop, turn):

@@ -1,4 +1,4 @@
-"""A message that cannot be acted upon, and the reason that its dead letter gets."""
+"""A message that cannot be handled, and the reason that its dead letter gets."""
 
 from typing import Literal
 
@@ -19,10 +19,10 @@ Reason = TransactionReason | RecordReason
 
 
 class Unfit(Exception):
-    """The message cannot be acted upon: it becomes a dead letter with this reason."""
+    """The message cannot be handled: it becomes a dead letter with this reason."""
 
     def __init__(self, reason: Reason, error: str) -> None:
-        """`error` says in words what is wrong, without quoting the body."""
+        """`error` says what is wrong, without quoting the body."""
         super().__init__(error)
         self.reason: Reason = reason
         self.error = error

@@ -115,7 +115,7 @@ def _asked(name: str | None, given: dict[str, Any], history_s: int) -> Alert:
 
 def _in_words_of_options(error: str) -> str:
     said = error.removeprefix("the field ").replace("threshold", "THRESHOLD")
-    unit = " seconds (HISTORY_RETENTION_DAYS)" if said.startswith("for_seconds is to be") else ""
+    unit = " seconds (HISTORY_RETENTION_DAYS)" if said.startswith("for_seconds must be") else ""
     return said.replace("for_seconds", "--for") + unit
 
 

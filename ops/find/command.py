@@ -73,7 +73,7 @@ def _elsewhere(conn: psycopg.Connection, message_id: str | None) -> list[str]:
     """Say where a transaction may be that left no trace here."""
     says = [_queue()]
     with postgres.translating():
-        dead_letters = life_store.latest_letters(conn)
+        dead_letters = life_store.latest_dead_letters(conn)
         near = life_store.nearest(conn, message_id) if message_id else []
     if dead_letters:
         listed = ", ".join(

@@ -35,11 +35,11 @@ ONE_OF_SEVERAL_TIMEOUT_S = 2.0
 """For a host's answer to a connection where there are others: one that was cut off gives none."""
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
-WORDS = (
+DESCRIPTIONS = (
     (AMQPConnectorStackTimeout, "no answer in time"),
-    (ConnectionOpenAborted, "no answer in time"),  # pika's word for its own timeout while it opens
+    (ConnectionOpenAborted, "no answer in time"),  # pika's own timeout while it opens
     (StreamLostError, "the connection was cut"),
-    (AMQPHeartbeatTimeout, "no sign of life"),
+    (AMQPHeartbeatTimeout, "no heartbeat"),
     (AMQPConnectorAMQPHandshakeError, "a port that wants TLS? then amqps://"),
     (IncompatibleProtocolError, "a port that wants TLS? then amqps://"),
 )
@@ -94,7 +94,7 @@ def _context(settings: RabbitmqSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.rabbitmq_cert_file, key_file)
     except OSError as error:  # ssl.SSLError is one
         reason = network_errors.tls_objection(error)
-        raise Refusal(f"RABBITMQ_CA_FILE or its like is of no use: {reason}") from error
+        raise Refusal(f"RABBITMQ_CA_FILE or its like cannot be used: {reason}") from error
     return context
 
 
@@ -137,4 +137,6 @@ def _detail(error: Exception) -> str:
     # Never str(error) of a connection failure: pika puts addresses in it, some versions the URL.
     if isinstance(error, ChannelClosedByBroker):
         return f"the broker closed the channel: {error.reply_code} {error.reply_text}"
-    return network_errors.tls_objection(error) or network_errors.describe(_cause(error), WORDS)
+    return network_errors.tls_objection(error) or network_errors.describe(
+        _cause(error), DESCRIPTIONS
+    )

@@ -3,7 +3,7 @@
 pika handles the connection, the channel, heartbeats and acknowledgements. Deliveries never reach
 it: `protocol_tap.py` takes them before. That makes receiving several times cheaper, and a header
 that pika cannot decode (a timestamp in milliseconds: pika issue 1698) does not bring the connection
-down with all messages in hand.
+down with all messages that it holds.
 """
 
 from shared.amqp.channel import Channel

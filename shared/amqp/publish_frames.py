@@ -1,6 +1,6 @@
 """The frames of a persistent JSON message, as AMQP 0-9-1 has them (sections 4.2.3 to 4.2.6).
 
-pika takes several times as long for them: it encodes each frame anew from objects. Here all that is
+pika takes several times as long for them: it encodes each frame from objects. Here all that is
 the same for many messages is encoded once. `tests/unit/shared` compares them with pika's own.
 """
 

@@ -55,7 +55,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A dead letter that is there now; `state` is `open` or `waiting`."""
 
     id: int
@@ -83,7 +83,7 @@ class Act:
 class Life:
     """All that is known of one transaction. Times are UTC; `epoch` and `boundary` are its tick's.
 
-    `counted_by` is `baseline` where all was counted anew after the row came, `older tick` where
+    `counted_by` is `baseline` where all was counted again after the row came, `older tick` where
     retention removed what says which; None: by no tick yet. `acts` is None for a login that may not
     read `operator_action`.
     """
@@ -96,7 +96,7 @@ class Life:
     shown_at: datetime | None = None
     row: Row | None = None
     changes: list[Change] = field(default_factory=list)
-    dead_letters: list[Letter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     acts: list[Act] | None = None
     reversed_by: str | None = None
     next: list[str] = field(default_factory=list)
@@ -122,20 +122,21 @@ def _life(
 ) -> Life:
     row = Row(*found[:4]) if found else None
     changes = _changes(conn, row, gone, found[5] if found else None)
-    letters = [Letter(*one) for one in store.letters(conn, message_id)] if message_id else []
+    found_dead = store.dead_letters(conn, message_id) if message_id else []
+    dead_letters = [DeadLetter(*one) for one in found_dead]
     rows = store.acts(conn, message_id) if message_id else []
     acts = None if rows is None else [Act(*one) for one in rows]
     by, tick = _counted(conn, row, changes)
     return Life(
         message_id=message_id,
-        state=_state(row, by, tick, letters, changes, acts),
+        state=_state(row, by, tick, dead_letters, changes, acts),
         counted_by=by,
         epoch=tick.epoch if tick else None,
         boundary=tick.boundary if tick else None,
         shown_at=tick.shown_at if tick else None,
         row=row,
         changes=changes,
-        dead_letters=letters,
+        dead_letters=dead_letters,
         acts=acts,
         reversed_by=_reversal(conn, message_id),
     )
@@ -180,7 +181,7 @@ def _state(  # noqa: PLR0913, PLR0917 - the facts that decide it
     row: Row | None,
     by: CountedBy | None,
     tick: CountedIn | None,
-    letters: list[Letter],
+    dead_letters: list[DeadLetter],
     changes: list[Change],
     acts: list[Act] | None,
 ) -> State:
@@ -188,8 +189,8 @@ def _state(  # noqa: PLR0913, PLR0917 - the facts that decide it
         if by == "older tick" or (tick and tick.shown_at):
             return "shown"
         return "counted" if tick else "stored"
-    if letters:
-        return "waiting" if any(one.state == "waiting" for one in letters) else "open"
+    if dead_letters:
+        return "waiting" if any(one.state == "waiting" for one in dead_letters) else "open"
     if changes:
         return "removed"
     done: dict[str, State] = {"dead_letter_replayed": "replayed", "dead_letter_purged": "purged"}

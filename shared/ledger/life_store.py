@@ -130,7 +130,7 @@ SELECT coalesce(min(substring(pg_get_expr(c.relpartbound, c.oid)
   JOIN pg_class c ON c.oid = i.inhrelid
  WHERE i.inhparent = 'outbox'::regclass
 """
-SELECT_LETTERS: LiteralString = """
+SELECT_DEAD_LETTERS: LiteralString = """
 SELECT id, state, reason, queue, received_at
   FROM dead_letter
  WHERE message_id = %(message_id)s
@@ -162,7 +162,7 @@ SELECT_NEAREST: LiteralString = """
   ORDER BY message_id
   LIMIT 1)
 """
-SELECT_LATEST_LETTERS: LiteralString = """
+SELECT_LATEST_DEAD_LETTERS: LiteralString = """
 SELECT id, reason, message_id
   FROM (SELECT id, reason, message_id, received_at
           FROM dead_letter
@@ -228,9 +228,9 @@ def kept_since(conn: psycopg.Connection) -> datetime:
     return found  # type: ignore[no-any-return]
 
 
-def letters(conn: psycopg.Connection, message_id: str) -> list[tuple[Any, ...]]:
+def dead_letters(conn: psycopg.Connection, message_id: str) -> list[tuple[Any, ...]]:
     """Return the dead letters of an identity, oldest first."""
-    return conn.execute(SELECT_LETTERS, {"message_id": message_id}).fetchall()
+    return conn.execute(SELECT_DEAD_LETTERS, {"message_id": message_id}).fetchall()
 
 
 def acts(conn: psycopg.Connection, message_id: str) -> list[tuple[Any, ...]] | None:
@@ -245,6 +245,6 @@ def nearest(conn: psycopg.Connection, message_id: str) -> list[str]:
     return [one for (one,) in conn.execute(SELECT_NEAREST, {"message_id": message_id})]
 
 
-def latest_letters(conn: psycopg.Connection) -> list[tuple[int, str, str]]:
+def latest_dead_letters(conn: psycopg.Connection) -> list[tuple[int, str, str]]:
     """Return id, reason and identity of at most five dead letters of the last 15 minutes."""
-    return conn.execute(SELECT_LATEST_LETTERS).fetchall()
+    return conn.execute(SELECT_LATEST_DEAD_LETTERS).fetchall()

@@ -1,4 +1,4 @@
-"""Tables that would lose transactions, or store none, are refused in words, at any time."""
+"""Tables that would lose transactions, or store none, are refused with the reason, at any time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -197,7 +197,7 @@ def test_a_migration_that_has_nothing_to_do_still_says_what_is_wrong(
         assert "ALTER TABLE historical_transactions SET LOGGED" in job.logs()
 
 
-def test_letters_are_not_replayed_into_tables_that_could_lose_them(
+def test_dead_letters_are_not_replayed_into_tables_that_could_lose_them(
     dsn: str, conn: psycopg.Connection
 ) -> None:
     conn.execute("ALTER TABLE historical_transactions SET UNLOGGED")

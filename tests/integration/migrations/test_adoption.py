@@ -58,7 +58,7 @@ def migrate(conn: psycopg.Connection) -> None:
 
 
 def refusal(conn: psycopg.Connection) -> str:
-    """Migrate, be refused in words, and find everything as it was."""
+    """Migrate, be refused with the reason, and find everything as it was."""
     columns = "SELECT count(*) FROM pg_attribute WHERE attrelid > 16384"
     before = conn.execute(columns).fetchone()
     with pytest.raises((Refusal, psycopg.errors.RaiseException)) as caught:
@@ -163,7 +163,7 @@ def test_no_row_of_the_users_is_rewritten(theirs: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "given", "words"),
+    ("column", "given", "reason"),
     [
         ("value", "numeric", "transaction_value is of type numeric"),
         ("value", "double precision", "transaction_value is of type double precision"),
@@ -172,15 +172,15 @@ def test_no_row_of_the_users_is_rewritten(theirs: psycopg.Connection) -> None:
         ("ids", "id integer DEFAULT 1", "has no sequence"),
     ],
 )
-def test_tables_that_cannot_be_counted_right_are_refused_in_words(
-    column: str, given: str, words: str, theirs: psycopg.Connection
+def test_tables_that_cannot_be_counted_right_are_refused_with_the_reason(
+    column: str, given: str, reason: str, theirs: psycopg.Connection
 ) -> None:
     create(theirs, **{"reference": "integer", column: given})
-    assert words in refusal(theirs)
+    assert reason in refusal(theirs)
 
 
 @pytest.mark.parametrize("column", ["message_id integer", "message_id uuid", "created_at integer"])
-def test_a_column_of_theirs_under_a_name_of_ours_and_of_another_type_is_refused_in_words(
+def test_a_column_of_theirs_under_a_name_of_ours_and_of_another_type_is_refused_by_name(
     column: str, theirs: psycopg.Connection
 ) -> None:
     create(theirs, ids=f"id serial PRIMARY KEY, {column}")

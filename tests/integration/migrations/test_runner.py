@@ -91,7 +91,7 @@ def test_an_edited_file_is_refused_and_nothing_changes(conn: psycopg.Connection)
     assert objects(conn) == before
 
 
-def test_a_database_of_other_files_under_the_same_numbers_is_refused_in_words_that_say_what_to_do(
+def test_a_database_of_other_files_under_the_same_numbers_is_refused_with_what_to_do(
     dsn: str, conn: psycopg.Connection
 ) -> None:
     # As before the files were merged into these: eleven of them, none with today's checksum.

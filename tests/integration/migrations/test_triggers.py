@@ -159,7 +159,7 @@ def test_a_row_of_an_extreme_value_can_be_changed_and_taken_back(
 
 
 @pytest.mark.parametrize("table", ["historical_transactions", "initial_data CASCADE"])
-def test_truncate_is_refused_in_words_that_help(table: str, conn: psycopg.Connection) -> None:
+def test_truncate_is_refused_with_what_to_do_instead(table: str, conn: psycopg.Connection) -> None:
     copy(conn, "1\t5\n")
     with pytest.raises(psycopg.errors.RaiseException, match="TRUNCATE of") as caught:
         conn.execute(f"TRUNCATE {table}")

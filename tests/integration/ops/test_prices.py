@@ -93,7 +93,7 @@ def test_of_a_file_with_a_wrong_line_nothing_is_imported_and_each_is_named(
 
     assert done.code == 1
     assert done.stderr.splitlines()[0] == "nothing was imported: 2 lines are wrong"
-    assert "line 3: day is to be a day" in done.stderr
+    assert "line 3: day must be a day" in done.stderr
     assert [one["line"] for one in document["errors"]] == [3, 4]
     assert (document["applied"], document["errors_total"]) == (0, 2)
     assert stored(conn) == []

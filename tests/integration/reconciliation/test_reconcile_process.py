@@ -115,12 +115,12 @@ def test_while_a_reconciliation_has_to_wait_ticks_go_on_and_sigterm_ends_it(
         conn.execute("UPDATE initial_data SET initial_value = 5")
         eventually(lambda: ledger.newest(conn)[0] > first + 3)
         assert ledger.shown(store) == {"1_Visa": "5"}
-        eventually(lambda: waits(conn))  # it is in hand still
+        eventually(lambda: waits(conn))  # it is still under way
         assert syncer.stop() == 0
         eventually(lambda: not waits(conn))
 
 
-def test_a_reconciliation_in_hand_is_cancelled_when_all_is_to_stop(
+def test_a_reconciliation_under_way_is_cancelled_when_the_syncer_stops(
     dsn: str, conn: psycopg.Connection, reconciler: Reconciler, stop: threading.Event
 ) -> None:
     with (

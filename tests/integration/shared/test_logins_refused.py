@@ -1,4 +1,4 @@
-"""A login that is refused is said in words, without its password; services go on trying, seldom."""
+"""A login that is refused is reported without its password; services go on trying, seldom."""
 
 import time
 from collections.abc import Callable

@@ -132,7 +132,7 @@ def by_hand(dsn: str) -> None:
 
 
 def kept_up(dsn: str, conn: psycopg.Connection) -> None:
-    """Let the syncer's upkeep, and a person at psql, make the partitions of other hours."""
+    """Let the syncer's retention, and a person at psql, make the partitions of other hours."""
     conn.execute(f"DROP TABLE {partitions.made(conn)[-1]}")  # of later hours, hence empty
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
     with postgres.connection(settings, application="test", options=OPTIONS) as ours:
@@ -151,8 +151,8 @@ def kept_up(dsn: str, conn: psycopg.Connection) -> None:
 
 def told(ops: Tool) -> None:
     """Fail unless the operator's tool says and does what is right."""
-    letter = ops.json("dead-letters", "show", "2")
-    assert is_recent(letter["received_at"])
+    dead_letter = ops.json("dead-letters", "show", "2")
+    assert is_recent(dead_letter["received_at"])
     recent = ("--since", (datetime.now(UTC) - ANY_AGE).isoformat())
     assert ops.json("dead-letters", "list", *recent)["counts"][0]["letters"] == 1
     then = ops.json("balances", "--as-of", "2020-01-01T00:01:30")
@@ -191,7 +191,7 @@ def test_a_commit_that_waits_for_more_than_ours_keeps_waiting(
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED.items())
-def test_what_only_a_superuser_could_set_right_is_refused_in_words(
+def test_what_only_a_superuser_could_set_right_is_refused_with_the_reason(
     dsn: str, conn: psycopg.Connection, name: str, value: str
 ) -> None:
     server_settings.impose(conn, {name: value})

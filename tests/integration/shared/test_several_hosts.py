@@ -56,7 +56,7 @@ def test_a_broker_is_reached_by_whichever_of_its_hosts_takes_us(amqp_url: str) -
 def test_with_no_broker_there_the_reason_is_that_of_the_last_one(amqp_url: str) -> None:
     gone = broker(amqp_url, *(f"127.0.0.1:{outages.free_port()}" for _ in range(3)))
     with (
-        pytest.raises(Unavailable, match="nobody listens there"),
+        pytest.raises(Unavailable, match="connection refused"),
         Channel.connected(gone, name="test"),
     ):
         pass
@@ -67,7 +67,7 @@ def test_a_broker_that_falls_silent_is_given_up_in_twice_the_heartbeat(amqp_url:
         given = RabbitmqSettings(rabbitmq_url=Secret(url))
         with Channel.connected(given, name="test") as channel, proxy.frozen():
             begun = time.monotonic()
-            with pytest.raises(Unavailable, match="no sign of life"):
+            with pytest.raises(Unavailable, match="no heartbeat"):
                 poll_for_ever(channel)
             # pika would look after 10 s, when the answers to our opening count still, and after 20.
             assert SILENT_MAX_S <= time.monotonic() - begun < SILENT_MAX_S + 2 * HEARTBEAT_S - 2

@@ -107,7 +107,7 @@ def test_a_server_that_proves_who_it_is_gets_its_connection(
 
 
 @each
-def test_a_certificate_of_another_authority_is_refused_in_words(
+def test_a_certificate_of_another_authority_is_refused_with_the_reason(
     servers: Encrypted, folder: Path, connect: Connect
 ) -> None:
     assert REFUSED in refused(connect, servers.settings(folder / "wrong.pem"))
@@ -126,7 +126,7 @@ def test_the_systems_authorities_are_trusted_if_none_is_named_and_no_other(
 
 
 @each
-def test_a_certificate_for_another_host_name_is_refused_in_words(
+def test_a_certificate_for_another_host_name_is_refused_with_the_reason(
     servers: Encrypted, folder: Path, connect: Connect
 ) -> None:
     said = refused(connect, servers.settings(folder / "ca.pem", host="localhost"))

@@ -62,7 +62,7 @@ def test_a_version_is_a_whole_number() -> None:
     head = f"{HEAD},version"
     for text in ("1.0", "x", " 1", "9" * 20):
         assert errors(head, f"{EURO},{text}") == [(2, "version is to be an integer")]
-    assert errors(head, f"{EURO},{2**63}")[0][1].startswith("version is to be from")
+    assert errors(head, f"{EURO},{2**63}")[0][1].startswith("version must be from")
 
 
 def test_more_wrong_lines_than_are_kept_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""An alert is read exactly, and refused where it could not be judged."""
+"""An alert is read exactly, and refused where it could not be decided."""
 
 from typing import Any
 
@@ -72,5 +72,5 @@ def test_silent_says_for_how_long_and_needs_no_threshold() -> None:
         ("out_of_range", SILENT | {"for_seconds": HISTORY_S}),
     ],
 )
-def test_what_could_not_be_judged_is_unfit(why: str, fields: dict[str, Any]) -> None:
+def test_what_could_not_be_decided_is_unfit(why: str, fields: dict[str, Any]) -> None:
     assert reason(**fields) == why

@@ -24,7 +24,7 @@ from shared.errors import Unavailable
         (AMQPConnectionError(), "AMQPConnectionError"),
         (
             AMQPConnectionWorkflowFailed([socket.gaierror()]),
-            "gaierror (nobody has this host's name)",
+            "gaierror (host name not found)",
         ),
         (AMQPConnectorStackTimeout(), "AMQPConnectorStackTimeout (no answer in time)"),
         (ConnectionResetError(), "ConnectionResetError (the connection was cut)"),

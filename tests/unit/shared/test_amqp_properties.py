@@ -93,13 +93,13 @@ def test_a_header_of_every_type_that_rabbitmq_knows(kind: bytes, value: bytes, m
         with_headers(entry(b"A", b"\xff\xff\xff\xff")),
     ],
 )
-def test_a_table_that_makes_no_sense_is_garbled_and_kept(found: Properties) -> None:
+def test_a_table_that_makes_no_sense_is_malformed_and_kept(found: Properties) -> None:
     with pytest.raises(MalformedProperties):
         _ = found.headers
     assert found.all()["garbled"] == found.encoded
 
 
-def test_tables_nested_without_end_are_garbled() -> None:
+def test_tables_nested_without_end_are_malformed() -> None:
     nested = b""
     for _ in range(DEPTH_MAX + 1):
         nested = entry(b"F", struct.pack(">I", len(nested)) + nested)
@@ -107,14 +107,14 @@ def test_tables_nested_without_end_are_garbled() -> None:
         _ = with_headers(nested).headers
 
 
-def test_the_identity_is_found_behind_a_table_that_is_garbled() -> None:
+def test_the_identity_is_found_behind_a_table_that_is_malformed() -> None:
     flags = struct.pack(">H", 0x2000 | 0x0080)
-    garbled = entry(b"?", b"")
-    found = Properties(flags + struct.pack(">I", len(garbled)) + garbled + b"\x02m1")
+    malformed = entry(b"?", b"")
+    found = Properties(flags + struct.pack(">I", len(malformed)) + malformed + b"\x02m1")
     assert found.message_id == "m1"
 
 
-def test_an_identity_that_is_not_utf8_stays_bytes_and_one_cut_short_is_garbled() -> None:
+def test_an_identity_that_is_not_utf8_stays_bytes_and_one_cut_short_is_malformed() -> None:
     flags = struct.pack(">H", 0x0080)
     assert Properties(flags + b"\x02\xff\xfe").message_id == b"\xff\xfe"
     with pytest.raises(MalformedProperties):
@@ -124,7 +124,7 @@ def test_an_identity_that_is_not_utf8_stays_bytes_and_one_cut_short_is_garbled()
 
 
 @given(st.binary(max_size=64))
-def test_no_bytes_at_all_do_more_than_be_garbled(raw: bytes) -> None:
+def test_no_bytes_at_all_do_more_than_be_malformed(raw: bytes) -> None:
     found = Properties(raw)
     found.all()
     with contextlib.suppress(MalformedProperties):

@@ -182,7 +182,7 @@ def test_frames_of_one_turn_are_sent_in_one_piece(
     assert transport.written == [b"methodheaderbody"]
 
 
-def test_the_next_turn_is_asked_for_anew(
+def test_the_next_turn_is_asked_for_again(
     tap: ProtocolTap, transport: Transport, loop: Loop
 ) -> None:
     for one in (b"one", b"two"):

@@ -6,7 +6,7 @@ from shared.amqp.properties import Properties
 from shared.dead_letter_store import identity
 
 
-def test_a_letter_of_another_queue_has_no_identity_that_a_transaction_has() -> None:
+def test_a_dead_letter_of_another_queue_has_no_identity_that_a_transaction_has() -> None:
     assert identity("alerts", Properties(b"\0\x80\x01x"), b"") == "alerts:x"
     assert identity("alerts", Properties(b"\0\x80\x08alerts:x"), b"") == "alerts:x", "sent again"
 

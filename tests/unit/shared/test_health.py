@@ -193,7 +193,7 @@ def test_on_the_address_of_all_both_kinds_are_answered() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nobody.invalid"])
-def test_an_address_of_another_machine_is_blamed_and_not_the_port(host: str) -> None:
+def test_an_address_of_another_machine_is_named_and_not_the_port(host: str) -> None:
     with pytest.raises(Refusal, match=f"METRICS_HOST {host}"), health.serving(Health(), host, 0):
         pass
 

@@ -1,4 +1,4 @@
-"""What a server of KeyDB's family refuses is told in words, however the error is wrapped."""
+"""What a server of KeyDB's family refuses is told with the reason, however the error is wrapped."""
 
 import pytest
 from redis._parsers.base import BaseParser
@@ -42,11 +42,11 @@ def parsed(answer: str) -> Exception:
     return made
 
 
-@pytest.mark.parametrize(("answer", "words"), SAID)
-def test_a_refusal_has_words_and_the_server_s_own(answer: str, words: str) -> None:
+@pytest.mark.parametrize(("answer", "text"), SAID)
+def test_a_refusal_has_our_text_and_the_server_s_own(answer: str, text: str) -> None:
     with pytest.raises(Denied) as caught, keydb.translating():
         raise parsed(answer)
-    assert words in caught.value.detail
+    assert text in caught.value.detail
     assert answer.removeprefix("ERR ")[:100] in caught.value.detail
 
 

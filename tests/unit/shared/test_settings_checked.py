@@ -1,4 +1,4 @@
-"""What is wrong in a setting is said before anything is connected: exit 2, named, in words."""
+"""What is wrong in a setting is said before anything is connected: exit 2, its name, the reason."""
 
 import pytest
 
