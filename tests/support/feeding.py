@@ -35,7 +35,7 @@ class Feeder:
         while (turn := self.follower.run_once(self.conn, self.feed)) != "idle":
             self.feed.note_start()
             turns.append(turn)
-            assert len(turns) < TURNS_MAX, "it goes on for ever"
+            assert len(turns) < TURNS_MAX, "it does not end"
         return turns
 
 

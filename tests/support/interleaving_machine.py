@@ -1,4 +1,4 @@
-"""What hypothesis makes interleavings of: hands that write, syncers that stop, servers that lose.
+"""What hypothesis makes interleavings of: writers, syncers that stop, servers that lose.
 
 Chance alone reaches most of what can go wrong. Some guards are missed only if three things meet at
 one step each; `race`, `overtake` and `lose_...` bring them together, and chance does the rest.
@@ -16,7 +16,7 @@ from tests.support.step_gate import Order
 from tests.support.stepped_invariants import Watched
 from tests.support.stepped_pair import STEPS_MAX
 
-HANDS = st.integers(0, 1)
+WRITERS = st.integers(0, 1)
 PICKS = st.integers(0, 99)
 VALUES = st.integers(-999, 999)
 NAMES = st.sampled_from("abc")
@@ -42,7 +42,7 @@ PLANS = st.sampled_from(
 
 
 class Machine(Watched):
-    """Two hands that write, two syncers that stop at every step, servers that lose things."""
+    """Two writers, two syncers that stop at every step, servers that lose things."""
 
     def __init__(self, postgres: servers.Postgres, keydb: servers.Keydb) -> None:
         super().__init__(postgres, keydb)
@@ -57,83 +57,85 @@ class Machine(Watched):
 
     # --- writers --------------------------------------------------------------------------------
 
-    @rule(hand=HANDS, pick=PICKS, value=VALUES, commit=st.booleans())
-    def insert(self, hand: int, pick: int, value: int, commit: bool) -> None:  # noqa: FBT001
-        if providers := self.system.free(hand, "providers"):
-            self.system.put_row(hand, Row(providers[pick % len(providers)], value))
+    @rule(writer=WRITERS, pick=PICKS, value=VALUES, commit=st.booleans())
+    def insert(self, writer: int, pick: int, value: int, commit: bool) -> None:  # noqa: FBT001
+        if providers := self.system.free(writer, "providers"):
+            self.system.put_row(writer, Row(providers[pick % len(providers)], value))
         if commit:
-            self.system.commit(hand)
+            self.system.commit(writer)
 
-    @rule(hand=HANDS, pick=PICKS, value=VALUES, gone=st.booleans())
-    def correct(self, hand: int, pick: int, value: int, gone: bool) -> None:  # noqa: FBT001
-        rows, providers = self.system.free(hand, "rows"), self.system.free(hand, "providers")
+    @rule(writer=WRITERS, pick=PICKS, value=VALUES, gone=st.booleans())
+    def correct(self, writer: int, pick: int, value: int, gone: bool) -> None:  # noqa: FBT001
+        rows, providers = self.system.free(writer, "rows"), self.system.free(writer, "providers")
         if not (rows and providers):
             return
         if gone:
-            self.system.delete_row(hand, rows[pick % len(rows)])
+            self.system.delete_row(writer, rows[pick % len(rows)])
         else:
             row = Row(providers[pick % len(providers)], value)
-            self.system.put_row(hand, row, rows[pick % len(rows)])
+            self.system.put_row(writer, row, rows[pick % len(rows)])
 
-    @rule(hand=HANDS, pick=PICKS, name=NAMES, value=VALUES, new=st.booleans())
-    def provide(self, hand: int, pick: int, name: str, value: int, new: bool) -> None:  # noqa: FBT001
-        providers = self.system.free(hand, "providers")
+    @rule(writer=WRITERS, pick=PICKS, name=NAMES, value=VALUES, new=st.booleans())
+    def provide(self, writer: int, pick: int, name: str, value: int, new: bool) -> None:  # noqa: FBT001
+        providers = self.system.free(writer, "providers")
         if new or not providers:
-            self.system.put_provider(hand, Provider(name, value))
+            self.system.put_provider(writer, Provider(name, value))
         else:
-            self.system.put_provider(hand, Provider(name, value), providers[pick % len(providers)])
+            self.system.put_provider(
+                writer, Provider(name, value), providers[pick % len(providers)]
+            )
 
-    @rule(hand=HANDS, pick=PICKS)
-    def remove_provider(self, hand: int, pick: int) -> None:
-        if unused := self.system.unused(hand):
-            self.system.delete_provider(hand, unused[pick % len(unused)])
+    @rule(writer=WRITERS, pick=PICKS)
+    def remove_provider(self, writer: int, pick: int) -> None:
+        if unused := self.system.unused(writer):
+            self.system.delete_provider(writer, unused[pick % len(unused)])
 
-    @rule(hand=HANDS)
-    def commit(self, hand: int) -> None:
-        self.system.commit(hand)
+    @rule(writer=WRITERS)
+    def commit(self, writer: int) -> None:
+        self.system.commit(writer)
 
-    @rule(hand=HANDS)
-    def roll_back(self, hand: int) -> None:
-        self.system.roll_back(hand)
+    @rule(writer=WRITERS)
+    def roll_back(self, writer: int) -> None:
+        self.system.roll_back(writer)
 
     # --- syncers --------------------------------------------------------------------------------
 
-    @rule(number=HANDS, same=st.booleans(), count=st.integers(0, 30))
+    @rule(number=WRITERS, same=st.booleans(), count=st.integers(0, 30))
     def tick(self, number: int, same: bool, count: int) -> None:  # noqa: FBT001
         """Begin a tick, the last one again or the next, and go some steps of it."""
         self.minutes += 0 if same and self.minutes else 1
         boundary = minute(self.minutes)
         self.pair.begin(number, lambda syncer: syncer.tick(boundary), count)
 
-    @rule(number=HANDS, count=st.integers(0, 4))
+    @rule(number=WRITERS, count=st.integers(0, 4))
     def fold(self, number: int, count: int) -> None:
         self.pair.begin(number, lambda syncer: syncer.fold(), count)
 
-    @rule(number=HANDS, count=st.integers(0, 12))
+    @rule(number=WRITERS, count=st.integers(0, 12))
     def prepare(self, number: int, count: int) -> None:
         """Write an interim tick of what a fold has read, and look at KeyDB."""
         self.pair.begin(number, lambda syncer: syncer.prepare(), count)
 
-    @rule(number=HANDS, count=st.integers(0, 20))
+    @rule(number=WRITERS, count=st.integers(0, 20))
     def publish(self, number: int, count: int) -> None:
         self.pair.begin(number, lambda syncer: syncer.publisher.publish(), count)
 
-    @rule(number=HANDS, count=st.integers(1, 8))
+    @rule(number=WRITERS, count=st.integers(1, 8))
     def go_on(self, number: int, count: int) -> None:
         self.pair.go_on(number, count)
 
-    @rule(number=HANDS, order=st.sampled_from(["die", "away"]))
+    @rule(number=WRITERS, order=st.sampled_from(["die", "away"]))
     def fail(self, number: int, order: Order) -> None:
         """Kill a syncer at its step, or let a server not be reached: its answer may be lost."""
         self.pair.fail(number, order)
 
-    @rule(number=HANDS)
+    @rule(number=WRITERS)
     def cut(self, number: int) -> None:
         self.pair.cut(number)
 
     # --- two syncers at once --------------------------------------------------------------------
 
-    @rule(number=HANDS, first=TICKS, then=TICKS, value=VALUES)
+    @rule(number=WRITERS, first=TICKS, then=TICKS, value=VALUES)
     def race(self, number: int, first: str, then: str, value: int) -> None:
         """Two syncers in the middle of two ticks, with a change in between."""
         self.pair.rest()
@@ -145,7 +147,11 @@ class Machine(Watched):
         self.pair.go_on(number)
 
     @rule(
-        number=HANDS, first=PLANS, then=st.sampled_from(WRITTEN), empty=st.booleans(), value=VALUES
+        number=WRITERS,
+        first=PLANS,
+        then=st.sampled_from(WRITTEN),
+        empty=st.booleans(),
+        value=VALUES,
     )
     def overtake(self, number: int, first: str, then: str, empty: bool, value: int) -> None:  # noqa: FBT001
         """Work out what to send to a store that is behind while the other one writes a tick."""
@@ -190,7 +196,7 @@ class Machine(Watched):
         self.system.lose_commits()
         self.pair.settle()
 
-    @rule(number=HANDS, value=VALUES)
+    @rule(number=WRITERS, value=VALUES)
     def lose_what_was_read(self, number: int, value: int) -> None:
         """Fail over just after a fold read what is lost."""
         self.system.save_database()
@@ -198,7 +204,7 @@ class Machine(Watched):
         self.fold(number, 4)
         self.lose_commits()
 
-    @rule(number=HANDS, value=VALUES, ticks=st.integers(1, 2), again=st.integers(0, 2))
+    @rule(number=WRITERS, value=VALUES, ticks=st.integers(1, 2), again=st.integers(0, 2))
     def lose_what_was_shown(self, number: int, value: int, ticks: int, again: int) -> None:
         """Fail over just after KeyDB showed ticks that are lost; then start, or tick, or both."""
         self.pair.rest()

@@ -18,10 +18,10 @@ from tests.support.stepped_syncer import SteppedSyncer
 
 WRITERS = 2
 LIMITS = "-c statement_timeout=30s -c lock_timeout=20s"
-"""Nobody here waits for another of the same thread, or the run would stand still for ever."""
+"""Nobody here waits for another of the same thread, or the run would never go on."""
 TABLES = ("initial_data", "historical_transactions", "outbox", "tick", "balance")
 
-# What a snapshot shows is left to Postgres: services/syncer/tick_store.py says it in other words.
+# What a snapshot shows is left to Postgres: services/syncer/tick_store.py says it in another way.
 ACCOUNTS = """
 SELECT provider_id, sum(amount)::bigint
   FROM ((SELECT DISTINCT ON (provider_id) provider_id, balance AS amount

@@ -12,7 +12,7 @@ INSERT INTO historical_transactions (provider_id, transaction_value)
 VALUES (1, 100), (1, 200), (2, -200)
 """
 
-# By name: what is changed, and words of the refusal. All but the last few may come at any time.
+# By name: what is changed, and a part of the refusal. All but the last few may come at any time.
 UNFIT: dict[str, tuple[LiteralString, str]] = {
     "deferrable": (
         "ALTER TABLE historical_transactions ADD UNIQUE (message_id) DEFERRABLE",
@@ -156,7 +156,7 @@ NOT_ADOPTED: dict[str, tuple[LiteralString, str]] = UNFIT | {
     "no free ids": ("SELECT setval('historical_transactions_id_seq', 2147483647)", "2200H"),
 }
 
-# Unique, and of no use to ingest: one of ours comes beside it.
+# Unique, and useless to ingest: one of ours comes beside it.
 USELESS: dict[str, tuple[LiteralString, ...]] = {
     "invalid": (
         "INSERT INTO historical_transactions (message_id) VALUES ('x'), ('x')",

@@ -118,13 +118,13 @@ def syncer(
     scenario: LossScenario,
     conn: psycopg.Connection,
 ) -> Iterator[Program]:
-    """A syncer with its own login, at work, upkeep done; it must be at work at the end."""
+    """A syncer with its own login, at work, retention done; it must be at work at the end."""
     with loss_scenario.syncer(login, amqp_url, keydb_server.url()) as syncer:
         scenario.right(conn)
         before, rounds = -1, 0
         while before < rounds:  # a round ends before the next tick is begun
             scenario.right(conn)
-            before, rounds = rounds, rounds_of_upkeep(syncer)
+            before, rounds = rounds, rounds_of_retention(syncer)
         yield syncer
         scenario.right(conn)
         eventually(lambda: syncer.health()[0] == 200)
@@ -191,7 +191,7 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
         ]
 
 
-def test_upkeep_that_fails_stops_no_tick_and_spoils_no_health(
+def test_retention_that_fails_stops_no_tick_and_leaves_the_syncer_healthy(
     syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     conn.execute("REVOKE EXECUTE ON FUNCTION minutebook_make_partition FROM minutebook_syncer")
@@ -208,7 +208,7 @@ def test_upkeep_that_fails_stops_no_tick_and_spoils_no_health(
     eventually(lambda: syncer.health()[0] == 200)
 
 
-def test_upkeep_that_ends_the_connection_each_time_does_so_once_a_round(
+def test_retention_that_ends_the_connection_each_time_does_so_once_a_round(
     syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
     conn.execute(
@@ -222,13 +222,13 @@ def test_upkeep_that_ends_the_connection_each_time_does_so_once_a_round(
     eventually(lambda: reconnects(syncer) == 2)  # by us, then by the round
 
 
-def rounds_of_upkeep(syncer: Program) -> int:
-    """Return how many rounds of upkeep had something to do."""
+def rounds_of_retention(syncer: Program) -> int:
+    """Return how many rounds of retention had something to do."""
     return sum(line["event"] == "upkeep" for line in syncer.lines())
 
 
 def new_life(conn: psycopg.Connection) -> None:
-    """End the syncer's connection: the next one begins with upkeep."""
+    """End the syncer's connection: the next one begins with retention."""
     conn.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'minutebook-syncer' AND datname = current_database()"

@@ -14,7 +14,7 @@ def move_to_another_cluster(conn: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize("folding", [False, True], ids=["tick-only", "folding-before"])
-def test_in_a_new_cluster_the_next_tick_counts_all_anew_and_nothing_twice(
+def test_in_a_new_cluster_the_next_tick_counts_all_again_and_nothing_twice(
     dsn: str,
     conn: psycopg.Connection,
     store: "redis.Redis",

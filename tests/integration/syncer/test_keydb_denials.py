@@ -1,4 +1,4 @@
-"""A KeyDB that answers and refuses: the reason is in health, and its name is looked up anew."""
+"""A KeyDB that answers and refuses: the reason is in health, and its name is looked up again."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -156,7 +156,7 @@ def test_the_shipped_rights_are_enough_for_any_database(
 
 @servers.on_both_stores
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "reason"),
     [
         (("min-replicas-to-write", "1", "0"), "too few replicas"),
         (("maxmemory", "1", "0"), "is full"),
@@ -164,13 +164,13 @@ def test_the_shipped_rights_are_enough_for_any_database(
     ],
 )
 def test_a_server_that_takes_nothing_says_why(
-    store: "redis.Redis", keydb_server: servers.Keydb, setting: tuple[str, str, str], words: str
+    store: "redis.Redis", keydb_server: servers.Keydb, setting: tuple[str, str, str], reason: str
 ) -> None:
     by_default = f"redis://{keydb_server.host}:{keydb_server.port}/0"
     url = by_default if setting[0] == "requirepass" else keydb_server.url()
     with (
         ledger.projecting(url) as one,
         configured(store, *setting),
-        pytest.raises(Denied, match=words),
+        pytest.raises(Denied, match=reason),
     ):
         one.invalidate_watermark(one.read())

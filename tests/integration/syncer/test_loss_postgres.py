@@ -125,7 +125,7 @@ def elsewhere(engine: docker.DockerClient) -> Iterator[tuple[servers.Postgres, C
 
 
 @pytest.mark.parametrize("later", [0, 2], ids=["all-of-it", "older-than-keydb"])
-def test_a_dump_restored_into_a_new_cluster_is_counted_anew_and_keydb_follows(
+def test_a_dump_restored_into_a_new_cluster_is_counted_again_and_keydb_follows(
     dsn: str,
     conn: psycopg.Connection,
     amqp_url: str,

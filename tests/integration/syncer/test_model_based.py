@@ -65,7 +65,7 @@ def test_a_provider_whose_row_was_moved_away_is_free_only_once_that_is_committed
         left, kept = there.free(0, "providers")
         there.put_row(0, Row(left, 5))
         there.put_row(0, Row(kept, 5), there.free(0, "rows")[0])
-        assert there.unused(1) == []  # Postgres would make the other one wait for ever
+        assert there.unused(1) == []  # Postgres would make the other one wait without end
         there.commit(0)
         assert there.unused(1) == [left]
         there.delete_provider(1, left)

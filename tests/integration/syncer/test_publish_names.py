@@ -41,5 +41,5 @@ def test_names_read_from_a_store_that_was_empty_meanwhile_are_not_believed(
         ledger.keydb_client(url) as client,
         ledger.syncer_of(dsn, Emptied(client, keydb_server)) as syncer,
     ):
-        assert syncer.tick(minute(1)).state == "applied"  # upon a second look
+        assert syncer.tick(minute(1)).state == "applied"  # at the second attempt
     ledger.assert_right(conn, store)

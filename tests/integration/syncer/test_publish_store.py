@@ -1,4 +1,4 @@
-"""Publishing when KeyDB is flushed, put back, garbled or away."""
+"""Publishing when KeyDB is flushed, put back, malformed or away."""
 
 import psycopg
 import pytest
@@ -87,7 +87,7 @@ def test_an_unknown_watermark_leads_to_a_full_send_that_removes_ours_and_no_othe
 
 
 @pytest.mark.parametrize("epoch", ["x", "-1", "1e3", "9" * 40, "", "\x00", "  1"])
-def test_a_garbled_epoch_is_replaced_at_the_next_tick(
+def test_a_malformed_epoch_is_replaced_at_the_next_tick(
     dsn: str,
     conn: psycopg.Connection,
     store: "redis.Redis",

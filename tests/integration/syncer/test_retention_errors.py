@@ -1,4 +1,4 @@
-"""Whatever fails in a round of upkeep is reported once, and the rest of the round is done."""
+"""Whatever fails in a round of retention is reported once, and the rest of the round is done."""
 
 import psycopg
 import pytest

@@ -85,7 +85,7 @@ def test_a_tick_that_came_while_another_answer_was_awaited_waits_for_nothing(
         assert time.monotonic() - began < 15
 
 
-def test_a_first_tick_that_is_malformed_says_nothing_of_how_long_upkeep_may_take(
+def test_a_first_tick_that_is_malformed_says_nothing_of_how_long_retention_may_take(
     syncer: Syncer, ticker: BlockingChannel, amqp_url: str
 ) -> None:
     with connected(amqp_url) as broker:
