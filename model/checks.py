@@ -108,7 +108,7 @@ PUBLISH_SPLIT: Guards = {
     "token_of_a_split": ("no_mixed_ticks", "knows a tick of two primaries by its epoch alone"),
 }
 PUBLISH_FOR_EVER: Guards = {
-    "tick_first": ("eventually_truth", "tries KeyDB again before it looks for a tick, for ever"),
+    "tick_first": ("eventually_truth", "tries KeyDB again before it looks for a tick, without end"),
 }
 FEED: Guards = {
     "move_after_confirm": ("no_loss", "moves its position before anything is confirmed"),
@@ -121,7 +121,7 @@ FEED: Guards = {
     "follower_token": ("eventually_truth", "knows a tick that it published by its epoch alone"),
     "lost_remembered": (
         "eventually_truth",
-        "forgets that it published a lost tick before all is told anew",
+        "forgets that it published a lost tick before all is told again",
     ),
     "previous_compared": ("no_mixed_ticks", "(a consumer) does not look at previous_id"),
     "events_by_tick": ("no_mixed_ticks", "(a consumer) counts events before their tick is closed"),

@@ -317,7 +317,7 @@ inline write_tick(above) {
     printf("postgres: tick %d at epoch %d\n", newest, tick[newest].epoch)
 }
 
-proctype world() {
+proctype environment() {
 end:
     do
     :: atomic { ticks < TICKS_EVER - 1 && !calm -> write_tick(tick[newest].epoch) }
@@ -363,6 +363,6 @@ init {
         tick[BASE].epoch = 1; tick[BASE].holds = BIT(BASE);
         balances = BIT(BASE);
         lock = 1;
-        run feed(0); run feed(1); run world()
+        run feed(0); run feed(1); run environment()
     }
 }

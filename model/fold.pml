@@ -128,7 +128,7 @@ inline drop_copy() {
 #endif
 }
 
-/* A commit: the copy, if there is one, lacks one more. One that lacks too many is of no use. */
+/* A commit: the copy, if there is one, lacks one more. One that lacks too many cannot be used. */
 inline fall_behind() {
     if
     :: saved && lag < LAG -> lag++
@@ -201,7 +201,7 @@ end:
     od
 }
 
-inline begin_anew(s) {
+inline begin_again(s) {
     cut[s] = false;
     if
     :: lock == s + 1 -> lock = 0
@@ -299,7 +299,7 @@ tick:
 #ifdef MUTANT_LOCK_BEFORE_SNAPSHOT
     /* One statement: its snapshot is older than the lock it waits for. */
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic {
            !cut[s] ->
            copy_tick(newest, seen);
@@ -308,18 +308,18 @@ tick:
     fi;
 #endif
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic { !cut[s] && lock == 0 -> lock = s + 1; printf("syncer %d: has the lock\n", s) }
     fi;
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic {
            !cut[s] ->
 #ifndef MUTANT_LOCK_BEFORE_SNAPSHOT
            copy_tick(newest, seen);
 #endif
            if
-           :: boundary <= seen.boundary -> begin_anew(s); goto idle
+           :: boundary <= seen.boundary -> begin_again(s); goto idle
            :: else
            fi;
            if
@@ -343,15 +343,15 @@ tick:
            :: else
            fi
        }
-    :: atomic { faults > 0 -> faults--; forget(s); begin_anew(s); goto idle }
+    :: atomic { faults > 0 -> faults--; forget(s); begin_again(s); goto idle }
     fi;
 
     /* INSERT_TICK: one statement, hence one snapshot. */
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic {
            !cut[s] && KEYS_TAKEN ->
-           forget(s); begin_anew(s); goto idle /* a unique key refuses it: the program dies */
+           forget(s); begin_again(s); goto idle /* a unique key refuses it: the program dies */
        }
     :: d_step {
            !cut[s] && !KEYS_TAKEN ->
@@ -366,20 +366,20 @@ tick:
            shown = 0; sum = 0; again = false;
            seen.xmax = xmax; seen.xip = XIP_NOW; seen.cluster = cluster
        }
-    :: atomic { faults > 0 -> faults--; forget(s); begin_anew(s); goto idle }
+    :: atomic { faults > 0 -> faults--; forget(s); begin_again(s); goto idle }
     fi;
 
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic { !cut[s] -> commit_tick(); begin_from(s, seen) }
     :: atomic { !cut[s] && faults > 0 -> faults--; commit_tick(); forget(s) } /* its answer is lost */
-    :: atomic { faults > 0 -> faults--; forget(s); begin_anew(s); goto idle }
+    :: atomic { faults > 0 -> faults--; forget(s); begin_again(s); goto idle }
     fi;
     goto written;
 
 baseline: /* locks out the writers; counts all from the user's tables and empties the outbox */
     if
-    :: atomic { cut[s] -> begin_anew(s); goto idle }
+    :: atomic { cut[s] -> begin_again(s); goto idle }
     :: atomic {
            !cut[s] && in_progress == 0 ->
            outbox = 0;
@@ -387,11 +387,11 @@ baseline: /* locks out the writers; counts all from the user's tables and emptie
            commit_tick();
            forget(s)
        }
-    :: atomic { faults > 0 -> faults--; forget(s); begin_anew(s); goto idle }
+    :: atomic { faults > 0 -> faults--; forget(s); begin_again(s); goto idle }
     fi;
 
 written:
-    atomic { begin_anew(s); goto idle }
+    atomic { begin_again(s); goto idle }
 
 done:
     atomic { forget(s) }
@@ -437,7 +437,7 @@ inline come_back() {
     drop_copy()
 }
 
-proctype world() {
+proctype environment() {
     byte x;
 end:
     do
@@ -485,5 +485,5 @@ end:
 }
 
 init {
-    atomic { run writers(); run syncer(0); run syncer(1); run world() }
+    atomic { run writers(); run syncer(0); run syncer(1); run environment() }
 }

@@ -134,7 +134,7 @@ done:
     }
 }
 
-proctype world() {
+proctype environment() {
 end:
     do
     :: atomic { faults > 0 && !calm && unacked[0] != 0 -> faults--; deliver_again(0); gone[0] = true }
@@ -146,5 +146,5 @@ end:
 }
 
 init {
-    atomic { run ingest(0); run ingest(1); run world() }
+    atomic { run ingest(0); run ingest(1); run environment() }
 }

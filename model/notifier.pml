@@ -48,7 +48,7 @@ inline look_up_next() {
 }
 
 /* The connection is gone, and with it what was not committed. */
-inline begin_anew() {
+inline begin_again() {
     cut[n] = false;
     if
     :: row_lock == n + 1 -> row_lock = 0
@@ -69,8 +69,8 @@ inline move() {
     printf("notifier %d: the position is tick %d\n", n, position)
 }
 
-#define CUT :: atomic { cut[n] -> begin_anew(); goto idle }
-#define DIES :: atomic { faults > 0 -> faults--; begin_anew(); \
+#define CUT :: atomic { cut[n] -> begin_again(); goto idle }
+#define DIES :: atomic { faults > 0 -> faults--; begin_again(); \
                          printf("notifier %d: dies\n", n); goto idle }
 
 proctype notifier(byte n) {
@@ -97,13 +97,13 @@ judge: /* UPDATE follower ... WHERE it is still the position that was read: wait
     CUT
 #ifdef MUTANT_POSITION_WITH_WORK
     :: atomic { !cut[n] && row_lock == 0 && position == mine -> move() }
-    :: atomic { !cut[n] && row_lock == 0 && position != mine -> begin_anew(); goto idle }
+    :: atomic { !cut[n] && row_lock == 0 && position != mine -> begin_again(); goto idle }
 #else
 #ifdef MUTANT_POSITION_COMPARED
     :: atomic { !cut[n] && row_lock == 0 -> row_lock = n + 1 }
 #else
     :: atomic { !cut[n] && row_lock == 0 && position == mine -> row_lock = n + 1 }
-    :: atomic { !cut[n] && row_lock == 0 && position != mine -> begin_anew(); goto idle }
+    :: atomic { !cut[n] && row_lock == 0 && position != mine -> begin_again(); goto idle }
 #endif
 #endif
     DIES
@@ -118,7 +118,7 @@ judge: /* UPDATE follower ... WHERE it is still the position that was read: wait
 #ifndef MUTANT_POSITION_WITH_WORK
            move();
 #endif
-           begin_anew(); goto idle /* whether it gets the answer or not: it looks again */
+           begin_again(); goto idle /* whether it gets the answer or not: it looks again */
        }
     DIES
     fi;
@@ -131,7 +131,7 @@ publish:
            printf("rabbitmq: has the notification of tick %d\n", one);
            if
            :: true -> goto note
-           :: !calm -> begin_anew(); goto idle /* the confirm is lost */
+           :: !calm -> begin_again(); goto idle /* the confirm is lost */
            fi
        }
     :: atomic { /* lost, refused, or no queue took it */
@@ -139,7 +139,7 @@ publish:
 #ifdef MUTANT_NOTE_AFTER_CONFIRM
            goto note
 #else
-           begin_anew(); goto idle
+           begin_again(); goto idle
 #endif
        }
     DIES
@@ -153,7 +153,7 @@ note: /* UPDATE notification SET sent_at */
            sent = sent | (told & BIT(one));
            no_loss = (sent & ~delivered) == 0;
            assert(no_loss);
-           begin_anew(); goto idle
+           begin_again(); goto idle
        }
     DIES
     fi;
@@ -173,7 +173,7 @@ inline drop_copy() {
     newest_saved = 0; holds_saved = 0; position_saved = 0; told_saved = 0; sent_saved = 0
 }
 
-proctype world() {
+proctype environment() {
 end:
     do
     :: atomic { ticks < TICKS_EVER - 1 && !calm -> write_tick() }
@@ -207,5 +207,5 @@ end:
 }
 
 init {
-    atomic { run notifier(0); run notifier(1); run world() }
+    atomic { run notifier(0); run notifier(1); run environment() }
 }

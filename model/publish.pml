@@ -210,7 +210,7 @@ inline new_claim(it) {
 #define VALUES target
 #endif
 
-/* A tick that waits is taken first. That matters only where publishing again could go on for ever. */
+/* A tick that waits is taken first. That matters only where publishing could go on without end. */
 #if defined(LIVE) && !defined(MUTANT_TICK_FIRST)
 #define TICK_FIRST (calm && boundary_now > tick[NEWEST].boundary)
 #else
@@ -396,7 +396,7 @@ done:
 #define IS_WRITTEN(b) (tick[newest[0]].boundary == b)
 #endif
 
-proctype world() {
+proctype environment() {
     bool fenced;
 end:
     do
@@ -464,12 +464,12 @@ end:
 }
 
 #ifdef LIVE
-/* Of runs that go on for ever, too: the assertions above see only those that end. */
+/* Of runs without end, too: the assertions above see only those that end. */
 #define SHOWN (tick[newest[0]].boundary == LAST_TICK && keydb.token == newest[0] && \
                keydb.a == tick[newest[0]].a && keydb.b == tick[newest[0]].b)
 ltl eventually_shown { [] (calm -> <> [] SHOWN) }
 #endif
 
 init {
-    atomic { run syncer(0); run syncer(1); run world() }
+    atomic { run syncer(0); run syncer(1); run environment() }
 }

@@ -14,7 +14,7 @@ MEMORY_MAX_MB = 9000
 # COLLAPSE compresses the states that are kept, and loses none of them.
 COMPILE = ["gcc", "-O2", "-w", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MAX_MB}"]
 SAFETY = ["-DSAFETY"]
-# Of runs without end those count in which nobody who could go on is passed over for ever.
+# Of runs without end those count in which nobody who could go on is passed over without end.
 LIVENESS = ["-a", "-f"]
 FOR_EVER = "eventually_truth"
 INCOMPLETE = ("max search depth too small", "Search not completed", "out of memory", "memory limit")
@@ -88,7 +88,7 @@ def _read(check: Check, text: str, seconds: float) -> Verdict:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    # The trail's replay exits with other codes than 0 although all is well; what counts is said.
+    # The trail's replay exits with other codes than 0 although nothing is wrong.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode and command[0] == "gcc":
         raise SpinFailed(done.stderr[-500:])
