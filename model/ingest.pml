@@ -23,7 +23,7 @@ bool no_double_count = true;
 
 byte ready = EVERY_DELIVERY; /* in the queue */
 byte unacked[2];             /* delivered over an ingest's channel; the broker's again if it is lost */
-bool gone[2];                /* the channel that delivered the batch in hand is lost */
+bool gone[2];                /* the channel that delivered its batch is lost */
 byte rows;                   /* identities committed */
 byte mine[2];                /* identities that an open transaction inserted */
 byte adrift;                 /* the same of a transaction whose client is gone: it may still commit */
@@ -88,7 +88,7 @@ begin:
     od;
     goto done;
 
-store: /* BEGIN; also where a batch in hand is tried again over a new connection */
+store: /* BEGIN; also where a batch is tried again over a new connection */
     atomic { left = IDENTITIES(batch) };
     do
     :: atomic { FREE(w, 1) -> insert(w, 1) }
