@@ -3,24 +3,30 @@
 A server that is frozen still acknowledges packets, and does not look at its `statement_timeout`:
 neither that nor keepalives would end a wait for it. So one that takes long is asked, over another
 connection, whether it answers anybody: another server may have taken its place.
+
+A wait also says again and again that it lasts. Who handles a connection to RabbitMQ in the same
+thread handles it then: a broker that hears nothing for some seconds closes it.
 """
 
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import LiteralString
 
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
+from shared.errors import Unavailable
 from shared.health import Turn, unwatched
 
 SPARE_S = 15.0
 """We wait so much longer than the server lets a statement run: its own word is the better one."""
 WAIT_MAX_S = 86_400.0
 """The limit where the server has none: long work must not be ended because it is long."""
+SLICE_S = 1.0
+"""A wait is interrupted so often. The broker closes a connection that is silent for ten seconds."""
 ASK_EVERY_S = 5.0
 """An answer that takes longer makes us ask so often whether the server answers at all."""
 ASK_WITHIN_S = 5
@@ -44,6 +50,8 @@ class LimitedConnection(psycopg.Connection):
     """The limit of one wait; None: no limit, as in tools that a person can interrupt."""
     turn: Turn = staticmethod(unwatched)
     """Told of each wait."""
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+    """Called in each slice of a wait, by the thread that waits."""
 
     def watch(self, turn: Turn) -> None:
         """From now on limit each wait, a little above the session's timeout, and tell `turn`."""
@@ -63,14 +71,19 @@ class LimitedConnection(psycopg.Connection):
             self.turn(0.0)
 
     def _wait(self, gen: PQGen[RV], interval: float, limit_s: float) -> RV:
-        until, unanswered, why = time.monotonic() + limit_s, 0, f"no answer in {limit_s:g} s"
-        while (left_s := until - time.monotonic()) > 0:
+        began = asked_at = time.monotonic()
+        unanswered, why = 0, f"no answer in {limit_s:g} s"
+        while (left_s := began + limit_s - time.monotonic()) > 0:
             try:
-                return super().wait(gen, interval, min(left_s, ASK_EVERY_S))
+                return super().wait(gen, interval, min(left_s, SLICE_S, ASK_EVERY_S))
             except psycopg.OperationalError as error:
                 if error.sqlstate or self.info.transaction_status != TransactionStatus.ACTIVE:
                     raise  # the server's word, or the connection is lost
-            unanswered = 0 if left_s <= ASK_EVERY_S or self._answers() else unanswered + 1
+            self.meanwhile()
+            if left_s <= ASK_EVERY_S or time.monotonic() < asked_at + ASK_EVERY_S:
+                continue
+            unanswered = 0 if self._answers() else unanswered + 1
+            asked_at = time.monotonic()
             if unanswered == UNANSWERED_MAX:
                 why = "the server answers nobody any more"
                 break
@@ -98,6 +111,21 @@ def is_answering(host: str, port: int) -> bool:
             return bool(asking.recv(1))
     except OSError:
         return False
+
+
+def meanwhile(conn: psycopg.Connection, *calls: Callable[[], object]) -> None:
+    """Have `calls` made each second while an answer of `conn` is waited for, by who waits.
+
+    `Unavailable` of theirs is left to whoever uses that server next: the answer is still wanted.
+    """
+
+    def call_each() -> None:
+        for call in calls:
+            with contextlib.suppress(Unavailable):
+                call()
+
+    if isinstance(conn, LimitedConnection):
+        conn.meanwhile = call_each
 
 
 @contextlib.contextmanager

@@ -169,6 +169,7 @@ class Channel:
         self._on_piece = on_piece
         try:
             with translating():
+                self._check()
                 self._turn(timeout_s)
                 self._check()
         finally:
