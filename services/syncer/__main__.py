@@ -25,6 +25,7 @@ from shared import keydb, postgres, program, retry, settings, worker
 from shared.amqp import ticks
 from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
+from shared.limited_connection import meanwhile
 
 ABOUT = "At each tick, folds the outbox into balances and shows them in KeyDB."
 NAME = "syncer"
@@ -126,6 +127,8 @@ def _connected(
         connectors.to_keydb(chosen, name=NAME) as shown,
         connectors.to_rabbitmq(chosen, name=NAME, turn=turn) as broker,
     ):
+        # A fold of what gathered for hours may take longer than the broker waits for a heartbeat.
+        meanwhile(conn, partial(broker.poll, 0.0))
         checks.check(conn, tick_store.STATEMENTS + publish_store.STATEMENTS)
         timeline.detect_failover(conn)
         broker.queue = chosen.own_shard.name(ticks.QUEUE)

@@ -31,6 +31,8 @@ MANY_CHANGED = 50_000
 boundary is, but only once between two ticks: a tick not prepared would take over a second."""
 DENIED_PAUSE_S = 2.0
 """Between two attempts, other than those of ticks, at a KeyDB that answers and refuses."""
+FIRST_FOLD = "reads what became visible since the last tick"
+"""What it does when it has just connected: for long, if that was long ago."""
 
 Turn = Literal["tick", "no tick", "stood by", "fold"]
 """What one turn of the loop did. *No tick*: a message of a tick wrote none, say a second ticker's;
@@ -81,6 +83,7 @@ class Loop:
         self._broker.consume_ticks()
         self._expect_ticks(INTERVAL_UNTIL_TOLD_S)
         self._report(self._syncer.publisher.publish())
+        self._health.problem("syncer", FIRST_FOLD)
         self._syncer.fold()
         self._health.progress("syncer")
 
