@@ -39,6 +39,11 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def digits(value: int | None) -> str:
+    """Return its digits; 0 is a number, too."""
+    return "-" if value is None else str(value)
+
+
 def visible(text: str | None) -> str:
     """Return foreign text on one line, control characters written out: it goes to a terminal."""
     if text is None:

@@ -10,7 +10,7 @@ from ops import deployment, tables
 from ops.alerts import store
 from ops.answer import Answer, answering
 from ops.params import NEGATIVE, ProviderId, Span, Words
-from ops.wording import age, count, moment, visible
+from ops.wording import age, count, digits, moment, visible
 from shared import alert_store, change_record, settings
 from shared.alert import CONDITIONS, Alert, HistorySettings, read
 from shared.alert_store import Choice, StoredAlert
@@ -74,7 +74,7 @@ def list_(
         table.add_row(
             str(one.id), _provider(one), _condition(one), one.threshold or "-",
             age(one.for_seconds), visible(one.source), visible(one.source_id),
-            "-" if one.version is None else str(one.version), moment(one.created_at),
+            digits(one.version), moment(one.created_at),
         )  # fmt: skip
     return Answer({"alerts": found}, Group(table, Text(count(len(found), "alert"))))
 

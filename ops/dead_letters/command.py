@@ -15,7 +15,7 @@ from ops.dead_letters import acts, store
 from ops.dead_letters.absent import Absent, absent
 from ops.dead_letters.choosing import DEAD_LETTER_ID, choosing
 from ops.dead_letters.core import Choice, preview
-from ops.wording import count, moment, visible
+from ops.wording import count, digits, moment, visible
 from shared import settings
 from shared.errors import Refusal
 
@@ -53,7 +53,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
     table = tables.table(*columns, numbers=("id", "provider"))
     for one in dead_letters:
         table.add_row(
-            str(one.id), moment(one.received_at), one.state, one.reason, str(one.provider or "-"),
+            str(one.id), moment(one.received_at), one.state, one.reason, digits(one.provider),
             visible(one.message_id), visible(preview(one.body, PREVIEW_BYTES)),
         )  # fmt: skip
     document = {

@@ -12,7 +12,7 @@ from rich.text import Text
 from ops import deployment, queue_stats, tables
 from ops.answer import Answer, answering
 from ops.params import Words
-from ops.wording import count, moment, visible
+from ops.wording import count, digits, moment, visible
 from shared import postgres, program, settings
 from shared.errors import Unavailable
 from shared.ledger import life, life_store
@@ -115,7 +115,7 @@ def _lines(found: Life) -> list[Line]:
     lines: list[Line] = []
     if found.row and not any(one.operation == "added" for one in found.changes):
         row = found.row
-        what = f"stored as row {row.id}: provider {row.provider_id or '-'}, {row.amount or '-'}"
+        what = f"stored as row {row.id}: provider {digits(row.provider_id)}, {row.amount or '-'}"
         lines.append((row.stored_at, what))
     for change in found.changes:
         lines += _change(change)

@@ -75,6 +75,14 @@ def test_a_dead_letter_is_shown_with_the_provider_that_only_its_body_names(ops: 
     assert ["provider_id", "2"] in [line.split() for line in said]
 
 
+def test_a_provider_whose_number_is_0_is_listed_as_any_other(ops: Tool) -> None:
+    store(ops, (b'{"id": 0, "value": "x"}', "zero"), (b"{}", "of nobody"))
+
+    cells = [line.split() for line in ops("dead-letters", "list").stdout.splitlines()]
+
+    assert [line[4:6] for line in cells if line[2:3] == ["open"]] == [["0", "zero"], ["-", "of"]]
+
+
 def test_exported_dead_letters_have_their_bodies_byte_for_byte(ops: Tool, tmp_path: Path) -> None:
     store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()))
     file = tmp_path / "letters.jsonl"

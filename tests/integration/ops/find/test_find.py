@@ -32,6 +32,16 @@ def test_a_counted_row_names_its_tick_and_when_keydb_showed_it(
     assert "counted by the tick 2020-01-01T00:02:00Z" in ops("find", ONE).stdout
 
 
+def test_a_row_of_provider_0_without_its_outbox_rows_names_the_provider(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    conn.execute("INSERT INTO initial_data VALUES (0, 'Zero', 0)")
+    store(ops, (body(0), ONE))
+    conn.execute("DELETE FROM outbox")
+
+    assert "provider 0, 600" in ops("find", ONE).stdout
+
+
 def test_the_next_tick_will_count_what_none_has_counted(ops: Tool, syncer: Syncer) -> None:
     syncer.tick(minute(1))
     store(ops, (body(), ONE))
