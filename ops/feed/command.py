@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import click
@@ -25,10 +25,11 @@ from shared.follower import RowsGone
 EPOCH = click.IntRange(min=0)
 NOT_FOR_EVENTS = frozenset({
     ticks.QUEUE, "alerts", "notifications.delivered", "prices", "requests", "sightings",
+    "sightings.retry",
 })  # fmt: skip
 """Queues of ours that hold something else. The queue of transactions is a setting."""
-OF_SHARD = re.compile(r"[.][0-9]+$")
-"""What the names of a shard's queues end in."""
+NUMBERED = re.compile(r"[.][0-9]+$")
+"""What the names of a shard's queues, and of the queues of retries, end in."""
 
 
 class ReplaySettings(deployment.QueueSettings, settings.PostgresSettings):
@@ -61,7 +62,7 @@ def replay(*, first: int, last: int | None, queue: str, events: str) -> Answer:
     so that nothing is missing after them.
     """
     chosen = settings.load(ReplaySettings)
-    if queue in NOT_FOR_EVENTS | {chosen.source} or OF_SHARD.sub("", queue) in NOT_FOR_EVENTS:
+    if not is_for_events(queue, {chosen.ingest_queue, chosen.ingest_stream}):
         raise Refusal(f"queue {queue} is not for events")
     stop = program.stop_on_signals()
     with deployment.postgres_connection(chosen, options=OPTIONS) as conn:
@@ -89,6 +90,11 @@ def replay(*, first: int, last: int | None, queue: str, events: str) -> Answer:
     }
     code = 0 if done == len(spans) else program.EXIT_FINDING
     return Answer(document, Text(f"{count(done, 'tick')} of {len(spans):,} sent to {queue}"), code)
+
+
+def is_for_events(queue: str, sources: Collection[str]) -> bool:
+    """Say whether a queue may be a consumer's: of no shard is it one of ours, or of `sources`."""
+    return {queue, NUMBERED.sub("", queue)}.isdisjoint(NOT_FOR_EVENTS.union(sources))
 
 
 @contextmanager
