@@ -73,10 +73,11 @@ def amount_or_text(value: str | None) -> str:
 def address(asked: Asked, **other: int | None) -> str:
     """Return the query that means a page of balances, or the `other` one beside it."""
     given: dict[str, Any] = {
-        "at": asked.at and asked.at.isoformat(), "order": asked.order, "search": asked.search,
-        "after": asked.after, **other,
+        "at": asked.at and asked.at.isoformat(),
+        "order": "" if asked.order == "id" else asked.order,
+        "search": asked.search, "after": asked.after, **other,
     }  # fmt: skip
-    return urlencode({name: one for name, one in given.items() if one not in ("id", "", None)})
+    return urlencode({name: one for name, one in given.items() if one not in ("", None)})
 
 
 def lines(text: str) -> str:

@@ -72,6 +72,7 @@ def test_a_page_is_addressed_with_all_that_was_asked() -> None:
         "at=2026-11-20T23%3A42%3A00%2B00%3A00&order=change&search=a%26b&after=50"
     )
     assert rendering.address(Asked()) == ""
+    assert rendering.address(Asked(search="id")) == "search=id"
 
 
 def test_a_line_is_interrupted_where_nothing_is_known() -> None:
