@@ -13,6 +13,8 @@ from shared.errors import Refusal
 from shared.ledger.series import series
 
 LATELY = timedelta(hours=24)
+EARLIEST = datetime.min.replace(tzinfo=UTC) + LATELY
+"""Before the day before it there is no time."""
 
 
 class SeriesSettings(settings.PostgresSettings, settings.TickSettings):
@@ -25,7 +27,7 @@ def over_time(
     """Answer with a provider's balance in the ticks of [first, last], `step` apart."""
     chosen = settings.load(SeriesSettings)
     last = last or datetime.now(UTC)
-    first = first or last - LATELY
+    first = first or max(last, EARLIEST) - LATELY
     if first > last:
         raise Refusal(f"--from {moment(first)} is after --to {moment(last)}")
     step = step or timedelta(seconds=chosen.tick_interval_seconds)

@@ -172,4 +172,4 @@ def _argument(arguments: Mapping[str, Any], policy: Mapping[str, Any], name: str
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(one) for one in version.split(".")[:2] if one.isdigit())
+    return tuple(int(one) for one in version.split(".")[:2] if one.isascii() and one.isdigit())

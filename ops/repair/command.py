@@ -19,6 +19,8 @@ from shared import keydb, program, settings
 
 DEFAULT = "outbox_default"
 SHOWN_MAX = 20
+EPOCH_DIGITS_MAX = 18
+"""Any number of so many is a bigint."""
 
 
 class LedgerSettings(settings.PostgresSettings, deployment.OperatorSettings):
@@ -130,6 +132,6 @@ def _note(
 
 
 def _which(tick: str) -> tuple[int | None, datetime | None]:
-    if tick.isdigit():
+    if tick.isascii() and tick.isdigit() and len(tick) <= EPOCH_DIGITS_MAX:
         return int(tick), None
     return None, Moment().convert(tick, None, None)

@@ -129,6 +129,11 @@ def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
         (("balances", "1", *FROM), 2, "belong to --series"),
         (("balances", "9"), 1, "no provider 9"),
         (("balances", "1", "--series", *FROM, "--step", "0s"), 2, "no span"),
+        (
+            ("balances", "1", "--series", "--to", "0001-01-01T05:00"),
+            1,
+            "nothing is kept of 0001-01-01",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
