@@ -4,13 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
 from typing import Annotated
 
 import click
 from pydantic import AfterValidator, Field, Secret
 
-from shared import addresses, settings
+from shared import addresses, program, settings
+from shared.output import STDIN
 from shared.shard import Shard
 
 ALL = "all"
@@ -20,6 +24,8 @@ ONCE = frozenset({"console", "send"})
 """Commands that reach all shards by themselves."""
 ONE_IS_ENOUGH = frozenset({"find"})
 """Commands that have succeeded if they have in one shard: nothing is in two."""
+SIGNALLED = 128
+"""A process that a signal ended has the code 128 and the signal's number."""
 
 
 def _valid_dsns(secret: Secret[str]) -> Secret[str]:
@@ -77,28 +83,79 @@ def _environment(shard: Shard, dsn: str) -> dict[str, str]:
 
 
 def _run_each(command: str, shards: Sequence[tuple[Shard, str]]) -> int:
-    """Run our own command line for each shard, and return the worst exit code.
-
-    What is said of shards goes to standard error: documents and tables are the commands' own.
-    """
+    """Run our own command line for each shard, and return the exit code of all."""
     arguments = sys.argv[1:]
-    at = arguments.index(command)
-    codes = []
-    for shard, dsn in shards:
-        click.echo(f"shard {shard}:", err=True)
-        environment = os.environ | _environment(shard, dsn) | {"SHARD_DSNS": ""}
-        codes.append(_run([sys.executable, "-m", "ops", *arguments[at:]], environment))
-    code = min(codes) if command in ONE_IS_ENOUGH else max(codes)
-    ended = [f"{shard}: {one}" for (shard, _), one in zip(shards, codes, strict=True) if one]
-    says = f"exit codes by shard: {', '.join(ended)}" if ended else "nothing wrong in any"
-    click.echo(f"{len(shards)} shards, {says}", err=True)
-    return code
+    own = [sys.executable, "-m", "ops", *arguments[arguments.index(command) :]]
+    commands = {
+        str(shard): Command(own, _environment(shard, dsn) | {"SHARD_DSNS": ""})
+        for shard, dsn in shards
+    }
+    return run_each(commands, one_is_enough=command in ONE_IS_ENOUGH)
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> int:
-    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - our own
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line, and what is another in its environment than in ours."""
+
+    line: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def run_each(commands: Mapping[str, Command], *, one_is_enough: bool = False) -> int:
+    """Run the command of each shard, one after the other, and return the worst exit code.
+
+    None is begun after SIGTERM or Ctrl-C, which the one that runs gets, too. What is said of shards
+    goes to standard error: documents and tables are the commands' own.
+    """
+    turns = _Turns()
+    codes: dict[str, int] = {}
+    with turns.taking_signals():
+        for shard, command in commands.items():
+            if turns.stopped:
+                break
+            click.echo(f"shard {shard}:", err=True)
+            codes[shard] = turns.run(command)
+    wrong = [f"{shard}: {code}" for shard, code in codes.items() if code]
+    says = [f"exit codes by shard: {', '.join(wrong)}"] if wrong else []
+    if turns.stopped:
+        not_begun = [shard for shard in commands if shard not in codes]
+        says.append(f"interrupted{f' before {not_begun[0]}' if not_begun else ''}")
+    click.echo(f"{len(commands)} shards, {'; '.join(says) or 'nothing wrong in any'}", err=True)
+    if turns.stopped:
+        return program.EXIT_INTERRUPTED
+    return 0 if one_is_enough and 0 in codes.values() else max(codes.values())
+
+
+class _Turns:
+    """One process after the other, until a signal comes."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def taking_signals(self) -> Iterator[None]:
+        """Stop at SIGTERM and Ctrl-C, as long as it lasts."""
+        before = {one: signal.signal(one, self._stop) for one in (signal.SIGTERM, signal.SIGINT)}
         try:
-            return process.wait()
+            yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def run(self, command: Command) -> int:
+        """Run a command to its end, and return its exit code as a shell has it."""
+        environment = os.environ | dict(command.environment)
+        with subprocess.Popen(command.line, env=environment) as process:  # noqa: S603 - our own
+            self._running = process
+            if self.stopped:  # meanwhile
+                process.terminate()
+            code = process.wait()
+        return code if code >= 0 else SIGNALLED - code
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self.stopped = True
+        # At Ctrl-C a terminal tells the process, too; a second time would cut its answer off.
+        told = number == signal.SIGINT and os.isatty(STDIN)
+        if self._running is not None and not told:
+            self._running.send_signal(number)

@@ -132,7 +132,7 @@ def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
         (
             ("balances", "1", "--series", "--to", "0001-01-01T05:00"),
             1,
-            "nothing is kept of 0001-01-01",
+            "nothing is kept of",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
