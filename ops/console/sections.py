@@ -59,8 +59,13 @@ class Sections:
         }
 
     def ticks_until(self, at: datetime | None) -> list[tick_store.Tick]:
-        """Return the ticks until a time, or until now. Raises `Unavailable`."""
+        """Return the ticks until a time, or until now.
+
+        Raises `Unavailable`, `Refusal` for a time that is yet to come.
+        """
         with self._pool.connection() as conn:
+            if at is not None:
+                refuse_future(conn, at)
             return tick_store.ticks(conn, at or datetime.now(UTC) + SOON)
 
     def views(self, poll: Poll) -> Mapping[str, Mapping[str, Any]]:
@@ -106,7 +111,7 @@ class Sections:
         interval_s = self._chosen.tick_interval_seconds
         return {
             "verdict_past": {"at": at, "tick": found[-1], "error": ""},
-            "ticks": self.ticks_view(found, interval_s, found[-1].boundary) | {"error": ""},
+            "ticks": self.ticks_view(found, interval_s, at) | {"error": ""},
             "operations": operations.past(self._pool, at),
         }
 

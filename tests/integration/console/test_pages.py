@@ -161,3 +161,12 @@ def test_the_ticks_of_a_past_time_are_cells_with_links_to_their_audits(
     assert 'href="/ticks/2"' in html
     assert "2020-01-01T00:02:00Z, no tick" in text_of(html, "ticks")
     assert "2020-01-01T00:02:00Z" in console.text("ticks", f"/ticks?at={at}")
+
+
+def test_of_a_past_time_all_boundaries_until_then_were_due(console: Console) -> None:
+    missed = "2020-01-01T00:09:00Z, no tick"
+    at = minute(10).strftime("%Y-%m-%dT%H:%M")
+
+    assert missed in console.text("ticks", f"/?at={at}")
+    assert missed.partition(",")[0] in console.text("ticks", f"/ticks?at={at}")
+    assert "yet to come" in console.html("/ticks?at=2099-01-01T00:00")
