@@ -4,12 +4,15 @@ Each shard is asked by itself, as its own page would. Services are asked once: O
 say whose they are.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from ops.console import flow, operations, rendering, servers, verdict
+from ops.console import each_shard, flow, operations, rendering, servers, verdict
+from ops.console.each_shard import EachShard
 from ops.console.poll import Found, Part, Poll
 from ops.console.sections import Sections, not_compared
 from ops.console.settings import ConsoleSettings
@@ -47,6 +50,7 @@ class AllShards:
     def __init__(self, each: Sequence[tuple[ConsoleSettings, Sections]]) -> None:
         """`each` is of one shard, in their order."""
         self._each = each
+        self._shards = EachShard(len(each))
         self._drift: float | None = None
 
     def parts(self) -> dict[str, Part]:
@@ -79,15 +83,17 @@ class AllShards:
 
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
         """Return what is kept of a past time. Raises `Unavailable`, `Refusal` if no shard knows."""
+        questions = {
+            number: partial(sections.past, at) for number, (_, sections) in enumerate(self._each)
+        }
+        answers = self._shards.ask(questions, time.monotonic() + each_shard.WITHIN_S)
         then: list[dict[str, Any]] = []
         errors: list[Refusal | Unavailable] = []
-        for number, (_, sections) in enumerate(self._each):
+        for number, found in answers.items():
             place = {"number": number, "root": rendering.place(0, number)["root"]}
-            try:
-                found = sections.past(at)
-            except (Refusal, Unavailable) as error:
-                errors.append(error)
-                then.append(place | {"tick": None, "error": str(error), "cells": []})
+            if isinstance(found, (Refusal, Unavailable)):
+                errors.append(found)
+                then.append(place | {"tick": None, "error": str(found), "cells": []})
             else:
                 then.append(place | dict(found["ticks"]) | dict(found["verdict_past"]))
         if len(errors) == len(then):
@@ -97,6 +103,10 @@ class AllShards:
             "ticks": {"each": then},
             "operations": {"past": True, "count": len(then)},
         }
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        self._shards.close()
 
     def _one(self, poll: Poll, number: int) -> _One:
         chosen, sections = self._each[number]

@@ -1,6 +1,7 @@
 """Section 4: balances, page by page, beside what KeyDB shows.
 
-What Postgres says of a page is asked once for each tick, what KeyDB shows at each poll.
+What Postgres says of a page is asked once for each tick; what KeyDB shows, and what it is worth, at
+each poll.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from ops.console import balance_store as store
 from ops.console.balance_store import Last
 from ops.console.drawing import points
 from ops.console.listing import ROWS, Asked, Candidates, InKeydb, Kept, Listing, Row
-from ops.console.worth import of
+from ops.console.worth import Held, Valuer, Worth
 from ops.params import ProviderId
 from services.syncer.projection import WATERMARK_KEY
 from shared import keydb
@@ -38,7 +39,7 @@ class Balances:
         """`client` is one connection, lent to one thread at a time; `key` has the watermark."""
         self._pool, self._interval_s, self._watermark_key = pool, interval_s, key
         self._client, self._lent, self._kept = client, Lock(), Lock()
-        self._pages = Kept()
+        self._pages, self._valuer = Kept(), Valuer()
         self._counts: tuple[int, dict[int, int] | None] = (-1, None)
         self._moved: tuple[int, list[store.Moved]] = (-1, [])
 
@@ -51,8 +52,8 @@ class Balances:
                 return Listing(asked)
             if known is None or known.tick != last:
                 known = self._read(conn, asked, last)
-        self._pages.keep(known)
-        return known
+            self._pages.keep(known)
+            return replace(known, worth=self._valuer.worth(conn, known.rows, last))
 
     def one(self, provider_id: int) -> Listing:
         """Return a page with one provider, or none if there is none now. Raises `Unavailable`."""
@@ -76,8 +77,12 @@ class Balances:
     def those(self, ids: Sequence[int], last: Last, *, now: bool) -> Listing:
         """Return a page with these providers, as far as they exist. Raises `Unavailable`."""
         with self._pool.connection() as conn:
-            rows = self._rows(conn, ids, last, now=now)
-            return Listing(Asked(), last, rows, worth=of(conn, rows, last))
+            return Listing(Asked(), last, self._rows(conn, ids, last, now=now))
+
+    def worth(self, rows: Sequence[Held], last: Last) -> Worth | None:
+        """Return what rows of this tick are worth. Raises `Unavailable`."""
+        with self._pool.connection() as conn:
+            return self._valuer.worth(conn, rows, last)
 
     def in_keydb(self, keys: Sequence[str]) -> InKeydb:
         """Return what KeyDB shows of some keys, of one tick. Raises `Unavailable`."""
@@ -98,7 +103,7 @@ class Balances:
     def _read(self, conn: psycopg.Connection, asked: Asked, last: Last) -> Listing:
         ids, after = self._ids(conn, asked, last)
         rows = self._rows(conn, ids, last, now=asked.at is None)
-        return Listing(asked, last, rows, after, of(conn, rows, last))
+        return Listing(asked, last, rows, after)
 
     def _ids(
         self, conn: psycopg.Connection, asked: Asked, last: Last

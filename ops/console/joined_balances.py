@@ -5,31 +5,27 @@ their own shard's newest tick: at a boundary two shards may be of two ticks, whi
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TypeVar
 
-from ops.console import balances
+from ops.console import balances, each_shard
 from ops.console.balance_store import Last
 from ops.console.balances import Balances
-from ops.console.listing import ROWS, Asked, Candidates, Kept, Listing, OfShard
+from ops.console.each_shard import EachShard, Question
+from ops.console.listing import ROWS, Asked, Candidates, Kept, Listing, OfShard, Row
 from ops.console.worth import joined
 from shared import shard
-from shared.errors import Unavailable
+from shared.errors import Refusal, Unavailable
 
-WITHIN_S = 2.0
-"""For a page, before the deadline of the question that it is."""
-ASKED_UNTIL = (0.4, 0.7, 1.0)
-"""Shares of it by which a shard's ticks, its candidates and its rows are to be there, or it is left
-out: the others need some time for what comes next."""
-THREADS_EACH = 2
-"""A shard that hangs costs its own threads, not those of others."""
+ASKED_UNTIL = (0.4, 0.6, 0.8, 1.0)
+"""Shares of the time by which a shard's ticks, its candidates, its rows and their worth are to be
+there, or it is left out: the others need some time for what comes next."""
+LOST = (Unavailable, Refusal)
 
 T = TypeVar("T")
-Question = Callable[[], T]
 
 
 class JoinedBalances:
@@ -38,7 +34,7 @@ class JoinedBalances:
     def __init__(self, each: Sequence[Balances]) -> None:
         """`each` is of one shard, in their order."""
         self._each = dict(enumerate(each))
-        self._threads = [ThreadPoolExecutor(THREADS_EACH) for _ in each]
+        self._shards = EachShard(len(each))
         self._pages = Kept()
 
     def page(self, asked: Asked) -> Listing:
@@ -47,9 +43,9 @@ class JoinedBalances:
         Raises `Unavailable` if none has any.
         """
         began = time.monotonic()
-        untils = [began + share * WITHIN_S for share in ASKED_UNTIL]
+        untils = [began + share * each_shard.WITHIN_S for share in ASKED_UNTIL]
         questions = {one: partial(own.last, asked.at) for one, own in self._each.items()}
-        lasts = self._ask(questions, untils[0])
+        lasts = self._shards.ask(questions, untils[0])
         shards = tuple(_of_shard(number, found) for number, found in lasts.items())
         if all(one.error for one in shards):
             raise Unavailable("postgres", shards[0].error)
@@ -57,7 +53,7 @@ class JoinedBalances:
         if known is None or known.shards != shards or any(one.error for one in shards):
             known = self._read(asked, shards, untils)
             self._pages.keep(known)
-        return known
+        return self._valued(known, untils[3])
 
     def compared(self, listing: Listing) -> Listing:
         """Return a page of now beside what KeyDB shows. Raises `Unavailable`."""
@@ -65,50 +61,60 @@ class JoinedBalances:
             one.number: replace(
                 listing,
                 tick=one.tick,
-                rows=tuple(row for row in listing.rows if self._whose(row.id) == one.number),
+                rows=self._rows(listing, one),
             )
             for one in listing.shards
         }
         questions = {one: partial(self._each[one].compared, page) for one, page in own.items()}
-        found = self._ask(questions, time.monotonic() + WITHIN_S)
+        found = self._shards.ask(questions, time.monotonic() + each_shard.WITHIN_S)
         rows = {row.id: row for page in found.values() for row in _answered(page).rows}
         return replace(listing, rows=tuple(rows[one.id] for one in listing.rows))
 
     def close(self) -> None:
-        """Ask nothing any more; what hangs is left to its own time-out."""
-        for one in self._threads:
-            one.shutdown(wait=False, cancel_futures=True)
+        """Ask nothing any more."""
+        self._shards.close()
 
     def _read(self, asked: Asked, shards: Sequence[OfShard], untils: Sequence[float]) -> Listing:
         ticks = {one.number: one.tick for one in shards if one.tick}
-        candidates = self._ask(
+        candidates = self._shards.ask(
             {one: partial(self._each[one].candidates, asked, tick) for one, tick in ticks.items()},
             untils[1],
         )
-        answered = [one for one in candidates.values() if not isinstance(one, Unavailable)]
+        answered = [one for one in candidates.values() if not isinstance(one, LOST)]
         ids, after = _page(asked, answered)
-        found = self._ask(
+        found = self._shards.ask(
             {one: self._question(one, ids, ticks[one], asked) for one in ticks}, untils[2]
         )
         lost = {
             number: str(error)
             for number, error in [*candidates.items(), *found.items()]
-            if isinstance(error, Unavailable)
+            if isinstance(error, LOST)
         }
-        pages = [one for one in found.values() if not isinstance(one, Unavailable)]
+        pages = [one for one in found.values() if not isinstance(one, LOST)]
         rows = {row.id: row for page in pages for row in page.rows}
-        worths = [page.worth for page in pages if page.worth]
         return Listing(
             asked,
             max(ticks.values(), key=lambda one: one.boundary, default=None),
             tuple(rows[one] for one in ids if one in rows),
             after,
-            joined(worths) if worths else None,
-            shards=tuple(
-                replace(one, tick=None, error=lost[one.number]) if one.number in lost else one
-                for one in shards
-            ),
+            shards=_without(shards, lost),
         )
+
+    def _valued(self, listing: Listing, until: float) -> Listing:
+        """Return a page with what it is worth; a shard that does not say so is left out of it."""
+        questions = {
+            one.number: partial(self._each[one.number].worth, self._rows(listing, one), one.tick)
+            for one in listing.shards
+            if one.tick
+        }
+        found = self._shards.ask(questions, until)
+        lost = {number: str(one) for number, one in found.items() if isinstance(one, LOST)}
+        worths = [one for one in found.values() if one and not isinstance(one, LOST)]
+        worth = joined(worths) if worths else None
+        return replace(listing, worth=worth, shards=_without(listing.shards, lost))
+
+    def _rows(self, listing: Listing, of: OfShard) -> tuple[Row, ...]:
+        return tuple(one for one in listing.rows if self._whose(one.id) == of.number)
 
     def _question(
         self, number: int, ids: Sequence[int], tick: Last, asked: Asked
@@ -119,43 +125,25 @@ class JoinedBalances:
     def _whose(self, provider_id: int) -> int:
         return shard.of(provider_id, len(self._each))
 
-    def _ask(
-        self, questions: Mapping[int, Question[T]], until: float
-    ) -> dict[int, T | Unavailable]:
-        """Ask shards at once; return what each says, or why it says nothing in time."""
-        running = {
-            number: self._threads[number].submit(_answer, question)
-            for number, question in questions.items()
-        }
-        return {number: _within(one, until) for number, one in running.items()}
 
-
-def _answer(question: Question[T]) -> T | Unavailable:
-    try:
-        return question()
-    except Unavailable as error:
-        return error
-
-
-def _within(running: "Future[T | Unavailable]", until: float) -> T | Unavailable:
-    left_s = max(0.0, until - time.monotonic())
-    try:
-        return running.result(left_s)
-    except TimeoutError:
-        running.cancel()  # what has not begun by now is not asked any more
-        return Unavailable("postgres", f"no answer within {left_s:.1f} s")
-
-
-def _answered(found: T | Unavailable) -> T:
-    if isinstance(found, Unavailable):
+def _answered(found: T | Unavailable | Refusal) -> T:
+    if isinstance(found, LOST):
         raise found
     return found
 
 
-def _of_shard(number: int, found: Last | Unavailable | None) -> OfShard:
-    if isinstance(found, Unavailable):
+def _of_shard(number: int, found: Last | Unavailable | Refusal | None) -> OfShard:
+    if isinstance(found, LOST):
         return OfShard(number, error=str(found))
     return OfShard(number, found)
+
+
+def _without(shards: Sequence[OfShard], lost: Mapping[int, str]) -> tuple[OfShard, ...]:
+    """Return what is of each, and why nothing is of those that are `lost`."""
+    return tuple(
+        replace(one, tick=None, error=lost[one.number]) if one.number in lost else one
+        for one in shards
+    )
 
 
 def _page(asked: Asked, found: Sequence[Candidates]) -> tuple[list[int], int | None]:

@@ -45,7 +45,7 @@ class Served:
 
     app: ASGIApp
     consoles: Sequence[Console]
-    joined: JoinedBalances | None = None
+    of_all: Sequence[JoinedBalances | AllShards] = ()
 
     def stop(self) -> None:
         """Tell nobody anything new: who watches is let go."""
@@ -56,8 +56,8 @@ class Served:
         """Ask nothing any more; what hangs is left to its own time-out."""
         for one in self.consoles:
             one.close()
-        if self.joined:
-            self.joined.close()
+        for each in self.of_all:
+            each.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ def _together(chosen: ConsoleSettings, each: Sequence[_Pipeline], templates: Env
         let_act(app, one.chosen, templates, its_place)
         consoles.append(console)
         routes.append(Mount(its_place["root"], app))
-    return Served(let_in(make_app(first, routes), chosen, templates, place), consoles, joined)
+    return Served(
+        let_in(make_app(first, routes), chosen, templates, place), consoles, [joined, all_shards]
+    )
 
 
 def _leading(count: int) -> Callable[[Request], Response]:

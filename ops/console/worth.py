@@ -1,10 +1,15 @@
-"""What the balances of a page are worth, and the totals: once somebody said what they are in."""
+"""What the balances of a page are worth, and the totals: once somebody said what they are in.
 
+Prices come after the tick that they value, also for days long past: it is asked at each poll.
+"""
+
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
-from decimal import Decimal
+from datetime import UTC, date, timedelta
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from itertools import chain
+from threading import Lock
 from typing import LiteralString, Protocol
 
 import psycopg
@@ -17,6 +22,10 @@ from shared.ledger.valuation import Total
 
 SYMBOLS_MAX = 10_000
 """Providers with a symbol, at most: for more of them the totals are left to `ops value`."""
+TOTALS_LAST_S = 2.0
+"""What costs the most is asked once in this time, however many pages are looked at."""
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Sums are rounded to 28 digits otherwise."""
 
 COUNT_SYMBOLS: LiteralString = """
 SELECT count(*)
@@ -57,31 +66,52 @@ def joined(each: Sequence[Worth]) -> Worth:
     totals: dict[str, Total] = {}
     for one in chain.from_iterable(worth.totals for worth in each):
         so_far = totals.get(one.currency, Total(one.currency, "0", 0))
-        value = format(Decimal(so_far.value) + Decimal(one.value), "f")
-        totals[one.currency] = Total(one.currency, value, so_far.providers + one.providers)
+        value = EXACT.normalize(EXACT.add(Decimal(so_far.value), Decimal(one.value)))
+        both = so_far.providers + one.providers
+        totals[one.currency] = Total(one.currency, format(value, "f"), both)
     values = {provider: texts for worth in each for provider, texts in worth.values.items()}
     ordered = [totals[name] for name in sorted(totals)]
     return Worth(values, ordered, any(worth.too_many for worth in each))
 
 
-def of(conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:
-    """Return what the balances of a tick are worth in each currency.
+class Valuer:
+    """Says what balances of one Postgres are worth; safe to use from several threads."""
 
-    None as long as no provider has a symbol. The prices are those of the day that the tick ended,
-    or is in. Raises `Unavailable`.
-    """
-    with postgres.translating():
-        ((symbols,),) = conn.execute(COUNT_SYMBOLS, {"most": SYMBOLS_MAX + 1}).fetchall()
-    if not symbols:
-        return None
-    day = (tick.boundary.astimezone(UTC) - timedelta(microseconds=1)).date()
-    shown = [
-        ShownBalance(one.id, one.key, str(one.balance), tick.boundary, tick.epoch) for one in rows
-    ]
-    values: dict[int, list[str]] = {}
-    for one in valuation.values(conn, shown, day, None):
-        if one.value is not None:
-            values.setdefault(one.provider_id, []).append(f"{one.value} {one.currency}")
-    too_many = symbols > SYMBOLS_MAX
-    totals = [] if too_many else valuation.totals_of_symbols(conn, tick.epoch, day)
-    return Worth(values, totals, too_many)
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._lock = Lock()
+        self._known: tuple[tuple[int, date], float, list[Total]] | None = None
+
+    def worth(self, conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:
+        """Return what the balances of a tick are worth in each currency.
+
+        None as long as no provider has a symbol. The prices are those of the day that the tick
+        ended, or is in. Raises `Unavailable`.
+        """
+        with postgres.translating():
+            ((symbols,),) = conn.execute(COUNT_SYMBOLS, {"most": SYMBOLS_MAX + 1}).fetchall()
+        if not symbols:
+            return None
+        day = (tick.boundary.astimezone(UTC) - timedelta(microseconds=1)).date()
+        shown = [
+            ShownBalance(one.id, one.key, str(one.balance), tick.boundary, tick.epoch)
+            for one in rows
+        ]
+        values: dict[int, list[str]] = {}
+        for one in valuation.values(conn, shown, day, None):
+            if one.value is not None:
+                values.setdefault(one.provider_id, []).append(f"{one.value} {one.currency}")
+        too_many = symbols > SYMBOLS_MAX
+        totals = [] if too_many else self._totals(conn, tick.epoch, day)
+        return Worth(values, totals, too_many)
+
+    def _totals(self, conn: psycopg.Connection, epoch: int, day: date) -> list[Total]:
+        with self._lock:
+            known = self._known
+        if known and known[0] == (epoch, day) and time.monotonic() - known[1] < TOTALS_LAST_S:
+            return known[2]
+        asked_at = time.monotonic()
+        totals = valuation.totals_of_symbols(conn, epoch, day)
+        with self._lock:
+            self._known = ((epoch, day), asked_at, totals)
+        return totals

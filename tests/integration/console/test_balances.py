@@ -63,6 +63,22 @@ def test_what_balances_are_worth_is_shown_once_somebody_said_what_they_are_in(
     assert "2487.75 JPY of 1 provider; 17.05 USD of 1 provider" in console.text("worth")
 
 
+def test_a_price_that_comes_after_its_day_is_that_of_the_day_at_the_next_look(
+    console: Console, conn: psycopg.Connection
+) -> None:
+    past = f"/?at={minute(1):%Y-%m-%dT%H:%M}"
+    conn.execute("INSERT INTO provider_symbol VALUES (1, 'EUR', 2)")
+    for path in ("/", past):
+        assert "nothing has a price" in console.text("worth", path)
+
+    conn.execute(
+        "INSERT INTO price (symbol, currency, day, price) VALUES ('EUR', 'USD', '2019-12-31', 2)"
+    )
+    said = "26 USD of 1 provider"
+    eventually(lambda: said in console.text("worth"))
+    eventually(lambda: said in console.text("worth", past))
+
+
 def test_a_key_is_found_by_a_part_of_it(console: Console) -> None:
     assert rows(console, "?search=card") == {"2_Mastercard": "1800"}
     assert rows(console, "?search=1_Visa") == {"1_Visa": "1300"}

@@ -3,21 +3,28 @@
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from ops.console import joined_balances
+from ops.console import each_shard
+from ops.console.all_shards import AllShards
 from ops.console.balance_store import Last
 from ops.console.balances import Balances
 from ops.console.joined_balances import JoinedBalances
 from ops.console.listing import Asked, Candidates, Listing, Row
+from ops.console.sections import Sections
+from ops.console.settings import ConsoleSettings
+from ops.console.worth import Held, Worth
+from ops.console.worth import joined as joined_worth
 from shared.errors import Unavailable
+from shared.ledger.valuation import Total
 from tests.support.eventually import eventually
 
 TICK = Last(7, datetime(2026, 11, 20, 23, 42, tzinfo=UTC), "1:1:", None, None, None)
 
 TOO_LATE = "no answer within"
+HANGS_S = 5.0
 
 
 class OneShard:
@@ -25,6 +32,7 @@ class OneShard:
 
     def __init__(self, *ids: int) -> None:
         self.ids = ids
+        self.price: int | None = None
         self.answers = threading.Event()
         self.answers.set()
 
@@ -42,6 +50,18 @@ class OneShard:
         rows = [Row(one, f"{one}_Bank", one, None, None, None, None, []) for one in ids]
         return Listing(Asked(), last, tuple(rows))
 
+    def worth(self, rows: Sequence[Held], last: Last) -> Worth | None:
+        assert last == TICK
+        if self.price is None:
+            return None
+        values = {one.id: [f"{one.balance * self.price} EUR"] for one in rows}
+        total = Total("EUR", str(sum(self.ids) * self.price), len(self.ids))
+        return Worth(values, [total], too_many=False)
+
+    def past(self, at: datetime) -> dict[str, dict[str, Any]]:
+        self.answers.wait(HANGS_S)
+        return {"ticks": {"cells": []}, "verdict_past": {"at": at, "tick": TICK, "error": ""}}
+
 
 @pytest.fixture
 def pair() -> tuple[OneShard, OneShard]:
@@ -52,7 +72,7 @@ def pair() -> tuple[OneShard, OneShard]:
 def joined(
     pair: tuple[OneShard, OneShard], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[JoinedBalances]:
-    monkeypatch.setattr(joined_balances, "WITHIN_S", 1.0)
+    monkeypatch.setattr(each_shard, "WITHIN_S", 1.0)
     made = JoinedBalances([cast("Balances", one) for one in pair])
     yield made
     for one in pair:
@@ -79,7 +99,7 @@ def test_a_shard_that_hangs_is_said_to_and_costs_the_others_nothing(
 
     eventually(lambda: is_listed(1, 2, 3, 4, late=False))
     pair[1].answers.clear()
-    for _ in range(2 * joined_balances.THREADS_EACH):  # a busy machine is late with others, too
+    for _ in range(2 * each_shard.THREADS_EACH):  # a busy machine is late with others, too
         eventually(lambda: is_listed(2, 4, late=True))
     pair[1].answers.set()
     eventually(lambda: is_listed(1, 2, 3, 4, late=False))
@@ -93,3 +113,61 @@ def test_a_key_is_looked_up_in_its_own_shard(joined: JoinedBalances) -> None:
             return []
 
     eventually(lambda: found() == [3, 1, 2, 4])
+
+
+def test_what_a_page_is_worth_is_asked_at_each_look_at_it(
+    joined: JoinedBalances, pair: tuple[OneShard, OneShard]
+) -> None:
+    def worth() -> Worth | None:
+        try:
+            return joined.page(Asked()).worth
+        except Unavailable:
+            return None
+
+    eventually(lambda: ids(joined.page(Asked())) == [1, 2, 3, 4])
+    assert worth() is None
+    for one in pair:
+        one.price = 7
+    values = {1: ["7 EUR"], 2: ["14 EUR"], 3: ["21 EUR"], 4: ["28 EUR"]}
+    expected = Worth(values, [Total("EUR", "70", 4)], too_many=False)
+    eventually(lambda: worth() == expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "total"),
+    [
+        (
+            ["123456789.12345678901234567891", "0.00000000000000000009"],
+            "123456789.123456789012345679",
+        ),
+        (["123456789.12345678901234567891"], "123456789.12345678901234567891"),
+        (["1.5", "0.5"], "2"),
+        (["10", "10"], "20"),
+        (["-0.5", "0.5"], "0"),
+        (["9" * 100, "0." + "0" * 99 + "1"], "9" * 100 + "." + "0" * 99 + "1"),
+    ],
+)
+def test_the_total_of_all_shards_is_exact(values: list[str], total: str) -> None:
+    each = [Worth({}, [Total("EUR", one, 1)], too_many=False) for one in values]
+
+    assert joined_worth(each).totals == [Total("EUR", total, len(values))]
+
+
+def test_of_a_past_minute_a_shard_that_hangs_is_said_to_and_the_others_are_shown(
+    pair: tuple[OneShard, OneShard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(each_shard, "WITHIN_S", 1.0)
+    each = [(cast("ConsoleSettings", None), cast("Sections", one)) for one in pair]
+    all_shards = AllShards(each)
+    pair[0].answers.clear()
+
+    def shown() -> list[tuple[bool, bool]]:
+        try:
+            found = all_shards.past(TICK.boundary)["verdict_past"]["each"]
+        except Unavailable:  # both were late
+            return []
+        return [(one["tick"] == TICK, TOO_LATE in one["error"]) for one in found]
+
+    eventually(lambda: shown() == [(False, True), (True, False)])
+    pair[0].answers.set()
+    all_shards.close()
