@@ -44,13 +44,12 @@ def replay_each(conn: psycopg.Connection, order: Order, queues: Queues) -> Repla
     done = Replayed(order.dry_run)
     asked = order.choice
     with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
-        found = len(store.ids(conn, asked))
         if asked.queue in (None, queues.source):
             replay(conn, replace(order, choice=replace(asked, queue=queues.source)), done)
         for queue, handle in queues.others.items():
             if asked.queue in (None, queue):
                 replay_records(conn, order, queue, handle, done)
-        done.elsewhere = found - len(done.letters)
+        done.elsewhere = store.elsewhere(conn, asked, queues.names)
     asked = replace(asked, queue=asked.queue or queues.source)
     done.absent = absent(conn, asked, done.ids)
     return done

@@ -46,6 +46,12 @@ SELECT id
  WHERE {CHOSEN}
  ORDER BY id
 """  # noqa: S608 - constants of ours only
+COUNT_ELSEWHERE: LiteralString = f"""
+SELECT count(*)
+  FROM dead_letter
+ WHERE queue <> ALL (%(queues)s::text[])
+   AND {CHOSEN}
+"""  # noqa: S608 - constants of ours only
 COUNT: LiteralString = f"""
 SELECT state, reason, count(*)
   FROM dead_letter
@@ -123,6 +129,16 @@ def ids(conn: psycopg.Connection, choice: Choice) -> list[int]:
         return [one for (one,) in conn.execute(SELECT_IDS, choice.parameters())]
     # Whose an unfit message is stands in its body only: each has to be read.
     return [one.id for page in pages(conn, choice) for one in page]
+
+
+def elsewhere(conn: psycopg.Connection, choice: Choice, queues: Sequence[str]) -> int:
+    """Return how many chosen letters there are now that came from other queues than these."""
+    if choice.provider is None:
+        wanted = choice.parameters() | {"queues": list(queues)}
+        ((found,),) = conn.execute(COUNT_ELSEWHERE, wanted).fetchall()
+        return int(found)
+    # Whose an unfit message is stands in its body only: each has to be read.
+    return sum(one.queue not in queues for page in pages(conn, choice) for one in page)
 
 
 def lock_waiting(conn: psycopg.Connection, choice: Choice) -> None:

@@ -2,12 +2,18 @@
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support import messages, ops_tool, refusing_trigger
+from ops.dead_letters.core import Choice
+from ops.dead_letters.replay import Edit, Order
+from ops.dead_letters.replay_each import Queues, replay_each
+from shared.shard import ONLY
+from shared.transaction_body import Limits
+from tests.support import locks, messages, ops_tool, refusing_trigger
 from tests.support.containers import ROOT
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
@@ -60,6 +66,49 @@ def test_a_dead_letter_of_another_queue_never_becomes_money(
     assert rows(conn) == [(1, 5)]
     assert dead_letters(ops, "--queue", "theirs") == {"price-1": theirs}
     assert ops("dead-letters", "replay", "--queue", "theirs").code == 2
+
+
+def test_what_comes_while_letters_are_replayed_is_not_from_another_queue(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"{}", "before"))
+
+    def meanwhile(_: int) -> None:
+        if "meanwhile" not in dead_letters(ops):
+            store(ops, (b"{}", "meanwhile"))
+            dead_letter_of(conn, "theirs")
+
+    order = Order(Choice(), Edit(), "me", Limits(65536), progress=meanwhile)
+    with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
+        done = replay_each(writer, order, Queues.of("incoming_transactions", 60, ONLY))
+
+    assert (done.dead, done.elsewhere) == ({"missing_field": 2}, 1)
+
+
+def test_what_somebody_else_did_meanwhile_is_not_from_another_queue(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (b"{}", "theirs by then"))
+    with psycopg.connect(ops.settings["POSTGRES_DSN"]) as other, ThreadPoolExecutor(1) as beside:
+        other.execute("SELECT FROM dead_letter FOR UPDATE")
+        running = beside.submit(ops.json, "dead-letters", "replay", "--all")
+        locks.awaited(conn)
+        other.execute("DELETE FROM dead_letter")
+        other.commit()
+        done = running.result()
+
+    assert (done["letters"], done["elsewhere"]) == ([], 0)
+
+
+def test_of_one_provider_those_of_other_queues_are_counted(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    dead_letter_of(conn, "theirs")
+    store(ops, (b'{"id": 1}', "ours"), (b'{"id": 2}', "anothers"))
+
+    done = ops.json("dead-letters", "replay", "--provider", "1", code=1)
+
+    assert (len(done["letters"]), done["elsewhere"]) == (1, 1)
 
 
 def test_a_dead_letter_of_prices_is_read_as_a_price_only(
