@@ -71,10 +71,14 @@ class Acceptance:
         target: str,
         stop: threading.Event,
         progress: Callable[[], object] = lambda: None,
+        queue: str = QUEUE,
     ) -> None:
-        """Items go to the queue `target`; `progress` is called after each part of them."""
+        """Items go to the queue `target`; `progress` is called after each part of them.
+
+        `queue` is where requests come from.
+        """
         self._conn, self._relay, self._replies = to
-        self._target = target
+        self._target, self._queue = target, queue
         self._stop = stop
         self._progress = progress
 
@@ -89,7 +93,10 @@ class Acceptance:
         """
         with postgres.translating():
             accepted, new, outcomes = self._write_down(deliveries)
-            known = intake_store.known(self._conn, list({one.request.key for one in accepted}))
+            keys = {one.request.key for one in accepted}
+            known = intake_store.known(self._conn, list(keys))
+            if known.keys() < keys:
+                return self.handle(deliveries)  # one was just forgotten: it is new
             self._publish_items(accepted, new, known)
             for one in accepted:
                 outcomes[self._answer(one, known[one.request.key], new)] += 1
@@ -106,7 +113,7 @@ class Acceptance:
                 try:
                     accepted.append(_read(properties, body))
                 except Unfit as unfit:
-                    dead_letter_store.insert(self._conn, QUEUE, properties, body, unfit)
+                    dead_letter_store.insert(self._conn, self._queue, properties, body, unfit)
                     outcomes["unfit"] += 1
             first = {one.request.key: one[:2] for one in reversed(accepted)}
             return accepted, intake_store.insert(self._conn, first) if first else set(), outcomes
@@ -114,13 +121,12 @@ class Acceptance:
     def _publish_items(
         self, accepted: Sequence[Accepted], new: set[str], known: Mapping[str, Known]
     ) -> None:
-        unpublished = {
-            one.request.key: one
-            for one in accepted
-            if one.request.items
-            and not known[one.request.key].published
-            and known[one.request.key].is_same(one.request)
-        }
+        unpublished: dict[str, Accepted] = {}
+        for one in accepted:
+            there = known[one.request.key]
+            if one.request.items and not there.published and there.is_same(one.request):
+                # The first, as is written down: one that repeats it may be written otherwise.
+                unpublished.setdefault(one.request.key, one)
         if not unpublished:
             return
         old = [key for key in unpublished if key not in new]
@@ -136,7 +142,14 @@ class Acceptance:
             self._relay.publish_all("", part, self._target, mandatory=True)
             self._progress()
         self._relay.flush()
-        intake_store.note_published(self._conn, list(unpublished))
+        again = {
+            key: [
+                item.body if number in numbers else None
+                for number, item in enumerate(unpublished[key].request.items)
+            ]
+            for key, numbers in missing.items()
+        }
+        intake_store.note_published(self._conn, list(unpublished), again)
         metrics.ITEMS.inc(len(items))
 
     def _answer(self, one: Accepted, known: Known, new: set[str]) -> str:

@@ -82,7 +82,7 @@ class Intake:
             replies.open_queues()
             progress = partial(self._health.progress, QUEUE)
             to = Connected(conn, relay, replies)
-            acceptance = Acceptance(to, self._target, self._stop, progress)
+            acceptance = Acceptance(to, self._target, self._stop, progress, self._queue)
             relay.confirm_all(self._stop, acceptance.keep_alive)
             relay.consume(self._queue, prefetch=PREFETCH, on_message=self._on_message)
             log.info("consuming", queue=self._queue, messages=state.messages,

@@ -46,6 +46,17 @@ SELECT id,
  GROUP BY id
 """
 )
+# A dead letter is an item's by its bytes: those that were published, not those that were written
+# down by somebody who could not publish them, and may have had the same item written otherwise.
+UPDATE_BODIES: LiteralString = """
+UPDATE request
+   SET bodies_sha256 = (
+       SELECT array_agg(coalesce(sent, noted) ORDER BY n)
+         FROM unnest(bodies_sha256, %(bodies_sha256)b::bytea[])
+              WITH ORDINALITY AS b (noted, sent, n))
+ WHERE id = %(key)s
+   AND published_at IS NULL
+"""
 UPDATE_PUBLISHED: LiteralString = """
 UPDATE request
    SET published_at = clock_timestamp()
@@ -73,7 +84,8 @@ UPDATE request
 """
 
 STATEMENTS = (
-    INSERT, SELECT_KNOWN, SELECT_MISSING, UPDATE_PUBLISHED, UPDATE_REPLY_TO, UPDATE_ANSWERED,
+    INSERT, SELECT_KNOWN, SELECT_MISSING, UPDATE_BODIES, UPDATE_PUBLISHED, UPDATE_REPLY_TO,
+    UPDATE_ANSWERED,
 )  # fmt: skip
 """Tried out at each connection."""
 
@@ -152,8 +164,18 @@ def missing(conn: psycopg.Connection, keys: Sequence[str]) -> dict[str, set[int]
     return {key: set(numbers or ()) for key, numbers in rows}
 
 
-def note_published(conn: psycopg.Connection, keys: Sequence[str]) -> None:
-    """Note that all items of these are published: they never are again."""
+def note_published(
+    conn: psycopg.Connection,
+    keys: Sequence[str],
+    again: Mapping[str, Sequence[bytes | None]],
+) -> None:
+    """Note that all items of these are published: they never are again.
+
+    `again` has the items of those that were written down before: None for what was known already.
+    """
+    for key, bodies in again.items():
+        digests = [body and sha256(body).digest() for body in bodies]
+        conn.execute(UPDATE_BODIES, {"key": key, "bodies_sha256": digests})
     conn.execute(UPDATE_PUBLISHED, {"keys": list(keys)})
 
 

@@ -194,11 +194,11 @@ def sending(dsn: str, amqp_url: str) -> Iterator[Sender]:
 
 
 @contextlib.contextmanager
-def accepting(dsn: str, amqp_url: str) -> Iterator[Health]:
+def accepting(dsn: str, amqp_url: str, queue: str = QUEUE) -> Iterator[Health]:
     """Have the tracker's thread accept requests while inside; it consumes by then."""
     chosen = program.TrackerSettings(postgres_dsn=Secret(dsn), rabbitmq_url=Secret(amqp_url))
     stop, health = threading.Event(), Health()
     health.problem("start", "until the first progress")
-    with Intake(ITEMS, program.connectors(chosen), health, stop).running():
+    with Intake(ITEMS, program.connectors(chosen), health, stop, queue).running():
         eventually(lambda: not health.problems())
         yield health
