@@ -19,7 +19,7 @@ SELECT asked.id, d.queue, a.action, a.created_at, a.operator
          FROM operator_action
         WHERE action IN ('dead_letter_replayed', 'dead_letter_purged')
           AND subject = asked.id::text
-          AND outcome IN ('row', 'duplicate', 'applied', 'ignored', 'deleted')
+          AND outcome IN ('row', 'duplicate', 'sent_on', 'applied', 'ignored', 'deleted')
         ORDER BY id DESC
         LIMIT 1
        ) AS a ON true

@@ -4,6 +4,7 @@ Each ends as a row (or finds that it has one) and is gone, or stays with what is
 unique identity makes a second replay, or a redelivery at the same time, harmless.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -203,6 +204,8 @@ def replayed_action(dead_letter: StoredDeadLetter, outcome: str, order: Order) -
     }
     if edit.message_id is not None:
         detail["new_message_id"] = edit.message_id
+    if outcome == SENT_ON:  # known as well, by less than the body: it was not changed
+        detail[SENT_ON] = hashlib.sha256(dead_letter.body).hexdigest()
     detail |= action.asked(order.choice.as_detail(), order.note)
     return {
         "action": ACTION,

@@ -15,39 +15,49 @@ from services.ingest.core import DeadLetter
 from shared import postgres
 from shared.amqp import amqp_json
 
-# One that an operator replayed is settled: it must not come back when the broker delivers the
-# original again.
-NOT_REPLAYED: LiteralString = """NOT EXISTS (
+# One that an operator replayed with another body or identity: nothing may come of the original when
+# the broker delivers it again.
+REPLAYED: LiteralString = """EXISTS (
        SELECT
          FROM operator_action a
         WHERE a.action = 'dead_letter_replayed'
-          AND a.detail ->> 'message_id' = d.message_id
-          AND a.body = d.body)
+          AND a.detail ->> 'message_id' = b.message_id
+          AND a.body = b.body)
 """
+# Nor a dead letter of one that was sent on to another shard. One that is sent back from there, or
+# by its producer once more, is not redelivered: it is a dead letter, and not lost.
+NOT_REPLAYED: LiteralString = f"""NOT {REPLAYED}
+   AND NOT (b.redelivered AND EXISTS (
+       SELECT
+         FROM operator_action a
+        WHERE a.detail ->> 'message_id' = b.message_id
+          AND a.detail ->> 'sent_on' = encode(sha256(b.body), 'hex')))
+"""  # noqa: S608 - constants of ours only
 INSERT_DEAD_LETTERS: LiteralString = f"""
 INSERT INTO dead_letter (
        message_id, reason, error, queue, body, properties, provider_id, value, state)
-SELECT d.message_id, d.reason, d.error, %(queue)s, d.body, d.properties, d.provider_id, d.value,
-       d.state
+SELECT b.message_id, b.reason, b.error, %(queue)s, b.body, b.properties, b.provider_id, b.value,
+       b.state
   FROM unnest(%(identities)s::text[], %(reasons)s::text[], %(errors)s::text[],
               %(bodies)b::bytea[], %(properties)s::jsonb[], %(provider_ids)s::bigint[],
-              %(values)s::bigint[], %(states)s::text[])
+              %(values)s::bigint[], %(states)s::text[], %(redelivered)s::boolean[])
        WITH ORDINALITY
-       AS d (message_id, reason, error, body, properties, provider_id, value, state, n)
+       AS b (message_id, reason, error, body, properties, provider_id, value, state, redelivered, n)
  WHERE {NOT_REPLAYED}
- ORDER BY d.n
+ ORDER BY b.n
 ON CONFLICT (message_id, body_sha256) DO NOTHING
 """  # noqa: S608 - constants of ours only
 
 # How many of them are neither there nor were replayed: a rule or a trigger made them vanish.
 COUNT_VANISHED: LiteralString = f"""
 SELECT count(*)
-  FROM unnest(%(identities)s::text[], %(bodies)b::bytea[]) AS d (message_id, body)
+  FROM unnest(%(identities)s::text[], %(bodies)b::bytea[], %(redelivered)s::boolean[])
+       AS b (message_id, body, redelivered)
  WHERE NOT EXISTS (
        SELECT
-         FROM dead_letter l
-        WHERE l.message_id = d.message_id
-          AND l.body_sha256 = sha256(d.body))
+         FROM dead_letter d
+        WHERE d.message_id = b.message_id
+          AND d.body_sha256 = sha256(b.body))
    AND {NOT_REPLAYED}
 """  # noqa: S608 - constants of ours only
 
@@ -92,6 +102,7 @@ def _insert(conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str)
         "bodies": [bytes(letter.delivery.body) for letter in letters],
         "properties": [amqp_json.encode(letter.delivery.properties.all()) for letter in letters],
         "states": [letter.state for letter in letters],
+        "redelivered": [letter.delivery.redelivered for letter in letters],
     }
     new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount
     if new < len(letters) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):

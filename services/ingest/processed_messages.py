@@ -13,6 +13,7 @@ import psycopg
 
 from services.ingest import store
 from services.ingest.core import Transaction
+from services.ingest.dead_letters import REPLAYED
 
 NOTE: LiteralString = """
 INSERT INTO received_message (message_id, provider_id, value)
@@ -25,7 +26,7 @@ ON CONFLICT DO NOTHING
 """
 # Notes of our own transaction do not count: a trigger of the user's may have changed the row that
 # we just made. Nor do dead letters that wait: they go when their message has a row.
-SELECT_SETTLED: LiteralString = """
+SELECT_SETTLED: LiteralString = f"""
 SELECT b.message_id
   FROM unnest(%(provider_ids)s::bigint[], %(values)s::bigint[], %(identities)s::text[],
               %(bodies)s::bytea[])
@@ -43,7 +44,8 @@ SELECT b.message_id
         WHERE d.message_id = b.message_id
           AND d.body_sha256 = sha256(b.body)
           AND d.state = 'open')
-"""
+    OR {REPLAYED}
+"""  # noqa: S608 - constants of ours only
 
 
 class AlreadyProcessed(Exception):
@@ -67,7 +69,8 @@ def refuse_processed(conn: psycopg.Connection, stored: Sequence[Transaction]) ->
     Only a statement after the INSERT can tell: the INSERT waited for whoever was deleting the row,
     and the note of that is seen now.
 
-    Raises `AlreadyProcessed` for those whose row was deleted by hand, or that are a dead letter.
+    Raises `AlreadyProcessed` for those whose row was deleted by hand, and for those that are a dead
+    letter, or were one that an operator replayed as another message.
     """
     if not stored:
         return

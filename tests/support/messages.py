@@ -21,6 +21,7 @@ from services.ingest.parked import Releaser
 from services.ingest.writer import Writer
 from shared import column_limits
 from shared.health import Health
+from shared.shard import Shard
 from shared.transaction_body import Limits
 from tests.support import programs
 from tests.support.eventually import eventually
@@ -89,17 +90,23 @@ def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Val
     return core.validate(received(text, identity, tag=tag), Limits(BODY_MAX), "property")
 
 
-def intake(conn: psycopg.Connection, *, source: str = "property") -> service.Intake:
+def intake(
+    conn: psycopg.Connection, *, source: str = "property", shard: Shard | None = None
+) -> service.Intake:
     """Return what ingest would work by on this database."""
-    limits = column_limits.read(conn, Limits(BODY_MAX))
-    return service.Intake(QUEUE, source, 1000, limits)
+    limits = column_limits.read(conn, Limits(BODY_MAX, shard=shard))
+    return service.Intake((shard or Shard()).name(QUEUE), source, 1000, limits)
 
 
 def store_batch(
-    conn: psycopg.Connection, batch: Sequence[core.Delivery], *, source: str = "property"
+    conn: psycopg.Connection,
+    batch: Sequence[core.Delivery],
+    *,
+    source: str = "property",
+    shard: Shard | None = None,
 ) -> service.Outcome:
     """Store a batch as the writer does."""
-    taken = intake(conn, source=source)
+    taken = intake(conn, source=source, shard=shard)
     validated = [core.validate(one, taken.limits, taken.identity_source) for one in batch]
     return service.store_batch(conn, validated, taken)
 

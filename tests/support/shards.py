@@ -9,6 +9,7 @@ import psycopg
 import redis
 from psycopg import sql
 
+from services.ingest import core
 from services.syncer.projection import KEYS_KEY, WATERMARK_KEY, Projection
 from services.syncer.service import Syncer
 from shared.shard import EXCHANGE, Shard
@@ -68,6 +69,12 @@ def publish(amqp_url: str, *sent: tuple[int, int, str], key: str | None = None) 
                 pika.BasicProperties(delivery_mode=2, message_id=identity),
                 mandatory=True,
             )
+
+
+def store(pipeline: Pipeline, *received: core.Delivery) -> None:
+    """Have the pipeline's ingest store messages, in one batch."""
+    with messages.ingest_connection(pipeline.environment["POSTGRES_DSN"]) as writer:
+        messages.store_batch(writer, received, shard=pipeline.shard)
 
 
 def truth(*pipelines: Pipeline) -> ledger.Values:

@@ -7,7 +7,7 @@ from tests.support import messages, ops_tool, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
-from tests.support.stored_dead_letters import actions, dead_letters, store
+from tests.support.stored_dead_letters import actions, dead_letters, redeliver, store
 
 
 @pytest.fixture
@@ -186,6 +186,36 @@ def test_the_original_of_a_dead_letter_with_a_new_identity_is_not_stored_again_e
     assert sorted(rows(conn)) == [(1, 600), (2, 50)]
     assert messages.dead_letters(conn) == []
     assert counted(conn) == truth(conn)
+
+
+def test_nor_does_it_count_beside_the_new_identity_when_the_database_would_take_it_now(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    refusing_trigger.create(conn, "23514")
+    store(ops, (body(1, 600), "refused"))
+    refusing_trigger.drop(conn)
+    (number,) = dead_letters(ops).values()
+    ops.json("dead-letters", "replay", str(number), "--message-id", "another")
+
+    redeliver(ops, (body(1, 600), "refused"), (body(2, 50), "never stored"))
+
+    assert sorted(rows(conn)) == [(1, 600), (2, 50)]
+    assert messages.dead_letters(conn) == []
+    assert counted(conn) == truth(conn)
+
+
+def test_what_was_purged_and_comes_again_is_judged_anew_and_not_lost(
+    ops: Tool, conn: psycopg.Connection
+) -> None:
+    refusing_trigger.create(conn, "23514")
+    store(ops, (body(1, 600), "refused"), (b"{}", "unfit"))
+    refusing_trigger.drop(conn)
+    ops.json("dead-letters", "purge", "--all", "--yes")
+
+    redeliver(ops, (body(1, 600), "refused"), (b"{}", "unfit"))  # or exported and sent again
+
+    assert rows(conn) == [(1, 600)]
+    assert messages.reasons(conn) == ["missing_field"]
 
 
 def test_what_a_person_replays_is_stored_though_its_row_was_deleted_by_hand(
