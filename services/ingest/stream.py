@@ -187,12 +187,12 @@ class Continuity:
             raise made_anew(self._start)
 
 
-def made_anew(start: Position) -> Refusal:
-    """Return what to say when the message to read on from is not in the stream."""
+def made_anew(start: Position, doubt: str = "") -> Refusal:
+    """Return what to say when the message to read on from is not in the stream, with any doubt."""
     what = "was stored last" if start.deferred is None else "is deferred"
     offset = start.anchor.offset if start.anchor else 0
     return Refusal(
         f"stream {start.stream} does not hold the message at offset {offset} that {what}: it was"
-        " deleted and made anew. If that was meant, delete its rows from stream_offset, and it is"
-        " read from its first message"
+        f" deleted and made anew{doubt}. If that was meant, delete its rows from stream_offset, and"
+        " it is read from its first message"
     )

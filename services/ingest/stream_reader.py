@@ -139,7 +139,8 @@ class StreamReceiver(Receiver):
         super().check()
         waited_s = time.monotonic() - self._started_at
         if not self._continuity.anchored and waited_s > ANCHOR_WAIT_S:
-            raise stream.made_anew(self._start)
+            doubt = f", unless the broker takes more than {ANCHOR_WAIT_S:g} s to deliver it"
+            raise stream.made_anew(self._start, doubt)
         if self._gap and self.backlog.in_hand() == 0:
             raise Unavailable("rabbitmq", self._gap)
 

@@ -154,6 +154,8 @@ def test_a_stream_made_anew_stops_ingest_with_a_clear_error(
         assert eventually(lambda: ingest.process.poll() is not None, 30)
         assert ingest.process.returncode == 1
         assert "made anew" in ingest.logs()
+        nothing_came = length < 10
+        assert ("unless the broker takes more than 10 s" in ingest.logs()) == nothing_came
     assert rows(conn) == 10
 
 
