@@ -9,15 +9,6 @@ import psycopg
 from shared import postgres
 from shared.ledger import history
 
-# All pages of one listing are of one tick: that of the first.
-SELECT_TICK: LiteralString = """
-SELECT epoch, boundary
-  FROM tick
- WHERE boundary <= %(at)s
-   AND (%(epoch)s::bigint IS NULL OR epoch = %(epoch)s::bigint)
- ORDER BY boundary DESC
- LIMIT 1
-"""
 # From provider to provider by the index, whatever is kept of each.
 PROVIDERS: LiteralString = """
 WITH RECURSIVE jump AS (
@@ -37,20 +28,29 @@ WITH RECURSIVE jump AS (
        AND number < %(most)s
 )
 """
-# Of each the newest balance: what a page costs does not grow with history.
+# All pages of one listing are of one tick: that of the first. Of each provider the newest balance:
+# what a page costs does not grow with history. One statement, hence one snapshot: pruning beside it
+# cannot take some of the balances away.
 SELECT_PAGE: LiteralString = f"""
-{PROVIDERS}
-SELECT j.provider_id, b.key, b.balance::text
-  FROM jump j
+{PROVIDERS}, asked AS MATERIALIZED (
+    SELECT epoch, boundary
+      FROM tick
+     WHERE boundary <= %(at)s
+       AND (%(epoch)s::bigint IS NULL OR epoch = %(epoch)s::bigint)
+     ORDER BY boundary DESC
+     LIMIT 1
+)
+SELECT a.epoch, a.boundary, j.provider_id, b.key, b.balance::text
+  FROM asked a
+  LEFT JOIN jump j ON j.provider_id IS NOT NULL
   LEFT JOIN LATERAL (
        SELECT key, balance
          FROM balance
         WHERE provider_id BETWEEN j.provider_id AND j.provider_id
-          AND epoch <= %(epoch)s
+          AND epoch <= a.epoch
         ORDER BY provider_id DESC, epoch DESC
         LIMIT 1
        ) AS b ON true
- WHERE j.provider_id IS NOT NULL
  ORDER BY j.provider_id
 """  # noqa: S608 - constants of ours only
 LEAST = -(2**63)
@@ -91,17 +91,17 @@ def page(
     time before the oldest tick, and `Unavailable`.
     """
     with postgres.translating():
-        tick = conn.execute(SELECT_TICK, {"at": at, "epoch": epoch}).fetchone()
-        if tick is None:
+        asked = {"after": LEAST if after is None else after, "most": most}
+        rows = conn.execute(SELECT_PAGE, asked | {"at": at, "epoch": epoch}).fetchall()
+        if not rows:
             raise history.unanswerable(at, _oldest(conn))
-        asked = {"after": LEAST if after is None else after, "most": most, "epoch": tick[0]}
-        rows = conn.execute(SELECT_PAGE, asked).fetchall()
     found = [
-        ShownBalance(provider_id, key, balance, tick[1], tick[0])
-        for provider_id, key, balance in rows
+        ShownBalance(provider_id, key, balance, boundary, of)
+        for of, boundary, provider_id, key, balance in rows
         if key is not None
     ]
-    return Page(tick[1], tick[0], found, rows[-1][0] if len(rows) == most else None)
+    of, boundary, last, *_ = rows[-1]  # without a provider after them there is a row all the same
+    return Page(boundary, of, found, last if len(rows) == most else None)
 
 
 def _oldest(conn: psycopg.Connection) -> datetime | None:

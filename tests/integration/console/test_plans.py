@@ -81,7 +81,7 @@ QUERIES: dict[str, Query] = {
     ),
     "page": (
         balance_page.SELECT_PAGE,
-        {"after": 10_000, "most": comparison.AT_ONCE, "epoch": TICKS},
+        {"after": 10_000, "most": comparison.AT_ONCE, "at": AT, "epoch": TICKS},
         comparison.AT_ONCE,
     ),
     "notifications": (

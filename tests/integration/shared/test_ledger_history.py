@@ -1,6 +1,7 @@
 """Balances as of any past minute, against what a reference noted at that minute."""
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -10,7 +11,7 @@ import pytest
 from services.syncer import retention, tick_store
 from services.syncer.partitions import Kept
 from shared.errors import Unanswerable
-from shared.ledger import history
+from shared.ledger import balance_page, history
 from tests.support import ledger
 from tests.support.ledger import add, minute
 
@@ -119,6 +120,37 @@ def test_after_pruning_the_rest_is_as_noted_and_before_it_an_error_names_the_old
 
 def past_of(conn: psycopg.Connection, at: datetime) -> history.PastBalance:
     return history.balance_at(conn, 1, at)
+
+
+class Disturbed(psycopg.Connection):
+    """Something happens after each of its statements."""
+
+    disturb: Callable[[], object]
+
+    def execute(self, *given: Any, **how: Any) -> psycopg.Cursor[Any]:
+        found = super().execute(*given, **how)
+        self.disturb()
+        return found
+
+
+def test_a_page_is_whole_although_its_tick_is_pruned_as_it_is_read(
+    conn: psycopg.Connection, dsn: str
+) -> None:
+    for name in ("Visa", "Mastercard"):
+        ledger.add_provider(conn, name, 1000)
+    tick(conn, 1)
+    add(conn, 1, 600)
+    tick(conn, 2)
+    conn.execute("UPDATE tick SET folded_at = now() - interval '31 days' WHERE epoch < 2")
+    with Disturbed.connect(dsn, autocommit=True) as ours:
+        ours.disturb = lambda: retention.run_once(conn, Kept(24, 30))
+        page = balance_page.page(ours, minute(1), most=10)
+
+    assert [(one.key, one.balance) for one in page.balances] == [
+        ("1_Visa", "1000"), ("2_Mastercard", "1000"),
+    ]  # fmt: skip
+    with pytest.raises(Unanswerable):
+        balance_page.page(conn, minute(1), most=10)
 
 
 def test_before_the_first_tick_there_is_no_answer(conn: psycopg.Connection) -> None:
