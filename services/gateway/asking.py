@@ -96,7 +96,7 @@ class Inquirer:
         number = parameters.provider(provider, self.shard)
         since, until = parameters.time("from", first), parameters.time("to", last)
         apart = parameters.step(step, self.tick_interval_s)
-        with self.desk.asked(request) as conn:
+        with self.desk.asked_at_once(request) as conn:
             until = _past(conn, until)
             since = since or max(until, EARLIEST) - LATELY
             _in_order(since, until)
@@ -115,8 +115,7 @@ class Inquirer:
         """Return opening balance, each movement, closing balance."""
         number = parameters.provider(provider, self.shard)
         since, until = parameters.time("from", first), parameters.time("to", last)
-        with self.desk.asked(request) as conn, conn.transaction():
-            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self.desk.asked_at_once(request) as conn:
             until = _past(conn, until)
             _in_order(since or until, until)
             with statement(conn, number, since, until) as found:

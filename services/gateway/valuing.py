@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import psycopg
 from fastapi import Query
@@ -28,6 +28,14 @@ Currency = Annotated[
 ]
 
 
+class _Place(NamedTuple):
+    """Where a page begins; it is of the day and the tick of the first page."""
+
+    day: date | None = None
+    epoch: int | None = None
+    after: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Valuer:
     """Answers who may read."""
@@ -50,18 +58,17 @@ class Valuer:
 
         Values and totals are exact.
         """
-        place = parameters.place(cursor, 2)
-        epoch, after = (parameters.whole("cursor", one) for one in place) if place else (None, None)
+        place = _place(cursor)
         code = parameters.currency("in", currency)
-        asked = parameters.day("as_of", as_of)
-        with self.desk.asked(request) as conn, conn.transaction():
-            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        asked = place.day or parameters.day("as_of", as_of)
+        with self.desk.asked_at_once(request) as conn:
             day = _past(conn, "as_of", asked)
             at = valuation.end_of(day)
-            page = balance_page.page(conn, at, most=limit, after=after, epoch=epoch)
+            page = balance_page.page(conn, at, most=limit, after=place.after, epoch=place.epoch)
             found = valuation.values(conn, page.balances, day, code)
-            summed = None if place else valuation.totals(conn, page.epoch, day, code)
-        following = None if page.after is None else parameters.cursor(page.epoch, page.after)
+            summed = None if cursor else valuation.totals(conn, page.epoch, day, code)
+        more = page.after is not None
+        following = parameters.cursor(day, page.epoch, page.after) if more else None
         return reading.answer(
             answers.Valuation(
                 day,
@@ -88,26 +95,35 @@ class Valuer:
 
         Rates are rounded to 10 digits. Without totals there are too many providers and days.
         """
-        place = parameters.place(cursor, 1)
-        after = parameters.whole("cursor", place[0]) if place else None
+        place = _place(cursor)
         code = parameters.currency("in", currency)
-        since, until = parameters.day("from", first), parameters.day("to", last)
-        with self.desk.asked(request) as conn, conn.transaction():
-            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        since, until = parameters.day("from", first), place.day or parameters.day("to", last)
+        with self.desk.asked_at_once(request) as conn:
             end = _past(conn, "to", until)
-            days = returns.days(conn, *_in_order(since, end))
+            days = returns.days(conn, *_in_order(since, end), place.epoch)
             if limit * len(days.days) > LOOK_UPS_MAX:
                 detail = f"limit x days is above {LOOK_UPS_MAX}: ask for fewer"
                 raise Problem(422, "too_long", detail)
-            ids = returns.providers(conn, limit, after)
+            ids = returns.providers(conn, limit, place.after)
             found = returns.returns(conn, ids, days, code)
-            summed = None if place else returns.totals(conn, days, code, LOOK_UPS_MAX)
-        following = parameters.cursor(ids[-1]) if len(ids) == limit else None
+            summed = None if cursor else returns.totals(conn, days, code, LOOK_UPS_MAX)
+        more = len(ids) == limit
+        following = parameters.cursor(end, days.epochs[-1], ids[-1]) if more else None
         totals, not_valued = summed or (None, None)
         begin = days.days[0]
         return reading.answer(
             answers.Returns(begin, end, code, found, totals, not_valued, following)
         )
+
+
+def _place(cursor: str | None) -> _Place:
+    found = parameters.place(cursor, 3)
+    if found is None:
+        return _Place()
+    day, *numbers = found
+    return _Place(
+        parameters.day("cursor", day), *(parameters.whole("cursor", one) for one in numbers)
+    )
 
 
 def _past(conn: psycopg.Connection, name: str, day: date | None) -> date:

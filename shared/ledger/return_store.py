@@ -13,6 +13,7 @@ SELECT d.day::date, t.epoch
        SELECT epoch
          FROM tick
         WHERE boundary <= (d.day + interval '1 day') AT TIME ZONE 'UTC'
+          AND (%(epoch)s::bigint IS NULL OR epoch <= %(epoch)s::bigint)
         ORDER BY boundary DESC
         LIMIT 1
        ) AS t ON true

@@ -70,16 +70,18 @@ class TotalReturn:
     reason: NoRate | None
 
 
-def days(conn: psycopg.Connection, first: date, last: date) -> Days:
-    """Return the days from `first` to `last`, not before it. Raises `Unanswerable`, `Unavailable`.
+def days(conn: psycopg.Connection, first: date, last: date, epoch: int | None = None) -> Days:
+    """Return the days from `first` to `last`, not before it, as they were at tick `epoch`.
 
-    That is for a day that ended before the oldest tick that is kept.
+    Raises `Unanswerable` for a day that ended before the oldest tick that is kept, and
+    `Unavailable`.
     """
     with postgres.translating():
         oldest = history.oldest_boundary(conn)
         if end_of(first) < oldest:
             raise history.unanswerable(end_of(first), oldest)
-        rows = conn.execute(return_store.SELECT_DAYS, {"first": first, "last": last}).fetchall()
+        given = {"first": first, "last": last, "epoch": epoch}
+        rows = conn.execute(return_store.SELECT_DAYS, given).fetchall()
     return Days([day for day, _ in rows], [epoch for _, epoch in rows])
 
 

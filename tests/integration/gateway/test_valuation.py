@@ -16,12 +16,24 @@ from tests.support.reference_valuation import Books, Past
 RIGHTS = "options=-c%20role%3Dminutebook_gateway"
 FIRST, LAST = date(2024, 2, 28), date(2024, 3, 1)
 DAY = timedelta(days=1)
+ANOTHER_TICK = """
+WITH added AS (
+    INSERT INTO balance (provider_id, epoch, key, key_changed, balance)
+    VALUES (2, 4, '2_x', false, 1000)
+)
+INSERT INTO tick (epoch, token, boundary, snapshot, system_identifier, rows, amount)
+VALUES (4, 't4', %s, pg_current_snapshot(), 1, 0, 0)
+"""
+NO_OTHER_TICK = """
+WITH gone AS (DELETE FROM balance WHERE epoch = 4)
+DELETE FROM tick WHERE epoch = 4
+"""
 
 
 @pytest.fixture(scope="module")
-def asked(postgres_server: servers.Postgres, gateway_url: str) -> Iterator[Gateway]:
-    """A gateway over two days, the second of them a leap day; without a price for one symbol."""
-    books = Books(
+def books(postgres_server: servers.Postgres) -> Iterator[str]:
+    """Two days, the second of them a leap day; without a price for one symbol."""
+    made = Books(
         [
             Past(valuation.end_of(FIRST), {1: 1900, 2: 500, 3: 7}),
             Past(valuation.end_of(FIRST + DAY), {1: 2500}),
@@ -37,10 +49,16 @@ def asked(postgres_server: servers.Postgres, gateway_url: str) -> Iterator[Gatew
     )
     with postgres_server.database() as dsn:
         with psycopg.connect(dsn, autocommit=True) as conn:
-            made_up_books.write(conn, books)
-        with http_gateway.accepting(gateway_url, f"{dsn}?{RIGHTS}") as gateway:
-            gateway.client.headers.update({"Authorization": f"Bearer {READER}"})
-            yield gateway
+            made_up_books.write(conn, made)
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+def asked(books: str, gateway_url: str) -> Iterator[Gateway]:
+    """A gateway over these books."""
+    with http_gateway.accepting(gateway_url, f"{books}?{RIGHTS}") as gateway:
+        gateway.client.headers.update({"Authorization": f"Bearer {READER}"})
+        yield gateway
 
 
 def get(gateway: Gateway, path: str = "", **parameters: object) -> Any:
@@ -92,6 +110,23 @@ def test_pages_follow_each_other_and_the_first_has_the_totals(asked: Gateway) ->
     assert [one["provider_id"] for one in first["providers"] + rest["providers"]] == [1, 1, 2, 3]
     assert (first["totals"] is None, rest["totals"], rest["not_valued"]) == (False, None, None)
     assert rest["next"] is None
+
+
+def test_a_tick_or_a_midnight_between_two_pages_changes_nothing(asked: Gateway, books: str) -> None:
+    since = {"from_": LAST, "in_": "USD"}
+    values = get(asked, as_of=FIRST, limit=1)
+    earned = get(asked, "/returns", **since, limit=1)
+    with psycopg.connect(books, autocommit=True) as conn:
+        conn.execute(ANOTHER_TICK, [valuation.end_of(LAST) + DAY])
+        now = get(asked, "/returns", **since, limit=2)
+        values_on = get(asked, limit=1, cursor=values["next"])  # without its day, as after midnight
+        earned_on = get(asked, "/returns", **since, limit=1, cursor=earned["next"])
+        conn.execute(NO_OTHER_TICK)
+
+    assert (values_on["day"], values_on["epoch"]) == (str(FIRST), values["epoch"])
+    assert earned_on["to"] == earned["to"]
+    ends = [one["providers"][-1]["value_end"] for one in (now, earned_on)]
+    assert ends == ["0.5", "0.25"]
 
 
 def test_returns_have_the_figures_that_they_are_made_of(asked: Gateway) -> None:

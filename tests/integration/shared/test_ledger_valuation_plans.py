@@ -62,7 +62,11 @@ QUERIES: dict[str, Query] = {
         4 * QUOTED,
     ),
     "providers": (return_store.SELECT_PROVIDERS, {"after": 10_000, "most": PAGE}, 2 * PAGE),
-    "days": (return_store.SELECT_DAYS, {"first": DAYS[0], "last": DAYS[-1]}, 2 * TICKS),
+    "days": (
+        return_store.SELECT_DAYS,
+        {"first": DAYS[0], "last": DAYS[-1], "epoch": None},
+        2 * TICKS,
+    ),
     "returns": (
         return_store.SELECT_RETURNS,
         ANY
