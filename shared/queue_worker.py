@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import prometheus_client
@@ -24,6 +25,7 @@ from shared.amqp.consumer import Consumer
 from shared.amqp.properties import Properties
 from shared.errors import Unavailable
 from shared.health import NOT_CONNECTED, Health
+from shared.limited_connection import meanwhile
 from shared.unfit import Unfit
 
 PREFETCH = 20
@@ -91,6 +93,7 @@ class QueueWorker:
             self._connectors.to_postgres(turn=turn) as conn,
             self._connectors.to_rabbitmq(turn=turn) as broker,
         ):
+            meanwhile(conn, partial(broker.poll, 0.0))
             postgres.check_schema(conn)
             state = broker.declare(self.queue, ORDERED)
             broker.consume(self.queue, prefetch=PREFETCH, on_message=self._on_message)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import structlog
@@ -16,6 +17,7 @@ from services.notifier import core, judge_store, metrics, store
 from shared import postgres
 from shared.amqp.topic import Message, TopicPublisher
 from shared.follower_store import Reason, Span, Tick
+from shared.limited_connection import meanwhile
 
 EXCHANGE = "notifications"
 
@@ -48,6 +50,7 @@ class Notifier:
         limits: Limits = Limits(),
     ) -> None:
         """`kept_d` is for how many days notifications are kept."""
+        meanwhile(conn, partial(publisher.poll, 0.0))
         self._conn = conn
         self._publisher = publisher
         self._stop = stop

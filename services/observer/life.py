@@ -25,6 +25,7 @@ from shared.amqp.delays import DelayingPublisher
 from shared.amqp.properties import Properties
 from shared.errors import Unavailable
 from shared.health import MAIN, NOT_CONNECTED, Health
+from shared.limited_connection import meanwhile
 from shared.unfit import Unfit
 
 NAME = "observer"
@@ -94,6 +95,7 @@ class Observer:
             self._connectors.to_sightings(turn=turn) as broker,
             self._connectors.to_retries(turn=turn) as retries,
         ):
+            meanwhile(conn, partial(broker.poll, 0.0), partial(retries.poll, 0.0))
             postgres.check_schema(conn)
             keydb.check_server(client)
             self._open(broker, retries)

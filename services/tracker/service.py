@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import structlog
@@ -19,6 +20,7 @@ from shared import postgres
 from shared.amqp.topic import Message, TopicPublisher
 from shared.errors import Unavailable
 from shared.follower_store import Reason, Span, Tick
+from shared.limited_connection import meanwhile
 
 YOUNG_S = 10.0
 
@@ -57,6 +59,7 @@ class Tracker:
         limits: Limits = Limits(),
     ) -> None:
         """`kept_d` is for how many days requests are kept."""
+        meanwhile(conn, partial(publisher.poll, 0.0))
         self._conn = conn
         self._publisher = publisher
         self._stop = stop
