@@ -96,8 +96,8 @@ def _inserts(site: Site, guilty: int) -> int:
     ):
         conn.execute(PREPARE)
         limits = column_limits.read(conn, Limits(BODY_MAX))
-        intake = service.Intake("bench", "property", BATCH, limits)
-        outcome = service.store_batch(conn, _batch(guilty, intake), intake)
+        rules = service.IngestRules("bench", "property", BATCH, limits)
+        outcome = service.store_batch(conn, _batch(guilty, rules), rules)
         assert outcome.dead.total() == guilty, f"{outcome.dead.total()} dead letters"
         row = conn.execute("SELECT last_value FROM inserts").fetchone()
         return int(row[0]) if row else 0
@@ -109,7 +109,7 @@ def identified() -> Properties:
     return Properties(MESSAGE_ID_FLAG + bytes([len(identity)]) + identity)
 
 
-def _batch(guilty: int, intake: service.Intake) -> list[core.Validated]:
+def _batch(guilty: int, rules: service.IngestRules) -> list[core.Validated]:
     blamed = {round((number + 0.5) * BATCH / guilty) for number in range(guilty)}
     received = (
         core.Delivery(
@@ -121,4 +121,4 @@ def _batch(guilty: int, intake: service.Intake) -> list[core.Validated]:
         )
         for tag in range(BATCH)
     )
-    return [core.validate(one, intake.limits, intake.identity_source) for one in received]
+    return [core.validate(one, rules.limits, rules.identity_source) for one in received]

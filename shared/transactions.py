@@ -59,7 +59,7 @@ INSERT_ALL_OR_NONE: LiteralString = (
 SELECT CASE WHEN count(*) = cardinality(%(identities)b::text[]) AND NOT """
     + MAY_BE_REWRITTEN
     + """THEN count(*)
-            ELSE ('no batch that ingest can store by one statement: new are ' || count(*))::bigint
+            ELSE ('ingest: not stored by one statement (new rows: ' || count(*) || ')')::bigint
         END
   FROM stored
 """

@@ -85,11 +85,11 @@ def replay(conn: psycopg.Connection, order: Order, result: Replayed) -> None:
     `conn` is ingest's kind: it writes its outbox rows itself. Raises `Refusal`, psycopg's errors.
     """
     limits = column_limits.read(conn, order.limits)
-    intake = service.Intake("", "property", store.PAGE, limits)
+    rules = service.IngestRules("", "property", store.PAGE, limits)
     postgres_errors.check_at_once(conn)
     store.lock_waiting(conn, order.choice)
     for page in store.pages(conn, order.choice, locked=True):
-        _Page(conn, order, page).replay(intake, result)
+        _Page(conn, order, page).replay(rules, result)
         order.progress(len(page))
 
 
@@ -107,17 +107,17 @@ class _Page:
         self._dead: dict[int, DeadLetter] = {}
         self._sent_on: set[int] = set()
 
-    def replay(self, intake: service.Intake, result: Replayed) -> None:
+    def replay(self, rules: service.IngestRules, result: Replayed) -> None:
         """Store what can be stored, note what was done, add up."""
         if not self._dead_letters:
             return
         self._refuse_copies()
         self._had_rows = store.with_rows(self._conn, list(self._identities.values()))
         received = (self._message(one) for one in self._dead_letters)
-        batch = [validate(one, intake.limits, intake.identity_source) for one in received]
-        self._send_on([one for one in batch if _is_anothers(one)], intake.limits)
+        batch = [validate(one, rules.limits, rules.identity_source) for one in received]
+        self._send_on([one for one in batch if _is_anothers(one)], rules.limits)
         ours = [one for one in batch if one.delivery.tag not in self._sent_on]
-        service.store_batch(self._conn, ours, intake, self._settle, defer_dead_letters=True)
+        service.store_batch(self._conn, ours, rules, self._settle, defer_dead_letters=True)
         for dead_letter_id, outcome in self._outcomes().items():
             result.rows += outcome == "row"
             result.duplicates += outcome == "duplicate"

@@ -29,7 +29,7 @@ ABOUT = "Stores messages from RabbitMQ in Postgres, each with its outbox row, in
 NAME = "ingest"
 BROKER_SILENT_S = 10.0
 GARBAGE_THRESHOLDS = (50_000, 50, 100)
-"""Messages in hand are tens of thousands of objects in no cycle, looked at by each collection."""
+"""The backlog is tens of thousands of objects in no cycle, looked at by each collection."""
 
 log = structlog.get_logger()
 
@@ -69,14 +69,14 @@ def run(
     stop: threading.Event,
     connectors: Connectors = Connectors(),
 ) -> None:
-    """Store what comes until `stop`; start anew whenever a server was lost."""
+    """Store what comes until `stop`; begin again whenever a server was lost."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     if not chosen.ingest_stream and chosen.ingest_prefetch < 3 * chosen.ingest_batch_max:
-        log.warning("prefetch_small", hint="below three times INGEST_BATCH_MAX a writer waits")
+        log.warning("prefetch_small", hint="below three times INGEST_BATCH_MAX the writer waits")
     health.problem("receiver", NOT_CONNECTED)
     health.problem("writer", NOT_CONNECTED)
-    intake = service.Intake(
+    rules = service.IngestRules(
         queue=chosen.source,
         identity_source=chosen.ingest_message_id,
         batch_max=chosen.ingest_batch_max,
@@ -85,8 +85,8 @@ def run(
     connect = partial(connectors.to_postgres, chosen, application=NAME, options=store.OPTIONS)
     kind = StreamWriter if chosen.ingest_stream else Writer
     pacing = CommitPacing(chosen.tick_interval_seconds)
-    writer = kind(partial(connect, turn=health.turning("writer")), intake, pacing, health, stop)
-    releaser = Releaser(partial(connect, turn=health.turning(parked.PART)), intake, health, stop)
+    writer = kind(partial(connect, turn=health.turning("writer")), rules, pacing, health, stop)
+    releaser = Releaser(partial(connect, turn=health.turning(parked.PART)), rules, health, stop)
     with contextlib.ExitStack() as threads:
         threads.enter_context(worker.running(parked.PART, releaser.live, stop, health))
         threads.enter_context(writer.running())
@@ -111,9 +111,9 @@ def _live(
             if isinstance(writer, StreamWriter)
             else Receiver(broker, writer)
         )
-        receiver.start(writer.intake.queue, chosen.ingest_prefetch)
+        receiver.start(writer.rules.queue, chosen.ingest_prefetch)
         if shard := chosen.own_shard.split:
-            broker.bind(writer.intake.queue, EXCHANGE, str(shard.number))
+            broker.bind(writer.rules.queue, EXCHANGE, str(shard.number))
         health.expect("receiver", within_s=BROKER_SILENT_S)
         try:
             receiver.run(stop)

@@ -43,7 +43,7 @@ class Backlog:
         self._changed = threading.Condition()
         self._messages: list[Validated] = []
         self._removed = 0  # messages that were in the list before
-        self._arrivals: deque[tuple[int, float]] = deque()  # how many had come in all, and when
+        self._arrivals: deque[tuple[int, float]] = deque()  # per `announce`: (came so far, time)
         self._bytes = 0
 
     def add(self, message: Validated) -> None:
@@ -75,8 +75,8 @@ class Backlog:
         if not self.open:
             raise ChannelGone
 
-    def in_hand(self) -> int:
-        """Return how many messages are still to be settled; none once that is impossible."""
+    def unacknowledged(self) -> int:
+        """Return how many messages are not acknowledged yet; 0 once none can be."""
         if not self.open:
             return 0
         return len(self._added) + len(self._messages) + len(self.deferred.by_tag)
@@ -112,7 +112,7 @@ class Backlog:
         if kept:
             self.deferred.add(kept, reason)
         last, deferred = oldest[-1].delivery.tag, self.deferred.by_tag
-        if any(tag <= last for tag in deferred):  # all up to the last would include these
+        if any(tag <= last for tag in deferred):  # which `multiple` would acknowledge, too
             tags = [one.delivery.tag for one in oldest if one.delivery.tag not in deferred]
             self._acknowledge(tags, multiple=False)
         else:
@@ -131,12 +131,12 @@ class Backlog:
             self._changed.notify_all()
 
     def wait_for_room(self, wait_s: float) -> bool:
-        """Wait until the bodies in hand are below the limit; false if that took too long."""
+        """Wait until `has_room`; false if that took too long."""
         with self._changed:
             return self._changed.wait_for(self.has_room, wait_s)
 
     def has_room(self) -> bool:
-        """Say whether the bodies in hand are below the limit."""
+        """Say whether the bodies of unacknowledged messages are below the limit."""
         return self._bytes <= BYTES_MAX
 
 

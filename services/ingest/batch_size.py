@@ -1,7 +1,7 @@
 """How many to store at once: fewer after a statement ran out of time, more when there is time.
 
 A trigger of the user's may need longer for a full batch than a statement may take. The same batch
-again would end alike, for ever; half of it, and half of that, comes through.
+again would end alike each time; half of it, and half of that, comes through.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import structlog
 from shared.errors import TooMuch, TooSlow, Unavailable
 
 ROOM = 1 / 3
-"""Twice as many are tried after less than this part of the time that was too long."""
+"""The size doubles after a batch that took less than this share of the time that was too long."""
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class AdaptiveBatchSize:
                 log.warning("batch_split", messages=self.size, after_s=round(self._too_long_s, 3))
             raise
         except Unavailable:
-            self._grow()  # perhaps each was refused: among others it shows which one is at fault
+            self._grow()  # a larger batch, in which others succeed, shows which one is at fault
             raise
         if self._clock() - began < self._too_long_s * ROOM:
             self._grow()

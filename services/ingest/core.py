@@ -61,7 +61,7 @@ class PartitionedBatch:
 
     `conflicting` have the identity of one of them, and other content. Which of the two becomes the
     row only Postgres knows: an earlier batch may have stored either. `repeated` counts copies of
-    others, and what was settled before.
+    others, and what was processed before.
     """
 
     transactions: list[Transaction] = field(default_factory=list)
@@ -75,8 +75,8 @@ class PartitionedBatch:
         again = [one for one in self.transactions if one.delivery.redelivered]
         return [one for one in again if one.identity in identities]
 
-    def settle(self, identities: Collection[str]) -> None:
-        """Count transactions of these identities as repeated: they were settled before."""
+    def count_as_repeated(self, identities: Collection[str]) -> None:
+        """Count transactions of these identities as repeated: they were processed before."""
         rest = [one for one in self.transactions if one.identity not in identities]
         self.repeated += len(self.transactions) - len(rest)
         self.transactions = rest
@@ -122,6 +122,7 @@ def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
         and not one.delivery.redelivered
         and one.identity != one.delivery.fallback_id
     }
+    # Fewer: two share an identity, or one is unfit, redelivered or without an identity.
     return len(named) == len(batch)
 
 

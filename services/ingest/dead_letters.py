@@ -63,7 +63,7 @@ SELECT count(*)
 
 
 def store_dead_letters(
-    conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str
+    conn: psycopg.Connection, dead: Sequence[DeadLetter], queue: str
 ) -> tuple[list[DeadLetter], str]:
     """Write those that can be written; return the others, and why the first of them was not.
 
@@ -84,28 +84,28 @@ def store_dead_letters(
             trouble.append(postgres.detail(error))
         return postgres.detail(error)
 
-    unwritten = core.bisect(letters, attempt)
-    return [letter for letter, _ in unwritten], unwritten[0][1] if unwritten else ""
+    unwritten = core.bisect(dead, attempt)
+    return [one for one, _ in unwritten], unwritten[0][1] if unwritten else ""
 
 
-def _insert(conn: psycopg.Connection, letters: Sequence[DeadLetter], queue: str) -> None:
+def _insert(conn: psycopg.Connection, dead: Sequence[DeadLetter], queue: str) -> None:
     """Insert dead letters with body and properties.
 
     Raises psycopg's errors, `TriggeredActionException` if one is not there afterwards.
     """
     values = {
-        **store.arrays(letters),
-        "reasons": [letter.reason for letter in letters],
-        "errors": [letter.error for letter in letters],
+        **store.arrays(dead),
+        "reasons": [one.reason for one in dead],
+        "errors": [one.error for one in dead],
         "queue": queue,
         # One type for all, and in binary: as text they would take five times the memory.
-        "bodies": [bytes(letter.delivery.body) for letter in letters],
-        "properties": [amqp_json.encode(letter.delivery.properties.all()) for letter in letters],
-        "states": [letter.state for letter in letters],
-        "redelivered": [letter.delivery.redelivered for letter in letters],
+        "bodies": [bytes(one.delivery.body) for one in dead],
+        "properties": [amqp_json.encode(one.delivery.properties.all()) for one in dead],
+        "states": [one.state for one in dead],
+        "redelivered": [one.delivery.redelivered for one in dead],
     }
     new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount
-    if new < len(letters) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):
+    if new < len(dead) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):
         raise errors.TriggeredActionException("a rule or trigger on dead_letter let none be made")
 
 

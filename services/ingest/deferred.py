@@ -14,11 +14,11 @@ import structlog
 from services.ingest.core import DeadLetter, Validated
 
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
-"""Seconds until they are tried again; doubled each time that none is settled."""
+"""Seconds until they are tried again; doubled each time that none is stored."""
 REST_PER_TRY, REST_MAX_S = 10, 60.0
 """They are not tried for so many times as long as the last attempt took: others come first."""
 BATCH_MAX = 1000
-"""So many are tried at once; half as many after an attempt that settled none."""
+"""So many are tried at once; half as many after an attempt that stored none."""
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class Deferred:
         self.by_tag: dict[int, Validated] = {}
         """In the order in which they are tried."""
         self.reason = ""
-        """Why, in words for people."""
+        """Why, for people to read."""
         self._batch_size = BATCH_MAX
         self._pause_s = RETRY_FIRST_S
         self._retry_at = 0.0
@@ -61,7 +61,7 @@ class Deferred:
     def note_attempt(
         self, tried: Sequence[Validated], left: Sequence[Validated], took_s: float
     ) -> None:
-        """Keep what is `left` of those `tried`; the others are settled."""
+        """Keep what is `left` of those `tried`; the others are stored."""
         for one in tried:
             del self.by_tag[one.delivery.tag]
         # To the end: what fails again and again must not keep the others from being tried.

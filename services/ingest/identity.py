@@ -23,7 +23,7 @@ class KeptProperties:
     message_id: Any = None
 
     def all(self) -> Mapping[str, object]:
-        """Return nothing: a letter that stays keeps the properties it has."""
+        """Return nothing: a dead letter that stays keeps the properties it has."""
         return {}
 
 
@@ -49,7 +49,7 @@ def identify(
         else:
             found = _find(source, properties, body, fields)
     except MalformedProperties as error:
-        raise Unfit("bad_identity", f"the properties are garbled: {error}") from error
+        raise Unfit("bad_identity", f"the properties are malformed: {error}") from error
     if isinstance(found, str) and _is_plain(found):
         return found
     if found is None or found in ("", b""):

@@ -17,7 +17,7 @@ DEAD_LETTERS = Counter(
 )
 for _reason in get_args(TransactionReason):
     DEAD_LETTERS.labels(_reason)
-IN_HAND = Gauge(
+UNACKNOWLEDGED = Gauge(
     "minutebook_ingest_in_hand_messages", "Messages received and not yet acknowledged or let go."
 )
 OLDEST_WAITING = Gauge(

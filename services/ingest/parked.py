@@ -98,11 +98,11 @@ class Releaser:
     """Looks twice a second whether a provider has come that messages wait for."""
 
     def __init__(
-        self, connect: Connect, intake: service.Intake, health: Health, stop: threading.Event
+        self, connect: Connect, rules: service.IngestRules, health: Health, stop: threading.Event
     ) -> None:
         """`connect` opens a connection for one life of the releaser."""
         self._connect = connect
-        self._intake = intake
+        self._rules = rules
         self._health = health
         self._stop = stop
         self._batch_size = AdaptiveBatchSize(RELEASED_MAX)
@@ -145,7 +145,7 @@ class Releaser:
                 if not parked:
                     return
                 with self._batch_size.storing(len(parked)):
-                    rows = _release(conn, parked, self._intake)
+                    rows = _release(conn, parked, self._rules)
             if rows:
                 metrics.RELEASED.inc(rows)
                 log.info("waiting_promoted", provider_id=provider_id, rows=rows)
@@ -165,42 +165,42 @@ def _lock_next(
     if conn.execute(TRY_LOCK_PROVIDER, given).fetchone() != (True,):
         return []
     return [
-        Transaction(_delivery(letter_id, identity, traceparent), identity, provider_id, value)
-        for letter_id, identity, value, traceparent in conn.execute(SELECT_PARKED, given)
+        Transaction(_delivery(row_id, identity, traceparent), identity, provider_id, value)
+        for row_id, identity, value, traceparent in conn.execute(SELECT_PARKED, given)
     ]
 
 
-def _delivery(letter_id: int, identity: str, traceparent: str | None) -> Delivery:
+def _delivery(row_id: int, identity: str, traceparent: str | None) -> Delivery:
     properties = KeptProperties({tracing.HEADER: traceparent})
-    return Delivery(letter_id, False, properties, b"", identity)  # noqa: FBT003 - not redelivered
+    return Delivery(row_id, False, properties, b"", identity)  # noqa: FBT003 - not redelivered
 
 
 def _release(
-    conn: psycopg.Connection, parked: Sequence[Transaction], intake: service.Intake
+    conn: psycopg.Connection, parked: Sequence[Transaction], rules: service.IngestRules
 ) -> int:
-    """Store messages, and settle their letters in the same commit; returns how many rows that made.
+    """Store messages, and update their dead letters in the same commit; returns the rows made.
 
-    A letter goes with its row, or says what is wrong. If Postgres refuses all alike, all wait on.
+    A dead letter goes with its row, or says what is wrong. If Postgres refuses all, all wait on.
     """
 
-    def settle(outcome: service.Outcome) -> None:
-        dead = [_refused(letter) | {"version": version} for letter in outcome.deferred]
+    def update(outcome: service.Outcome) -> None:
+        dead = [_refused(one) | {"version": version} for one in outcome.deferred]
         with conn.cursor() as cursor:
             cursor.executemany(REFUSE, dead)
-        settled = {one.delivery.tag for one in parked} - {one["id"] for one in dead}
-        conn.execute(DELETE, {"ids": list(settled)})
+        stored = {one.delivery.tag for one in parked} - {one["id"] for one in dead}
+        conn.execute(DELETE, {"ids": list(stored)})
 
     version = postgres_errors.provider_version(conn, parked[0].provider_id)
     postgres_errors.check_at_once(conn)
     try:
-        return service.store_batch(conn, parked, intake, settle, defer_dead_letters=True).inserted
+        return service.store_batch(conn, parked, rules, update, defer_dead_letters=True).inserted
     except StatementFailed as failed:
         log.error("waiting_refused_alike", reason=failed.detail)
         return 0
 
 
-def _refused(letter: DeadLetter) -> dict[str, Any]:
-    """Return what is wrong with a letter if its provider is there."""
-    if letter.reason == "unknown_provider":  # a trigger of the user's, say, let no row be made
-        letter = core.refused(letter, "the database made no row of it")
-    return {"id": letter.delivery.tag, "reason": letter.reason, "error": letter.error}
+def _refused(dead: DeadLetter) -> dict[str, Any]:
+    """Return what is wrong with a dead letter if its provider is there."""
+    if dead.reason == "unknown_provider":  # a trigger of the user's, say, let no row be made
+        dead = core.refused(dead, "the database made no row of it")
+    return {"id": dead.delivery.tag, "reason": dead.reason, "error": dead.error}

@@ -50,7 +50,7 @@ class SequenceBehind(Exception):
     """A new id of `table` clashed with one that was loaded explicitly."""
 
     def __init__(self, table: str) -> None:
-        """`table` is whose sequence is to be moved on."""
+        """`table` is whose sequence must be advanced."""
         super().__init__(f"new ids of {table} clash")
         self.table = table
 

@@ -26,7 +26,7 @@ ON CONFLICT DO NOTHING
 """
 # Notes of our own transaction do not count: a trigger of the user's may have changed the row that
 # we just made. Nor do dead letters that wait: they go when their message has a row.
-SELECT_SETTLED: LiteralString = f"""
+SELECT_PROCESSED: LiteralString = f"""
 SELECT b.message_id
   FROM unnest(%(provider_ids)s::bigint[], %(values)s::bigint[], %(identities)s::text[],
               %(bodies)s::bytea[])
@@ -49,7 +49,7 @@ SELECT b.message_id
 
 
 class AlreadyProcessed(Exception):
-    """Messages came again that were settled before, without a row: they must not get one now."""
+    """Messages came again that were processed before, and have no row: they must not get one."""
 
     def __init__(self, identities: set[str]) -> None:
         """Name them."""
@@ -64,7 +64,7 @@ def note(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
 
 
 def refuse_processed(conn: psycopg.Connection, stored: Sequence[Transaction]) -> None:
-    """Look whether redelivered messages that were just `stored` had been settled before.
+    """See whether redelivered messages that were just `stored` had been processed before.
 
     Only a statement after the INSERT can tell: the INSERT waited for whoever was deleting the row,
     and the note of that is seen now.
@@ -75,6 +75,6 @@ def refuse_processed(conn: psycopg.Connection, stored: Sequence[Transaction]) ->
     if not stored:
         return
     bodies = [one.delivery.body for one in stored]
-    settled = conn.execute(SELECT_SETTLED, {**store.arrays(stored), "bodies": bodies}).fetchall()
-    if settled:
-        raise AlreadyProcessed({identity for (identity,) in settled})
+    given = {**store.arrays(stored), "bodies": bodies}
+    if processed := conn.execute(SELECT_PROCESSED, given).fetchall():
+        raise AlreadyProcessed({identity for (identity,) in processed})

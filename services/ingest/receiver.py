@@ -27,14 +27,13 @@ log = structlog.get_logger()
 class Receiver:
     """One life of the broker connection."""
 
-    arguments: Mapping[str, str] | None = None
-    begin_at: int | str | None = None
-    """Of a stream: the arguments to make it with if there is none, and where deliveries begin."""
+    stream_arguments: Mapping[str, str] | None = None  # to make the stream with if there is none
+    begin_at: int | str | None = None  # where deliveries of the stream begin
 
     def __init__(self, broker: Consumer, writer: Writer) -> None:
         """`broker` is of this life alone; `writer` outlives it."""
         self.backlog = Backlog(self._acknowledge)
-        metrics.IN_HAND.set_function(self.backlog.in_hand)
+        metrics.UNACKNOWLEDGED.set_function(self.backlog.unacknowledged)
         self.broker = broker
         self.writer = writer
         self.health = writer.health
@@ -42,7 +41,7 @@ class Receiver:
 
     def start(self, queue: str, prefetch: int) -> None:
         """Find or make the queue and start deliveries."""
-        state = self.broker.declare(queue, self.arguments)
+        state = self.broker.declare(queue, self.stream_arguments)
         self.broker.consume(
             queue, prefetch=prefetch, on_message=self.on_message, stream_offset=self.begin_at
         )
@@ -82,8 +81,8 @@ class Receiver:
         """Validate a message and add it to the backlog."""
         if delivery.redelivered:
             metrics.REDELIVERED.inc()
-        intake = self.writer.intake
-        self.backlog.add(validate(delivery, intake.limits, intake.identity_source))
+        rules = self.writer.rules
+        self.backlog.add(validate(delivery, rules.limits, rules.identity_source))
 
     def _acknowledge(self, tags: Sequence[int], *, multiple: bool) -> None:
         """Have the receiving thread acknowledge deliveries: called by the writing one."""
@@ -103,9 +102,9 @@ class Receiver:
         return self.backlog.open and self.backlog.has_room()
 
     def _wait_for_room(self, stop: threading.Event) -> None:
-        """Read next to nothing while too much is in hand, but keep the connection alive.
+        """Read next to nothing while the backlog has no room, but keep the connection alive.
 
-        If it were lost, all in hand would be delivered again, up to a queue's delivery limit.
+        If it were lost, the whole backlog would be delivered again, up to a queue's delivery limit.
         """
         while not self.backlog.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
             self.broker.poll(0)
@@ -113,10 +112,10 @@ class Receiver:
             self.check()
 
     def _finish(self) -> None:
-        """Stop deliveries, let the batch in hand be committed, acknowledge it."""
+        """Stop deliveries, let what came be committed, acknowledge it."""
         self.broker.cancel()
         deadline = time.monotonic() + STOP_WAIT_S
-        while self.backlog.in_hand() and time.monotonic() < deadline:
+        while self.backlog.unacknowledged() and time.monotonic() < deadline:
             if self.writer.ended.is_set():
                 break
             self.broker.poll(0.05)

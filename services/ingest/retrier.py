@@ -19,11 +19,11 @@ PART = "deferred messages"
 
 
 def run_once(
-    conn: psycopg.Connection, backlog: Backlog | None, intake: service.Intake, health: Health
+    conn: psycopg.Connection, backlog: Backlog | None, rules: service.IngestRules, health: Health
 ) -> None:
     """Try those that are due. Raises `Unavailable` only if the connection is lost."""
     if backlog and backlog.deferred.by_tag and (due := backlog.deferred.due()):
-        _retry(conn, backlog, due, intake)
+        _retry(conn, backlog, due, rules)
     if backlog and (many := len(backlog.deferred.by_tag)):
         reason = backlog.deferred.reason
         health.problem(PART, f"{many} are kept unacknowledged: {reason}")
@@ -32,13 +32,13 @@ def run_once(
 
 
 def _retry(
-    conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated], intake: service.Intake
+    conn: psycopg.Connection, backlog: Backlog, due: Sequence[Validated], rules: service.IngestRules
 ) -> None:
     deferred = backlog.deferred
     started_at = time.monotonic()
     left = due
     try:
-        outcome = service.store_batch(conn, due, intake, lambda _: backlog.check_open())
+        outcome = service.store_batch(conn, due, rules, lambda _: backlog.check_open())
         took_s = time.monotonic() - started_at
         left = outcome.deferred
         deferred.reason = outcome.reason or deferred.reason
@@ -51,7 +51,7 @@ def _retry(
         if conn.closed:
             raise
     finally:
-        # Before they no longer count as in hand: a receiver with nothing in hand may end.
+        # First: a receiver without unacknowledged messages may end.
         tags = {one.delivery.tag for one in left}
         backlog.acknowledge_deferred([one for one in due if one.delivery.tag not in tags])
         deferred.note_attempt(due, left, time.monotonic() - started_at)

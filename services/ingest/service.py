@@ -6,11 +6,11 @@ one transaction of Postgres from the third on (`store_batch`):
 1. Validate again what was out of range: columns may have been widened.
 2. Partition: transactions, those that conflict with one of them, dead letters, repetitions.
 3. Insert the transactions, each with its outbox row. If Postgres refuses a row, find out which.
-4. Look for redelivered ones that were settled before: if any was inserted, begin anew without it.
+4. Look for redelivered ones that were processed before: if one was inserted, repeat without it.
 5. Classify the rest: what was not inserted is a duplicate or a dead letter.
 6. Write the dead letters. What cannot be written is deferred.
 7. Count: every message is accounted for.
-8. Commit, after a last call back (`in_commit`): it checks that the channel still exists.
+8. Commit, after a last call back (`before_commit`): it checks that the channel still exists.
 
 The caller acknowledges only after that.
 """
@@ -25,7 +25,7 @@ import structlog
 from psycopg import errors
 
 from services.ingest import core, postgres_errors, processed_messages, store
-from services.ingest.core import DeadLetter, Transaction, Validated
+from services.ingest.core import DeadLetter, PartitionedBatch, Transaction, Validated
 from services.ingest.dead_letters import store_dead_letters
 from shared import column_limits, postgres
 from shared.errors import StatementFailed, Unavailable
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Intake:
+class IngestRules:
     """Where messages come from, where their identity is, and what may become a row.
 
     `limits` are the columns'. They are read at each connection, and again before a message becomes
@@ -56,8 +56,7 @@ class Intake:
 class Outcome:
     """How many messages of a batch became what; `dead` are dead letters by reason.
 
-    `deferred` could become neither rows nor dead letters, for this `reason`: they are to be kept
-    and tried again.
+    `deferred` could become neither rows nor dead letters, for this `reason`: try them again.
     """
 
     inserted: int = 0
@@ -71,7 +70,7 @@ class Outcome:
         return self.inserted + self.duplicates + self.dead.total() + len(self.deferred)
 
 
-InCommit = Callable[[Outcome], object]
+BeforeCommit = Callable[[Outcome], object]
 
 
 class NotOrdinary(Exception):
@@ -105,33 +104,33 @@ def store_ordinary_batch(conn: psycopg.Connection, batch: Sequence[Transaction])
 def store_batch(
     conn: psycopg.Connection,
     batch: Sequence[Validated],
-    intake: Intake,
-    in_commit: InCommit = lambda _: None,
+    rules: IngestRules,
+    before_commit: BeforeCommit = lambda _: None,
     *,
     defer_dead_letters: bool = False,
 ) -> Outcome:
     """Commit what `batch` becomes, all of it or nothing, and say what that was.
 
-    `in_commit` is called last before the commit, with the outcome: it writes over the same
-    connection what has to be in it, or raises, and nothing is committed. With `defer_dead_letters`
-    dead letters are not written, but returned as deferred.
+    `before_commit` is called with the outcome: it writes over the same connection what must be in
+    the commit, or raises, and nothing is committed. With `defer_dead_letters` dead letters are not
+    written, but returned as deferred.
 
     May be repeated after a lost answer: identities make the second time a duplicate. Raises
     `Unavailable` when the server is in trouble; then nothing is known of the commit.
     """
     reason = ""
     with postgres.translating():
-        parts = core.partition(_validate_again(conn, batch, intake))
-        queue = None if defer_dead_letters else intake.queue
+        parts = core.partition(_validate_again(conn, batch, rules))
+        queue = None if defer_dead_letters else rules.queue
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                return _store(conn, parts, queue, in_commit)
+                return _store(conn, parts, queue, before_commit)
             except postgres_errors.SequenceBehind as behind:
                 store.advance_sequence(conn, behind.table)
                 reason = str(behind)
             except processed_messages.AlreadyProcessed as processed:
-                parts.settle(processed.identities)
-                reason = "settled before, and their rows are gone"
+                parts.count_as_repeated(processed.identities)
+                reason = "processed before, and their rows are gone"
             except CLASHES as error:
                 if attempt == ATTEMPTS_MAX:
                     raise
@@ -141,12 +140,12 @@ def store_batch(
 
 
 def _validate_again(
-    conn: psycopg.Connection, batch: Sequence[Validated], intake: Intake
+    conn: psycopg.Connection, batch: Sequence[Validated], rules: IngestRules
 ) -> Sequence[Validated]:
     if not any(_is_out_of_range(one) for one in batch):
         return batch
-    intake.limits = column_limits.read(conn, intake.limits)
-    validate = partial(core.validate, limits=intake.limits, identity_source=intake.identity_source)
+    rules.limits = column_limits.read(conn, rules.limits)
+    validate = partial(core.validate, limits=rules.limits, identity_source=rules.identity_source)
     return [validate(one.delivery) if _is_out_of_range(one) else one for one in batch]
 
 
@@ -155,13 +154,16 @@ def _is_out_of_range(validated: Validated) -> bool:
 
 
 def _store(
-    conn: psycopg.Connection, parts: core.PartitionedBatch, queue: str | None, in_commit: InCommit
+    conn: psycopg.Connection,
+    parts: PartitionedBatch,
+    queue: str | None,
+    before_commit: BeforeCommit,
 ) -> Outcome:
     """Go through phases 3 to 8: insert all at once; if that fails find out what is refused."""
     try:
         with conn.transaction():
-            outcome = _settle_rest(conn, parts, _insert(conn, parts.transactions), [], queue)
-            in_commit(outcome)
+            outcome = _store_rest(conn, parts, _insert(conn, parts.transactions), [], queue)
+            before_commit(outcome)
             return outcome
     except psycopg.Error as error:
         postgres_errors.raise_unless_bisectable(conn, error)
@@ -169,14 +171,14 @@ def _store(
     with conn.transaction():
         postgres_errors.check_at_once(conn)
         inserted, refused = _bisect(conn, parts.transactions)
-        outcome = _settle_rest(conn, parts, inserted, refused, queue)
-        in_commit(outcome)
+        outcome = _store_rest(conn, parts, inserted, refused, queue)
+        before_commit(outcome)
         return outcome
 
 
-def _settle_rest(
+def _store_rest(
     conn: psycopg.Connection,
-    parts: core.PartitionedBatch,
+    parts: PartitionedBatch,
     inserted: set[str],
     refused: Sequence[DeadLetter],
     queue: str | None,
@@ -228,19 +230,17 @@ def _bisect(
 
 
 def _classify(
-    conn: psycopg.Connection, parts: core.PartitionedBatch, accounted: set[str]
+    conn: psycopg.Connection, parts: PartitionedBatch, accounted: set[str]
 ) -> tuple[int, list[DeadLetter]]:
     """Say what became of all others: duplicates (their number), and dead letters."""
     missing = [one for one in parts.transactions if one.identity not in accounted]
     rest = missing + parts.conflicting
     dead = []
     existing = store.existing(conn, rest)
-    for n, (transaction, (taken, alike)) in enumerate(zip(rest, existing, strict=True)):
+    for n, (one, (taken, alike)) in enumerate(zip(rest, existing, strict=True)):
         # Without a row only a redelivered message is a duplicate: its row was deleted by hand.
-        if alike and (taken or transaction.delivery.redelivered):
+        if alike and (taken or one.delivery.redelivered):
             continue
-        if taken:
-            dead.append(core.conflict(transaction))
-        else:
-            dead.append(core.parked(transaction, beside_another=n >= len(missing)))
+        conflicts = n >= len(missing)  # with another of the batch
+        dead.append(core.conflict(one) if taken else core.parked(one, beside_another=conflicts))
     return len(rest) - len(dead), dead

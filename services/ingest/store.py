@@ -53,10 +53,11 @@ def insert_transactions(
     """
     rows = conn.execute(INSERT_TRANSACTIONS, _with_traceparents(batch), binary=True).fetchall()
     identities = {identity for (identity,) in rows if identity is not None}
-    without = len(rows) - len(identities)  # one of them is no row: see INSERT_TRANSACTIONS
-    if without > 1 or (without and not identities <= {one.identity for one in batch}):
+    # One NULL is the marker of INSERT_TRANSACTIONS; a second is a row whose identity was removed.
+    nulls = len(rows) - len(identities)
+    if nulls > 1 or (nulls and not identities <= {one.identity for one in batch}):
         raise errors.TriggeredActionException("a trigger changes the identity of the row")
-    return identities, without > 0
+    return identities, nulls > 0
 
 
 def insert_all_or_none(conn: psycopg.Connection, batch: Sequence[Transaction]) -> None:

@@ -4,7 +4,7 @@ A stream keeps what was read, so a reader has to know how far it came. That is o
 transaction as the rows themselves: exactly once for messages that carry nothing at all, wherever
 ingest dies. The place to go on from is always read from Postgres, never remembered.
 
-Everything up to the position is settled, or deferred. Reading begins anew with the first message
+Everything up to the position is stored, or deferred. Reading begins again with the first message
 that is deferred: those behind it are read again, as redelivered ones, and known by their identity.
 """
 
@@ -76,7 +76,7 @@ class Message(NamedTuple):
 class Position:
     """How far a stream is stored; `generation` tells one life of the stream from the next.
 
-    Up to the offset `reached`, -1 before the first, all is settled but for messages that are
+    Up to the offset `reached`, -1 before the first, all is stored but for messages that are
     deferred: `deferred` is the offset of the first of them.
     """
 
@@ -117,7 +117,7 @@ def position(conn: psycopg.Connection, stream: str) -> Position:
     """Return how far `stream` is stored; for its one reader.
 
     A stream that was never read gets a generation. The commit of its first messages keeps that:
-    identities must be the same after a restart, even if nothing was settled before it.
+    identities must be the same after a restart, even if nothing was stored before it.
     """
     row = conn.execute(SELECT_POSITION, {"stream": stream}).fetchone()
     return Position(stream, *row) if row else Position(stream, uuid.uuid4().hex)
@@ -144,9 +144,9 @@ def prune(conn: psycopg.Connection, stream: str) -> int:
 class Continuity:
     """Checks that deliveries go on where Postgres stands, with nothing missing in between.
 
-    The broker is asked for the position's anchor. If the stream was deleted and made anew it
+    The broker is asked for the position's anchor. If the stream was deleted and created again it
     delivers nothing, or something else; if retention cut it, something later. Offsets may jump, but
-    only right after a settled message that was delivered again as expected.
+    only right after a stored message that was delivered again as expected.
     """
 
     def __init__(self, start: Position) -> None:
@@ -161,7 +161,7 @@ class Continuity:
         return self._start.anchor.offset if self._start.anchor else "first"
 
     def accept(self, offset: int, body: bytes) -> bool:
-        """Say whether the message is to be stored; false for the last one settled.
+        """Say whether the message must be stored; false for the last one stored.
 
         Raises `Refusal` if the stream is not the one that was stored, and `Gap`.
         """
@@ -179,20 +179,20 @@ class Continuity:
         anchor = self._start.anchor
         if anchor is None or anchor.offset != found.offset:
             raise Refusal(
-                f"stream {self._start.stream} begins at offset {found.offset}, but is to be read on"
+                f"stream {self._start.stream} begins at offset {found.offset}, but must be read on"
                 f" from {self.ask_for()}: its retention cut messages that were not stored"
-                " (or it was made anew)"
+                " (or it was created again)"
             )
         if anchor != found:
-            raise made_anew(self._start)
+            raise recreated(self._start)
 
 
-def made_anew(start: Position, doubt: str = "") -> Refusal:
+def recreated(start: Position, doubt: str = "") -> Refusal:
     """Return what to say when the message to read on from is not in the stream, with any doubt."""
     what = "was stored last" if start.deferred is None else "is deferred"
     offset = start.anchor.offset if start.anchor else 0
     return Refusal(
         f"stream {start.stream} does not hold the message at offset {offset} that {what}: it was"
-        f" deleted and made anew{doubt}. If that was meant, delete its rows from stream_offset, and"
-        " it is read from its first message"
+        f" deleted and created again{doubt}. If that was meant, delete its rows from stream_offset,"
+        " and it is read from its first message"
     )

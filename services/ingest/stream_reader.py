@@ -50,7 +50,7 @@ class StreamWriter(Writer):
         if self.backlog is not None:
             self.backlog.close()
             self.backlog = None
-        name = self.intake.queue
+        name = self.rules.queue
         while not stream.try_lock(conn, name):
             self.health.progress("writer")
             self.health.progress("receiver")
@@ -60,7 +60,7 @@ class StreamWriter(Writer):
         log.info("stream_position", stream=name, offset=self.position.reached)
 
     def run_once(self, conn: psycopg.Connection) -> None:
-        """Store a batch as any writer. Raises `Unavailable` if the stream is being read anew.
+        """Store a batch as any writer. Raises `Unavailable` if the stream is being read again.
 
         A new reading begins at a new position, which is asked for with a new connection.
         """
@@ -68,7 +68,7 @@ class StreamWriter(Writer):
             self._reading = self.backlog
         reading = self._reading
         if reading is not self.backlog or (reading is not None and not reading.open):
-            raise Unavailable("rabbitmq", "the stream is to be read anew")
+            raise Unavailable("rabbitmq", "the stream must be read again")
         super().run_once(conn)
         if reading is not None:
             self._follow(conn, reading.deferred.by_tag.values())
@@ -87,12 +87,12 @@ class StreamWriter(Writer):
             stream.prune(conn, self.position.stream)
         return outcome
 
-    def in_commit(
+    def before_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
     ) -> None:
         """Move the position behind the batch."""
-        in_hand = self._reading.deferred.by_tag.values() if self._reading else ()
-        deferred = [*in_hand, *outcome.deferred]
+        earlier = self._reading.deferred.by_tag.values() if self._reading else ()
+        deferred = [*earlier, *outcome.deferred]
         self._committed = self._after(messages[-1].delivery, deferred)
         stream.advance(conn, self.position, self._committed)
 
@@ -115,7 +115,7 @@ class StreamWriter(Writer):
 class StreamReceiver(Receiver):
     """Reads a stream from where Postgres stands, and watches that nothing is missing."""
 
-    arguments = STREAM
+    stream_arguments = STREAM
     writer: StreamWriter
 
     def __init__(self, broker: Consumer, writer: StreamWriter) -> None:
@@ -135,17 +135,17 @@ class StreamReceiver(Receiver):
         log.info("reading_stream", stream=queue)
 
     def check(self) -> None:
-        """Raise `Refusal` if it is another stream, `Unavailable` if it is to be read anew."""
+        """Raise `Refusal` if it is another stream, `Unavailable` if it must be read again."""
         super().check()
         waited_s = time.monotonic() - self._started_at
         if not self._continuity.anchored and waited_s > ANCHOR_WAIT_S:
             doubt = f", unless the broker takes more than {ANCHOR_WAIT_S:g} s to deliver it"
-            raise stream.made_anew(self._start, doubt)
-        if self._gap and self.backlog.in_hand() == 0:
+            raise stream.recreated(self._start, doubt)
+        if self._gap and self.backlog.unacknowledged() == 0:
             raise Unavailable("rabbitmq", self._gap)
 
     def take(self, delivery: Delivery) -> None:
-        """Take one delivery in; its offset is its identity if it carries none."""
+        """Validate a message; its offset is its identity if it carries none."""
         if self._gap:
             return
         offset = offset_of(delivery)
@@ -156,7 +156,7 @@ class StreamReceiver(Receiver):
             self._gap = str(gap)
             return
         if not is_new:
-            self.broker.ack(delivery.tag)  # the last one settled: its credit is needed
+            self.broker.ack(delivery.tag)  # the last one stored: its credit is needed
             return
         again = delivery.redelivered or offset <= self._start.reached
         identity = self._start.identity(offset)

@@ -28,7 +28,7 @@ PART = "writer"
 """What health calls this thread."""
 IDLE_S = 0.25
 STUCK_S = 15.0
-"""A batch in hand for longer than this makes ingest unhealthy."""
+"""A batch that takes longer than this makes ingest unhealthy."""
 ALONE_MAX = 3
 """Failed attempts after which a message that was tried alone is deferred."""
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0
@@ -42,7 +42,7 @@ STATEMENTS: tuple[LiteralString, ...] = (
     store.SELECT_EXISTING,
     store.ADVANCE_SEQUENCE,
     processed_messages.NOTE,
-    processed_messages.SELECT_SETTLED,
+    processed_messages.SELECT_PROCESSED,
 )
 """What stores good messages, planned at each connection. Not what stores dead letters and releases
 parked messages: good ones are stored without that, and what it lacks is reported where it fails."""
@@ -58,7 +58,7 @@ class Writer:
     def __init__(
         self,
         connect: Connect,
-        intake: service.Intake,
+        rules: service.IngestRules,
         pacing: CommitPacing,
         health: Health,
         stop: threading.Event,
@@ -67,15 +67,15 @@ class Writer:
         self.ready = threading.Event()
         """Set while there is a connection to Postgres."""
         self.ended = threading.Event()
-        """Set when the thread is done with the batch that it had in hand, and gone."""
+        """Set when the thread has ended, its last batch committed or given up."""
         self.connect = connect
-        self.intake = intake
+        self.rules = rules
         self.health = health
         self.stopping = stop
         self.backlog: Backlog | None = None
         """The newest receiver's; messages of an older one are the broker's again."""
         self._pacing = pacing
-        self._batch_size = AdaptiveBatchSize(intake.batch_max)
+        self._batch_size = AdaptiveBatchSize(rules.batch_max)
         self._in_trouble = False
         self._alone = ("", 0)  # the identity of the message tried alone last, and how often
         self._one_statement_from = 0.0
@@ -83,7 +83,7 @@ class Writer:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the thread while inside; on the way out it finishes the batch in hand."""
+        """Run the thread while inside; on the way out it finishes its batch."""
         self.health.expect(PART, within_s=STUCK_S)
         with worker.running(PART, self.live, self.stopping, self.health) as self.ended:
             yield
@@ -103,12 +103,12 @@ class Writer:
                 retry.report_lost(error)
 
     def prepare(self, conn: psycopg.Connection) -> None:
-        """Look at what may have changed since the last connection.
+        """Read again what may have changed since the last connection.
 
         Raises `Refusal`, and `Unavailable` while tables or rights do not allow to store.
         """
         checks.check(conn, STATEMENTS, stores=True)
-        self.intake.limits = column_limits.read(conn, self.intake.limits)
+        self.rules.limits = column_limits.read(conn, self.rules.limits)
 
     def run_once(self, conn: psycopg.Connection) -> None:
         """Store and acknowledge one batch if there is any, as large as there is time for.
@@ -117,11 +117,11 @@ class Writer:
         identities make a second commit harmless.
         """
         backlog = self.backlog
-        retrier.run_once(conn, backlog, self.intake, self.health)
+        retrier.run_once(conn, backlog, self.rules, self.health)
         if backlog is None:
             self.stopping.wait(IDLE_S)
         elif count := backlog.wait_for_any(IDLE_S):
-            self.stopping.wait(self._pacing.wait_s(full=count >= self.intake.batch_max))
+            self.stopping.wait(self._pacing.wait_s(full=count >= self.rules.batch_max))
             self._store_oldest(conn, backlog)
         self.health.progress(PART)
 
@@ -160,11 +160,11 @@ class Writer:
 
         def complete(outcome: service.Outcome) -> None:
             backlog.check_open()
-            self.in_commit(conn, messages, outcome)
+            self.before_commit(conn, messages, outcome)
 
         # While some dead letters cannot be written, others are not even tried.
         defer = backlog.deferred.has_dead_letters()
-        return service.store_batch(conn, messages, self.intake, complete, defer_dead_letters=defer)
+        return service.store_batch(conn, messages, self.rules, complete, defer_dead_letters=defer)
 
     def _store_by_one_statement(
         self, conn: psycopg.Connection, messages: Sequence[Validated]
@@ -183,13 +183,13 @@ class Writer:
         self._pause_s = PAUSE_FIRST_S
         return outcome
 
-    def in_commit(
+    def before_commit(
         self, conn: psycopg.Connection, messages: Sequence[Validated], outcome: service.Outcome
     ) -> None:
-        """Write what else belongs into the commit of a batch, once its outcome is known."""
+        """Write what else belongs into the commit of a batch; its outcome is known."""
 
     def _is_hopeless(self, messages: Sequence[Validated]) -> bool:
-        """Say whether it is one message, tried alone too often: it is not to hold up others."""
+        """Say whether it is one message, tried alone too often: it must not hold up others."""
         if len(messages) > 1:
             return False
         identity, (last, times) = messages[0].identity, self._alone

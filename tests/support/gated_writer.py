@@ -32,12 +32,12 @@ class GatedWriter:
     """The writer's thread on a channel without a broker."""
 
     def __init__(self, dsn: str, conn: psycopg.Connection) -> None:
-        intake = messages.intake(conn)
-        intake.batch_max = MANY
+        rules = messages.rules(conn)
+        rules.batch_max = MANY
         self.channel, self.health = FakeChannel(), Health()
         self.writer = Writer(
             partial(messages.ingest_connection, dsn),
-            intake,
+            rules,
             CommitPacing(60),
             self.health,
             threading.Event(),

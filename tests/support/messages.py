@@ -78,11 +78,16 @@ def body(provider_id: int = 1, value: int = 600) -> bytes:
 
 
 def received(
-    text: bytes, identity: object = None, *, tag: int = 1, headers: object = None, spare: str = ""
+    text: bytes,
+    identity: object = None,
+    *,
+    tag: int = 1,
+    headers: object = None,
+    fallback_id: str = "",
 ) -> core.Delivery:
-    """Return a delivery; without `identity` it has the spare one `spare-<tag>`, as if random."""
+    """Return a delivery; without `identity` its fallback id is `fallback-<tag>`, as if random."""
     properties = FakeProperties(identity, headers)
-    return core.Delivery(tag, False, properties, text, spare or f"spare-{tag}")  # noqa: FBT003
+    return core.Delivery(tag, False, properties, text, fallback_id or f"fallback-{tag}")  # noqa: FBT003
 
 
 def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Validated:
@@ -90,12 +95,12 @@ def validated(text: bytes, identity: object = None, *, tag: int = 1) -> core.Val
     return core.validate(received(text, identity, tag=tag), Limits(BODY_MAX), "property")
 
 
-def intake(
+def rules(
     conn: psycopg.Connection, *, source: str = "property", shard: Shard | None = None
-) -> service.Intake:
+) -> service.IngestRules:
     """Return what ingest would work by on this database."""
     limits = column_limits.read(conn, Limits(BODY_MAX, shard=shard))
-    return service.Intake((shard or Shard()).name(QUEUE), source, 1000, limits)
+    return service.IngestRules((shard or Shard()).name(QUEUE), source, 1000, limits)
 
 
 def store_batch(
@@ -106,7 +111,7 @@ def store_batch(
     shard: Shard | None = None,
 ) -> service.Outcome:
     """Store a batch as the writer does."""
-    taken = intake(conn, source=source, shard=shard)
+    taken = rules(conn, source=source, shard=shard)
     validated = [core.validate(one, taken.limits, taken.identity_source) for one in batch]
     return service.store_batch(conn, validated, taken)
 
@@ -114,7 +119,7 @@ def store_batch(
 def release_parked(conn: psycopg.Connection) -> int:
     """Release all whose provider has come, as the releaser does; returns the rows that made."""
     unused = partial(pytest.fail, "the test brings its own connection")
-    return Releaser(unused, intake(conn), Health(), threading.Event()).run_once(conn)
+    return Releaser(unused, rules(conn), Health(), threading.Event()).run_once(conn)
 
 
 def idle_writer(
@@ -126,7 +131,7 @@ def idle_writer(
     """Return the writer of a channel; the test is its thread, and calls `run_once`."""
     pacing = CommitPacing(60, clock)
     unused = partial(pytest.fail, "the test brings its own connection")
-    writer = Writer(unused, intake(conn), pacing, Health(), stop or threading.Event())
+    writer = Writer(unused, rules(conn), pacing, Health(), stop or threading.Event())
     writer.backlog = channel.backlog
     return writer
 
@@ -191,7 +196,7 @@ def waiting_in_queue(amqp_url: str) -> int:
 def queue_drained(program: programs.Program, amqp_url: str) -> None:
     """Stop the service, which hands back what it did not acknowledge; fail if that is anything.
 
-    What it has not been handed, and what it has in hand, is waited for first.
+    What it has not been handed, and what it has not acknowledged, is waited for first.
     """
     eventually(lambda: waiting_in_queue(amqp_url) == 0)
     eventually(lambda: program.metric("minutebook_ingest_in_hand_messages") == 0)

@@ -123,17 +123,17 @@ class Account:
         """Account for one message."""
         verdict, identity = message.verdict(), message.identity or None
         if isinstance(verdict, str):
-            self._bury(identity, verdict, message.text)
+            self._add_dead_letter(identity, verdict, message.text)
         elif verdict[0] not in self.providers:
-            self._bury(identity, "unknown_provider", message.text)
+            self._add_dead_letter(identity, "unknown_provider", message.text)
         elif identity is None or self._taken.setdefault(identity, verdict) is verdict:
             self.rows[identity, *verdict] += 1
         elif self._taken[identity] == verdict:
             self.duplicates += 1
         else:
-            self._bury(identity, "id_conflict", message.text)
+            self._add_dead_letter(identity, "id_conflict", message.text)
 
-    def _bury(self, identity: str | None, reason: str, text: bytes) -> None:
+    def _add_dead_letter(self, identity: str | None, reason: str, text: bytes) -> None:
         dead_letter = (identity, reason, text)
         if identity is None or dead_letter not in self.dead_letters:  # the same one twice is one
             self.dead_letters[dead_letter] += 1

@@ -54,8 +54,8 @@ def says(program: Program, sentence: str) -> bool:
     return sentence in program.health()[1]
 
 
-def are_stored(conn: psycopg.Connection, good: int, letters: int | None = None) -> bool:
-    return len(rows(conn)) == good and letters in {None, len(dead_letters(conn))}
+def are_stored(conn: psycopg.Connection, good: int, dead: int | None = None) -> bool:
+    return len(rows(conn)) == good and dead in {None, len(dead_letters(conn))}
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_writer_that_ends_by_a_bug_is_unhealthy_at_once_and_holds_up_no_stop(
     channel.receive(validated(body(), tag=1))
     faulty = Faulty(
         lambda: messages.ingest_connection(dsn),
-        messages.intake(conn),
+        messages.rules(conn),
         CommitPacing(60),
         health,
         stop,

@@ -49,9 +49,9 @@ class At:
         return list(range(first, self.tag + 1))
 
     def settles(self, conn: psycopg.Connection) -> bool:
-        """Go on; say whether nothing is in hand any more."""
+        """Go on; say whether all is acknowledged."""
         self.writer.run_once(conn)
-        return self.channel.backlog.in_hand() == 0
+        return self.channel.backlog.unacknowledged() == 0
 
     def acknowledged(self) -> set[int]:
         """Return which tags the broker would count as acknowledged."""
@@ -83,7 +83,7 @@ def test_where_ids_of_dead_letters_were_loaded_by_hand_their_sequence_is_moved_o
     assert conn.execute("SELECT max(id) FROM dead_letter").fetchone() == (1003,)
 
 
-def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_until_it_can_be_written(
+def test_good_rows_are_stored_and_acknowledged_beside_a_dead_letter_that_cannot_be_written_yet(
     at: At, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(REFUSED.format("true"))
@@ -98,7 +98,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     at.writer.run_once(ours)
     assert at.writer.health.problems()[retrier.PART].endswith("ZZ999: not in this table")
     assert (len(rows(conn)), at.acknowledged()) == (5, {*good, *later, more[0]})
-    assert at.channel.backlog.in_hand() == 3
+    assert at.channel.backlog.unacknowledged() == 3
     assert dead_letters(conn) == []
 
     conn.execute(ACCEPTED)
@@ -114,7 +114,7 @@ def test_good_rows_are_stored_and_acknowledged_beside_a_letter_that_is_kept_unti
     assert counted(conn) == truth(conn)
 
 
-def test_one_letter_that_is_refused_does_not_keep_the_others_from_being_written(
+def test_one_dead_letter_that_is_refused_does_not_keep_the_others_from_being_written(
     at: At, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(REFUSED.format("NEW.body = '[1]'"))
@@ -137,7 +137,7 @@ def test_one_letter_that_is_refused_does_not_keep_the_others_from_being_written(
         "ALTER TABLE dead_letter ALTER id DROP IDENTITY",
     ],
 )
-def test_whatever_is_in_the_way_of_a_letter_good_rows_are_stored(
+def test_whatever_is_in_the_way_of_a_dead_letter_good_rows_are_stored(
     change: str, at: At, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(change.encode())
@@ -149,7 +149,7 @@ def test_whatever_is_in_the_way_of_a_letter_good_rows_are_stored(
     assert len(at.channel.backlog.deferred.by_tag) == 1
 
 
-def test_a_lock_on_the_letters_is_waited_for_beside_good_rows(
+def test_a_lock_on_dead_letters_is_waited_for_beside_good_rows(
     dsn: str, at: At, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     ours.execute("SET lock_timeout = '100ms'")
@@ -206,7 +206,7 @@ def test_a_kept_message_of_a_channel_that_is_gone_is_the_brokers_again(
     assert at.writer.health.problems() == {}
 
 
-def test_letters_too_slow_together_are_written_in_parts(
+def test_dead_letters_too_slow_together_are_written_in_parts(
     at: At, ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(REFUSED.format("pg_sleep(0.02) IS NULL"))

@@ -35,20 +35,20 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     conn.execute(NARROW)
-    intake = messages.intake(ours)
+    rules = messages.rules(ours)
     texts = [body(1, BIG), body(1, 1), body(1, 2**70)]
     batch = [
-        core.validate(received(text, f"m{tag}", tag=tag), intake.limits, intake.identity_source)
+        core.validate(received(text, f"m{tag}", tag=tag), rules.limits, rules.identity_source)
         for tag, text in enumerate(texts)
     ]
-    assert service.store_batch(ours, batch[:1], intake).dead == {"out_of_range": 1}
+    assert service.store_batch(ours, batch[:1], rules).dead == {"out_of_range": 1}
     conn.execute("DELETE FROM dead_letter")
 
     existing.widen(conn)
 
-    outcome = service.store_batch(ours, batch, intake)
+    outcome = service.store_batch(ours, batch, rules)
     assert (outcome.inserted, outcome.dead) == (2, {"out_of_range": 1})
-    assert intake.limits.value_max == 2**63 - 1
+    assert rules.limits.value_max == 2**63 - 1
     assert rows(conn) == [(1, BIG), (1, 1)]
     assert [text for _, _, text in dead_letters(conn)] == [body(1, 2**70)]
     assert counted(conn) == truth(conn)
@@ -64,15 +64,15 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
 def test_columns_that_are_no_integers_any_more_are_no_fault_of_a_message(
     ours: psycopg.Connection, conn: psycopg.Connection, change: LiteralString
 ) -> None:
-    intake = messages.intake(ours)
-    limits = intake.limits
+    rules = messages.rules(ours)
+    limits = rules.limits
     beyond = received(body(1, 2**70), "m1")
     conn.execute(change)
 
     with pytest.raises(Unavailable, match="is renamed, or no integer any more"):
-        service.store_batch(ours, [core.validate(beyond, limits, "property")], intake)
+        service.store_batch(ours, [core.validate(beyond, limits, "property")], rules)
 
-    assert intake.limits == limits
+    assert rules.limits == limits
     assert dead_letters(conn) == []
 
 
@@ -81,11 +81,11 @@ def test_a_trigger_that_was_added_meanwhile_makes_no_conflict_of_a_message_and_i
     ours: psycopg.Connection, conn: psycopg.Connection, *, traced: bool
 ) -> None:
     tracing.configure(on=traced)
-    intake = messages.intake(ours)
+    rules = messages.rules(ours)
 
     def store(value: int, identity: str) -> tuple[int, int]:
-        one = core.validate(received(body(1, value), identity), intake.limits, "property")
-        outcome = service.store_batch(ours, [one], intake)
+        one = core.validate(received(body(1, value), identity), rules.limits, "property")
+        outcome = service.store_batch(ours, [one], rules)
         return outcome.inserted, outcome.duplicates
 
     for number in range(5):  # by then the statement is prepared

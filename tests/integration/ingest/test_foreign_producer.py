@@ -79,7 +79,7 @@ def test_messages_become_rows_in_the_order_in_which_they_were_sent(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     messages.publish(amqp_url, *(body(1, value) for value in range(200)))
-    # One batch in hand at a time: of two, each has a writer, and the younger may draw ids first.
+    # One batch under way at a time: of two, each has a writer, and the younger may draw ids first.
     with messages.ingest(dsn, amqp_url, INGEST_BATCH_MAX="7", INGEST_PREFETCH="7"):
         eventually(lambda: len(rows(conn)) == 200)
     assert rows(conn) == [(1, value) for value in range(200)]

@@ -21,7 +21,7 @@ T = TypeVar("T")
 MESSAGES = 10_000
 LOCAL = "local:"
 """How the identities begin that ingest makes up."""
-GARBLED = 150
+MALFORMED = 150
 FAR_BEYOND_THE_LIMIT = [
     Message(start + b"x" * hostile_messages.MEGABYTES + end, raw_properties.properties(), None)
     for start, end in ((b"", b""), (b'{"id":1,"value":2,"n":"', b'"}'), (b"\xff", b""))
@@ -92,7 +92,7 @@ def test_ten_thousand_hostile_messages_are_each_accounted_for_and_disturb_nobody
         messages.consuming(program)
         publish(amqp_url, sent)
         outcomes = len(sent) - expected.duplicates
-        eventually(lambda: settled(program) == len(sent), 90)
+        eventually(lambda: processed(program) == len(sent), 90)
         undisturbed(program, amqp_url)
     found = stored(conn, hostile_messages.PROVIDERS)
     assert differences(found.rows, expected.rows) == ([], [])
@@ -102,8 +102,8 @@ def test_ten_thousand_hostile_messages_are_each_accounted_for_and_disturb_nobody
     assert counted(conn) == truth(conn)
 
 
-def settled(program: Program) -> float:
-    """Return how many messages it says it has settled."""
+def processed(program: Program) -> float:
+    """Return how many messages it says it has processed."""
     return program.metric("minutebook_ingest_batch_messages_sum")
 
 
@@ -115,14 +115,14 @@ def differences(found: Counter[T], expected: Counter[T]) -> tuple[list[str], lis
     )
 
 
-def test_garbled_properties_that_the_broker_takes_are_a_row_or_a_dead_letter_each(
+def test_malformed_properties_that_the_broker_takes_are_a_row_or_a_dead_letter_each(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     with messages.ingest(dsn, amqp_url) as program:
         messages.consuming(program)
-        taken = [text for text, encoded in garbled() if accepted(amqp_url, text, encoded)]
-        assert len(taken) > GARBLED / 10, "the broker refuses nearly all: nothing is shown"
-        eventually(lambda: settled(program) == len(taken), 30)
+        taken = [text for text, encoded in malformed() if accepted(amqp_url, text, encoded)]
+        assert len(taken) > MALFORMED / 10, "the broker refuses nearly all: nothing is shown"
+        eventually(lambda: processed(program) == len(taken), 30)
         undisturbed(program, amqp_url)
     rows = [body(provider, value) for provider, value in messages.rows(conn)]
     dead_letters = messages.dead_letters(conn)
@@ -131,10 +131,10 @@ def test_garbled_properties_that_the_broker_takes_are_a_row_or_a_dead_letter_eac
     assert counted(conn) == truth(conn)
 
 
-def garbled() -> Iterator[tuple[bytes, bytes]]:
+def malformed() -> Iterator[tuple[bytes, bytes]]:
     """Yield good bodies, no two alike, with properties in which some bytes are wrong."""
     chance = random.Random(7)
-    for number, message in enumerate(hostile_messages.Source(7).messages(GARBLED)):
+    for number, message in enumerate(hostile_messages.Source(7).messages(MALFORMED)):
         raw = bytearray(message.encoded)
         for _ in range(chance.randint(1, 3)):
             raw[chance.randrange(2, len(raw))] = chance.randrange(256)

@@ -121,7 +121,7 @@ def test_a_replica_that_is_storing_the_same_identity_is_waited_for(
 
 
 @pytest.mark.parametrize("trouble", ["timeout", "terminated"])
-def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_stays_in_hand(
+def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_is_kept(
     trouble: str,
     dsn: str,
     ours: psycopg.Connection,
@@ -138,7 +138,7 @@ def test_one_that_runs_out_of_time_or_loses_its_connection_stores_nothing_and_st
             locks.awaited(other)
             other.execute("SELECT pg_terminate_backend(%s)", (ours.info.backend_pid,))
         assert isinstance(attempt.exception(60), Unavailable)
-    assert (channel.acknowledged, channel.backlog.in_hand()) == ([], 2)
+    assert (channel.acknowledged, channel.backlog.unacknowledged()) == ([], 2)
     with messages.ingest_connection(dsn) as again:
         for _ in range(2):
             ours_writer.run_once(again)
@@ -156,7 +156,7 @@ def test_replicas_with_the_same_messages_in_another_order_store_each_once(
         for channel, batch in zip(channels, batches, strict=True):
             channel.receive(*batch)
         at_once(lambda: writers[0].run_once(ours), lambda: writers[1].run_once(other))
-    assert [one.backlog.in_hand() for one in channels] == [0, 0]
+    assert [one.backlog.unacknowledged() for one in channels] == [0, 0]
     assert sorted(rows(ours)) == [(1, value) for value in range(1, 400)]
     assert dead_letters(ours) == []
     assert counted(ours) == truth(ours)
@@ -185,7 +185,7 @@ def test_what_is_not_ordinary_is_stored_by_a_transaction_and_each_message_ends_a
     ours_writer.run_once(ours)
     assert sorted(rows(conn)) == [(1, 1), (1, 2), (1, 3)]
     assert sorted(reasons(conn)) == ["id_conflict", "unknown_provider"]
-    assert channel.backlog.in_hand() == 0
+    assert channel.backlog.unacknowledged() == 0
     assert counted(conn) == truth(conn)
 
 

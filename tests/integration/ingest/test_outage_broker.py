@@ -1,4 +1,4 @@
-"""RabbitMQ stopped, cut off, out of memory or out of patience: what was in hand is stored once."""
+"""RabbitMQ stopped, cut off, out of memory or patience: what was unacknowledged is stored once."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -52,7 +52,7 @@ def each_is_one_row(conn: psycopg.Connection, size: int) -> None:
     assert counted(conn) == truth(conn)
 
 
-def test_a_broker_killed_with_messages_in_hand_is_waited_for_and_delivers_them_again(
+def test_a_broker_killed_with_unacknowledged_messages_is_waited_for_and_delivers_them_again(
     own: OwnBroker, dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     publish(amqp_url, MORE, confirmed=True)
@@ -94,7 +94,7 @@ def test_a_connection_cut_in_the_middle_of_a_frame_loses_and_doubles_nothing(
     each_is_one_row(conn, SIZE)
 
 
-def test_a_batch_in_hand_when_the_connection_is_cut_in_a_frame_is_stored_once(
+def test_a_batch_unacknowledged_when_the_connection_is_cut_in_a_frame_is_stored_once(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     with (
@@ -136,7 +136,7 @@ def consuming_since(program: Program) -> float:
 
 @pytest.mark.parametrize("identities", [True, False], ids=["with_identity", "without"])
 @pytest.mark.parametrize("queue_type", ["quorum", "classic"])
-def test_a_batch_in_hand_when_the_broker_loses_patience_is_stored_once(
+def test_a_batch_unacknowledged_when_the_broker_loses_patience_is_stored_once(
     own: OwnBroker, dsn: str, conn: psycopg.Connection, queue_type: str, *, identities: bool
 ) -> None:
     own.evaluate(IMPATIENT, LOOKS_OFTEN)

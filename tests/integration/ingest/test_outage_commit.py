@@ -16,7 +16,7 @@ CUTS, LOT = 5, 400
 # As psycopg sends it; BEGIN has READ COMMITTED in it.
 COMMIT = b"COMMIT\x00"
 # Where every message has an identity one statement is all there is to a batch.
-ONE_STATEMENT = b"no batch that ingest can store"
+ONE_STATEMENT = b"ingest: not stored by one statement"
 TERMINATE = """
 SELECT pg_terminate_backend(pid)
   FROM pg_stat_activity
@@ -61,7 +61,7 @@ def test_a_connection_reset_inside_commit_doubles_and_loses_nothing(
         messages.publish(amqp_url, *bodies(), identities=identities(given=given))
         eventually(lambda: proxy.cuts == 1)
         eventually(lambda: len(rows(conn)) >= SIZE)
-        # The one after it comes last: then the batch in hand was put away.
+        # The one after it comes last: then the batch before it was put away.
         messages.publish(amqp_url, body(1, SIZE + 1))
         eventually(lambda: (1, SIZE + 1) in rows(conn))
         eventually(lambda: sum(noted(program)) == SIZE + 1)
@@ -92,7 +92,7 @@ def test_replies_to_commit_lost_again_and_again_under_load_double_nothing(
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["with_identity", "without"])
-def test_a_backend_terminated_with_a_batch_in_hand_costs_only_another_try(
+def test_a_backend_terminated_in_the_middle_of_a_batch_costs_only_another_try(
     dsn: str, conn: psycopg.Connection, amqp_url: str, *, given: bool
 ) -> None:
     with psycopg.connect(dsn) as user, messages.ingest(dsn, amqp_url) as program:

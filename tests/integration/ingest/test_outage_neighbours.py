@@ -73,7 +73,7 @@ def test_a_provider_that_goes_and_comes_under_load_costs_no_message(
     assert counted(conn) == truth(conn)
 
 
-def test_a_provider_deleted_again_while_blame_is_sought_makes_its_message_wait(
+def test_a_provider_deleted_again_while_a_batch_is_bisected_makes_its_message_wait(
     dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
 ) -> None:
     conn.execute(WAIT_IN_STATEMENT)

@@ -157,7 +157,9 @@ def test_one_replica_at_a_time_releases_a_provider(dsn: str, ours: psycopg.Conne
     assert messages.release_parked(ours) == 2
 
 
-def test_a_row_is_not_seen_before_its_letter_is_gone(dsn: str, ours: psycopg.Connection) -> None:
+def test_a_row_is_not_seen_before_its_dead_letter_is_gone(
+    dsn: str, ours: psycopg.Connection
+) -> None:
     wait_for_99(ours, "m1", "m2")
     ours.execute(ADD)
     with (
@@ -220,7 +222,7 @@ def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of
     ours.execute(ADD)
     stop, health = threading.Event(), Health()
     unused = partial(pytest.fail, "the test brings its own connection")
-    releaser = Releaser(unused, messages.intake(ours), health, stop)
+    releaser = Releaser(unused, messages.rules(ours), health, stop)
     stop.set()
     assert releaser.run_once(ours) == 4
     stop.clear()

@@ -34,18 +34,18 @@ def values(conn: psycopg.Connection, provider_id: int = 1) -> list[int]:
     return [value for provider, value in rows(conn) if provider == provider_id]
 
 
-def test_only_the_guilty_are_refused_and_their_neighbours_are_rows_in_order(
+def test_only_rows_at_fault_are_refused_and_their_neighbours_are_rows_in_order(
     ours: psycopg.Connection,
 ) -> None:
     ours.execute("ALTER TABLE historical_transactions ADD CHECK (transaction_value % 40 <> 7)")
     batch = [*batch_of(100), received(b"{", tag=101), received(body(99, 1), tag=102)]
     outcome = store_batch(ours, batch)
-    guilty = [7, 47, 87]
+    at_fault = [7, 47, 87]
     assert outcome.inserted == 97
     assert outcome.dead == {"refused_by_database": 3, "not_json": 1, "unknown_provider": 1}
-    assert values(ours) == [value for value in range(1, 101) if value not in guilty]
+    assert values(ours) == [value for value in range(1, 101) if value not in at_fault]
     refused = [text for reason, _, text in dead_letters(ours) if reason == "refused_by_database"]
-    assert refused == [body(1, value) for value in guilty]
+    assert refused == [body(1, value) for value in at_fault]
     assert counted(ours) == truth(ours)
 
 
@@ -115,7 +115,7 @@ def test_a_privilege_that_is_missing_is_not_the_messages_fault(
 
 
 @pytest.mark.parametrize("state", ["P0002", "42501", "XX000"])
-def test_one_of_several_that_fails_alone_is_to_blame_whatever_the_reason(
+def test_one_of_several_that_fails_alone_is_at_fault_whatever_the_reason(
     state: str, ours: psycopg.Connection
 ) -> None:
     refusing_trigger.create(ours, state, where="NEW.transaction_value = 3")
@@ -156,7 +156,7 @@ def test_ids_loaded_ahead_into_a_column_that_is_unique_but_no_primary_key_cost_n
     assert (outcome.inserted, outcome.dead) == (20, {})
 
 
-def test_a_sequence_behind_and_a_guilty_row_in_one_batch_are_both_dealt_with(
+def test_a_sequence_behind_and_a_row_at_fault_in_one_batch_are_both_dealt_with(
     ours: psycopg.Connection,
 ) -> None:
     ours.execute(EXPLICIT)

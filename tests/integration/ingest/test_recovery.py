@@ -60,7 +60,7 @@ def test_killed_in_the_middle_of_its_work_it_stores_every_message_exactly_once(
         messages.consuming(program)
         user.execute("LOCK TABLE historical_transactions")
         publish(amqp_url, 3, named=True)
-        locks.awaited(conn)  # this time there is surely a batch in hand
+        locks.awaited(conn)  # this time there is surely a batch under way
         program.kill()
     with messages.ingest(dsn, amqp_url, **SMALL_BATCHES) as program:
         eventually(lambda: len(rows(conn)) >= 4 * LOT)
@@ -94,7 +94,7 @@ def test_sigterm_ends_it_with_0_and_what_has_no_identity_is_stored_or_left_never
     assert counted(conn) == truth(conn)
 
 
-def test_sigterm_waits_for_the_batch_in_hand_and_acknowledges_it(
+def test_sigterm_waits_for_the_batch_under_way_and_acknowledges_it(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     with messages.channel(amqp_url) as producer:  # only a classic queue forgets a consumer at once

@@ -35,7 +35,7 @@ def abandon(amqp_url: str, times: int) -> None:
             eventually(lambda one=consumer: one.basic_get(QUEUE)[0])  # type: ignore[misc]
 
 
-def test_a_good_consumer_killed_25_times_with_the_same_message_in_hand_does_not_lose_it(
+def test_a_good_consumer_killed_25_times_with_the_same_message_unacknowledged_does_not_lose_it(
     dsn: str, conn: psycopg.Connection, shipped_url: str
 ) -> None:
     messages.add_providers(conn)

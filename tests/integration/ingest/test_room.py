@@ -1,4 +1,4 @@
-"""Too many bytes in hand: ingest reads no more, and keeps what it has, and its channel."""
+"""Too many unacknowledged bytes: ingest reads no more, and keeps what it has, and its channel."""
 
 import psycopg
 

@@ -1,4 +1,4 @@
-"""A trigger that is too slow for a full batch: smaller ones come through, and nothing is blamed."""
+"""A trigger that is too slow for a full batch: smaller ones are stored, and nothing is refused."""
 
 import contextlib
 import threading
@@ -44,7 +44,7 @@ def test_a_batch_too_slow_for_the_statement_timeout_is_stored_in_parts_in_order(
             assert channel.acknowledged == sorted(channel.acknowledged)
             assert len(rows(conn)) == (channel.acknowledged or [0])[-1], "acknowledged is stored"
     assert rows(conn) == [(1, number) for number in range(1, MESSAGES + 1)]
-    assert channel.backlog.in_hand() == 0
+    assert channel.backlog.unacknowledged() == 0
     assert dead_letters(conn) == []
 
 
@@ -57,7 +57,7 @@ def test_parked_messages_too_many_for_the_statement_timeout_are_released_in_part
         conn.execute("INSERT INTO initial_data VALUES (9, 'Late', 0)")
         ours.execute(IMPATIENT)
         unused = partial(pytest.fail, "the test brings its own connection")
-        releaser = Releaser(unused, messages.intake(ours), Health(), threading.Event())
+        releaser = Releaser(unused, messages.rules(ours), Health(), threading.Event())
         while len(rows(conn)) < 30:
             with contextlib.suppress(Unavailable):
                 releaser.run_once(ours)

@@ -141,7 +141,7 @@ def test_a_stream_that_nobody_made_is_made_as_one(
 
 
 @pytest.mark.parametrize("length", [5, 20], ids=["shorter", "longer"])
-def test_a_stream_made_anew_stops_ingest_with_a_clear_error(
+def test_a_stream_created_again_stops_ingest_with_a_clear_error(
     dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel, length: int
 ) -> None:
     publish(channel, 10)
@@ -153,7 +153,7 @@ def test_a_stream_made_anew_stops_ingest_with_a_clear_error(
     with programs.running("services.ingest", **environment(dsn, amqp_url)) as ingest:
         assert eventually(lambda: ingest.process.poll() is not None, 30)
         assert ingest.process.returncode == 1
-        assert "made anew" in ingest.logs()
+        assert "created again" in ingest.logs()
         nothing_came = length < 10
         assert ("unless the broker takes more than 10 s" in ingest.logs()) == nothing_came
     assert rows(conn) == 10
@@ -192,14 +192,14 @@ def test_what_is_read_from_an_older_position_is_not_stored(
     ours: psycopg.Connection, conn: psycopg.Connection
 ) -> None:
     unused = partial(pytest.fail, "the test brings its own connection")
-    intake, pacing = messages.intake(ours), CommitPacing(60)
-    writer = StreamWriter(unused, intake, pacing, Health(), threading.Event())
+    rules, pacing = messages.rules(ours), CommitPacing(60)
+    writer = StreamWriter(unused, rules, pacing, Health(), threading.Event())
     writer.prepare(ours)
     channel = messages.FakeChannel()
     channel.receive(messages.validated(BODY))
     writer.read_from = writer.position.after(Message.of(9, BODY))
     writer.backlog = channel.backlog
-    with pytest.raises(Unavailable, match="read anew"):
+    with pytest.raises(Unavailable, match="must be read again"):
         writer.run_once(ours)
     assert rows(conn) == 0
 
@@ -214,7 +214,7 @@ def test_old_positions_are_forgotten_and_the_newest_stays(conn: psycopg.Connecti
     assert stream.position(conn, STREAM) == position
 
 
-def test_with_a_single_message_in_hand_it_goes_on_after_a_restart(
+def test_with_a_single_message_unacknowledged_it_goes_on_after_a_restart(
     dsn: str, amqp_url: str, conn: psycopg.Connection, channel: BlockingChannel
 ) -> None:
     settings = environment(dsn, amqp_url) | {"INGEST_PREFETCH": "1"}

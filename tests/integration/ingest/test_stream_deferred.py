@@ -35,7 +35,7 @@ def publish(amqp_url: str, *bodies: bytes, identities: Sequence[str | None] = ()
 
 
 def reached(conn: psycopg.Connection) -> int:
-    """Return up to which offset the stream is settled."""
+    """Return up to which offset the stream is stored."""
     query = """
     SELECT coalesce(deferred - 1, reached)
       FROM stream_offset
@@ -60,7 +60,7 @@ def unhealthy_because(program: programs.Program, reason: str) -> bool:
     return status == 503 and reason in text
 
 
-def test_good_rows_are_stored_behind_a_letter_that_is_kept_until_it_can_be_written(
+def test_good_rows_are_stored_behind_a_dead_letter_that_is_kept_until_it_can_be_written(
     amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
 ) -> None:
     conn.execute(REFUSED)
@@ -153,7 +153,7 @@ def test_retention_that_cuts_the_first_message_while_it_is_deferred_stops_ingest
     assert (values(conn), dead_letters(conn)) == ([0, 1], [])
 
 
-def test_a_stream_made_anew_while_its_first_message_is_deferred_stops_ingest(
+def test_a_stream_created_again_while_its_first_message_is_deferred_stops_ingest(
     amqp_url: str, conn: psycopg.Connection, settings: dict[str, str]
 ) -> None:
     conn.execute(REFUSED)
@@ -169,7 +169,7 @@ def test_a_stream_made_anew_while_its_first_message_is_deferred_stops_ingest(
     with programs.running("services.ingest", **settings) as ingest:
         assert eventually(lambda: ingest.process.poll() is not None, 30)
         assert ingest.process.returncode == 1
-        assert "that is deferred: it was deleted and made anew" in ingest.logs()
+        assert "that is deferred: it was deleted and created again" in ingest.logs()
     assert values(conn) == [0, 1]
 
 

@@ -101,7 +101,7 @@ def test_a_message_whose_identity_their_trigger_changes_is_a_dead_letter_and_no_
     trigger(conn, "TRIGGER theirs BEFORE", guard)
     for provider in (1, 77):
         named = received(body(provider, 5), f"A{provider}")
-        store_batch(ours, [named, received(body(provider, 6), tag=2, spare=f"b{provider}")])
+        store_batch(ours, [named, received(body(provider, 6), tag=2, fallback_id=f"b{provider}")])
     conn.execute("INSERT INTO initial_data VALUES (77, 'Late', 0)")
     assert release_parked(ours) == 1
     assert rows(conn) == [(1, 6), (77, 6)]

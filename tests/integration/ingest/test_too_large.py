@@ -1,4 +1,4 @@
-"""A message of any size that the broker takes is one letter, in memory that a limit holds."""
+"""A message of any size that the broker takes is one dead letter, in memory that a limit holds."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ SIZE = 125 * 2**20
 PEAK_MIB_MAX = 300
 """compose.yaml gives ingest 512 MiB."""
 KEPT = f"only the first {BODY_KEPT_MAX} are kept"
-LETTER = """
+DEAD_LETTER = """
 SELECT reason, error, octet_length(body), sha256(substring(body FOR %s)),
        convert_from(substring(body FROM %s), 'UTF8')
   FROM dead_letter
@@ -24,7 +24,7 @@ SELECT reason, error, octet_length(body), sha256(substring(body FOR %s)),
 """
 
 
-def test_messages_of_125_mib_that_begin_alike_are_a_letter_each_that_says_what_it_was(
+def test_messages_of_125_mib_that_begin_alike_are_a_dead_letter_each_that_says_what_it_was(
     dsn: str, conn: psycopg.Connection, amqp_url: str
 ) -> None:
     messages.add_providers(conn)
@@ -36,11 +36,11 @@ def test_messages_of_125_mib_that_begin_alike_are_a_letter_each_that_says_what_i
         assert peak_mib(ingest) < PEAK_MIB_MAX
         messages.queue_drained(ingest, amqp_url)
         assert ingest.logs().count('"consuming"') == 1
-    letters = conn.execute(LETTER, [BODY_KEPT_MAX, BODY_KEPT_MAX + 1]).fetchall()
-    assert letters == [letter(one) for one in large]
+    dead_letters = conn.execute(DEAD_LETTER, [BODY_KEPT_MAX, BODY_KEPT_MAX + 1]).fetchall()
+    assert dead_letters == [dead_letter(one) for one in large]
 
 
-def letter(large: bytes) -> tuple[object, ...]:
+def dead_letter(large: bytes) -> tuple[object, ...]:
     digest = hashlib.sha256(large).hexdigest()
     note = f"\n[cut: {SIZE} bytes in all, SHA-256 {digest}]\n"
     return (
@@ -53,6 +53,6 @@ def letter(large: bytes) -> tuple[object, ...]:
 
 
 def peak_mib(program: Program) -> float:
-    """Return the most memory that a program has had in hand, as the kernel counts it."""
+    """Return the most memory that a program has used, as the kernel counts it."""
     status = Path(f"/proc/{program.process.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

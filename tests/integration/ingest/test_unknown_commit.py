@@ -21,7 +21,7 @@ from tests.support.tcp_proxy import proxying
 pytestmark = pytest.mark.usefixtures("providers")
 
 COMMIT = b"COMMIT\x00"
-ONE_STATEMENT = b"no batch that ingest can store"
+ONE_STATEMENT = b"ingest: not stored by one statement"
 DELETE_FIRST = "DELETE FROM historical_transactions WHERE transaction_value = 1"
 
 

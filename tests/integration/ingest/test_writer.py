@@ -53,7 +53,7 @@ def test_what_was_committed_and_not_acknowledged_is_a_duplicate_when_it_comes_ag
     assert counted(ours) == truth(ours)
 
 
-def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_then(
+def test_a_batch_is_kept_until_postgres_takes_it_and_is_acknowledged_only_then(
     ours: psycopg.Connection,
 ) -> None:
     channel = FakeChannel()
@@ -63,13 +63,13 @@ def test_a_batch_stays_in_hand_until_postgres_takes_it_and_is_acknowledged_only_
     for number in (1, 2):
         with pytest.raises(Unavailable):
             ours_writer.run_once(ours)
-        assert channel.backlog.in_hand() == number
+        assert channel.backlog.unacknowledged() == number
         channel.receive(validated(body(1, 2), tag=2))
     assert channel.acknowledged == []
     refusing_trigger.drop(ours)
     ours_writer.run_once(ours)
     assert (channel.acknowledged, rows(ours)) == ([2], [(1, 1), (1, 2)])
-    assert channel.backlog.in_hand() == 0
+    assert channel.backlog.unacknowledged() == 0
 
 
 def test_no_batch_is_begun_around_a_boundary(ours: psycopg.Connection) -> None:
@@ -92,16 +92,16 @@ def test_rows_and_dead_letters_of_a_batch_are_kept_together_or_not_at_all(
     batch = [validated(body(1, 1), "m1"), validated(b"{", "m2")]
     written = []
 
-    def refuse(_: Outcome) -> None:  # it has the last word, after all was written
+    def refuse(_: Outcome) -> None:  # called last, after all was written
         written.extend([rows(ours), dead_letters(ours)])
         pytest.fail("no")
 
     with pytest.raises(pytest.fail.Exception):
-        store_batch(ours, batch, messages.intake(ours), in_commit=refuse)
+        store_batch(ours, batch, messages.rules(ours), before_commit=refuse)
     assert written == [[(1, 1)], [("not_json", "open", b"{")]]
     assert (rows(ours), dead_letters(ours)) == ([], [])
     ours.execute("ALTER TABLE dead_letter RENAME TO out_of_reach")
-    outcome = store_batch(ours, batch, messages.intake(ours))
-    assert (outcome.inserted, [letter.identity for letter in outcome.deferred]) == (1, ["m2"])
+    outcome = store_batch(ours, batch, messages.rules(ours))
+    assert (outcome.inserted, [one.identity for one in outcome.deferred]) == (1, ["m2"])
     ours.execute("ALTER TABLE out_of_reach RENAME TO dead_letter")
     assert (rows(ours), dead_letters(ours)) == ([(1, 1)], [])

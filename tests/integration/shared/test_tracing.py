@@ -154,7 +154,7 @@ def test_a_batch_is_a_span_that_links_to_its_messages(
     with messages.ingest_connection(dsn) as ours:
         writer = Writer(
             lambda: messages.ingest_connection(dsn),
-            messages.intake(ours),
+            messages.rules(ours),
             CommitPacing(60),
             Health(),
             threading.Event(),

@@ -35,7 +35,7 @@ def test_messages_are_stored_in_order_and_stay_the_oldest_until_they_are(
             assert channel.backlog.oldest(most)[0] == batch, "what was refused is next"
         assert stored == list(range(1, len(stored) + 1))
         assert (channel.acknowledged or [0])[-1] == len(stored)
-        assert channel.backlog.in_hand() == received - len(stored)
+        assert channel.backlog.unacknowledged() == received - len(stored)
 
 
 def test_what_was_refused_is_looked_at_again_with_what_came_since() -> None:
@@ -54,16 +54,16 @@ def test_while_one_is_kept_those_behind_it_are_acknowledged_one_by_one() -> None
     channel.backlog.acknowledge([first, second], [second], "refused")
     assert (channel.acknowledged, channel.alone) == ([], [1])
     channel.backlog.acknowledge([third])
-    assert (channel.alone, channel.backlog.in_hand()) == ([1, 3], 1)
+    assert (channel.alone, channel.backlog.unacknowledged()) == ([1, 3], 1)
     channel.backlog.acknowledge_deferred([second])
     channel.backlog.deferred.note_attempt([second], [], 0.0)
     channel.receive(fourth)
     channel.backlog.acknowledge([fourth])
     assert (channel.acknowledged, channel.alone) == ([4], [1, 3, 2])
-    assert channel.backlog.in_hand() == 0
+    assert channel.backlog.unacknowledged() == 0
 
 
-def test_there_is_no_room_while_too_many_bytes_are_in_hand_until_they_are_stored() -> None:
+def test_there_is_no_room_while_too_many_bytes_are_unacknowledged_until_they_are_stored() -> None:
     channel = FakeChannel()
     backlog = channel.backlog
     channel.receive(HALF, HALF)
@@ -104,13 +104,13 @@ def test_waiting_ends_when_its_time_is_over() -> None:
     assert backlog.oldest(10)[0] == []
 
 
-def test_of_a_channel_that_is_gone_nothing_is_in_hand_and_nothing_more_comes() -> None:
+def test_of_a_channel_that_is_gone_nothing_is_unacknowledged_and_nothing_more_comes() -> None:
     channel = FakeChannel()
     channel.receive(SMALL)
     channel.backlog.close()
     channel.receive(SMALL)
     assert not channel.backlog.wait_for_any(0)
-    assert (channel.backlog.in_hand(), channel.backlog.has_room()) == (0, True)
+    assert (channel.backlog.unacknowledged(), channel.backlog.has_room()) == (0, True)
 
 
 def test_the_age_of_a_batch_is_that_of_its_oldest_message() -> None:

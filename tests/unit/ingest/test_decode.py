@@ -99,7 +99,7 @@ SPACE = st.sampled_from(["", " ", "\n\t", "\r\n"])
 
 @st.composite
 def objects(draw: st.DrawFn) -> str:
-    """Draw objects that mostly have both fields, in any order, with company of any kind."""
+    """Draw objects that mostly have both fields, in any order, with others of any kind."""
     fields = [(name, draw(st.one_of(NUMBERS, VALUES))) for name in ('"id"', '"value"')]
     fields = [one for one in fields if draw(st.integers(0, 9)) > 0]
     fields += draw(st.lists(st.tuples(NAMES, VALUES), max_size=2))
@@ -141,10 +141,10 @@ def test_every_reason_has_a_body_that_gives_it(reason: str, body: bytes) -> None
 
 
 @pytest.mark.parametrize("value", ["true", "600.0", '"600"', "1e3", "null", "[600]", '{"a":1}'])
-@pytest.mark.parametrize("company", ["", ', "note": "y"'])
-def test_what_only_looks_like_an_integer_is_of_the_wrong_type(value: str, company: str) -> None:
-    assert verdict(f'{{"id": 1, "value": {value}{company}}}'.encode()) == "wrong_type"
-    assert verdict(f'{{"id": {value}, "value": 600{company}}}'.encode()) == "wrong_type"
+@pytest.mark.parametrize("beside", ["", ', "note": "y"'])
+def test_what_only_looks_like_an_integer_is_of_the_wrong_type(value: str, beside: str) -> None:
+    assert verdict(f'{{"id": 1, "value": {value}{beside}}}'.encode()) == "wrong_type"
+    assert verdict(f'{{"id": {value}, "value": 600{beside}}}'.encode()) == "wrong_type"
 
 
 @pytest.mark.parametrize(

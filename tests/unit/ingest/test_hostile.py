@@ -27,7 +27,7 @@ FRAME_MAX = 131_072
 
 def validated(message: Message, delivered: Properties | None = None) -> Validated:
     found = Properties(message.encoded) if delivered is None else delivered
-    received = Delivery(1, False, found, message.text, "spare")  # noqa: FBT003
+    received = Delivery(1, False, found, message.text, "fallback")  # noqa: FBT003
     return validate(received, LIMITS, "property")
 
 
@@ -40,7 +40,7 @@ def found(message: Message, delivered: Properties | None = None) -> tuple[str, o
 
 
 def expected(message: Message) -> tuple[str, oracle.Verdict]:
-    return message.identity or "spare", message.verdict()
+    return message.identity or "fallback", message.verdict()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -82,7 +82,7 @@ def test_cut_out_of_a_connection_in_pieces_of_any_size_they_are_the_same(seed: i
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
-def test_properties_damaged_at_random_are_read_or_garbled_and_always_kept(seed: int) -> None:
+def test_properties_damaged_at_random_are_read_or_malformed_and_always_kept(seed: int) -> None:
     chance = random.Random(seed)
     for message in hostile_messages.Source(seed).messages(3000):
         raw = bytearray(message.encoded)
@@ -107,12 +107,12 @@ def test_how_deep_a_body_may_be_does_not_depend_on_how_deep_its_reader_is() -> N
             b'{"id":1,"value":2,"n":%s}' % inside.encode(), raw_properties.properties()
         )
         for stack in (0, 100, 250):
-            assert deep(stack, lambda one=message: found(one)) == ("spare", verdict)
+            assert deep(stack, lambda one=message: found(one)) == ("fallback", verdict)
 
 
 @pytest.mark.parametrize("text", ['{"n":"%s' % ("[" * 600 + '\\"' * 32_000), "[]" * 32_000])
 def test_a_body_that_is_all_quotes_and_brackets_is_read_in_one_go(text: str) -> None:
-    assert found(Message(text.encode(), raw_properties.properties())) == ("spare", "not_json")
+    assert found(Message(text.encode(), raw_properties.properties())) == ("fallback", "not_json")
 
 
 def pieces(sent: Sequence[Message], seed: int) -> Iterator[bytes]:

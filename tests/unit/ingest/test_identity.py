@@ -1,4 +1,4 @@
-"""Who a message is: its own identity where it carries a usable one, else the spare one."""
+"""Who a message is: its own identity where it carries a usable one, else the fallback id."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def identity(source: str, found: Any) -> str:
     )
 
     fields = {"txn": found if kind == "field" else "elsewhere"}
-    return identify(source, properties, b"", fields, "spare")
+    return identify(source, properties, b"", fields, "fallback")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -38,7 +38,7 @@ def test_text_is_taken_as_it_is_from_where_the_setting_says(source: str, text: s
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("empty", [None, "", b""])
 def test_an_empty_identity_is_none(source: str, empty: object) -> None:
-    assert identity(source, empty) == "spare"
+    assert identity(source, empty) == "fallback"
 
 
 @pytest.mark.parametrize("source", ["header:txn", "field:txn"])
@@ -67,14 +67,16 @@ def test_255_bytes_are_not_too_many(source: str) -> None:
 
 
 def test_a_message_without_headers_has_no_identity_in_one() -> None:
-    assert identify("header:txn", FakeProperties("elsewhere"), b"{}", None, "spare") == "spare"
+    assert (
+        identify("header:txn", FakeProperties("elsewhere"), b"{}", None, "fallback") == "fallback"
+    )
 
 
 def test_the_body_is_not_read_for_an_identity_that_is_elsewhere() -> None:
     unreadable = b"\xff"
     with pytest.raises(Unfit):
-        identify("field:a", FakeProperties("m1"), unreadable, None, "spare")
-    assert identify("property", FakeProperties("m1"), unreadable, None, "spare") == "m1"
+        identify("field:a", FakeProperties("m1"), unreadable, None, "fallback")
+    assert identify("property", FakeProperties("m1"), unreadable, None, "fallback") == "m1"
     assert identify("header:a", FakeProperties(None, {"a": "m1"}), unreadable, None, "") == "m1"
 
 
@@ -82,7 +84,7 @@ def test_an_identity_of_amqp_1_0_that_is_no_short_text_is_refused_and_not_taken_
     for found, why in ((b"\x01\x02", "is bytes"), ("m" * 300, "has 300 bytes")):
         with pytest.raises(Unfit, match=why) as caught:
             identify(
-                "property", FakeProperties(None, {"x-message-id": found}), b"{}", None, "spare"
+                "property", FakeProperties(None, {"x-message-id": found}), b"{}", None, "fallback"
             )
         assert caught.value.reason == "bad_identity"
 
@@ -95,4 +97,4 @@ def test_a_short_text_in_that_header_is_the_producer_s_own_and_no_identity() -> 
 
 def test_the_property_goes_before_that_header() -> None:
     properties = FakeProperties("m1", {"x-message-id": b"\x01"})
-    assert identify("property", properties, b"{}", None, "spare") == "m1"
+    assert identify("property", properties, b"{}", None, "fallback") == "m1"

@@ -27,8 +27,8 @@ def test_reading_goes_on_with_the_last_message_stored_and_does_not_take_it_again
     assert reading.accept(42, b"b")
 
 
-def test_another_message_at_the_last_offset_means_that_the_stream_was_made_anew() -> None:
-    with pytest.raises(Refusal, match="made anew"):
+def test_another_message_at_the_last_offset_means_that_the_stream_was_created_again() -> None:
+    with pytest.raises(Refusal, match="created again"):
         Continuity(STORED).accept(41, b"something else")
 
 
@@ -62,7 +62,7 @@ def test_while_a_message_is_deferred_reading_begins_with_it_and_with_nothing_els
     assert reading.anchored
     with pytest.raises(Refusal, match="retention"):
         Continuity(start).accept(503, b"stored")
-    with pytest.raises(Refusal, match="made anew"):
+    with pytest.raises(Refusal, match="created again"):
         Continuity(start).accept(500, b"something else")
     with pytest.raises(Gap):
         reading.accept(503, b"stored")
@@ -77,7 +77,7 @@ def test_without_deferred_messages_what_is_stored_last_is_what_must_be_there() -
     assert FRESH.after(Message.of(9, b"a")).after(last).anchor == last
 
 
-def test_while_a_message_is_deferred_it_is_what_must_be_there_until_it_is_settled() -> None:
+def test_while_a_message_is_deferred_it_is_what_must_be_there_until_it_is_stored() -> None:
     last, first, second = Message.of(12, b"c"), Message.of(7, b"a"), Message.of(11, b"b")
     for deferred, anchor in ((first, first), (second, second), (None, last)):
         found = FRESH.after(last, deferred)

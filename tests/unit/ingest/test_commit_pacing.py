@@ -29,8 +29,8 @@ MIDNIGHT = 1_764_288_000
 def test_around_a_boundary_it_waits_until_the_tick_is_done(
     interval_s: int, after_s: float, wait_s: float, *, full: bool
 ) -> None:
-    pace = CommitPacing(interval_s, clock=lambda: MIDNIGHT + after_s)
-    assert pace.wait_s(full=full) == pytest.approx(wait_s, abs=1e-6)
+    pacing = CommitPacing(interval_s, clock=lambda: MIDNIGHT + after_s)
+    assert pacing.wait_s(full=full) == pytest.approx(wait_s, abs=1e-6)
 
 
 def test_within_an_interval_of_a_minute_seconds_are_no_boundaries() -> None:
@@ -38,23 +38,23 @@ def test_within_an_interval_of_a_minute_seconds_are_no_boundaries() -> None:
 
 
 def test_commits_begin_apart_unless_a_batch_is_full() -> None:
-    pace = CommitPacing(60, clock=lambda: MIDNIGHT + 30.0)
-    assert pace.wait_s(full=False) == 0
-    pace.begin()
-    assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S
-    assert pace.wait_s(full=True) == 0
+    pacing = CommitPacing(60, clock=lambda: MIDNIGHT + 30.0)
+    assert pacing.wait_s(full=False) == 0
+    pacing.begin()
+    assert COMMIT_EVERY_S / 2 < pacing.wait_s(full=False) <= COMMIT_EVERY_S
+    assert pacing.wait_s(full=True) == 0
 
 
 def test_a_wait_that_would_end_in_the_quiet_lasts_until_its_end() -> None:
-    pace = CommitPacing(60, clock=lambda: MIDNIGHT - QUIET_BEFORE_S - COMMIT_EVERY_S / 4)
-    assert pace.wait_s(full=False) == 0
-    pace.begin()
+    pacing = CommitPacing(60, clock=lambda: MIDNIGHT - QUIET_BEFORE_S - COMMIT_EVERY_S / 4)
+    assert pacing.wait_s(full=False) == 0
+    pacing.begin()
     whole = COMMIT_EVERY_S / 4 + QUIET_BEFORE_S + QUIET_AFTER_S
-    assert pace.wait_s(full=False) == pytest.approx(whole, abs=1e-6)
-    assert pace.wait_s(full=True) == 0
+    assert pacing.wait_s(full=False) == pytest.approx(whole, abs=1e-6)
+    assert pacing.wait_s(full=True) == 0
 
 
 def test_a_wait_that_ends_after_the_quiet_is_no_longer_for_it() -> None:
-    pace = CommitPacing(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
-    pace.begin()
-    assert COMMIT_EVERY_S / 2 < pace.wait_s(full=False) <= COMMIT_EVERY_S
+    pacing = CommitPacing(60, clock=lambda: MIDNIGHT + QUIET_AFTER_S - 0.001)
+    pacing.begin()
+    assert COMMIT_EVERY_S / 2 < pacing.wait_s(full=False) <= COMMIT_EVERY_S

@@ -1,4 +1,4 @@
-"""A batch that is refused or held up stays in hand, and is tried again with what came behind it."""
+"""A batch that is refused or held up is kept, and tried again with what came behind it."""
 
 from collections.abc import Iterator
 

@@ -93,7 +93,7 @@ def test_whose_row_a_trigger_of_the_users_changed(trigger: str, ours: psycopg.Co
 
 
 @pytest.mark.parametrize("trigger", [REWRITE, CORRECT_AFTERWARDS], ids=["before", "after"])
-def test_that_waited_and_whose_row_a_trigger_changes_is_a_row_and_no_letter(
+def test_that_waited_and_whose_row_a_trigger_changes_is_a_row_and_no_dead_letter(
     trigger: str, ours: psycopg.Connection
 ) -> None:
     ours.execute(trigger.encode())
@@ -123,7 +123,7 @@ def test_a_producer_that_sends_a_message_again_whose_row_was_deleted_has_it_coun
     assert rows(ours) == [(1, 600)]
 
 
-def test_a_letter_that_comes_again_stays_one_though_the_database_would_take_it_now(
+def test_a_dead_letter_that_comes_again_stays_one_though_the_database_would_take_it_now(
     ours: psycopg.Connection,
 ) -> None:
     refusing_trigger.create(ours, "23514")

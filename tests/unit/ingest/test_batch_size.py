@@ -18,7 +18,7 @@ class Server:
         self.batch_size = AdaptiveBatchSize(most, lambda: self.now_s)
 
     def store(self, each_s: float) -> tuple[int, bool]:
-        """Store as many as are to be stored now; says how many, and whether there was time."""
+        """Store as many as the batch size says; says how many, and whether there was time."""
         size = self.batch_size.size
         with contextlib.suppress(TooSlow), self.batch_size.storing(size):
             self.now_s += min(size * each_s, LIMIT_S)
@@ -46,7 +46,7 @@ def test_it_grows_to_all_once_the_server_is_quick_again() -> None:
     assert server.batch_size.size == 4000
 
 
-def test_one_alone_is_tried_for_ever() -> None:
+def test_one_alone_is_tried_without_end() -> None:
     tried = Server(8).store_all(each_s=100.0, rounds=10)
     assert [size for size, _ in tried[:4]] == [8, 4, 2, 1]
     assert set(tried[4:]) == {(1, False)}
