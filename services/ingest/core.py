@@ -122,7 +122,7 @@ def is_ordinary(batch: Sequence[Validated]) -> TypeGuard[Sequence[Transaction]]:
         and not one.delivery.redelivered
         and one.identity != one.delivery.fallback_id
     }
-    # Fewer: two share an identity, or one is unfit, redelivered or without an identity.
+    # Fewer names: two share an identity, or one is unfit, redelivered or without an identity.
     return len(named) == len(batch)
 
 

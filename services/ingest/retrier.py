@@ -51,7 +51,7 @@ def _retry(
         if conn.closed:
             raise
     finally:
-        # First: a receiver without unacknowledged messages may end.
+        # Acknowledged before they are forgotten: a receiver with nothing unacknowledged may end.
         tags = {one.delivery.tag for one in left}
         backlog.acknowledge_deferred([one for one in due if one.delivery.tag not in tags])
         deferred.note_attempt(due, left, time.monotonic() - started_at)
