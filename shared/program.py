@@ -54,7 +54,7 @@ class Program(Generic[S]):
         except Refusal as refusal:
             log.error("refused", reason=str(refusal))
             return EXIT_FINDING
-        except Exception:
+        except Exception:  # the last resort: logged with its traceback, and an exit code of its own
             log.exception("bug")
             return EXIT_BUG
 
