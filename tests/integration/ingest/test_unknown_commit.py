@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from services.ingest import writer
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from tests.support import messages, refusing_trigger
@@ -25,7 +26,7 @@ ONE_STATEMENT = b"ingest: not stored by one statement"
 DELETE_FIRST = "DELETE FROM historical_transactions WHERE transaction_value = 1"
 
 
-def lose_answer(dsn: str, writer: Writer, to: bytes) -> None:
+def lose_answer(dsn: str, at_work: Writer, to: bytes) -> None:
     """Have the writer store what there is, over a connection that is gone before it hears so."""
     with (
         proxying(dsn) as (proxy, cut_dsn),
@@ -33,7 +34,7 @@ def lose_answer(dsn: str, writer: Writer, to: bytes) -> None:
     ):
         proxy.lose_reply_to(to)
         with pytest.raises(Unavailable):
-            writer.run_once(conn)
+            at_work.run_once(conn)
         assert proxy.cuts == 1
 
 
@@ -44,12 +45,12 @@ def test_a_row_that_was_deleted_since_stays_deleted(
     channel = FakeChannel()
     for tag in (1, 2):
         channel.receive(validated(body(1, tag), f"m{tag}" if named else None, tag=tag))
-    writer = idle_writer(ours, channel)
-    lose_answer(dsn, writer, ONE_STATEMENT if named else COMMIT)
+    at_work = idle_writer(ours, channel)
+    lose_answer(dsn, at_work, ONE_STATEMENT if named else COMMIT)
     assert rows(conn) == [(1, 1), (1, 2)]
     conn.execute(DELETE_FIRST)
 
-    writer.run_once(ours)
+    at_work.run_once(ours)
 
     assert (channel.acknowledged, rows(conn)) == ([2], [(1, 2)])
     assert dead_letters(conn) == []
@@ -62,15 +63,32 @@ def test_a_dead_letter_that_would_be_taken_since_does_not_become_a_row_as_well(
     channel = FakeChannel()
     for tag in (1, 2):
         channel.receive(validated(body(1, tag), f"m{tag}", tag=tag))
-    writer = idle_writer(ours, channel)
+    at_work = idle_writer(ours, channel)
     refusing_trigger.create(ours, "P0002", where="NEW.transaction_value = 1")
-    lose_answer(dsn, writer, COMMIT)
+    lose_answer(dsn, at_work, COMMIT)
     refusing_trigger.drop(ours)
 
-    writer.run_once(ours)
+    at_work.run_once(ours)
 
     assert (channel.acknowledged, rows(conn)) == ([2], [(1, 2)])
     assert messages.reasons(conn) == ["refused_by_database"]
+
+
+def test_what_another_replica_stored_while_this_one_stood_still_is_not_stored_again(
+    conn: psycopg.Connection, ours: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen, awake = FakeChannel(), FakeChannel()
+    for channel in (frozen, awake):
+        channel.receive(validated(body(1, 1), "m1", tag=1))
+    monkeypatch.setattr(writer, "STALE_S", 0.0)
+    idle_writer(ours, awake).run_once(ours)
+    assert rows(conn) == [(1, 1)]
+    conn.execute(DELETE_FIRST)
+
+    idle_writer(ours, frozen).run_once(ours)
+
+    assert (frozen.acknowledged, rows(conn)) == ([1], [])
+    assert counted(conn) == truth(conn)
 
 
 def test_a_deferred_message_is_not_stored_again_after_its_row_was_deleted(
@@ -79,14 +97,14 @@ def test_a_deferred_message_is_not_stored_again_after_its_row_was_deleted(
     channel = FakeChannel()
     deferred = channel.backlog.deferred
     deferred.add([validated(body(1, 1), "m1", tag=1)], "for the test")
-    writer = idle_writer(ours, channel)
+    at_work = idle_writer(ours, channel)
     deferred.try_soon()
-    lose_answer(dsn, writer, COMMIT)
+    lose_answer(dsn, at_work, COMMIT)
     assert rows(conn) == [(1, 1)]
     conn.execute(DELETE_FIRST)
 
     deferred.try_soon()
-    writer.run_once(ours)
+    at_work.run_once(ours)
 
     assert (channel.alone, rows(conn)) == ([1], [])
     assert counted(conn) == truth(conn)
