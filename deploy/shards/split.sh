@@ -29,6 +29,8 @@ main() {
   copy historical_transactions "$(moves provider_id)"
   copy received_message "$(moves provider_id)" xid # of another database it means nothing
   copy dead_letter "state = 'waiting' AND $(moves provider_id)" id
+  copy provider_symbol "$(moves provider_id)"
+  copy price true # each shard has all of them
   say "comparing"
   [ "$(totals "$old" "$(moves id)" "$(moves provider_id)")" = "$(totals "$new" true true)" ] ||
     fail "what was copied differs: nothing was deleted from OLD; drop NEW and begin anew"
@@ -43,6 +45,7 @@ main() {
     SET LOCAL session_replication_role = replica;
     DELETE FROM dead_letter WHERE state = 'waiting' AND $(moves provider_id);
     DELETE FROM received_message WHERE $(moves provider_id);
+    DELETE FROM provider_symbol WHERE $(moves provider_id);
     DELETE FROM historical_transactions WHERE $(moves provider_id);
     DELETE FROM initial_data WHERE $(moves id);
     SET LOCAL session_replication_role = origin;
@@ -69,17 +72,22 @@ copy() {
     PGOPTIONS='-c session_replication_role=replica' psql_in "$new" -c "\\copy $1 ($columns) FROM STDIN" >/dev/null
 }
 
-# totals URL CONDITION CONDITION: providers and transactions, how many and how much.
+# totals URL CONDITION CONDITION: providers, transactions, symbols and prices, how many and how much.
 totals() {
   ask "$1" "
     SELECT (SELECT (count(*), sum(initial_value), sum(id::numeric)) FROM initial_data WHERE $2),
            (SELECT (count(*), sum(transaction_value), count(message_id), sum(id::numeric))
-              FROM historical_transactions WHERE $3)"
+              FROM historical_transactions WHERE $3),
+           (SELECT (count(*), sum(provider_id)) FROM provider_symbol WHERE $3),
+           (SELECT (count(*), sum(price)) FROM price)"
 }
 
-# renamed NUMBER: names the queues that dead letters came from as they are called now.
+# renamed NUMBER: names the queues that dead letters came from as they are called now. Sightings are of
+# no shard. A name that the only pipeline had ends in no shard's number, whatever it ends in.
 renamed() {
-  printf "UPDATE dead_letter SET queue = regexp_replace(queue, '([.][0-9]+)?\$', '.%s')" "$1"
+  local was=''
+  ((count == 2)) || was="[.]$((number - count / 2))"
+  printf "UPDATE dead_letter SET queue = regexp_replace(queue, '%s\$', '.%s') WHERE queue <> 'sightings'" "$was" "$1"
 }
 
 baseline() {
