@@ -29,7 +29,7 @@ def split(engine: docker.DockerClient, postgres_server: servers.Postgres) -> Spl
     """Run the script where psql is; returns its exit code and what it said."""
     (server,) = (
         one
-        for one in engine.containers.list(filters={"label": LABEL})
+        for one in engine.containers.list(filters={"label": LABEL}, ignore_removed=True)
         if containers.address(one) == postgres_server.address
     )
 
