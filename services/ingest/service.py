@@ -70,7 +70,7 @@ class Outcome:
         return self.inserted + self.duplicates + self.dead.total() + len(self.deferred)
 
 
-BeforeCommit = Callable[[Outcome], object]
+Callback = Callable[[Outcome], object]
 
 
 class NotOrdinary(Exception):
@@ -105,7 +105,7 @@ def store_batch(
     conn: psycopg.Connection,
     batch: Sequence[Validated],
     rules: IngestRules,
-    before_commit: BeforeCommit = lambda _: None,
+    before_commit: Callback = lambda _: None,
     *,
     defer_dead_letters: bool = False,
 ) -> Outcome:
@@ -154,10 +154,7 @@ def _is_out_of_range(validated: Validated) -> bool:
 
 
 def _store(
-    conn: psycopg.Connection,
-    parts: PartitionedBatch,
-    queue: str | None,
-    before_commit: BeforeCommit,
+    conn: psycopg.Connection, parts: PartitionedBatch, queue: str | None, before_commit: Callback
 ) -> Outcome:
     """Go through phases 3 to 8: insert all at once; if that fails find out what is refused."""
     try:

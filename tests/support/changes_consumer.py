@@ -42,7 +42,7 @@ class Consumer:
         """Whole ticks whose tick before was not closed here, by its id."""
 
     def missed(self) -> bool:
-        """Say whether a tick came whose tick before did not: to be replayed, or read anew."""
+        """Say whether a tick came whose tick before did not: to be replayed, or read again."""
         return bool(self._early)
 
     def take(self, event: Event) -> None:

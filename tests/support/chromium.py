@@ -91,7 +91,7 @@ def violations(page: Page) -> list[str]:
     if not page.evaluate("'axe' in window"):
         # By the debugger, which the page's policy does not bind.
         page.evaluate(f"{Path(source).read_text(encoding='utf-8')}; 0")
-    # Nothing is loaded anew for it: what then failed would be written into the page.
+    # Nothing is loaded again for it: what then failed would be written into the page.
     found = page.evaluate("axe.run({resultTypes: ['violations'], preload: false})")
     return [
         f"{one['id']}: {node['target']} {node['failureSummary']}"

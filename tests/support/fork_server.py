@@ -1,4 +1,4 @@
-"""Our programs as processes that need not import everything anew.
+"""Our programs as processes that need not import everything again.
 
 Importing takes most of a short program's time. One process, `python -m tests.support.fork_server`,
 imports what all programs share and forks for each. What runs then is as `python -m` would run it:

@@ -72,7 +72,7 @@ CLASSIFIED = {
         " check_function_bodies synchronize_seqscans client_min_messages"
         " password_encryption scram_iterations md5_password_warnings"
     ),
-    "of serializable transactions only, or set anew by each transaction": (
+    "of serializable transactions only, or set again by each transaction": (
         "default_transaction_deferrable transaction_deferrable transaction_isolation"
     ),
     "when and how work is done, not what": (

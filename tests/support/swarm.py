@@ -46,7 +46,7 @@ def joined() -> Iterator[None]:
 
     An engine that was in none is in none afterwards; one that was stays in it. When it leaves, it
     forgets the names in all of its networks: containers of other stacks do not find each other
-    until they are started anew.
+    until they are started again.
     """
     with ONE_AT_A_TIME.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

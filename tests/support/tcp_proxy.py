@@ -71,7 +71,7 @@ class TcpProxy(Disturbances):
             self._thawed.set()
 
     def is_frozen(self) -> bool:
-        """Say whether nothing is to be forwarded now."""
+        """Say whether nothing is forwarded now."""
         return not self._thawed.is_set()
 
     def serve(self) -> None:

@@ -1,4 +1,4 @@
-"""A message that comes again is a duplicate, whatever a hand or a trigger made of its row."""
+"""A message that comes again is a duplicate, whatever a person or a trigger made of its row."""
 
 from concurrent.futures import ThreadPoolExecutor
 
