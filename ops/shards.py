@@ -24,6 +24,8 @@ ONCE = frozenset({"console", "send"})
 """Commands that reach all shards by themselves."""
 ONE_IS_ENOUGH = frozenset({"find"})
 """Commands that have succeeded if they have in one shard: nothing is in two."""
+EACH = "OPS_EACH_SHARD"
+"""Set where a command runs for one of all shards."""
 SIGNALLED = 128
 """A process that a signal ended has the code 128 and the signal's number."""
 
@@ -66,9 +68,19 @@ def choose(command: str, wanted: str | None) -> None:
     elif command in ONCE:
         os.environ.update(_environment(*shards[0]))
     elif command in OF_ONE:
-        raise click.UsageError(f"{command} is about one shard: ops --shard NUMBER {command} …")
+        raise _not_of_all(command, f"{command} …")
     else:
         sys.exit(_run_each(command, shards))
+
+
+def need_one(what: str) -> None:
+    """End with a usage error if this runs for each shard: only one of them has what is meant."""
+    if os.environ.get(EACH):
+        raise _not_of_all(what, "…")
+
+
+def _not_of_all(what: str, command: str) -> click.UsageError:
+    return click.UsageError(f"{what} is about one shard: ops --shard NUMBER {command}")
 
 
 def _found(shards: Sequence[tuple[Shard, str]], wanted: str) -> tuple[Shard, str]:
@@ -87,7 +99,7 @@ def _run_each(command: str, shards: Sequence[tuple[Shard, str]]) -> int:
     arguments = sys.argv[1:]
     own = [sys.executable, "-m", "ops", *arguments[arguments.index(command) :]]
     commands = {
-        str(shard): Command(own, _environment(shard, dsn) | {"SHARD_DSNS": ""})
+        str(shard): Command(own, _environment(shard, dsn) | {"SHARD_DSNS": "", EACH: "yes"})
         for shard, dsn in shards
     }
     return run_each(commands, one_is_enough=command in ONE_IS_ENOUGH)

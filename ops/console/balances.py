@@ -40,8 +40,8 @@ class Balances:
         self._pool, self._interval_s, self._watermark_key = pool, interval_s, key
         self._client, self._lent, self._kept = client, Lock(), Lock()
         self._pages, self._valuer = Kept(), Valuer()
-        self._counts: tuple[int, dict[int, int] | None] = (-1, None)
-        self._moved: tuple[int, list[store.Moved]] = (-1, [])
+        self._counts: tuple[Last | None, dict[int, int] | None] = (None, None)
+        self._moved: tuple[Last | None, list[store.Moved]] = (None, [])
 
     def page(self, asked: Asked) -> Listing:
         """Return a page, not compared with KeyDB. Raises `Unavailable`."""
@@ -116,11 +116,11 @@ class Balances:
 
     def _moved_in(self, conn: psycopg.Connection, last: Last) -> list[store.Moved]:
         with self._kept:
-            epoch, moved = self._moved
-        if epoch != last.epoch:
+            tick, moved = self._moved
+        if tick != last:
             moved = store.moved(conn, last)
             with self._kept:
-                self._moved = (last.epoch, moved)
+                self._moved = (last, moved)
         return moved
 
     def _rows(
@@ -142,11 +142,11 @@ class Balances:
 
     def _counted(self, conn: psycopg.Connection, last: Last) -> dict[int, int] | None:
         with self._kept:
-            epoch, counts = self._counts
-        if epoch != last.epoch:
+            tick, counts = self._counts
+        if tick != last:
             counts = store.transactions(conn, last)
             with self._kept:
-                self._counts = (last.epoch, counts)
+                self._counts = (last, counts)
         return counts
 
     def compared(self, listing: Listing) -> Listing:

@@ -80,7 +80,7 @@ class Valuer:
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._lock = Lock()
-        self._known: tuple[tuple[int, date], float, list[Total]] | None = None
+        self._known: tuple[Last, float, list[Total]] | None = None
 
     def worth(self, conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:
         """Return what the balances of a tick are worth in each currency.
@@ -102,16 +102,16 @@ class Valuer:
             if one.value is not None:
                 values.setdefault(one.provider_id, []).append(f"{one.value} {one.currency}")
         too_many = symbols > SYMBOLS_MAX
-        totals = [] if too_many else self._totals(conn, tick.epoch, day)
+        totals = [] if too_many else self._totals(conn, tick, day)
         return Worth(values, totals, too_many)
 
-    def _totals(self, conn: psycopg.Connection, epoch: int, day: date) -> list[Total]:
+    def _totals(self, conn: psycopg.Connection, tick: Last, day: date) -> list[Total]:
         with self._lock:
             known = self._known
-        if known and known[0] == (epoch, day) and time.monotonic() - known[1] < TOTALS_LAST_S:
+        if known and known[0] == tick and time.monotonic() - known[1] < TOTALS_LAST_S:
             return known[2]
         asked_at = time.monotonic()
-        totals = valuation.totals_of_symbols(conn, epoch, day)
+        totals = valuation.totals_of_symbols(conn, tick.epoch, day)
         with self._lock:
-            self._known = ((epoch, day), asked_at, totals)
+            self._known = (tick, asked_at, totals)
         return totals

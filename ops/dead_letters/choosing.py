@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from ops import shards
 from ops.dead_letters.core import Choice
 from ops.params import Moment, Words
 from shared.unfit import RecordReason, TransactionReason
@@ -28,6 +29,8 @@ def choosing(command: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(command)
     def run(**given: Any) -> R:  # noqa: ANN401 - what click collected
         choice = Choice(*(given.pop(name) for name in Choice.__slots__))
+        if choice.ids:
+            shards.need_one("an ID")
         return command(choice=choice, **given)
 
     return run

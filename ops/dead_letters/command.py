@@ -9,7 +9,7 @@ import psycopg
 from rich.console import Group
 from rich.text import Text
 
-from ops import deployment, files, tables
+from ops import deployment, files, shards, tables
 from ops.answer import Answer, answering, as_json
 from ops.dead_letters import acts, store
 from ops.dead_letters.absent import Absent, absent
@@ -74,6 +74,7 @@ def list_(*, choice: Choice, limit: int) -> Answer:
 @answering
 def show(*, dead_letter_id: int) -> Answer:
     """Show all of one dead letter: why it is one, its properties, its body."""
+    shards.need_one("an ID")
     with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         choice = Choice((dead_letter_id,))
         found = [one for page in store.pages(conn, choice) for one in page]
@@ -105,6 +106,8 @@ def export(*, choice: Choice, output: str) -> Answer:
     """
     if output == "-" and as_json():
         raise click.UsageError("--json needs --output FILE: the lines would be in its way")
+    if output != "-":
+        shards.need_one("a file")
     chosen = settings.load(ExportSettings)
     found: set[int] = set()
     missing: list[Absent] = []  # a reader that leaves ends the block

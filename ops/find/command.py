@@ -9,7 +9,7 @@ import psycopg
 from rich.console import Group
 from rich.text import Text
 
-from ops import deployment, queue_stats, tables
+from ops import deployment, queue_stats, shards, tables
 from ops.answer import Answer, answering
 from ops.params import Words
 from ops.wording import count, digits, moment, visible
@@ -48,6 +48,8 @@ def find(*, message_id: str | None, row_id: int | None) -> Answer:
     """
     if (message_id is None) == (row_id is None):
         raise click.UsageError("give an ID, or --row N")
+    if row_id is not None:
+        shards.need_one("--row")
     with deployment.postgres_connection(settings.load(settings.PostgresSettings)) as conn:
         if message_id is not None:
             found = life.by_identity(conn, message_id)

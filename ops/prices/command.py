@@ -12,7 +12,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from ops import deployment, tables
+from ops import deployment, shards, tables
 from ops.answer import Answer, answering
 from ops.params import Currency, Day, Words
 from ops.prices import csv_file, store, symbols
@@ -82,6 +82,8 @@ def import_(*, file: str, source: str, dry_run: bool) -> Answer:
     A price without source_id is named by symbol, currency and day, so the same file again changes
     nothing, and a corrected one corrects. Exit 1, and nothing is imported, if any line is wrong.
     """
+    if file == "-":
+        shards.need_one("standard input")
     chosen = settings.load(PriceSettings)
     try:
         change_record.name({"--source": source}, "--source")

@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Group
 from rich.text import Text
 
-from ops import action, deployment, tables
+from ops import action, deployment, shards, tables
 from ops.answer import Answer, answering
 from ops.params import ProviderId, Words
 from ops.wording import count, visible
@@ -79,6 +79,7 @@ def assign(*, provider_id: int, symbol: str, scale: int) -> Answer:
 
     It holds for every day, also those before.
     """
+    shards.need_one("a provider")
     chosen = settings.load(SymbolSettings)
     try:
         change_record.name({"SYMBOL": symbol}, "SYMBOL")
@@ -105,6 +106,7 @@ def assign(*, provider_id: int, symbol: str, scale: int) -> Answer:
 @answering
 def unassign(*, provider_id: int) -> Answer:
     """Take the symbol of PROVIDER away: its balance has no value then."""
+    shards.need_one("a provider")
     chosen = settings.load(SymbolSettings)
     with (
         deployment.postgres_connection(chosen) as conn,

@@ -184,6 +184,14 @@ def balances(line: str) -> list[tuple[str, str]]:
     ("arguments", "says"),
     [
         (["statement", "1"], "statement is about one shard"),
+        (["dead-letters", "purge", "5", "--yes"], "an ID is about one shard"),
+        (["dead-letters", "replay", "5"], "an ID is about one shard"),
+        (["dead-letters", "show", "5"], "an ID is about one shard"),
+        (["dead-letters", "export", "--output", "all.jsonl"], "a file is about one shard"),
+        (["find", "--row", "5"], "--row is about one shard"),
+        (["prices", "assign", "1_Visa", "EUR", "--scale", "2"], "a provider is about one shard"),
+        (["prices", "unassign", "1_Visa"], "a provider is about one shard"),
+        (["prices", "import", "-"], "standard input is about one shard"),
         (["--shard", "2", "balances"], "no shard 2: SHARD_DSNS has 0 to 1"),
     ],
 )
