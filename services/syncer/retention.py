@@ -22,6 +22,18 @@ from shared.ledger import disk_usage
 
 EVERY_S = 60.0
 """From one round to the next, unless it left something over."""
+STEADY_S = 3600.0
+"""The clock must have gone on for so long before anything is removed by it."""
+
+# A clock that has stepped forward, be it Postgres's or the ticker's as well, makes all look old:
+# then no boundary lies where those of an hour ago should.
+SELECT_STEADY: LiteralString = """
+SELECT EXISTS (
+       SELECT
+         FROM tick
+        WHERE boundary <= now() - make_interval(secs => %(steady_s)s)
+          AND boundary >= now() - make_interval(secs => 2 * %(steady_s)s + %(interval_s)s))
+"""
 
 # The last tick before the horizon goes, too, if one after it says what held from then on.
 PRUNE_TICKS: LiteralString = """
@@ -98,7 +110,9 @@ class Retention:
         if time.monotonic() < self._due_at and (self._broke_off or not is_new):
             return
         self._due_at, self._broke_off = time.monotonic() + EVERY_S, True
-        done = run_once(conn, self._kept, interval_s=interval_s, disk_bytes=self._disk_bytes)
+        done = run_once(
+            conn, self._kept, interval_s=interval_s, disk_bytes=self._disk_bytes, steady_s=STEADY_S
+        )
         self._broke_off = False
         if not done.finished:
             self._due_at = 0.0
@@ -110,23 +124,35 @@ def run_once(
     *,
     interval_s: float = 60.0,
     disk_bytes: float | None = None,
+    steady_s: float | None = None,
 ) -> Done:
     """Do one bounded round between ticks that are `interval_s` apart.
+
+    Nothing is removed unless ticks say that the clock has gone on for `steady_s`.
 
     What fails is reported; raises `Unavailable` only if the connection is lost. A lock not had in
     50 ms is not an error.
     """
     one = Round(conn, interval_s)
     made = one.each("make_partitions", MAKE_PARTITION, partitions.ahead(kept, interval_s))
-    expired = one.attempt("drop_partitions", partial(partitions.expired, conn, kept)) or []
-    dropped = one.each("drop_partitions", DROP_PARTITION, [{"name": name} for name, _ in expired])
-    pruned = one.slices("prune_history", partial(_prune_ticks, conn, kept), 1)
-    pruned += one.slices("prune_messages", partial(_prune_messages, conn, kept), 100)
+    dropped = pruned = 0
+    steady = partial(_is_steady, conn, steady_s, interval_s)
+    if steady_s is None or one.attempt("drop_partitions", steady):
+        expired = one.attempt("drop_partitions", partial(partitions.expired, conn, kept)) or []
+        names = [{"name": name} for name, _ in expired]
+        dropped = one.each("drop_partitions", DROP_PARTITION, names)
+        pruned = one.slices("prune_history", partial(_prune_ticks, conn, kept), 1)
+        pruned += one.slices("prune_messages", partial(_prune_messages, conn, kept), 100)
     one.attempt("measure", partial(_measure, conn, kept))
     one.attempt("measure", partial(_measure_disk, conn, disk_bytes))
     if made or dropped or pruned:
         log.info("upkeep", made=made, dropped=dropped, pruned=pruned)
     return Done(made, dropped, pruned, one.finished)
+
+
+def _is_steady(conn: psycopg.Connection, steady_s: float | None, interval_s: float) -> bool:
+    given = {"steady_s": steady_s, "interval_s": interval_s}
+    return conn.execute(SELECT_STEADY, given).fetchall() == [(True,)]
 
 
 def _prune_ticks(conn: psycopg.Connection, kept: Kept, most: int) -> int:
