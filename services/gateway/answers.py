@@ -82,6 +82,7 @@ class Alerts(msgspec.Struct):
 
 
 class Notifications(msgspec.Struct):
-    """What was told of alerts, newest first."""
+    """What was told of alerts, newest first. `next` is the cursor of the page after it."""
 
     notifications: list[Notification]
+    next: str | None

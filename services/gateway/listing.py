@@ -51,8 +51,7 @@ class Lister:
         cursor: Cursor = None,
     ) -> Response:
         """Return requests, newest first: what became of each."""
-        place = parameters.place(cursor, 2)
-        before = (_time(place[0]), reading.text(place[1])) if place else None
+        before = _place(cursor)
         with self.desk.asked(request) as conn:
             tracked = requests.newest(conn, state=state, before=before, most=limit)
         found = [one.document for one in tracked]
@@ -98,24 +97,30 @@ class Lister:
         following = parameters.cursor(found[limit - 1].id) if more else None
         return reading.answer(answers.Alerts(found[:limit], following))
 
-    def notifications(
+    def notifications(  # noqa: PLR0913, PLR0917 - one for each parameter
         self,
         request: Request,
         provider: ProviderQuery = None,
         alert: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
         since: Time = None,
         limit: Limit = PAGE,
+        cursor: Cursor = None,
     ) -> Response:
         """Return what was told of alerts, newest first."""
+        before = _place(cursor)
         number = None if provider is None else parameters.provider(provider, self.shard)
         begin = parameters.time("since", since)
         chosen = notifications.Choice(alert_id=alert, provider_id=number, since=begin)
         with self.desk.asked(request) as conn:
-            return reading.answer(answers.Notifications(notifications.newest(conn, chosen, limit)))
+            found = notifications.newest(conn, chosen, limit, before)
+        following = None
+        if len(found) == limit:
+            following = parameters.cursor(found[-1].created_at.isoformat(), found[-1].id)
+        return reading.answer(answers.Notifications(found, following))
 
 
-def _time(text: str) -> datetime:
-    found = parameters.time("cursor", text)
-    if found is None:
-        raise LookupError(text)
-    return found
+def _place(cursor: str | None) -> tuple[datetime, str] | None:
+    """Return where the page before ended: a time, and what tells apart what is of one time."""
+    place = parameters.place(cursor, 2)
+    at = parameters.time("cursor", place[0]) if place else None
+    return (at, reading.text(place[1])) if place and at else None

@@ -10,6 +10,8 @@ from psycopg.rows import class_row
 from shared import postgres
 
 State = Literal["unsent", "sent", "delivered"]
+Place = tuple[datetime, str]
+"""Where a notification stands in lists: when it was made, and its id."""
 
 CHOSEN: LiteralString = """
   FROM (SELECT *, CASE WHEN delivered_at IS NOT NULL THEN 'delivered'
@@ -30,6 +32,7 @@ SELECT n.id, n.alert_id, n.provider_id, a.source, a.source_id, n.condition,
        n.threshold::text AS threshold, n.epoch, n.boundary, n.balance::text AS balance,
        n.previous::text AS previous, n.state, n.created_at, n.sent_at, n.delivered_at, n.error
 {CHOSEN}
+   AND (n.created_at, n.id) < (%(before_at)s, %(before_id)s)
  ORDER BY n.created_at DESC, n.id DESC
  LIMIT %(limit)s
 """
@@ -78,9 +81,12 @@ class Choice:
     until: datetime | None = None
 
 
-def newest(conn: psycopg.Connection, choice: Choice, limit: int) -> list[Notification]:
-    """Return those that are meant, newest first, up to `limit`."""
-    wanted = asdict(choice) | {"limit": limit}
+def newest(
+    conn: psycopg.Connection, choice: Choice, limit: int, before: Place | None = None
+) -> list[Notification]:
+    """Return those that are meant, newest first, up to `limit`, made before a place in the list."""
+    at, last = before or ("infinity", "")
+    wanted = asdict(choice) | {"limit": limit, "before_at": at, "before_id": last}
     with postgres.translating(), conn.cursor(row_factory=class_row(Notification)) as cursor:
         return cursor.execute(SELECT_NOTIFICATIONS, wanted).fetchall()
 

@@ -87,7 +87,7 @@ QUERIES: dict[str, Query] = {
     "notifications": (
         notifications.SELECT_NOTIFICATIONS,
         dict.fromkeys(("alert_id", "provider_id", "condition", "state", "since", "until"))
-        | {"limit": operations.NEWEST},
+        | {"limit": operations.NEWEST, "before_at": "infinity", "before_id": ""},
         FEW,
     ),
     "requests": (

@@ -215,6 +215,10 @@ def test_alerts_and_notifications_are_listed(asked: Gateway, books: str) -> None
     number = first["alerts"][0]["id"]
     told = get(asked, "/v1/notifications", alert=number)["notifications"]
     assert [(one["id"], one["balance"]) for one in told] == [("n-a", "900")]
+    pages = [get(asked, "/v1/notifications", limit=1)]
+    while cursor := pages[-1]["next"]:
+        pages.append(get(asked, "/v1/notifications", limit=1, cursor=cursor))
+    assert [one["id"] for page in pages for one in page["notifications"]] == ["n-b", "n-a"]
 
 
 def test_each_tick_that_is_shown_is_an_event_and_a_stream_goes_on_where_it_broke_off(
