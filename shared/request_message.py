@@ -29,7 +29,8 @@ EXCHANGE = "gateway"
 """The direct exchange by which the gateway reaches the queue, under the queue's name."""
 ITEMS_MAX = 10_000
 REQUEST_BYTES_MAX = 8 * 2**20
-KEY = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
+KEY = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,200}", re.ASCII)
+"""Not . or ..: as the end of a path they mean another one."""
 """What a request's key may be: it stands in URLs, and in front of identities."""
 REPLY_QUEUE = re.compile(r"(replies\.|amq\.gen-|amq\.rabbitmq\.reply-to).*", re.DOTALL)
 """Queues that replies may go to: whoever names one must not reach another by our rights."""
@@ -138,7 +139,7 @@ def _fields(body: bytes) -> tuple[Mapping[str, Any], list[bytes] | None]:
 def _key(fields: Mapping[str, Any]) -> str:
     key = name_of(fields, "request")
     if not is_key(key):
-        raise Unfit("invalid_value", "request must be 1 to 200 of A-Z a-z 0-9 . _ ~ -")
+        raise Unfit("invalid_value", "request must be 1 to 200 of A-Z a-z 0-9 . _ ~ -, not . or ..")
     return key
 
 

@@ -119,7 +119,7 @@ class Acceptor:
             return None
         key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
         if not request_message.is_key(key):
-            detail = "Idempotency-Key is to be 1 to 200 of the characters A-Z a-z 0-9 . _ ~ -"
+            detail = "Idempotency-Key is to be 1 to 200 of A-Z a-z 0-9 . _ ~ -, not . or .."
             raise Problem(400, "bad_key", detail)
         return key
 

@@ -59,7 +59,7 @@ TRANSACTIONS: Json = {
         "parameters": [
             parameter(
                 "Idempotency-Key",
-                '^([A-Za-z0-9._~-]{1,200}|"[A-Za-z0-9._~-]{1,200}")$',
+                r'^(?!"?\.{1,2}"?$)([A-Za-z0-9._~-]{1,200}|"[A-Za-z0-9._~-]{1,200}")$',
                 "the request's id; made, and given back, where there is none",
             ),
             parameter(

@@ -73,6 +73,8 @@ def test_where_the_reply_goes_and_the_trace_are_handed_on(gateway: Gateway, queu
         ({"Idempotency_Key": '""'}, "bad_key"),
         ({"Idempotency_Key": "a b"}, "bad_key"),
         ({"Idempotency_Key": "a/b"}, "bad_key"),
+        ({"Idempotency_Key": "."}, "bad_key"),
+        ({"Idempotency_Key": '".."'}, "bad_key"),
         ({"Idempotency_Key": "x" * 201}, "bad_key"),
         ({"Reply_To": "syncer.ticks"}, "bad_reply_to"),
         ({"Reply_To": "incoming_transactions"}, "bad_reply_to"),

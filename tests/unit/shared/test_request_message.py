@@ -66,6 +66,7 @@ def test_an_unfit_item_keeps_its_own_identity() -> None:
         (b'{"request": 7, "items": [{"id": 1, "value": 2}]}', "wrong_type"),
         (b'{"request": "K", "by": 7, "items": [{"id": 1, "value": 2}]}', "wrong_type"),
         (b'{"request": "a/b", "items": [{"id": 1, "value": 2}]}', "invalid_value"),
+        (b'{"request": "..", "items": [{"id": 1, "value": 2}]}', "invalid_value"),
         (b'{"request": "K", "items": []}', "invalid_value"),
         (b'{"request": "K", "items": [1, 2}', "not_json"),
         (b'{"request": "K", "items": [%s]}' % b",".join([b"1"] * (ITEMS_MAX + 1)), "too_many"),
