@@ -67,6 +67,10 @@ class Ticks:
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell)
 
+    def forget(self) -> None:
+        """Know nothing any more: Postgres may have been restored to older epochs."""
+        self._recent.clear()
+
     def close(self) -> None:
         """End all streams."""
         self.closed = True
@@ -79,7 +83,8 @@ class Ticks:
         yield b": ticks as they are shown\n\n"
         while not self.closed:
             more, recent = self._more, list(self._recent)  # in this order: else one is missed
-            at = self._newest() if at is None else at  # what is old when it is known is not told
+            if recent:  # what is old when it is known is not told; what is above it never was
+                at = recent[-1].epoch if at is None else min(at, recent[-1].epoch)
             for one in recent:
                 if at is not None and one.epoch > at:
                     at = one.epoch
@@ -119,7 +124,8 @@ class Reader:
         """Read until `stop`, or until Postgres is lost."""
         with self._connect() as conn:
             _check(conn)
-            look_at = 0.0
+            self._ticks.forget()
+            self._epoch, look_at = -1, 0.0
             try:
                 while not self._stop.wait(LOOK_EVERY_S):
                     with postgres.translating():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from services.gateway.ticks import ShownTick, Ticks
 
 AT = datetime(2026, 11, 28, 7, tzinfo=UTC)
+TIMEOUT_S = 30.0
 
 
 def shown(epoch: int) -> ShownTick:
@@ -25,3 +26,23 @@ def test_a_tick_that_comes_while_the_client_reads_another_is_told_next() -> None
         return found[1:]
 
     assert asyncio.run(told()) == [shown(1).event(), shown(2).event()]
+
+
+def test_a_stream_that_stands_above_all_ticks_goes_on_with_the_next_one() -> None:
+    async def told() -> list[bytes]:
+        ticks = Ticks()
+        ticks.add([shown(8)])
+        stream = ticks.after(9)
+        found = [await anext(stream)]
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        ticks.forget()
+        ticks.add([shown(3)])
+        await asyncio.sleep(0)  # the loop takes note of it
+        await asyncio.sleep(0)
+        ticks.add([shown(4)])
+        async with asyncio.timeout(TIMEOUT_S):
+            found.append(await waiting)
+        return found[1:]
+
+    assert asyncio.run(told()) == [shown(4).event()]
