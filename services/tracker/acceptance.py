@@ -73,9 +73,9 @@ class Acceptance:
         progress: Callable[[], object] = lambda: None,
         queue: str = QUEUE,
     ) -> None:
-        """Items go to the queue `target`; `progress` is called after each part of them.
+        """Items go to the queue `target`; requests come from `queue`.
 
-        `queue` is where requests come from.
+        `progress` is called after each part of the items, and after each request.
         """
         self._conn, self._relay, self._replies = to
         self._target, self._queue = target, queue
@@ -100,6 +100,7 @@ class Acceptance:
             self._publish_items(accepted, new, known)
             for one in accepted:
                 outcomes[self._answer(one, known[one.request.key], new)] += 1
+                self._progress()
         return outcomes
 
     def _write_down(

@@ -7,11 +7,12 @@
 `provider` is an id, or the key that KeyDB shows. Who asks what cannot be answered gets the reason.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,7 +20,7 @@ import psycopg
 
 from services.tracker import core
 from shared import change_record, postgres, price
-from shared.errors import Refusal, Unanswerable
+from shared.errors import Refusal, StatementFailed, TooMuch, Unanswerable
 from shared.ledger import balance_page, history, valuation
 from shared.ledger.balance_page import ShownBalance
 from shared.ledger.statement import statement
@@ -30,6 +31,9 @@ Fields = Mapping[str, Any]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 PROVIDER = re.compile(r"(-?[0-9]{1,19})(_|$)", re.ASCII)
 """An id, or a key of KeyDB, which begins with one."""
+# As by HTTP. Who asks for so much keeps requests waiting.
+LIMIT: LiteralString = "SET statement_timeout = '10s'"
+NO_LIMIT: LiteralString = "RESET statement_timeout"
 PATHS: dict[str, str] = {
     "balances": "/v1/balances",
     "statement": "/v1/balances/{}/statement",
@@ -38,16 +42,33 @@ PATHS: dict[str, str] = {
 
 
 def answer(conn: psycopg.Connection, request: Request) -> bytes:
-    """Return the body of the reply; the caller's connection is at rest. Raises `Unavailable`."""
+    """Return the body of the reply; the caller's connection is at rest. Raises `Unavailable`.
+
+    What Postgres gives up or refuses is answered so: asked again, it would keep requests waiting.
+    """
     try:
-        found = ANSWERS[request.kind](conn, request.question)
+        with postgres.translating(), _limited(conn):
+            found = ANSWERS[request.kind](conn, request.question)
     except Unfit as unfit:
         return core.refusal(request.key, unfit.reason, unfit.error)
     except Unanswerable as error:
         return core.refusal(request.key, "unanswerable", str(error))
     except Refusal as refusal:
         return core.refusal(request.key, "not_found", str(refusal))
+    except TooMuch as error:
+        return core.refusal(request.key, "too_much", error.detail)
+    except StatementFailed as error:
+        return core.refusal(request.key, "unanswerable", error.detail)
     return core.answer(request.key, request.kind, found, location(request))
+
+
+@contextlib.contextmanager
+def _limited(conn: psycopg.Connection) -> Iterator[None]:
+    conn.execute(LIMIT)
+    try:
+        yield
+    finally:
+        conn.execute(NO_LIMIT)
 
 
 def location(request: Request) -> str:

@@ -19,6 +19,7 @@ from shared.amqp.publisher import Publisher, Stopped
 from shared.amqp.topic import TopicPublisher
 from shared.errors import Unavailable
 from shared.health import NOT_CONNECTED, Health
+from shared.limited_connection import meanwhile
 from shared.request_message import QUEUE
 
 PREFETCH = 50
@@ -83,6 +84,7 @@ class Intake:
             progress = partial(self._health.progress, QUEUE)
             to = Connected(conn, relay, replies)
             acceptance = Acceptance(to, self._target, self._stop, progress, self._queue)
+            meanwhile(conn, partial(relay.poll, 0.0), acceptance.keep_alive)
             relay.confirm_all(self._stop, acceptance.keep_alive)
             relay.consume(self._queue, prefetch=PREFETCH, on_message=self._on_message)
             log.info("consuming", queue=self._queue, messages=state.messages,
