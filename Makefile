@@ -17,7 +17,7 @@ IMAGES_ARGS =
 
 # Tools run as modules, so the checkout may be moved without rebuilding the scripts of .venv.
 PY := .venv/bin/python
-# Whatever the environment says: each worker of pytest would compile all tests anew, every time.
+# Whatever the environment says: each worker of pytest would compile all tests again, every time.
 export PYTHONDONTWRITEBYTECODE =
 STAMP := .venv/.from-lock
 FUZZ_STAMP := .venv/.from-fuzz-lock
@@ -165,7 +165,7 @@ FUZZ_ARGS =
 fuzz: $(FUZZ_STAMP) ## Fuzz what reads foreign bytes, guided by coverage (no Docker)
 	@$(PY) -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
-faults: venv engine ## Fault tests: each fault upon each part once, under load
+faults: venv engine ## Fault tests: each fault on each part once, under load
 	@$(PYTEST) tests/faults $(PYTEST_ARGS)
 
 # What may be given: make soak FAULTS=1000 SEED=7 SOAK_ARGS="--minutes 8 --only postgres"
@@ -173,7 +173,7 @@ FAULTS =
 SEED =
 SOAK_ARGS =
 
-soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7 faults upon a whole stack
+soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7 faults on a whole stack
 	@$(if $(FAULTS),\
 		$(PY) -m tests.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS),\
 		$(PYTEST) tests/integration -m soak $(PYTEST_ARGS))
@@ -182,7 +182,7 @@ soak: venv engine ## Random interleavings by hypothesis; with FAULTS=1000 SEED=7
 HA_ARGS =
 
 ha: IMAGES_ARGS = --ha
-ha: venv engine ## Faults upon clusters (deploy/ha) under load, and what each cost: half an hour
+ha: venv engine ## Faults on clusters (deploy/ha) under load, and what each cost: half an hour
 	@$(PY) -m tests.faults.ha $(HA_ARGS)
 
 swarm: venv engine ## The stack of deploy/swarm on this machine; not beside other containers that you need
@@ -242,7 +242,7 @@ $(STAMP): requirements-dev.lock
 		--requirement requirements-dev.lock && \
 	cp requirements-dev.lock $(STAMP)
 
-# The fuzzer is large and nobody else needs it; .venv made anew is without it again.
+# The fuzzer is large and nobody else needs it; a new .venv is without it.
 $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 	@echo "==> the fuzzer from requirements-fuzz.lock"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
@@ -266,7 +266,7 @@ engine: ## Make sure that there is a Docker engine with Compose, and the base im
 	@./deploy/airgap/engine.sh
 	@./deploy/airgap/images.sh $(IMAGES_ARGS)
 
-lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks anew from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
+lock: $(LOCK_VENV)/$(UV_VERSION) ## Write all locks again from pyproject.toml (newer versions: LOCK_ARGS=--upgrade)
 	@echo "==> requirements.lock"
 	@$(UV_COMPILE) $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 	@echo "==> requirements-dev.lock"

@@ -45,7 +45,7 @@ class Parameters:
     key_us: float = given(2.3, "from the boundary to KeyDB for a changed provider, µs")
     script_us: float = given(1.1, "of KeyDB's one thread for a changed key, µs")
     wal_bytes: float = given(542, "WAL for a message, time-ordered identities")
-    row_bytes: float = given(184, "table and indexes for a message, kept for ever")
+    row_bytes: float = given(184, "table and indexes for a message, kept permanently")
     outbox_bytes: float = given(130, "outbox and indexes for a message, kept for a day (assumed)")
     ingest_per_s: float = given(30_000, "messages/s that one ingest stores")
     queue_per_s: float = given(25_000, "messages/s through one quorum queue, in and out")
@@ -76,7 +76,7 @@ class Plan:
     wal_mb_per_s: float
     """Of one shard."""
     tb_per_day: float
-    """Of rows that are kept for ever, in all shards."""
+    """Of rows that are kept permanently, in all shards."""
     tick_s: float
     """From the boundary to KeyDB, of the slowest shard."""
     keydb_s: float

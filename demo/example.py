@@ -146,7 +146,7 @@ def publish(connection: pika.BlockingConnection, queue: str) -> None:
     channel.confirm_delivery()
     channel.queue_declare(queue, durable=True)
     properties = pika.BasicProperties(
-        message_id=str(time_ordered()),  # unique for ever; were it sent again, it would count once
+        message_id=str(time_ordered()),  # unique; were it sent again, it would count once
         delivery_mode=pika.DeliveryMode.Persistent,
     )
     channel.basic_publish("", queue, BODY, properties, mandatory=True)

@@ -12,7 +12,7 @@ from demo.screen import Report, Screen
 
 STATE_PAUSE_S = 1.0
 STUCK_S = 90.0
-"""Without any change for so long, it will not start: a wrong password, say, is tried for ever."""
+"""Without any change for so long, it will not start: a wrong password, say, is tried repeatedly."""
 
 ARRIVAL_TIMEOUT_S = 20.0
 TICK_TIMEOUT_S = 15.0
@@ -112,7 +112,7 @@ def publish(
     while not (row := example.arrived(conn, before.newest)):
         if time.monotonic() > deadline:
             raise DemoFailed(
-                f"after {ARRIVAL_TIMEOUT_S:g} s the message is no row in Postgres; see 'make logs'"
+                f"after {ARRIVAL_TIMEOUT_S:g} s the message is not a row yet; see 'make logs'"
             )
         time.sleep(POLL_PAUSE_S)
     screen.say(f"it is row {row} of historical_transactions")

@@ -49,7 +49,7 @@ def body(data: bytes) -> None:
 
 
 def content(data: bytes) -> None:
-    """Read properties: garbled at worst, never lost, and pika reads the same identity."""
+    """Read properties: malformed at worst, never lost, and pika reads the same identity."""
     found = Properties(data)
     kept = amqp_json.encode(found.all())
     assert isinstance(json.loads(kept, parse_constant=_refuse), dict)

@@ -113,7 +113,7 @@ def _attempt(command: Callable[[], Answer]) -> Answer:
         raise
     except KeyboardInterrupt:
         return _failure("interrupted", "what was not committed is not done", EXIT_INTERRUPTED)
-    except Exception as error:
+    except Exception as error:  # a bug: its exit code says so, and --json has a document still
         log.exception("bug")
         return _failure("bug", type(error).__name__, EXIT_BUG)
 

@@ -36,7 +36,7 @@ class Moment(click.ParamType[datetime]):
             found = datetime.fromisoformat(text)
             return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time: 2026-11-20T23:42 (UTC), or 2h ago", param, ctx)
+            self.fail(f"{text!r} is not a time: 2026-11-20T23:42 (UTC), or 2h ago", param, ctx)
 
 
 class Span(click.ParamType[timedelta]):
@@ -50,7 +50,7 @@ class Span(click.ParamType[timedelta]):
         """Return it; ends with a usage error if it is none, or zero."""
         found = SPAN.match(str(value))
         if found is None or not int(found[1]):
-            self.fail(f"{value!r} is no span: 60s, 15m, 1h, 1d", param, ctx)
+            self.fail(f"{value!r} is not a span of time: 60s, 15m, 1h, 1d", param, ctx)
         return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
@@ -66,7 +66,7 @@ class Day(click.ParamType[date]):
         try:
             return price.day(str(value), "it")
         except Unfit:
-            self.fail(f"{value!r} is no day: 2026-11-28", param, ctx)
+            self.fail(f"{value!r} is not a day: 2026-11-28", param, ctx)
 
 
 class Currency(click.ParamType[str]):
@@ -81,7 +81,7 @@ class Currency(click.ParamType[str]):
         try:
             return price.currency(str(value).upper())
         except Unfit:
-            self.fail(f"{value!r} is no currency: EUR", param, ctx)
+            self.fail(f"{value!r} is not a currency: EUR", param, ctx)
 
 
 class ProviderId(click.ParamType[int]):

@@ -41,7 +41,7 @@ for _name in ("no_proxy", "NO_PROXY"):  # what tests ask is on this machine
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
 
 # A shell starts what it puts into the background with SIGINT ignored, which children inherit: tests
-# that interrupt a program would wait for ever.
+# that interrupt a program would wait without end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

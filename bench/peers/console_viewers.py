@@ -1,4 +1,4 @@
-"""Watches the console as browsers do: `BENCH_VIEWERS` connections that read its events for ever."""
+"""Watches the console as browsers do: `BENCH_VIEWERS` connections that read its events."""
 
 import asyncio
 import os

@@ -98,10 +98,10 @@ def _balances_at(
 
 
 def refuse_future(conn: psycopg.Connection, as_of: datetime) -> None:
-    """Raise `Refusal` for a time that is yet to come by Postgres's clock."""
+    """Raise `Refusal` for a time in the future by Postgres's clock."""
     now = history.now(conn)
     if as_of > now + CLOCK_DIFFERENCE_MAX:
-        says = f"{moment(as_of)} is yet to come: it is {moment(now)} by Postgres's clock"
+        says = f"{moment(as_of)} is in the future: it is {moment(now)} by Postgres's clock"
         raise Refusal(f"{says}; times are UTC unless they say otherwise")
 
 

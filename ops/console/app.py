@@ -214,7 +214,7 @@ def asked_for(request: Request) -> Asked:
     text = given.get("after", "")
     after = numbers.bigint(text)
     if text and after is None:
-        raise click.UsageError("after is to be a number")
+        raise click.UsageError("after must be a number")
     at = given.get("at", "").strip()
     return Asked(
         Moment().convert(at, None, None) if at else None,

@@ -152,7 +152,7 @@ def _asked(conn: psycopg.Connection, form: FormData, operator: str) -> Asked:
     """Return what a form asks for. Raises `HTTPException`: 400, 422."""
     act = str(form.get("act", ""))
     if act not in ACTS:
-        raise HTTPException(400, "act is to be replay or purge")
+        raise HTTPException(400, "act must be replay or purge")
     try:
         note = Reason().convert(str(form.get("note", "")), None, None)
     except click.UsageError as error:

@@ -197,5 +197,5 @@ def _line(dead_letter: StoredDeadLetter) -> dict[str, Any]:
 def _number(text: str) -> int:
     number = numbers.bigint(text)
     if number is None:
-        raise HTTPException(400, "after is to be a dead letter's id")
+        raise HTTPException(400, "after must be a dead letter's id")
     return number

@@ -19,7 +19,7 @@ from shared.errors import Refusal, Unavailable
 
 EVERY_S = 2.0
 DEADLINE_S = 2.5
-"""For a part; the page as a whole is to be there in three seconds, whatever hangs."""
+"""For a part; the page as a whole must be there in three seconds, whatever hangs."""
 STALE_AFTER_S = 10.0
 """A page that is older says so."""
 SELDOM_S = 60.0
@@ -131,6 +131,6 @@ def answer(part: Part) -> Found:
         return Found(part.ask(), at=time.monotonic())
     except (Unavailable, Refusal) as error:
         return Found(error=str(error), at=time.monotonic())
-    except Exception as error:
+    except Exception as error:  # a bug in one part must not take the others off the page
         log.exception("bug")
         return Found(error=f"bug: {type(error).__name__}, see the log", at=time.monotonic())

@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with limits for connections, heads, and answers that nobody reads.
 
-uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets, and for
-browsers to read what they asked for. A laptop that sleeps is no viewer.
+uvicorn itself waits without limit: for a head, however slowly it comes and however long it gets,
+and for browsers to read what they asked for. A laptop that sleeps is no viewer.
 """
 
 import asyncio

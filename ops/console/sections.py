@@ -101,7 +101,7 @@ class Sections:
     def past(self, at: datetime) -> Mapping[str, Mapping[str, Any]]:
         """Return the same of a past time: what is kept of it, nothing that is known of now only.
 
-        Raises `Unavailable`, `Refusal` for a time that is yet to come or before the oldest tick.
+        Raises `Unavailable`, `Refusal` for a time in the future or before the oldest tick.
         """
         with self._pool.connection() as conn:
             refuse_future(conn, at)

@@ -16,7 +16,7 @@ from ops.console.rendering import ONLY, Place
 from shared.errors import Refusal, StatementFailed, Unanswerable, Unavailable
 
 DEADLINE_S = 2.7
-"""A page is to be there in three seconds, or to say what is missing."""
+"""A page must be there in three seconds, or say what is missing."""
 LIMITS = "-c statement_timeout=2500ms -c lock_timeout=2s"
 """Of connections for one request: a statement that nobody waits for any more ends soon."""
 

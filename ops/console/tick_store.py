@@ -60,7 +60,7 @@ SELECT id, action, subject, outcome, operator, created_at
 class Tick:
     """A due tick; `is_failover`: epochs are missing before it, so ticks that KeyDB showed are lost.
 
-    `is_baseline`: all was counted anew, since the database is in another cluster. `is_rebuilt`: an
+    `is_baseline`: all was counted again, since the database is in another cluster. `is_rebuilt`: an
     operator had KeyDB sent all of it.
     """
 

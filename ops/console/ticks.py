@@ -42,7 +42,7 @@ def view(
 ) -> dict[str, Any]:
     """Return a cell for each boundary; `whole`: at which KeyDB was seen to be sent everything.
 
-    That a person had it sent, or that all was counted anew, is on record.
+    That a person had it sent, or that all was counted again, is on record.
     """
     known = {one.boundary: one for one in found}
     boundaries = _boundaries(found, interval_s, now)
@@ -90,7 +90,7 @@ def _cell(place: int, at: datetime, tick: Tick | None, whole: bool) -> Cell:  # 
         {"missed": "no tick", "unpublished": "not shown in KeyDB"}.get(state, f"{age(late)} late"),
         *([count(tick.rows or 0, "row")] if tick else []),
         *(["all balances sent"] if is_full else []),
-        *(["baseline: another cluster, all counted anew"] if is_baseline else []),
+        *(["baseline: another cluster, all counted again"] if is_baseline else []),
         *(["failover: ticks before it were lost"] if is_failover else []),
     ]
     return Cell(

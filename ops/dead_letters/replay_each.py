@@ -25,7 +25,7 @@ class Queues:
 
     @classmethod
     def of(cls, source: str, history_s: int, shard: Shard) -> "Queues":
-        """Return them, as the services act upon them."""
+        """Return them, as the services act on them."""
         others = intake.handlers(history_s, shard) | replays.HANDLERS
         others.pop(source, None)
         return cls(source, others)
@@ -37,7 +37,7 @@ class Queues:
 
 
 def replay_each(conn: psycopg.Connection, order: Order, queues: Queues) -> Replayed:
-    """Replay each dead letter by what acts upon the queue it came from: all in one transaction.
+    """Replay each dead letter by what acts on the queue it came from: all in one transaction.
 
     Raises `Unavailable`, after which nothing or all was done and may be repeated, and `Refusal`.
     """

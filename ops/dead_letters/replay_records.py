@@ -1,4 +1,4 @@
-"""Dead letters that are no transactions, acted upon again by what acts upon their queue.
+"""Dead letters that are no transactions, acted on again by what acts on their queue.
 
 Each is done and gone, or stays with what is wrong now. It never becomes anything that another
 queue's messages become: a record that happens to have `id` and `value` is not money.
@@ -29,7 +29,7 @@ UPDATE dead_letter
 def replay_records(
     conn: psycopg.Connection, order: Order, queue: str, handle: Handle, result: Replayed
 ) -> None:
-    """Have `handle` act upon the dead letters that came from `queue`, in the caller's transaction.
+    """Have `handle` act on the dead letters that came from `queue`, in the caller's transaction.
 
     Raises `Refusal` and psycopg's errors.
     """

@@ -26,7 +26,7 @@ from shared.limited_connection import LimitedConnection
 
 CONNECT_TIMEOUT_S = 5
 ANSWER_WITHIN_S = 10.0
-"""Of each question to Postgres: a server that is frozen would hold us up for ever."""
+"""Of each question to Postgres: a server that is frozen would hold us up without end."""
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 

@@ -87,7 +87,7 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
         "server_encoding",
         encoding,
         fail=encoding != "UTF8",
-        advice="make a database in UTF8 and restore into it: names would be garbled",
+        advice="make a database in UTF8 and restore into it: names would be damaged",
     )
     for name, (wrong, advice) in WRONG.items():
         yield say(name, named[name], fail=named[name] == wrong, advice=advice)
@@ -106,7 +106,7 @@ def durable(named: Mapping[str, str]) -> Iterator[Check]:
         f"{timeout} ms",
         warn=timeout == 0,
         advice="ALTER SYSTEM SET idle_in_transaction_session_timeout = '10min': a forgotten"
-        " transaction of anyone's keeps old rows and locks for ever",
+        " transaction of anyone's keeps old rows and locks without limit",
     )
 
 

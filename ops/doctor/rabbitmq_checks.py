@@ -138,7 +138,7 @@ def queue(found: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Check]
         "broker's default (30 min)" if timeout is None else timeout,
         warn=timeout is not None and timeout < CONSUMER_TIMEOUT_MIN_MS,
         advice="raise it to a minute at least: while Postgres is away ingest keeps what it"
-        " has in hand, and is cut off when that takes longer",
+        " has received, and is cut off when that takes longer",
     )
 
 

@@ -117,7 +117,7 @@ def _version(fields: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not INTEGER.fullmatch(text):
-        raise Unfit("invalid_value", "version is to be an integer")
+        raise Unfit("invalid_value", "version must be an integer")
     return change_record.integer(int(text), "version")
 
 

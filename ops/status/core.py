@@ -202,7 +202,7 @@ def _rabbitmq(snapshot: Snapshot) -> Iterator[Finding]:
         yield wrong("queue", says, _start(snapshot, "ingest"))
     elif queues.transactions.messages:
         waiting = count(queues.transactions.messages, "message is", "messages are")
-        says = f"{waiting} in {queues.source} beyond what ingest has in hand"
+        says = f"{waiting} in {queues.source} beyond those that ingest has received"
         grows = f"ops status --watch; {advice.more_ingest(snapshot)}   (if it grows)"
         yield note("queue", says, advice.first(snapshot) or grows)
     if queues.ticks is None or not queues.ticks.consumers:

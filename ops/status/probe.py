@@ -1,8 +1,8 @@
 """What the three servers and our services say, asked at once; one that is down is part of that.
 
-How many messages ingest has in hand only the broker's management page knows. It counts every five
-seconds, so one answer cannot tell what is held from what was just passing: who seems to acknowledge
-nothing is asked until the page must have counted again.
+Only the broker's management page knows how many messages ingest has not acknowledged. It counts
+every five seconds, so one answer cannot tell what is held from what was just passing: an ingest
+that seems to acknowledge nothing is asked about until the page must have counted again.
 """
 
 import time
@@ -48,7 +48,7 @@ Held = Callable[[DeploymentSettings], Unacknowledged | Down | None]
 
 
 class Sample(NamedTuple):
-    """Messages in hand, how many were ever acknowledged, and how many per second lately."""
+    """Unacknowledged messages, how many were ever acknowledged, and how many per second lately."""
 
     messages: int
     acknowledged: int
@@ -127,7 +127,7 @@ def ask_rabbitmq(chosen: DeploymentSettings, held: Held) -> Queues:
 
 
 def unacknowledged(chosen: DeploymentSettings) -> Unacknowledged | Down | None:
-    """Return what is in hand; None where the management page is not set."""
+    """Return what is not acknowledged; None where the management page is not set."""
     if not chosen.rabbitmq_management_url.get_secret_value():
         return None
     page = Page(chosen)

@@ -102,7 +102,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Unacknowledged:
-    """How many messages ingest has in hand; `stuck` if none was acknowledged for some seconds."""
+    """How many messages ingest has not acknowledged; `stuck` if it acknowledged none lately."""
 
     messages: int
     stuck: bool
@@ -143,9 +143,9 @@ class Shown:
         return (self.now - self.boundary).total_seconds() if self.boundary else None
 
 
-ABSENT = "nobody has this name: it does not run"
-CLOSED = "nobody listens there: it is about to start, or ends at its start"
-SILENT = "it does not say a word: it is paused, frozen, or cut off"
+ABSENT = "host name not found: it does not run"
+CLOSED = "connection refused: it is about to start, or ends at its start"
+SILENT = "no reply in time: it is paused, frozen, or cut off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def value(
     The price of a day is the newest that is not after it. Values and totals are exact. With --from
     and --to, what was earned between the ends of two days: what prices did, without what came in or
     went out. Rates of return are rounded to 10 digits, half away from zero. A day that is not kept
-    any more (HISTORY_RETENTION_DAYS), or is yet to come, is refused.
+    any more (HISTORY_RETENTION_DAYS), or is in the future, is refused.
     """
     if (first is None) != (last is None) or (first and as_of):
         raise click.UsageError("--as-of alone, or --from and --to")
@@ -60,7 +60,7 @@ def value(
         today = valuation.today(conn)
         if (last or as_of or today) > today:
             raise Refusal(
-                f"{last or as_of} is yet to come: it is {today} by Postgres's clock (UTC)"
+                f"{last or as_of} is in the future: it is {today} by Postgres's clock (UTC)"
             )
         if first and last:
             return _earned(conn, first, last, currency)

@@ -56,7 +56,7 @@ class Acceptor:
     in_flight: int = 0
 
     def use_limits(self, limits: Limits) -> None:
-        """Judge by other limits from now on; called by the thread that reads them."""
+        """Use other limits from now on; called by the thread that reads them."""
         self.limits = limits
 
     async def transactions(self, request: Request) -> Response:
@@ -107,7 +107,7 @@ class Acceptor:
         return found
 
     async def json_body(self, found: HttpRequest) -> bytes:
-        """Return the body of a request that is to be JSON. Raises `Problem`."""
+        """Return the body of a request that must be JSON. Raises `Problem`."""
         _media_type(found, ("application/json",))
         return await found.body(self.bounds.body, self.in_hand)
 
@@ -119,7 +119,7 @@ class Acceptor:
             return None
         key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
         if not request_message.is_key(key):
-            detail = "Idempotency-Key is to be 1 to 200 of A-Z a-z 0-9 . _ ~ -, not . or .."
+            detail = "Idempotency-Key must be 1 to 200 of A-Z a-z 0-9 . _ ~ -, not . or .."
             raise Problem(400, "bad_key", detail)
         return key
 
@@ -154,7 +154,7 @@ def _media_type(found: HttpRequest, taken: tuple[str, ...]) -> str:
     """Return the media type of the body. Raises `Problem` for another one, or not in UTF-8."""
     kind, charset = _parsed(found.header(b"content-type") or "")
     if kind not in taken or charset not in {"utf-8", "us-ascii"}:
-        detail = f"Content-Type is to be one of {', '.join(taken)}, in UTF-8"
+        detail = f"Content-Type must be one of {', '.join(taken)}, in UTF-8"
         headers = {"Accept-Post": ", ".join(taken)}
         raise Problem(415, "unsupported_media_type", detail, headers=headers)
     return kind
@@ -183,12 +183,12 @@ def _replying(found: HttpRequest) -> dict[str, str]:
     replying: dict[str, str] = {}
     if reply_to := found.header(b"reply-to"):
         if not _is_reply_queue(reply_to):
-            detail = "Reply-To is to be called replies.*, amq.gen-* or amq.rabbitmq.reply-to.*"
+            detail = "Reply-To must be called replies.*, amq.gen-* or amq.rabbitmq.reply-to.*"
             raise Problem(400, "bad_reply_to", detail)
         replying["reply_to"] = reply_to
     if (correlation_id := found.header(b"correlation-id")) is not None:
         if not _is_short(correlation_id):
-            detail = f"Correlation-Id is to be up to {NAME_BYTES_MAX} printable characters of ASCII"
+            detail = f"Correlation-Id must be up to {NAME_BYTES_MAX} printable characters of ASCII"
             raise Problem(400, "bad_correlation_id", detail)
         replying["correlation_id"] = correlation_id
     return replying

@@ -132,7 +132,7 @@ def _past(conn: psycopg.Connection, at: datetime | None) -> datetime:
     """Return a time that is past, or now, by Postgres's clock. Raises `Problem`."""
     now = history.now(conn)
     if at and at > now + CLOCK_DIFFERENCE_MAX:
-        raise Problem(422, "yet_to_come", f"{at:%Y-%m-%dT%H:%M:%SZ} is yet to come")
+        raise Problem(422, "yet_to_come", f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future")
     return at or now
 
 

@@ -169,13 +169,13 @@ def _item(found: bytes | Unfit, limits: Limits) -> Item:
 
 
 def _with_number(fields: Any) -> bytes:  # noqa: ANN401 - what JSON has
-    """Return id and value of an item whose value is text. Raises `Unfit` unless that is digits.
+    """Return id and value of an item whose value is a string. Raises `Unfit` unless that is digits.
 
     JSON numbers lose digits above 2^53 in too many clients.
     """
     value = fields["value"]
     if not DIGITS.fullmatch(value):
-        raise Unfit("wrong_type", "value is text that is no whole number")
+        raise Unfit("wrong_type", "value is a string that is not a whole number")
     if len(value) > csv_rows.DIGITS_MAX:
         raise Unfit("out_of_range", "value is beyond the range of its column")
     return json.dumps({"id": fields["id"], "value": int(value)}).encode()
@@ -186,7 +186,7 @@ def _identity(fields: Any) -> str | None:  # noqa: ANN401 - what JSON has
     if found is None or found == "":
         return None
     if isinstance(found, bool) or not isinstance(found, str | int):
-        raise Unfit("bad_identity", f"message_id is {json_object.a_kind(found)}, not text")
+        raise Unfit("bad_identity", f"message_id is {json_object.a_kind(found)}, not a string")
     check_identity(str(found))
     return str(found)
 

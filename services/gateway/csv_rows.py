@@ -56,7 +56,7 @@ def _header(row: Sequence[str]) -> Sequence[str] | None:
         return None
     if len(set(row)) == len(row) and set(COLUMNS[:NEEDED]) <= set(row) <= set(COLUMNS):
         return row
-    raise Problem(400, "bad_header", "the first row is to be id,value or id,value,message_id")
+    raise Problem(400, "bad_header", "the first row must be id,value or id,value,message_id")
 
 
 def _object(row: Sequence[str], columns: Sequence[str]) -> bytes | Unfit:
@@ -68,7 +68,7 @@ def _object(row: Sequence[str], columns: Sequence[str]) -> bytes | Unfit:
         if not cell:
             return Unfit("missing_field", f"the field {name} is missing")
         if not WHOLE_NUMBER.fullmatch(cell):
-            return Unfit("wrong_type", f"{name} is no whole number")
+            return Unfit("wrong_type", f"{name} is not a whole number")
         if len(cell) > DIGITS_MAX:
             return Unfit("out_of_range", f"{name} is beyond the range of its column")
     numbers = {name: int(found[name]) for name in COLUMNS[:NEEDED]}

@@ -53,7 +53,7 @@ class Front:
             await self._handle(found, answer.send)
         except Problem as problem:  # of what the application does not answer itself
             await answer.refuse(problem)
-        except Exception:
+        except Exception:  # a bug costs one request its answer, and never the process
             log.exception("bug", request_id=found.request_id)
             await answer.refuse(problems.of_status(500))
         finally:

@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with deadlines and limits for heads and for unread answers.
 
-uvicorn itself waits for ever: for a head, however slowly it comes and however long it gets, and for
-clients to read what they asked for.
+uvicorn itself waits without limit: for a head, however slowly it comes and however long it gets,
+and for clients to read what they asked for.
 """
 
 import asyncio

@@ -17,13 +17,13 @@ def read(body: bytes, ids_max: int) -> Sequence[int]:
     except Unfit as unfit:
         raise Problem(400, "not_json", unfit.error) from unfit
     if not isinstance(found, list):
-        raise Problem(422, "unfit", "object_ids is to be an array of integers")
+        raise Problem(422, "unfit", "object_ids must be an array of integers")
     if not found:
         raise Problem(422, "no_items", "object_ids is empty")
     if len(found) > ids_max:
         raise Problem(413, "too_many_items", f"more than {ids_max} ids (GATEWAY_ITEMS_MAX)")
     if not all(_is_id(one) for one in found):
-        raise Problem(422, "unfit", "object_ids is to be an array of integers")
+        raise Problem(422, "unfit", "object_ids must be an array of integers")
     return found
 
 

@@ -130,7 +130,7 @@ def _past(conn: psycopg.Connection, name: str, day: date | None) -> date:
     """Return a day that has begun by Postgres's clock: today without one. Raises `Problem`."""
     today = valuation.today(conn)
     if day and day > today:
-        raise Problem(422, "yet_to_come", f"{name}: {day} is yet to come")
+        raise Problem(422, "yet_to_come", f"{name}: {day} is in the future")
     return day or today
 
 

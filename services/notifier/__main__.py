@@ -61,7 +61,7 @@ def run(
 ) -> None:
     """Judge and publish until `stop`, and read the queues of alerts, answers and prices beside it.
 
-    Starts anew whenever a server was lost. Who composes the service otherwise passes another
+    Starts again whenever a server was lost. Who composes the service otherwise passes another
     `connect`.
     """
     health.problem(NAME, NOT_CONNECTED)

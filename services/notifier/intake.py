@@ -28,7 +28,7 @@ class IntakeSettings(settings.PostgresSettings, settings.RabbitmqSettings, Histo
 
 
 def handlers(history_s: int, shard: Shard = ONLY) -> dict[str, Handle]:
-    """Return what acts upon the messages of each queue: the service's way, and a replay's.
+    """Return what acts on the messages of each queue: the service's way, and a replay's.
 
     A dead letter is replayed only to the queue that it came from.
     """
@@ -48,7 +48,7 @@ def count_from_nought(shard: Shard = ONLY) -> None:
 
 @contextlib.contextmanager
 def reading(chosen: IntakeSettings, health: Health, stop: threading.Event) -> Iterator[None]:
-    """Read all of them while inside; on the way out each finishes what it has in hand."""
+    """Read all of them while inside; on the way out each finishes what it has received."""
     connectors = Connectors(
         partial(postgres.connection, chosen, application=NAME),
         partial(Consumer.connected, chosen, name=NAME),

@@ -85,7 +85,7 @@ def run(
     stop: threading.Event,
     connect: Callable[[ObserverSettings], Connectors] = connectors,
 ) -> None:
-    """Observe until `stop`; start anew when a server was lost. Raises `Refusal`.
+    """Observe until `stop`; start again when a server was lost. Raises `Refusal`.
 
     Who composes the service otherwise passes other connections.
     """

@@ -34,14 +34,14 @@ class Api:
     """For one event loop."""
 
     def __init__(self, url: str, timeout_s: float, ca_file: str = "") -> None:
-        """`timeout_s` is for all of a lookup. Raises `Refusal` for a `ca_file` of no use."""
+        """`timeout_s` is for all of a lookup. Raises `Refusal` if `ca_file` cannot be used."""
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         try:
             self._context = ssl.create_default_context(cafile=ca_file or None)
         except OSError as error:  # ssl.SSLError is one
             reason = network_errors.tls_objection(error)
-            raise Refusal(f"OBSERVER_CA_FILE is of no use: {reason}") from error
+            raise Refusal(f"OBSERVER_CA_FILE cannot be used: {reason}") from error
         self._idle: list[httpx.AsyncClient] = []
 
     async def look_up(self, object_id: int) -> Answer:
@@ -96,7 +96,7 @@ class Api:
             return _Response(response.status_code, body)
 
     def _client(self) -> httpx.AsyncClient:
-        # Its own limit of time begins anew with each part of an answer: `_get` has one for all of
+        # Its own limit of time begins again with each part of an answer: `_get` has one for all of
         # it. Proxies of the environment are for the outside world.
         return httpx.AsyncClient(
             headers=HEADERS,

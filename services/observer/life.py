@@ -1,7 +1,7 @@
 """One life of the connections after another: sightings are taken, looked up, settled.
 
-While the API answers nobody, none is taken: those in hand go back to the queue as they came, so
-that an outage costs no retries, and another observer, which may reach the API, can have them.
+While the API answers nobody, none is taken: those not acknowledged go back to the queue as they
+came. So an outage costs no retries, and another observer, which may reach the API, can have them.
 """
 
 import threading
@@ -56,7 +56,7 @@ class Connectors:
 
 @dataclass(frozen=True)
 class Amounts:
-    """How many sightings are in hand at once, and for how long (seconds) what was seen is kept."""
+    """How many sightings are unacknowledged at once; how long (seconds) what was seen is kept."""
 
     concurrency: int
     kept_s: float
@@ -173,7 +173,7 @@ class Observer:
         return bool(results or unread)
 
     def _pause(self) -> None:
-        """Say that the API answers nobody; what is in hand goes back with the connection."""
+        """Say that the API answers nobody; unacknowledged sightings go back with the connection."""
         metrics.PAUSED.set(1)
         self._health.problem(API, SILENT)
         log.warning("lookups_paused", hint=SILENT)

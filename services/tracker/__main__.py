@@ -98,7 +98,7 @@ def run(
     connect: Connect = connected,
     connect_intake: ConnectIntake = connectors,
 ) -> None:
-    """Accept requests, decide them and reply until `stop`; start anew when a server was lost.
+    """Accept requests, decide them and reply until `stop`; start again when a server was lost.
 
     Who composes the service otherwise passes other connections. Raises `Refusal`.
     """

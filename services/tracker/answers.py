@@ -131,7 +131,7 @@ def _valuation(conn: psycopg.Connection, asked: Fields) -> Fields:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         today = valuation.today(conn)
         if day and day > today:
-            raise Unfit("invalid_value", "as_of is yet to come")
+            raise Unfit("invalid_value", "as_of is in the future")
         day = day or today
         held = _balances_at(conn, asked, valuation.end_of(day))
         found = {
@@ -179,5 +179,5 @@ def _moment(asked: Fields, name: str) -> datetime | None:
     try:
         return msgspec.convert(found, Moment).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
-        said = f"{name} is to be a time of RFC 3339 with its time zone"
+        said = f"{name} must be a time of RFC 3339 with its time zone"
         raise Unfit("invalid_value", said) from error

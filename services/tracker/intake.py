@@ -61,7 +61,7 @@ class Intake:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Run the thread while inside; on the way out it finishes what it has in hand."""
+        """Run the thread while inside; on the way out it finishes what it has received."""
         self._health.problem(QUEUE, NOT_CONNECTED)
         self._health.expect(QUEUE, within_s=STUCK_S)
         with worker.running(QUEUE, self.live, self._stop, self._health):

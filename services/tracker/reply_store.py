@@ -23,7 +23,7 @@ SELECT epoch
 """
 # For each Postgres transaction that stored items, the first tick that sees it is found by
 # bisection: what a tick sees, every later one sees. The greatest of these has counted all of a
-# request, and the first due tick from there on shows it. Where everything was counted anew since
+# request, and the first due tick from there on shows it. Where everything was counted again since
 # (`xids` are forgotten then), the first tick of this cluster has counted it.
 UPDATE_SHOWN: LiteralString = """
 WITH RECURSIVE here AS MATERIALIZED (

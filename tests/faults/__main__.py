@@ -16,7 +16,7 @@ from tests.faults.sequence import EVERY_S
 from tests.support import containers, stack
 
 ABOUT = """\
-Random sequences of faults upon a whole stack under load: see `make soak`. Prints the seed first,
+Random sequences of faults on a whole stack under load: see `make soak`. Prints the seed first,
 then a line for each fault. Exits with 1 if anything was found; then the sequence, the logs of every
 container and the differences are in build/soak."""
 

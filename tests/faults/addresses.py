@@ -72,7 +72,7 @@ def keydb_primary(sentinels: list[int]) -> str:
 
 
 def postgres_dsn(stack: Stack, application: str) -> str:
-    """Return the DSN of a person at psql who does not wait for ever. Raises `Unavailable`."""
+    """Return the DSN of a person at psql who does not wait without limit. Raises `Unavailable`."""
     found = _some(members(stack, "postgres", 5432), "postgres")
     hosts, listed = ",".join("127.0.0.1" for _ in found), ",".join(map(str, found))
     return (

@@ -1,4 +1,4 @@
-"""A whole run: the shipped stack under load, faults upon it, and the verdict when all is quiet."""
+"""A whole run: the shipped stack under load, faults on it, and the verdict when all is quiet."""
 
 import contextlib
 import time

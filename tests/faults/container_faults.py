@@ -31,7 +31,7 @@ Act = Callable[[Stack, list[Container]], None]
 
 @dataclass(frozen=True)
 class ContainerFault:
-    """One of `ACTS` upon one part."""
+    """One of `ACTS` on one part."""
 
     part: str
     name: str

@@ -1,7 +1,7 @@
 """One look at KeyDB: keys and watermark in one MULTI, with the time at which the store took it.
 
 What is asked is the same every time, so it is packed once and sent as it is: a pipeline of
-redis-py's makes it anew for each look, and takes as long for that as the store for its answer.
+redis-py makes it again for each look, and takes as long for that as the store for its answer.
 """
 
 import contextlib

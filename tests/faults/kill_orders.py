@@ -1,6 +1,6 @@
-"""Dying at a named step, when told to: no farewell, nothing flushed, sockets closed by the kernel.
+"""Exit at a named step, when told to: no clean end, nothing flushed, sockets closed by the kernel.
 
-Or falling asleep there: connections stay, nobody answers them. Runs inside our services, composed
+Or a pause there: connections stay, nobody answers them. Runs inside our services, composed
 by the files of their names beside it. The order is a file that holds the step's
 name, or `asleep STEP`. It goes with the process: /tmp is the container's own.
 """

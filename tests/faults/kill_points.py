@@ -52,7 +52,7 @@ class KillableConnection:
         return getattr(self._conn, name)
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        # One that is composed anew each time, with a cursor's name say, is none of them.
+        # One that is composed each time, with a cursor's name say, is none of them.
         statement = self._names.get(query) if isinstance(query, str) else None
         if statement is None:
             return self._conn.execute(query, params, **options)

@@ -39,7 +39,7 @@ ON CONFLICT DO NOTHING
 """
 ARRIVE = "INSERT INTO initial_data VALUES (%s, %s, 0) ON CONFLICT DO NOTHING"
 RELEASED = "SELECT count(*) FROM historical_transactions WHERE message_id = %s"
-# A life begins with upkeep, after its first tick.
+# A life begins with a retention round, after its first tick.
 NEW_LIFE = """
 SELECT pg_terminate_backend(pid)
   FROM pg_stat_activity

@@ -16,7 +16,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 T = TypeVar("T")
 Work = Callable[[Stack, Event, Event], T]
-"""Done upon a stack until the first event is set; it sets the second one once it has begun."""
+"""Done to a stack until the first event is set; it sets the second one once it has begun."""
 
 
 class SideProcess(Generic[T]):

@@ -1,4 +1,4 @@
-"""Each fault upon each part once, under load; then the books must agree.
+"""Each fault on each part once, under load; then the books must agree.
 
 All strike one stack, one after another, in a random order that pytest-randomly's seed decides.
 """

@@ -1,4 +1,4 @@
-"""Change records of alerts and answers, the workers that act upon them, and what is left behind."""
+"""Change records of alerts and answers, the workers that act on them, and what is left behind."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def written(fields: dict[str, object]) -> bytes:
 
 
 def apply(conn: psycopg.Connection, *bodies: bytes, queue: str = records.QUEUE) -> list[str]:
-    """Act upon records as a queue's worker does; returns what each led to."""
+    """Act on records as a queue's worker does; returns what each led to."""
     outcomes: list[str] = []
     for body in bodies:
         with conn.transaction():
@@ -58,7 +58,7 @@ def apply(conn: psycopg.Connection, *bodies: bytes, queue: str = records.QUEUE) 
 
 @contextlib.contextmanager
 def working(dsn: str, amqp_url: str, queue: str = records.QUEUE) -> Iterator[Health]:
-    """Have a worker act upon the messages of a queue while inside; it consumes by then."""
+    """Have a worker act on the messages of a queue while inside; it consumes by then."""
     connectors = Connectors(
         partial(
             postgres.connection, PostgresSettings(postgres_dsn=Secret(dsn)), application="records"

@@ -24,7 +24,7 @@ def costs(price: object, **more: object) -> dict[str, Any]:
 
 
 def apply(conn: psycopg.Connection, *bodies: bytes) -> list[str]:
-    """Act upon records as the worker does; returns what each led to."""
+    """Act on records as the worker does; returns what each led to."""
     return alert_records.apply(conn, *bodies, queue=QUEUE)
 
 

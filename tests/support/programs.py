@@ -61,7 +61,7 @@ class Program:
             return error.code, error.read().decode()
 
     def kill(self) -> None:
-        """End it as an outage would: no farewell."""
+        """End it as an outage would: by SIGKILL."""
         self.process.kill()
         self.process.wait()
 

@@ -1,4 +1,4 @@
-"""Messages for `ops dead-letters` to work upon, and what it leaves behind."""
+"""Messages for `ops dead-letters` to work on, and what it leaves behind."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -24,7 +24,7 @@ await_first() {
 }
 
 # Where a cut ended at a bad moment, brokers that reach each other may wait for each other all the same,
-# and for ever: autoheal was seen to. One that has been without most others in two looks is restarted,
+# and permanently: autoheal was seen to. One that has been without most others in two looks is restarted,
 # by its engine, and then joins them; if it does not end by itself it is killed. A broker whose data is
 # kept by Khepri needs none of this, and is not asked.
 watch() {
@@ -45,7 +45,7 @@ watch() {
 
 # A broker that sees none of the others stops, so that its clients go to another one. Not
 # pause_minority, which of three is the same otherwise: a broker that is back before it looked whether
-# it has a majority goes on beside the others for ever then. Here it is restarted.
+# it has a majority goes on beside the others permanently then. Here it is restarted.
 partitions() {
   local node number=0
   echo 'cluster_partition_handling = pause_if_all_down'

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.ha`: every fault upon the clusters of `deploy/ha`. See `make ha`."""
+"""`python -m tests.faults.ha`: every fault on the clusters of `deploy/ha`. See `make ha`."""
 
 import functools
 import random
@@ -14,7 +14,7 @@ from tests.faults.ha import rounds, strikes, upgrades
 from tests.support import containers
 
 ABOUT = """\
-Faults upon the clusters of deploy/ha under load, one after another, each healed before the next;
+Faults on the clusters of deploy/ha under load, one after another, each healed before the next;
 then the books must agree. Prints for how long nothing was stored and nothing shown at each fault.
 Exits with 1 if anything was found; then (and with --logs) all logs are in build/soak."""
 HEAD = "| fault | nothing stored, s | KeyDB late, s |\n|---|---|---|"

@@ -111,7 +111,11 @@ def test_one_unfit_item_refuses_all_and_is_named(gateway: Gateway, queues: Queue
     assert problem(answer) == (422, "unfit_items")
     assert answer.json()["errors_total"] == 2
     assert answer.json()["errors"] == [
-        {"item": 1, "reason": "wrong_type", "error": "value is text that is no whole number"},
+        {
+            "item": 1,
+            "reason": "wrong_type",
+            "error": "value is a string that is not a whole number",
+        },
         {"item": 2, "reason": "missing_field", "error": "the field value is missing"},
     ]
     assert queues.take() is None

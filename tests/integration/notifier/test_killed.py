@@ -1,4 +1,4 @@
-"""A notifier killed between what it wrote and COMMIT has told nothing: the next one judges anew."""
+"""A notifier killed before COMMIT has told nothing: the next one judges again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Servers lost at any moment: each record is acted upon, the last one wins, unfit ones are kept."""
+"""Servers lost at any moment: each record is acted on, the last one wins, unfit ones are kept."""
 
 from collections.abc import Callable
 

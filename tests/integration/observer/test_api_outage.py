@@ -43,7 +43,7 @@ def send_as_if_from(sender: Sender, queue: str, object_id: int, name: str | None
 
 
 @pytest.mark.parametrize("how", ["gone", "frozen", "unavailable"])
-def test_an_api_that_answers_nobody_costs_no_retries_and_is_not_stormed_afterwards(
+def test_an_api_that_does_not_answer_costs_no_retries_and_is_not_overloaded_afterwards(
     environment: Environment, api: Running, sender: Sender, conn: psycopg.Connection, how: str
 ) -> None:
     everyone = range(300)

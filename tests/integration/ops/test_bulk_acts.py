@@ -1,4 +1,4 @@
-"""Bulk acts upon dead letters: to their own queue only, tried first, on record, never more."""
+"""Bulk acts on dead letters: to their own queue only, tried first, on record, never more."""
 
 import os
 import subprocess

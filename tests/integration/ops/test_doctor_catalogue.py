@@ -1,4 +1,4 @@
-"""`ops doctor` on a real Postgres that was led astray in its catalogue: each state is found."""
+"""`ops doctor` on a real Postgres with wrong states in its catalogue: each is found."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`ops reconcile`, `audit`, `outbox` and past balances, against servers that were led astray."""
+"""`ops reconcile`, `audit`, `outbox` and past balances, on servers with wrong data."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""A dead letter is replayed only to the queue it came from, by what acts upon that queue."""
+"""A dead letter is replayed only to the queue it came from, by what acts on that queue."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def store_unfit(conn: psycopg.Connection, text: bytes, queue: str = records.QUEU
     return str(row[0])
 
 
-def send_astray(conn: psycopg.Connection) -> None:
+def send_misrouted(conn: psycopg.Connection) -> None:
     """Have a transaction come from queue alerts, where a producer sent it by mistake."""
     unfit = Unfit("missing_field", "")
     dead_letter_store.insert(conn, records.QUEUE, PAYMENT_1, MONEY, unfit)
@@ -107,7 +107,7 @@ def test_a_record_that_is_fit_by_now_is_applied_and_its_dead_letter_gone(
 def test_a_transaction_that_also_went_to_the_wrong_queue_still_becomes_money(
     ops: Tool, conn: psycopg.Connection, *, redelivered: bool
 ) -> None:
-    send_astray(conn)
+    send_misrouted(conn)
     again = messages.received(MONEY, "payment-1")._replace(redelivered=redelivered)
 
     with messages.ingest_connection(ops.settings["POSTGRES_DSN"]) as writer:
@@ -122,7 +122,7 @@ def test_a_transaction_that_also_went_to_the_wrong_queue_waits_for_its_provider(
     ops: Tool, conn: psycopg.Connection
 ) -> None:
     conn.execute("DELETE FROM initial_data WHERE id = 1")
-    send_astray(conn)
+    send_misrouted(conn)
 
     store(ops, (MONEY, "payment-1"))
 

@@ -45,7 +45,7 @@ def test_the_money_of_both_is_in_one_keydb_and_what_went_wrong_arrives_by_a_repl
     zero, one = pair
     with running(*pair):
         store_all(amqp_url, pair)
-        shards.publish(amqp_url, (2, 70, "astray"), key="1")
+        shards.publish(amqp_url, (2, 70, "misrouted"), key="1")
         eventually(lambda: messages.reasons(one.conn) == ["wrong_shard"])
 
         done = one.ops.json("dead-letters", "replay", "--all")

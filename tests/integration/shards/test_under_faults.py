@@ -1,7 +1,7 @@
 """Two shards under the faults' mixture, a tenth of it for the wrong shard, while parts fail.
 
-What is astray is one dead letter, and after a replay that was killed in its middle one row where it
-belongs. Postgres of shard 1, both ingests, both syncers and the broker's connections are struck.
+What is misrouted is one dead letter, and after a replay that was killed in its middle one row where
+it belongs. Postgres of shard 1, both ingests, both syncers and the broker's connections are struck.
 """
 
 import contextlib
@@ -139,7 +139,7 @@ def named(provider: int) -> str:
     return f"Card {provider}"
 
 
-def test_what_is_astray_is_one_dead_letter_and_by_a_replay_one_row_whatever_fails_meanwhile(
+def test_what_is_misrouted_is_one_dead_letter_and_by_a_replay_one_row_whatever_fails_meanwhile(
     struck: tuple[Struck, tuple[Pipeline, Pipeline]], amqp_url: str, store: "redis.Redis"
 ) -> None:
     parts, pair = struck

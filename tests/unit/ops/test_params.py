@@ -28,5 +28,5 @@ def test_a_time_is_utc_unless_it_says_otherwise() -> None:
     "text", ["", "soon", "2x", "٢h", "999999d", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"]
 )
 def test_what_is_no_time_is_a_usage_error(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no time"):
+    with pytest.raises(click.BadParameter, match="is not a time"):
         read(text)

@@ -61,7 +61,7 @@ def test_the_same_day_or_name_twice_is_wrong() -> None:
 def test_a_version_is_a_whole_number() -> None:
     head = f"{HEAD},version"
     for text in ("1.0", "x", " 1", "9" * 20):
-        assert errors(head, f"{EURO},{text}") == [(2, "version is to be an integer")]
+        assert errors(head, f"{EURO},{text}") == [(2, "version must be an integer")]
     assert errors(head, f"{EURO},{2**63}")[0][1].startswith("version must be from")
 
 

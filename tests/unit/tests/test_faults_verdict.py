@@ -56,7 +56,9 @@ def test_what_is_as_it_must_be_is_no_difference(message: Sent, stored: verdict.S
         pytest.param(
             sent(), found(dead_letters={DEAD: ["not_json"]}), id="good one is a dead letter"
         ),
-        pytest.param(sent(), found(dead_letters={DEAD: ["unknown_provider"]}), id="waits for ever"),
+        pytest.param(
+            sent(), found(dead_letters={DEAD: ["unknown_provider"]}), id="waits without end"
+        ),
         pytest.param(
             sent(), found([Row(1, 5)], {("a", OTHER_BODY): ["id_conflict"]}), id="never sent"
         ),
