@@ -19,7 +19,7 @@ from bench.ground import QUEUE, Ground
 from bench.peers.broker import SETTLED
 from bench.programs import Contender, Program
 
-LOOK_EVERY_S = 0.02
+POLL_EVERY_S = 0.02
 TIMEOUT_S = 900.0
 
 # The newest row by its primary key costs the same however many there are; only when the last id is
@@ -109,7 +109,7 @@ def drained(
                 raise TimeoutError(f"the queue was not empty after {TIMEOUT_S:g} s")
             for program in programs:
                 program.log()
-            connection.sleep(LOOK_EVERY_S)
+            connection.sleep(POLL_EVERY_S)
         ended = time.monotonic()
         others = cores.spent_s()
     cpu_s = sum(program.cpu_s() for program in programs) - cpu_before

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from bench import http_requests, load, programs
-from bench.drain import LOOK_EVERY_S, Stored, observer
+from bench.drain import POLL_EVERY_S, Stored, observer
 from bench.ground import Ground, Site, ground
 from bench.http_requests import Posted, Server
 from bench.result import Plan, Progress, Result, Row
@@ -152,7 +152,7 @@ def _all_stored(fresh: Ground, count: int) -> float:
     with observer(fresh) as conn:
         stored = Stored(conn, count)
         said = f"not all of {count:,} are rows"
-        programs.wait_until(stored, STORED_TIMEOUT_S, said, every_s=LOOK_EVERY_S)
+        programs.wait_until(stored, STORED_TIMEOUT_S, said, every_s=POLL_EVERY_S)
         return time.time()
 
 

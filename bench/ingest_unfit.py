@@ -1,8 +1,8 @@
-"""What unfit messages cost, and how many statements find the guilty ones in a batch.
+"""What unfit messages cost, and how many statements find the rows at fault in a batch.
 
 Measured: the speed with every second message unfit (of six kinds, in turn) against good ones only,
 in turns; and, with a CHECK that nobody told us of, how many INSERTs of transactions one batch takes
-with 0, 1, 2, 4 and 8 guilty rows among 1,000, spread evenly, which is the dearest case.
+with 0, 1, 2, 4 and 8 rows at fault among 1,000, spread evenly, which takes most statements.
 
 Not measured: the two short statements (SAVEPOINT, RELEASE) around each INSERT of a bisection.
 """
@@ -38,7 +38,7 @@ UNFIT = (
     b'{"id": 17, "value": 1, "value": 2}',
     b'{"id": 17, "value": 600, "note": "\xff"}',
 )
-GUILTY = (0, 1, 2, 4, 8)
+AT_FAULT = (0, 1, 2, 4, 8)
 MESSAGE_ID_FLAG = b"\x00\x80"
 
 # What a sequence gave out is not taken back with a savepoint: it counts the refused INSERTs, too.
@@ -83,12 +83,12 @@ def _mixed(count: int) -> Iterator[Message]:
 
 
 def _bisections(site: Site) -> str:
-    counts = ", ".join(f"{guilty}: {_inserts(site, guilty)}" for guilty in GUILTY)
+    counts = ", ".join(f"{at_fault}: {_inserts(site, at_fault)}" for at_fault in AT_FAULT)
     depth = 2 * math.ceil(math.log2(BATCH))
-    return f"INSERTs by guilty rows in {BATCH:,}: {counts} (2·log2 n = {depth} a guilty row)"
+    return f"INSERTs by rows at fault in {BATCH:,}: {counts} (2·log2 n = {depth} a row at fault)"
 
 
-def _inserts(site: Site, guilty: int) -> int:
+def _inserts(site: Site, at_fault: int) -> int:
     """Store one batch as the writer does and return how many INSERTs of transactions that took."""
     with (
         ground(site) as fresh,
@@ -97,8 +97,8 @@ def _inserts(site: Site, guilty: int) -> int:
         conn.execute(PREPARE)
         limits = column_limits.read(conn, Limits(BODY_MAX))
         rules = service.IngestRules("bench", "property", BATCH, limits)
-        outcome = service.store_batch(conn, _batch(guilty, rules), rules)
-        assert outcome.dead.total() == guilty, f"{outcome.dead.total()} dead letters"
+        outcome = service.store_batch(conn, _batch(at_fault, rules), rules)
+        assert outcome.dead.total() == at_fault, f"{outcome.dead.total()} dead letters"
         row = conn.execute("SELECT last_value FROM inserts").fetchone()
         return int(row[0]) if row else 0
 
@@ -109,14 +109,14 @@ def identified() -> Properties:
     return Properties(MESSAGE_ID_FLAG + bytes([len(identity)]) + identity)
 
 
-def _batch(guilty: int, rules: service.IngestRules) -> list[core.Validated]:
-    blamed = {round((number + 0.5) * BATCH / guilty) for number in range(guilty)}
+def _batch(at_fault: int, rules: service.IngestRules) -> list[core.Validated]:
+    tags = {round((number + 0.5) * BATCH / at_fault) for number in range(at_fault)}
     received = (
         core.Delivery(
             tag,
             False,  # noqa: FBT003 - a named tuple
             identified(),
-            json.dumps({"id": 17, "value": FORBIDDEN if tag in blamed else 600}).encode(),
+            json.dumps({"id": 17, "value": FORBIDDEN if tag in tags else 600}).encode(),
             "",
         )
         for tag in range(BATCH)

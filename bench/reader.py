@@ -15,7 +15,7 @@ from bench.result import Row
 from services.syncer import core
 from services.syncer.projection import WATERMARK_KEY
 
-LOOK_EVERY_S = 0.0005
+POLL_EVERY_S = 0.0005
 GIVE_UP_S = 0.48
 """Below half an interval of one second: then comes the null probe's turn."""
 
@@ -37,7 +37,7 @@ class Reader:
         while str(self._client.hget(WATERMARK_KEY, "boundary") or "") < wanted:
             if time.time() > end:
                 break
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         return time.time() - boundary
 
     def null(self, boundary: int) -> float:
@@ -47,7 +47,7 @@ class Reader:
         while int(self._client.get(null_tick.KEY) or 0) < boundary:
             if time.time() > at + GIVE_UP_S:
                 break
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         return time.time() - at
 
 

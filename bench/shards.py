@@ -31,7 +31,7 @@ from tests.support.containers import LABEL
 
 QUESTION = "two shards beside one pipeline, on the same cores"
 COUNTS = (1, 2)
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 TIMEOUT_S = 900.0
 STARTED_S = 60.0
 """An ingest whose wait at the gate ends with its lock_timeout comes again."""
@@ -129,7 +129,7 @@ def _drained(site: Site, parts: Sequence[Part]) -> Turn:
                 raise TimeoutError(f"not everything was stored after {TIMEOUT_S:g} s")
             for program in running:
                 program.log()  # raises if it has ended
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         seconds, after = time.monotonic() - began, spent()
     cpu_s = {part: after[part] - before[part] for part in PARTS}
     return Turn(sum(part.messages for part in parts), seconds, cpu_s)

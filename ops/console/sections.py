@@ -61,7 +61,7 @@ class Sections:
     def ticks_until(self, at: datetime | None) -> list[tick_store.Tick]:
         """Return the ticks until a time, or until now.
 
-        Raises `Unavailable`, `Refusal` for a time that is yet to come.
+        Raises `Unavailable`, `Refusal` for a time in the future.
         """
         with self._pool.connection() as conn:
             if at is not None:

@@ -132,7 +132,7 @@ def ids(conn: psycopg.Connection, choice: Choice) -> list[int]:
 
 
 def elsewhere(conn: psycopg.Connection, choice: Choice, queues: Sequence[str]) -> int:
-    """Return how many chosen letters there are now that came from other queues than these."""
+    """Return how many chosen dead letters there are now that came from other queues than these."""
     if choice.provider is None:
         wanted = choice.parameters() | {"queues": list(queues)}
         ((found,),) = conn.execute(COUNT_ELSEWHERE, wanted).fetchall()

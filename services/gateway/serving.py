@@ -15,7 +15,7 @@ from services.gateway.protocol import Protocol
 from shared.health import MAIN, Health
 from shared.http_server import Server
 
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 KEEP_ALIVE_S = 75
 """Above what proxies keep idle connections to a server open for: it is theirs to close them."""
 GRACE_S = 12
@@ -73,4 +73,4 @@ async def _watch(server: Server, life: Life) -> None:
             life.health.problem("gateway", "it is stopping")
             life.on_stop()
             server.should_exit = True
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_EVERY_S)

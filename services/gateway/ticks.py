@@ -21,7 +21,7 @@ from shared.transaction_body import Limits
 
 RECENT_MAX = 1000
 """Ticks that a stream can go on from, after a pause."""
-LOOK_EVERY_S, LIMITS_EVERY_S = 0.5, 30.0
+POLL_EVERY_S, LIMITS_EVERY_S = 0.5, 30.0
 SILENT_S = 15.0
 """A stream says something so often, so that whoever is between knows that it lives."""
 
@@ -127,7 +127,7 @@ class Reader:
             self._ticks.forget()
             self._epoch, look_at = -1, 0.0
             try:
-                while not self._stop.wait(LOOK_EVERY_S):
+                while not self._stop.wait(POLL_EVERY_S):
                     with postgres.translating():
                         if time.monotonic() >= look_at:
                             self._on_limits(column_limits.read(conn, limits))

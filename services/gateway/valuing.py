@@ -15,7 +15,7 @@ from services.gateway.problems import Problem
 from services.gateway.reading import PAGE, Cursor, Desk, Limit
 from shared.ledger import balance_page, returns, valuation
 
-LOOK_UPS_MAX = 100_000
+LOOKUPS_MAX = 100_000
 """Balances that are looked up for a page of returns, or for their totals: about a second."""
 
 Day = Annotated[
@@ -101,12 +101,12 @@ class Valuer:
         with self.desk.asked_at_once(request) as conn:
             end = _past(conn, "to", until)
             days = returns.days(conn, *_in_order(since, end), place.epoch)
-            if limit * len(days.days) > LOOK_UPS_MAX:
-                detail = f"limit x days is above {LOOK_UPS_MAX}: ask for fewer"
+            if limit * len(days.days) > LOOKUPS_MAX:
+                detail = f"limit x days is above {LOOKUPS_MAX}: ask for fewer"
                 raise Problem(422, "too_long", detail)
             ids = returns.providers(conn, limit, place.after)
             found = returns.returns(conn, ids, days, code)
-            summed = None if cursor else returns.totals(conn, days, code, LOOK_UPS_MAX)
+            summed = None if cursor else returns.totals(conn, days, code, LOOKUPS_MAX)
         more = len(ids) == limit
         following = parameters.cursor(end, days.epochs[-1], ids[-1]) if more else None
         totals, not_valued = summed or (None, None)

@@ -89,7 +89,7 @@ class Campaign:
         run.differences += seen.differences
         came, differences = self._followed(consuming)
         run.differences += differences
-        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "probe"), autocommit=True) as conn:
             run.differences += seen.mixed(conn)
         run.facts = [*self.facts(), seen.looks.describe(), came.describe(), posted.describe()]
         run.per_s = self._load.per_s
@@ -100,7 +100,7 @@ class Campaign:
     def _ended(self, strike: Strike) -> None:
         rows = 0
         with contextlib.suppress(Unavailable, psycopg.Error):
-            dsn = addresses.postgres_dsn(self._stack, "judge")
+            dsn = addresses.postgres_dsn(self._stack, "probe")
             with psycopg.connect(dsn, autocommit=True) as conn:
                 rows = verdict.settled(conn)
                 for text in verdict.unbalanced(conn):
@@ -135,7 +135,7 @@ class Campaign:
 
     def _compare(self) -> list[Difference]:
         books = self._corrections.books
-        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "probe"), autocommit=True) as conn:
             found = verdict.stored(conn)
             requests = request_verdict.requests(conn, self._posted.postings)
             sent = [*self._load.sent.values(), *request_verdict.sent(requests).values()]
@@ -164,7 +164,7 @@ class Campaign:
 
     def _followed(self, consuming: SideProcess[Followed]) -> tuple[Followed, list[Difference]]:
         """Wait until all followers have done all; hold what their consumers had against that."""
-        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "probe"), autocommit=True) as conn:
             newest = followed_verdict.newest_epoch(conn)
             with contextlib.suppress(AssertionError):  # then what is missing is found below
                 eventually(lambda: followed_verdict.are_at(conn, newest), RIGHT_TIMEOUT_S)
@@ -179,7 +179,7 @@ class Campaign:
         """Return what was sent, corrected and stored, a line each."""
         load, sent = self._load, self._load.sent.values()
         kinds = Counter(one.reason or "fit" for one in sent)
-        with psycopg.connect(addresses.postgres_dsn(self._stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(self._stack, "probe"), autocommit=True) as conn:
             rows = conn.execute("SELECT count(*) FROM historical_transactions").fetchone()
             dead_letters = conn.execute("SELECT count(*) FROM dead_letter").fetchone()
             ticks = conn.execute("SELECT count(*) FROM tick").fetchone()

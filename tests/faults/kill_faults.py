@@ -28,7 +28,7 @@ ATTEMPTS, WITHIN_S = 15, 5.0
 """The step comes within these together, even if another part is away meanwhile. A partition is
 dropped only if its locks are had in 50 ms: under load that may take some lives of the syncer."""
 DIES_WITHIN_S = 30.0
-LOOK_S = 0.1
+POLL_S = 0.1
 """The engine is asked for each look, beside a stack that needs the processor."""
 
 Provoke = Callable[[Stack], contextlib.AbstractContextManager[rare_work.Nudge]]
@@ -51,7 +51,7 @@ class KillPoint:
                 _reached(lambda: any(map(_died, armed)), nudge)
             finally:
                 struck = [one for one in armed if not obeys(one, TAKE_BACK)]
-                eventually(lambda: all(map(_died, struck)), DIES_WITHIN_S, pause_s=LOOK_S)
+                eventually(lambda: all(map(_died, struck)), DIES_WITHIN_S, pause_s=POLL_S)
                 for one in struck:
                     one.start()
         return Struck(in_flight=min(_in_hand(one, self.step) for one in struck) > 0)
@@ -79,7 +79,7 @@ def _reached(there: Callable[[], bool], nudge: rare_work.Nudge) -> None:
     for attempt in range(ATTEMPTS):
         nudge()
         try:
-            eventually(there, WITHIN_S, pause_s=LOOK_S)
+            eventually(there, WITHIN_S, pause_s=POLL_S)
         except AssertionError:
             if attempt == ATTEMPTS - 1:
                 raise

@@ -15,7 +15,7 @@ from pathlib import Path
 STATUS = 86
 """The exit status of a process that died here, and of no other."""
 ASLEEP = "asleep "
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class KillOrders:
         with contextlib.suppress(FileNotFoundError):  # taken back at this very moment
             self.order.rename(asleep)
         while asleep.exists():
-            threading.Event().wait(LOOK_S)
+            threading.Event().wait(POLL_S)
 
     def ordered(self, step: str) -> bool:
         """Say whether to die at `step`."""

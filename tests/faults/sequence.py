@@ -20,7 +20,7 @@ HEALTHY_WITHIN_S = 45.0
 ATTEMPTS_MAX = 5
 """One whose moment never came, because others kept everybody idle, is tried again."""
 AT_ONCE_MAX = 5
-LOOK_S = 0.5
+POLL_S = 0.5
 AROUND_S = 20.0
 """A difference that began this long before a fault, or after it, may be of its making."""
 
@@ -134,7 +134,7 @@ class Striker:
     def _recover(self, part: str) -> None:
         deadline = time.monotonic() + HEALTHY_WITHIN_S
         while time.monotonic() < deadline and not self._is_healthy(part):
-            threading.Event().wait(LOOK_S)
+            threading.Event().wait(POLL_S)
 
     def _free_again(self, part: str = "", striking: int = 0) -> None:
         with self._free:

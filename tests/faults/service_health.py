@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.stack import SERVERS, Stack
 
 SETTING = "METRICS_PORT="
-LOOK_S, START_TIMEOUT_S = 0.25, 120.0
+POLL_S, START_TIMEOUT_S = 0.25, 120.0
 
 
 def unhealthy(stack: Stack) -> list[str]:
@@ -48,7 +48,7 @@ def start(stack: Stack, *options: str) -> None:
 
 def await_healthy(stack: Stack, timeout_s: float = START_TIMEOUT_S) -> None:
     """Wait until all of them are."""
-    eventually(lambda: not unhealthy(stack), timeout_s, pause_s=LOOK_S)
+    eventually(lambda: not unhealthy(stack), timeout_s, pause_s=POLL_S)
 
 
 def _condition(container: Container) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.faults.container_faults import part, start
 from tests.faults.fault import Fault, Struck
-from tests.faults.kill_faults import GIVE, LOOK_S, obeys
+from tests.faults.kill_faults import GIVE, POLL_S, obeys
 from tests.faults.kill_orders import ASLEEP
 from tests.support import containers
 from tests.support.eventually import eventually
@@ -99,7 +99,7 @@ def _goes_on(stack: Stack, within_s: float) -> bool:
     return _within(lambda: _epoch(stack) >= begun + TICKS_MEANWHILE, within_s)
 
 
-def _within(probe: Callable[[], bool], timeout_s: float, pause_s: float = LOOK_S) -> bool:
+def _within(probe: Callable[[], bool], timeout_s: float, pause_s: float = POLL_S) -> bool:
     with contextlib.suppress(AssertionError):
         eventually(probe, timeout_s, pause_s=pause_s)
         return True

@@ -11,7 +11,7 @@ CONFIG=/etc/rabbitmq/conf.d
 DATA=/var/lib/rabbitmq/mnesia/rabbit@$HOSTNAME
 FIRST=rabbitmq
 NODE_PORT=25672
-LOOK_EVERY_S=20
+POLL_EVERY_S=20
 IS_APART='rabbit:is_running() andalso not rabbit_khepri:is_enabled() andalso
   2 * length(rabbit_mnesia:cluster_nodes(running)) =< length(rabbit_mnesia:cluster_nodes(all)).'
 
@@ -29,7 +29,7 @@ await_first() {
 # kept by Khepri needs none of this, and is not asked.
 watch() {
   local apart=0
-  while sleep "$LOOK_EVERY_S"; do
+  while sleep "$POLL_EVERY_S"; do
     apart=$((apart + 1))
     [ "$(rabbitmqctl --silent --timeout 10 eval "$IS_APART" 2>/dev/null)" = true ] || apart=0
     case $apart in

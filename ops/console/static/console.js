@@ -15,7 +15,7 @@
     return Boolean(marked && !marked.isCollapsed && marked.containsNode(part, true));
   }
 
-  // What the console sends is as old as its look; when it sends it, it says what time it is.
+  // What the console sends is as old as its poll; when it sends it, it says what time it is.
   function measure(seconds) {
     if (seconds) ahead = Number(seconds) * 1000 - Date.now();
   }

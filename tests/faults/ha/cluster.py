@@ -32,7 +32,7 @@ OVERLAY = ROOT / "deploy" / "ha" / "compose.yaml"
 PORTS = set(re.findall(r"\$\{([A-Z0-9_]+_PORT)", OVERLAY.read_text()))
 CLUSTERS = ("postgres", "etcd", "rabbitmq", "keydb")
 SERVERS = [f"{one}{number}" for one in CLUSTERS for number in ("", "-2", "-3")]
-START_TIMEOUT_S, WHOLE_TIMEOUT_S, LOOK_S, ANSWER_S = 400.0, 400.0, 1.0, 5.0
+START_TIMEOUT_S, WHOLE_TIMEOUT_S, POLL_S, ANSWER_S = 400.0, 400.0, 1.0, 5.0
 STREAMING = """
 SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_state = 'sync')
   FROM pg_stat_replication
@@ -59,7 +59,7 @@ def take_over(stack: Stack) -> None:
     stack.overrides.append(OVERLAY)
     # In two steps: each command of compose has a time limit, and clusters take their time.
     stack.compose("up", "--detach", *SERVERS)
-    eventually(lambda: not stack.unhealthy(), START_TIMEOUT_S, pause_s=LOOK_S)
+    eventually(lambda: not stack.unhealthy(), START_TIMEOUT_S, pause_s=POLL_S)
     stack.compose("up", "--detach")
     await_whole(stack)
 
@@ -100,7 +100,7 @@ def leads_another(stack: Stack, cluster: Cluster, than: str) -> bool:
 
 def await_whole(stack: Stack) -> None:
     """Wait until each cluster has all its members again, and every service is healthy."""
-    eventually(lambda: not missing(stack), WHOLE_TIMEOUT_S, pause_s=LOOK_S)
+    eventually(lambda: not missing(stack), WHOLE_TIMEOUT_S, pause_s=POLL_S)
 
 
 def missing(stack: Stack) -> list[str]:
@@ -180,7 +180,7 @@ def _etcd_leader(stack: Stack) -> str:
 
 
 def _postgres_whole(stack: Stack) -> bool:
-    with psycopg.connect(addresses.postgres_dsn(stack, "judge"), autocommit=True) as conn:
+    with psycopg.connect(addresses.postgres_dsn(stack, "probe"), autocommit=True) as conn:
         return conn.execute(STREAMING).fetchone() == (SIZE - 1, 1)
 
 

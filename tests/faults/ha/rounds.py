@@ -61,7 +61,7 @@ def run(
             *campaign.settled(),
             *_seen(stack, looking, result),
         ]
-        with psycopg.connect(addresses.postgres_dsn(stack, "judge"), autocommit=True) as conn:
+        with psycopg.connect(addresses.postgres_dsn(stack, "probe"), autocommit=True) as conn:
             cost = outages(conn, result.strikes, begun_at)
         result.facts = [*result.facts, *campaign.facts()]
         result.per_s = load.per_s
@@ -96,7 +96,7 @@ def _seen(stack: Stack, looking: SideProcess[Seen], result: Run) -> list[Differe
     seen = looking.end()
     result.facts.append(seen.looks.describe())
     result.look_s = seen.looks.median_s()
-    with psycopg.connect(addresses.postgres_dsn(stack, "judge"), autocommit=True) as conn:
+    with psycopg.connect(addresses.postgres_dsn(stack, "probe"), autocommit=True) as conn:
         return [*seen.differences, *seen.mixed(conn)]
 
 

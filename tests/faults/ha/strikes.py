@@ -89,7 +89,7 @@ def cut_until_missed(stack: Stack) -> None:
     since = datetime.now(UTC)
     with cut_off(stack, [victim]):
         for one in cluster.members(stack, "rabbitmq"):
-            eventually(partial(_misses_another, one, since), TAKEN_OVER_S, pause_s=cluster.LOOK_S)
+            eventually(partial(_misses_another, one, since), TAKEN_OVER_S, pause_s=cluster.POLL_S)
 
 
 def set_apart(stack: Stack) -> None:
@@ -99,8 +99,8 @@ def set_apart(stack: Stack) -> None:
         cluster.done(one, "rabbitmqctl", "eval", HEALS_NOT)
     victim = _leader(stack, "rabbitmq")
     cluster.done(victim, "rabbitmqctl", "eval", PARTED)
-    eventually(lambda: _in_company(victim) == 1, TAKEN_OVER_S, pause_s=cluster.LOOK_S)
-    eventually(lambda: _in_company(victim) == cluster.SIZE, RESTARTED_S, pause_s=cluster.LOOK_S)
+    eventually(lambda: _in_company(victim) == 1, TAKEN_OVER_S, pause_s=cluster.POLL_S)
+    eventually(lambda: _in_company(victim) == cluster.SIZE, RESTARTED_S, pause_s=cluster.POLL_S)
     for one in brokers:
         cluster.done(one, "rabbitmqctl", "eval", HEALS)
 
@@ -199,7 +199,7 @@ def _leader(stack: Stack, which: Cluster) -> Container:
             return cluster.leader(stack, which)
         return ""
 
-    return stack.container(eventually(probe, TAKEN_OVER_S, pause_s=cluster.LOOK_S))
+    return stack.container(eventually(probe, TAKEN_OVER_S, pause_s=cluster.POLL_S))
 
 
 def _await_successor(
@@ -209,7 +209,7 @@ def _await_successor(
         threading.Event().wait(ETCD_AWAY_S)
         return
     lead = partial(cluster.leads_another, stack, which, cluster.name(old))
-    eventually(lead, TAKEN_OVER_S, pause_s=cluster.LOOK_S / 4)
+    eventually(lead, TAKEN_OVER_S, pause_s=cluster.POLL_S / 4)
     threading.Event().wait(afterwards_s)
 
 

@@ -60,14 +60,14 @@ AT = datetime.fromtimestamp(TICKS * 60, UTC)
 PAGE = {"ids": list(range(10_000, 10_000 + listing.ROWS)), "epoch": TICKS, "boundary": AT}
 NOTHING_IS_NEW = {"xmax_before": "1", "xmax": "2", "xip_before": ["1"], "snapshot": "2:2:"}
 FEW = 500
-LOOK_UPS = 2 * listing.ROWS * (balance_store.MINUTES + 1)
+LOOKUPS = 2 * listing.ROWS * (balance_store.MINUTES + 1)
 Query = tuple[LiteralString, dict[str, Any], int]
 QUERIES: dict[str, Query] = {
     "ticks": (tick_store.SELECT_TICKS, {"at": AT, "ticks": tick_store.TICKS}, 1000),
     "actions": (tick_store.SELECT_ACTIONS, {"at": "infinity", "most": operations.NEWEST}, FEW),
     "last": (balance_store.SELECT_LAST, {"at": AT}, FEW),
     "rows": (balance_store.SELECT_ROWS, PAGE, FEW),
-    "minutes": (balance_store.SELECT_MINUTES, PAGE | {"minutes": balance_store.MINUTES}, LOOK_UPS),
+    "minutes": (balance_store.SELECT_MINUTES, PAGE | {"minutes": balance_store.MINUTES}, LOOKUPS),
     "transactions": (balance_store.COUNT_TRANSACTIONS, NOTHING_IS_NEW, FEW),
     "moved": (
         balance_store.SELECT_MOVED,

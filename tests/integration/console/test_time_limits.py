@@ -74,7 +74,7 @@ def test_with_a_frozen_postgres_each_page_is_there_and_says_so(
         eventually(lambda: "Being asked" not in console.text("doctor"), PATIENCE_S)
         with proxy.frozen():
             assert slowest_s(console.client, within_s, *PATHS) <= within_s
-            eventually(lambda: blames_postgres_alone(console.client.get("/").text), PATIENCE_S)
+            eventually(lambda: reports_postgres_alone(console.client.get("/").text), PATIENCE_S)
             _, found = asked(console.client, *PATHS)
             assert console.program.stop() == 0
     for path in PATHS:
@@ -215,8 +215,8 @@ def test_of_a_commit_that_was_lost_the_person_is_told_that_nothing_was_done(
     assert (len(dead_letters(ops)), actions(conn)) == (1, [])
 
 
-def blames_postgres_alone(html: str) -> bool:
-    """Say whether a page blames Postgres, and not KeyDB, which a busy machine is late with."""
+def reports_postgres_alone(html: str) -> bool:
+    """Say whether a page reports Postgres as down, and not KeyDB, which may be late."""
     verdict = text_of(html, "verdict")
     return "postgres gives no answer" in verdict and "keydb gives no answer" not in verdict
 

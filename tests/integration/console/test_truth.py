@@ -121,7 +121,7 @@ def test_what_differs_beyond_what_is_remembered_is_not_forgotten(
 
 
 @pytest.mark.usefixtures("syncer")
-def test_keydb_that_hangs_is_not_blamed_on_postgres(settings: dict[str, str]) -> None:
+def test_keydb_that_hangs_is_not_reported_as_postgres(settings: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hanging = settings | {"KEYDB_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
         with console_page.running(hanging) as console:

@@ -161,7 +161,7 @@ def test_what_is_not_kept_yet_to_come_or_not_understood_is_refused(asked: Gatewa
 
 def test_a_page_of_more_look_ups_than_are_done_at_once_is_refused(asked: Gateway) -> None:
     days = (datetime.now(UTC).date() - FIRST).days
-    assert days * 1000 > valuing.LOOK_UPS_MAX
+    assert days * 1000 > valuing.LOOKUPS_MAX
 
     assert refused(asked, "/returns", from_=FIRST, limit=1000) == (422, "too_long")
 

@@ -73,7 +73,7 @@ def test_files_and_standard_input_are_read_line_by_line(ops: Tool, tmp_path: Pat
     ]
 
 
-def test_what_ingest_would_bury_is_sent_only_when_told(ops: Tool) -> None:
+def test_what_would_become_a_dead_letter_is_sent_only_when_told(ops: Tool) -> None:
     assert ops("send", '{"id": 1}').code == 1
     assert ops("send", '{"id": 1}', "--unchecked").code == 0
 

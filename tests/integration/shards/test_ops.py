@@ -142,23 +142,23 @@ def test_doctor_names_providers_that_are_in_the_database_of_another_shard(
     assert (found["1"][check]["verdict"], found["1"][check]["found"]) == ("warn", "1 provider")
 
 
-def test_what_was_sent_on_is_no_letter_again_when_the_broker_redelivers_it(
+def test_what_was_sent_on_is_no_dead_letter_again_when_it_is_redelivered(
     both: Tool, pair: tuple[Pipeline, Pipeline], amqp_url: str
 ) -> None:
     assert both("send", "--declare", "2=1").code == 0  # makes the queues
     zero, one = pair
-    astray = messages.received(messages.body(2, 70), "astray")
-    shards.store(one, astray)
-    (letter,) = one.ops.json("dead-letters", "list")["letters"]
-    assert letter["reason"] == "wrong_shard"
+    misrouted = messages.received(messages.body(2, 70), "misrouted")
+    shards.store(one, misrouted)
+    (dead_letter,) = one.ops.json("dead-letters", "list")["letters"]
+    assert dead_letter["reason"] == "wrong_shard"
     assert one.ops.json("dead-letters", "replay", "--all")["sent_on"] == 1
     assert [one["value"] for one in waiting(amqp_url, "incoming_transactions.0")] == [1, 70]
-    shards.store(zero, astray)
+    shards.store(zero, misrouted)
 
-    shards.store(one, astray._replace(redelivered=True))
+    shards.store(one, misrouted._replace(redelivered=True))
 
     assert (messages.rows(zero.conn), messages.dead_letters(one.conn)) == ([(2, 70)], [])
-    again = one.ops("dead-letters", "replay", str(letter["id"]))
+    again = one.ops("dead-letters", "replay", str(dead_letter["id"]))
     assert (again.code, "any more: replayed at" in again.stdout) == (0, True)
 
 
@@ -167,11 +167,11 @@ def test_what_another_shard_sends_back_is_a_letter_again_and_not_lost(
 ) -> None:
     assert both("send", "--declare", "2=1").code == 0
     one = pair[1]
-    astray = messages.received(messages.body(2, 70), "astray")
-    shards.store(one, astray)
+    misrouted = messages.received(messages.body(2, 70), "misrouted")
+    shards.store(one, misrouted)
     assert one.ops.json("dead-letters", "replay", "--all")["sent_on"] == 1
 
-    shards.store(one, astray)
+    shards.store(one, misrouted)
 
     assert messages.reasons(one.conn) == ["wrong_shard"]
 
