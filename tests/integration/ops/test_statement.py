@@ -128,7 +128,7 @@ def test_a_statement_that_fails_in_the_middle_leaves_no_half_of_a_document(
         (("balances", "--series"), 2, "one PROVIDER"),
         (("balances", "1", *FROM), 2, "belong to --series"),
         (("balances", "9"), 1, "no provider 9"),
-        (("balances", "1", "--series", *FROM, "--step", "0s"), 2, "no span"),
+        (("balances", "1", "--series", *FROM, "--step", "0s"), 2, "not a span"),
         (
             ("balances", "1", "--series", "--to", "0001-01-01T05:00"),
             1,
