@@ -61,7 +61,7 @@ def test_every_tick_is_what_its_rows_add_up_to(conn: psycopg.Connection, epochs:
 @pytest.mark.parametrize("tick", ["²", "٣", "9" * 30, "9" * 5000], ids=str.__len__)
 def test_what_names_neither_an_epoch_nor_a_time_is_a_usage_error(tick: str) -> None:
     done = ops_tool.deployment()("audit", tick)
-    assert (done.code, "is no time" in done.stderr) == (2, True), done
+    assert (done.code, "is not a time" in done.stderr) == (2, True), done
 
 
 def test_a_boundary_names_the_tick_too(conn: psycopg.Connection, epochs: list[int]) -> None:
