@@ -55,7 +55,7 @@ def test_a_server_that_is_down_is_red_with_its_reason_and_what_follows_is_grey()
 
 
 def test_a_service_that_is_wrong_by_itself_is_red() -> None:
-    silent = replace(INGEST, error="nobody listens there")
+    silent = replace(INGEST, error="connection refused")
 
     assert states(replace(ALL, services=[silent, SYNCER]))["ingest"] == "wrong"
 
