@@ -17,6 +17,7 @@ from psycopg import sql
 from shared.errors import Unavailable
 from tests.faults import addresses
 from tests.support.eventually import eventually
+from tests.support.partitions import GO_ON
 from tests.support.stack import QUEUE, Stack
 
 T = TypeVar("T")
@@ -103,6 +104,7 @@ def expired_partition(stack: Stack, *, held: bool = False) -> Iterator[Nudge]:
     name = f"outbox_{hour:%Y%m%d_%H}"
 
     def make(conn: psycopg.Connection) -> bool:
+        conn.execute(GO_ON)
         conn.execute("SELECT minutebook_make_partition(%s)", [hour])
         if held:
             _hold(conn, name)

@@ -16,6 +16,16 @@ SELECT relname, b[1]::timestamptz AS begins, b[2]::timestamptz
    AND relkind = 'r'
  ORDER BY begins
 """
+# Retention believes a clock by which ticks have gone on for an hour: here the first tick says so.
+GO_ON: LiteralString = """
+UPDATE tick
+   SET boundary = now() - interval '90 minutes'
+ WHERE epoch = 0
+   AND NOT EXISTS (
+       SELECT
+         FROM tick
+        WHERE boundary BETWEEN now() - interval '110 minutes' AND now() - interval '61 minutes')
+"""
 IN_DEFAULT: LiteralString = "SELECT count(*) FROM ONLY outbox_default"
 
 

@@ -13,6 +13,7 @@ from migrations import rights
 from tests.support import ledger, loss_scenario, postgres_logins, servers
 from tests.support.eventually import eventually
 from tests.support.loss_scenario import LossScenario, said
+from tests.support.partitions import GO_ON
 from tests.support.programs import Program
 
 
@@ -194,6 +195,7 @@ def test_where_postgres_does_not_say_its_timeline_there_is_one_warning_and_ticks
 def test_retention_that_fails_stops_no_tick_and_leaves_the_syncer_healthy(
     syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
+    conn.execute(GO_ON)
     conn.execute("REVOKE EXECUTE ON FUNCTION minutebook_make_partition FROM minutebook_syncer")
     conn.execute("REVOKE DELETE ON tick FROM minutebook_syncer")
     new_life(conn)
@@ -211,6 +213,7 @@ def test_retention_that_fails_stops_no_tick_and_leaves_the_syncer_healthy(
 def test_retention_that_ends_the_connection_each_time_does_so_once_a_round(
     syncer: Program, scenario: LossScenario, conn: psycopg.Connection
 ) -> None:
+    conn.execute(GO_ON)
     conn.execute(
         "INSERT INTO received_message (message_id, provider_id, value, noted_at)"
         " VALUES ('x', 1, 1, '2020-01-01')"

@@ -12,7 +12,7 @@ from services.syncer.partitions import Kept
 from tests.support import programs
 from tests.support.eventually import eventually
 from tests.support.ledger import count_all
-from tests.support.partitions import drop_made, made
+from tests.support.partitions import GO_ON, drop_made, made
 
 MAKE: LiteralString = "SELECT minutebook_make_partition(%s, interval '1 hour')"
 FILL: LiteralString = (
@@ -140,6 +140,7 @@ def test_the_syncer_keeps_to_the_size_that_is_set_and_says_how_full_the_disk_is(
     environment: dict[str, str], conn: psycopg.Connection, store: "redis.Redis", limit_gb: str
 ) -> None:
     name = fill(conn, 20)
+    conn.execute(GO_ON)
     conn.execute(
         "INSERT INTO disk_usage (measured_at, database_bytes)"
         " VALUES (now() - interval '2 hours', pg_database_size(current_database()) - 10^8)"
