@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 COMMIT_EVERY_S = 0.025
 QUIET_BEFORE_S = 0.06
-"""A commit that begins earlier ends before the last preparation of the tick, but at full load."""
+"""A commit that begins earlier ends before the tick's last preparation, except at full load."""
 QUIET_AFTER_S = 0.03
 """By then most ticks are in KeyDB."""
 

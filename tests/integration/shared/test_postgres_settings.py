@@ -47,6 +47,8 @@ PLAIN = (
     " -c statement_timeout=0 -c exit_on_error=off -c quote_all_identifiers=off"
     " -c standard_conforming_strings=on"
 )
+UNHURRIED = "-c statement_timeout=0 -c idle_session_timeout=0"
+"""Of a person's session, which a busy machine must not end between two statements."""
 BY_HAND = (
     "INSERT INTO historical_transactions (provider_id, transaction_value) VALUES (2, 5), (2, 7)",
     "UPDATE historical_transactions SET transaction_value = 8 WHERE transaction_value = 7",
@@ -126,7 +128,7 @@ def ingested(dsn: str, amqp_url: str, conn: psycopg.Connection) -> None:
 
 def by_hand(dsn: str) -> None:
     """Change rows as people do whose sessions are as hostile."""
-    with psycopg.connect(dsn, autocommit=True, options="-c statement_timeout=0") as user:
+    with psycopg.connect(dsn, autocommit=True, options=UNHURRIED) as user:
         for statement in BY_HAND:
             user.execute(statement)
 
@@ -137,7 +139,7 @@ def kept_up(dsn: str, conn: psycopg.Connection) -> None:
     settings = PostgresSettings(postgres_dsn=Secret(dsn))
     with postgres.connection(settings, application="test", options=OPTIONS) as ours:
         assert retention.run_once(ours, Kept(24, 30)).made
-    with psycopg.connect(dsn, autocommit=True, options="-c statement_timeout=0") as user:
+    with psycopg.connect(dsn, autocommit=True, options=UNHURRIED) as user:
         user.execute("SELECT minutebook_make_partition(now() + interval '9 hours')")
         user.execute("SET default_transaction_isolation = 'read committed'")  # else it refuses
         user.execute(
