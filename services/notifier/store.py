@@ -7,6 +7,7 @@ from typing import LiteralString
 import psycopg
 
 from services.notifier.core import Notification
+from shared.ledger.steady_clock import IS_STEADY
 
 SELECT_NOTIFICATIONS: LiteralString = """
 SELECT n.created_at, n.id, n.alert_id, a.source, a.source_id, n.condition, n.threshold::text,
@@ -64,7 +65,7 @@ SELECT count(*)
    AND error IS NOT NULL
    AND created_at > now() - interval '24 hours'
 """
-PRUNE: LiteralString = """
+PRUNE: LiteralString = f"""
 DELETE FROM notification
  WHERE id IN (
        SELECT id
@@ -72,7 +73,8 @@ DELETE FROM notification
         WHERE created_at < now() - make_interval(days => %(kept_d)s)
         ORDER BY created_at
         LIMIT %(most)s)
-"""
+   AND {IS_STEADY}
+"""  # noqa: S608 - constants of ours only
 
 Place = tuple[datetime, str]
 """Where a notification stands among all: `created_at` and `id`."""

@@ -9,6 +9,7 @@ import psycopg
 
 from shared.ledger import request as ledger
 from shared.ledger.request_store import COLUMNS
+from shared.ledger.steady_clock import IS_STEADY
 
 Kind = Literal["waiting", "decided"]
 Place = tuple[datetime, str]
@@ -148,7 +149,7 @@ SELECT count(*), coalesce(extract(epoch FROM now() - min(published_at)), 0)::flo
  WHERE decided_at IS NULL
    AND published_at IS NOT NULL
 """
-PRUNE: LiteralString = """
+PRUNE: LiteralString = f"""
 DELETE FROM request
  WHERE id IN (
        SELECT id
@@ -156,8 +157,9 @@ DELETE FROM request
         WHERE accepted_at < now() - make_interval(days => %(kept_d)s)
         ORDER BY accepted_at
         LIMIT %(most)s)
+   AND {IS_STEADY}
 RETURNING decided_at IS NULL
-"""
+"""  # noqa: S608 - constants of ours only
 
 STATEMENTS = (
     SELECT_SHOWN, UPDATE_SHOWN, FORGET_WRITERS, SELECT_DUE, UPDATE_REPLIED, UPDATE_FAILED,
