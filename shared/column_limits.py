@@ -15,7 +15,7 @@ SELECT a.attrelid::regclass::text, a.attname, a.attlen
        ('initial_data'::regclass, 'id'),
        ('historical_transactions'::regclass, 'provider_id'),
        ('historical_transactions'::regclass, 'transaction_value'))
-   AND a.attlen IN (2, 4, 8)
+   AND a.atttypid IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
 """
 
 

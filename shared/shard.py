@@ -14,6 +14,8 @@ SHARD_MEANS = (
     " providers whose id % N is k, and the names of its queues end in .k; empty: the only one"
 )
 """The setting."""
+SENT_ON = "x-minutebook-sent-on"
+"""Header of a message whose dead letter an operator sent on to the shard that has its provider."""
 COUNT_MAX = 1024
 WRITTEN = re.compile(r"(0|[1-9][0-9]{0,3})/([1-9][0-9]{0,3})", re.ASCII)
 

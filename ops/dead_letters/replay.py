@@ -139,6 +139,7 @@ class _Page:
                 one.delivery.body,
                 self._identities[one.delivery.tag],
                 limits.shard.route(decode(one.delivery.body, anybodys)[0]),
+                sent_on=True,
             )
             for one in dead_letters
         ]

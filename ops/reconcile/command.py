@@ -67,7 +67,7 @@ def _repair(
         conn,
         projection,
         reason=f"{operator}: {reason}",
-        in_commit=lambda made: note(count(len(made), "correction")) if made else None,
+        before_commit=lambda made: note(count(len(made), "correction")) if made else None,
     )
     if repaired.resending:  # no commit of Postgres's is part of that
         note("keydb sent everything")

@@ -120,7 +120,7 @@ def repair_() -> Answer:
             if moved:
                 _note(conn, chosen, "outbox_repaired", DEFAULT, f"{count(moved, 'row')} moved")
 
-        moved = partitions.repair_default(conn, in_commit=note)
+        moved = partitions.repair_default(conn, before_commit=note)
     return Answer({"moved": moved}, Text(f"{count(moved, 'row')} moved"))
 
 

@@ -57,7 +57,7 @@ class Correction:
     amount: int
 
 
-InCommit = Callable[[tuple[Correction, ...]], object]
+BeforeCommit = Callable[[tuple[Correction, ...]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,16 @@ def repair(
     projection: Projection | None,
     *,
     reason: str,
-    in_commit: InCommit = lambda _: None,
+    before_commit: BeforeCommit = lambda _: None,
 ) -> Repaired:
     """Put right whatever differs, for a `reason` that stays with each correction.
 
-    `in_commit` is called with the corrections, to write within the same commit.
+    `before_commit` is called with the corrections, to write within the same commit.
 
     Safe beside writers, ticks and other repairs, and harmless when nothing differs. Raises
     `Unavailable`; what was not done then can simply be tried again.
     """
-    corrections = correct_ledger(conn, reason=reason, in_commit=in_commit)
+    corrections = correct_ledger(conn, reason=reason, before_commit=before_commit)
     resending = False
     if projection is not None:
         leg = reconcile.compare_keydb(conn, projection)
@@ -91,7 +91,7 @@ def repair(
 
 
 def correct_ledger(
-    conn: psycopg.Connection, *, reason: str, in_commit: InCommit = lambda _: None
+    conn: psycopg.Connection, *, reason: str, before_commit: BeforeCommit = lambda _: None
 ) -> tuple[Correction, ...]:
     """Append what takes the balances to the user's tables, in one transaction; returns that.
 
@@ -108,7 +108,7 @@ def correct_ledger(
         if not all(appended for _, _, appended in rows):
             raise Refusal("nothing was repaired: a rule or trigger on outbox changes corrections")
         corrections = tuple(Correction(provider_id, int(amount)) for provider_id, amount, _ in rows)
-        in_commit(corrections)
+        before_commit(corrections)
     log.warning("ledger_repaired", providers=len(corrections), reason=reason)
     return corrections
 

@@ -49,21 +49,21 @@ def existing(conn: psycopg.Connection) -> list[Partition]:
 
 
 def repair_default(
-    conn: psycopg.Connection, in_commit: Callable[[int], object] = lambda _: None
+    conn: psycopg.Connection, before_commit: Callable[[int], object] = lambda _: None
 ) -> int:
     """Move the default partition's rows into partitions of their hours; returns their number.
 
     One transaction, beside writers, syncers and ticks: each row keeps the transaction id by which
     it is counted. Others wait for it for 50 ms at a time at most, and then for the swap, some
-    milliseconds and a few more per hour. `in_commit` is called with the number, to write within the
-    same commit. Raises `Unavailable`, also when a transaction that stays open is in the
-    way for some seconds; then nothing has changed.
+    milliseconds and a few more per hour. `before_commit` is called with the number, to write within
+    the same commit. Raises `Unavailable`, also when a transaction that stays open is in the way for
+    some seconds; then nothing has changed.
     """
     started = time.monotonic()
     with postgres.translating(), conn.transaction():
         conn.execute(LIMITS)
         moved = int(postgres.scalar(conn, REPAIR_DEFAULT))
-        in_commit(moved)
+        before_commit(moved)
     duration_ms = round((time.monotonic() - started) * 1000)
     log.info("default_partition_repaired", rows=moved, duration_ms=duration_ms)
     return moved

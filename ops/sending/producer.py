@@ -16,7 +16,7 @@ from shared.amqp.channel import Channel
 from shared.amqp.confirms import PERSISTENT, Fate, InFlight
 from shared.errors import Unavailable
 from shared.settings import RabbitmqSettings
-from shared.shard import EXCHANGE
+from shared.shard import EXCHANGE, SENT_ON
 
 WINDOW_MAX = 2000
 """Messages on their way at once, at most."""
@@ -29,11 +29,13 @@ class Outgoing(NamedTuple):
     """A message to be published, persistent, known by its `message_id`.
 
     `routing_key` leads it through the exchange of shards; without one it goes to the queue.
+    `sent_on`: it was a dead letter of another shard.
     """
 
     body: bytes
     message_id: str
     routing_key: str = ""
+    sent_on: bool = False
 
 
 OnFate = Callable[[Outgoing, Fate], None]
@@ -134,6 +136,8 @@ class Producer:
             for message in batch:
                 self._in_flight.add(message.message_id, message)
         for message in batch:
+            headers = {self._header: message.message_id} if self._header else {}
+            headers |= {SENT_ON: "yes"} if message.sent_on else {}
             self._channel.publish(
                 EXCHANGE if message.routing_key else "",
                 message.routing_key or self._queue,
@@ -141,7 +145,7 @@ class Producer:
                 mandatory=True,
                 delivery_mode=PERSISTENT,
                 message_id=message.message_id,
-                headers={self._header: message.message_id} if self._header else None,
+                headers=headers or None,
             )
 
     def _on_confirm(self, tag: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - AMQP's order

@@ -6,6 +6,7 @@ is tried again, with what came behind it. If those go through, the fault is a me
 Postgres's.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -17,6 +18,9 @@ from services.ingest.deferred import Deferred
 
 BYTES_MAX = 16 * 2**20
 """Above this the receiver stops reading: the broker's TCP window fills instead of our memory."""
+STILL_MAX_S = 10.0
+"""The broker waits so long for a sign of life. If the receiving thread stood still for longer, as
+in a frozen process, another replica may have all that was delivered."""
 
 
 class ChannelGone(Exception):
@@ -45,6 +49,7 @@ class Backlog:
         self._removed = 0  # messages that were in the list before
         self._arrivals: deque[tuple[int, float]] = deque()  # per `announce`: (came so far, time)
         self._bytes = 0
+        self._turned_at = math.inf
 
     def add(self, message: Validated) -> None:
         """Add one; `announce` follows once all that came together is added."""
@@ -70,10 +75,19 @@ class Backlog:
             self._bytes = 0
             self._changed.notify_all()
 
+    def turn(self) -> None:
+        """Say that the receiving thread turns; close if it has stood still for too long."""
+        if self._stood_still():
+            self.close()
+        self._turned_at = time.monotonic()
+
     def check_open(self) -> None:
         """Raise `ChannelGone` when what was delivered can no longer be acknowledged."""
-        if not self.open:
+        if not self.open or self._stood_still():
             raise ChannelGone
+
+    def _stood_still(self) -> bool:
+        return time.monotonic() - self._turned_at > STILL_MAX_S
 
     def unacknowledged(self) -> int:
         """Return how many messages are not acknowledged yet; 0 once none can be."""

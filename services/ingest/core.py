@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Delivery(NamedTuple):
     """A message as it came. `fallback_id` is its identity if it carries none.
 
-    `redelivered`: it may have been stored before, since it came before, was in a batch of whose
-    commit nobody knows, or came so long ago that another replica may have it, too.
+    `redelivered`: it may have been stored before, since it came before, or was in a batch of whose
+    commit nobody knows.
     """
 
     tag: int

@@ -3,6 +3,7 @@
 Every function works in its caller's transaction and never commits.
 """
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import LiteralString
@@ -11,9 +12,11 @@ import psycopg
 from psycopg import errors
 
 from services.ingest import core, postgres_errors, store
-from services.ingest.core import DeadLetter
+from services.ingest.core import DeadLetter, Delivery
 from shared import postgres
 from shared.amqp import amqp_json
+from shared.amqp.properties import MalformedProperties
+from shared.shard import SENT_ON
 
 # One that an operator replayed with another body or identity: nothing may come of the original when
 # the broker delivers it again.
@@ -24,8 +27,8 @@ REPLAYED: LiteralString = """EXISTS (
           AND a.detail ->> 'message_id' = b.message_id
           AND a.body = b.body)
 """
-# Nor a dead letter of one that was sent on to another shard. One that is sent back from there, or
-# by its producer once more, is not redelivered: it is a dead letter, and not lost.
+# Nor a dead letter of one that was sent on to another shard. One that is sent back from there says
+# so, and one that its producer sends once more is not redelivered: those are not lost.
 NOT_REPLAYED: LiteralString = f"""NOT {REPLAYED}
    AND NOT (b.redelivered AND EXISTS (
        SELECT
@@ -48,6 +51,13 @@ SELECT b.message_id, b.reason, b.error, %(queue)s, b.body, b.properties, b.provi
 ON CONFLICT (message_id, body_sha256) DO NOTHING
 """  # noqa: S608 - constants of ours only
 
+# Who replays the dead letter of one may not have committed yet: the INSERT is to see that.
+AWAIT_REPLAYS: LiteralString = """
+SELECT
+  FROM unnest(%(identities)s::text[], %(bodies)b::bytea[]) AS b (message_id, body)
+  JOIN dead_letter d ON d.message_id = b.message_id AND d.body_sha256 = sha256(b.body)
+   FOR UPDATE OF d
+"""
 # How many of them are neither there nor were replayed: a rule or a trigger made them vanish.
 COUNT_VANISHED: LiteralString = f"""
 SELECT count(*)
@@ -102,11 +112,20 @@ def _insert(conn: psycopg.Connection, dead: Sequence[DeadLetter], queue: str) ->
         "bodies": [bytes(one.delivery.body) for one in dead],
         "properties": [amqp_json.encode(one.delivery.properties.all()) for one in dead],
         "states": [one.state for one in dead],
-        "redelivered": [one.delivery.redelivered for one in dead],
+        "redelivered": [_is_original_again(one.delivery) for one in dead],
     }
+    if any(one.delivery.redelivered for one in dead):
+        conn.execute(AWAIT_REPLAYS, values)
     new = conn.execute(INSERT_DEAD_LETTERS, values).rowcount
     if new < len(dead) and conn.execute(COUNT_VANISHED, values).fetchone() != (0,):
         raise errors.TriggeredActionException("a rule or trigger on dead_letter let none be made")
+
+
+def _is_original_again(delivery: Delivery) -> bool:
+    """Say whether it was delivered before, and is not what an operator sent on."""
+    with contextlib.suppress(MalformedProperties):
+        return delivery.redelivered and SENT_ON not in (delivery.properties.headers or {})
+    return delivery.redelivered
 
 
 def _advanced_sequence(conn: psycopg.Connection, error: psycopg.Error) -> bool:

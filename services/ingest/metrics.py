@@ -8,9 +8,7 @@ from services.ingest.service import Outcome
 from shared.unfit import TransactionReason
 
 ROWS = Counter("minutebook_ingest_rows_total", "Messages that became rows.")
-DUPLICATES = Counter(
-    "minutebook_ingest_duplicates_total", "Messages whose identity had a row of the same content."
-)
+DUPLICATES = Counter("minutebook_ingest_duplicates_total", "Messages that were processed before.")
 REDELIVERED = Counter("minutebook_ingest_redelivered_total", "Messages delivered again.")
 DEAD_LETTERS = Counter(
     "minutebook_dead_letters_total", "Messages that became dead letters.", ["reason"]

@@ -55,7 +55,6 @@ class Receiver:
             while not stop.is_set():
                 self.broker.poll(POLL_S, on_piece=self._hand_over)
                 self.backlog.announce()  # also what came while we waited for room
-                self.health.progress("receiver")
                 self.check()
                 self._wait_for_room(stop)
             self._finish()
@@ -63,7 +62,9 @@ class Receiver:
             self.backlog.close()
 
     def check(self) -> None:
-        """Raise `Unavailable` when nothing that comes can be acknowledged any more."""
+        """Say that this thread turns. Raises `Unavailable` if no acknowledgement can be sent."""
+        self.health.progress("receiver")
+        self.backlog.turn()
         if not self.backlog.open:
             raise Unavailable("rabbitmq", "deliveries can no longer be acknowledged")
 
@@ -108,7 +109,6 @@ class Receiver:
         """
         while not self.backlog.wait_for_room(ROOM_WAIT_S) and not stop.is_set():
             self.broker.poll(0)
-            self.health.progress("receiver")
             self.check()
 
     def _finish(self) -> None:
@@ -119,4 +119,5 @@ class Receiver:
             if self.writer.ended.is_set():
                 break
             self.broker.poll(0.05)
+            self.backlog.turn()
         self.broker.poll(0.05)  # sends the acknowledgements

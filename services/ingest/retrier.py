@@ -46,9 +46,9 @@ def _retry(
     except ChannelGone:
         pass
     except Unavailable as error:
-        left = [core.tried(one) for one in due]
         deferred.reason = error.detail
         if conn.closed:
+            left = [core.tried(one) for one in due]
             raise
     finally:
         # Acknowledged before they are forgotten: a receiver with nothing unacknowledged may end.

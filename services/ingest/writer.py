@@ -31,9 +31,6 @@ STUCK_S = 15.0
 """A batch that takes longer than this makes ingest unhealthy."""
 ALONE_MAX = 3
 """Failed attempts after which a message that was tried alone is deferred."""
-STALE_S = 10.0
-"""The broker waits so long for a sign of life. Of what came earlier another replica may have some,
-if this process stood still meanwhile."""
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0
 """After the one statement failed for a batch, all are stored by a transaction for so long: twice as
 long each time, until it succeeds again. Postgres logs an error at each failure."""
@@ -131,8 +128,6 @@ class Writer:
     def _store_oldest(self, conn: psycopg.Connection, backlog: Backlog) -> None:
         messages, oldest_at = backlog.oldest(self._batch_size.size)
         started_at = self._pacing.begin()
-        if started_at - oldest_at > STALE_S:
-            messages = backlog.note_tried(messages)
         try:
             backlog.check_open()
             with self._batch_size.storing(len(messages)), _span(messages):
@@ -142,7 +137,8 @@ class Writer:
             return
         except Unavailable as error:
             self._in_trouble = True
-            messages = backlog.note_tried(messages)
+            if conn.closed:  # else Postgres said that nothing was committed
+                messages = backlog.note_tried(messages)
             if not (isinstance(error, TooMuch) and self._is_hopeless(messages)):
                 raise
             backlog.acknowledge(messages, kept=messages, reason=error.detail)

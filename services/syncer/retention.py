@@ -7,7 +7,7 @@ reported, is tried again in the next round, and stops nothing else: balances do 
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import LiteralString
 
@@ -24,6 +24,7 @@ EVERY_S = 60.0
 """From one round to the next, unless it left something over."""
 STEADY_S = 3600.0
 """The clock must have gone on for so long before anything is removed by it."""
+NEVER_H = 10_000_000
 
 # A clock that has stepped forward, be it Postgres's or the ticker's as well, makes all look old:
 # then no boundary lies where those of an hour ago should.
@@ -128,19 +129,20 @@ def run_once(
 ) -> Done:
     """Do one bounded round between ticks that are `interval_s` apart.
 
-    Nothing is removed unless ticks say that the clock has gone on for `steady_s`.
+    Nothing is removed for its age unless ticks say that the clock has gone on for `steady_s`.
 
     What fails is reported; raises `Unavailable` only if the connection is lost. A lock not had in
     50 ms is not an error.
     """
     one = Round(conn, interval_s)
     made = one.each("make_partitions", MAKE_PARTITION, partitions.ahead(kept, interval_s))
-    dropped = pruned = 0
-    steady = partial(_is_steady, conn, steady_s, interval_s)
-    if steady_s is None or one.attempt("drop_partitions", steady):
-        expired = one.attempt("drop_partitions", partial(partitions.expired, conn, kept)) or []
-        names = [{"name": name} for name, _ in expired]
-        dropped = one.each("drop_partitions", DROP_PARTITION, names)
+    is_steady = partial(_is_steady, conn, steady_s, interval_s)
+    steady = steady_s is None or one.attempt("drop_partitions", is_steady)
+    by_age_or_size = kept if steady else replace(kept, outbox_h=NEVER_H)
+    expired = one.attempt("drop_partitions", partial(partitions.expired, conn, by_age_or_size))
+    names = [{"name": name} for name, _ in expired or []]
+    dropped, pruned = one.each("drop_partitions", DROP_PARTITION, names), 0
+    if steady:
         pruned = one.slices("prune_history", partial(_prune_ticks, conn, kept), 1)
         pruned += one.slices("prune_messages", partial(_prune_messages, conn, kept), 100)
     one.attempt("measure", partial(_measure, conn, kept))

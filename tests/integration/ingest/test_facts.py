@@ -58,6 +58,7 @@ def test_a_value_that_fits_since_the_columns_were_widened_is_a_row(
     "change",
     [
         "ALTER TABLE historical_transactions ALTER transaction_value TYPE numeric",
+        "ALTER TABLE historical_transactions ALTER transaction_value TYPE double precision",
         "ALTER TABLE historical_transactions RENAME provider_id TO bank",
     ],
 )

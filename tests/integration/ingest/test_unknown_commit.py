@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from services.ingest import writer
+from services.ingest import backlog
 from services.ingest.writer import Writer
 from shared.errors import Unavailable
 from tests.support import messages, refusing_trigger
@@ -74,20 +74,55 @@ def test_a_dead_letter_that_would_be_taken_since_does_not_become_a_row_as_well(
     assert messages.reasons(conn) == ["refused_by_database"]
 
 
-def test_what_another_replica_stored_while_this_one_stood_still_is_not_stored_again(
+def test_what_another_replica_stored_while_this_one_stood_still_is_left_to_it(
     conn: psycopg.Connection, ours: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen, awake = FakeChannel(), FakeChannel()
     for channel in (frozen, awake):
         channel.receive(validated(body(1, 1), "m1", tag=1))
-    monkeypatch.setattr(writer, "STALE_S", 0.0)
+    frozen.backlog.turn()
     idle_writer(ours, awake).run_once(ours)
     assert rows(conn) == [(1, 1)]
     conn.execute(DELETE_FIRST)
 
+    monkeypatch.setattr(backlog, "STILL_MAX_S", 0.0)
     idle_writer(ours, frozen).run_once(ours)
 
-    assert (frozen.acknowledged, rows(conn)) == ([1], [])
+    assert (frozen.acknowledged, frozen.backlog.open, rows(conn)) == ([], False, [])
+    assert counted(conn) == truth(conn)
+
+
+def test_a_receiver_that_stood_still_for_too_long_leaves_all_to_the_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channel = FakeChannel()
+    for _ in range(2):
+        channel.backlog.turn()
+        assert channel.backlog.open
+
+    monkeypatch.setattr(backlog, "STILL_MAX_S", 0.0)
+    channel.backlog.turn()
+
+    assert not channel.backlog.open
+
+
+def test_what_is_sent_again_on_purpose_counts_again_though_postgres_refuses_it_at_first(
+    conn: psycopg.Connection, ours: psycopg.Connection
+) -> None:
+    channel = FakeChannel()
+    at_work = idle_writer(ours, channel)
+    channel.receive(validated(body(1, 1), "m1", tag=1))
+    at_work.run_once(ours)
+    conn.execute(DELETE_FIRST)
+    channel.receive(validated(body(1, 1), "m1", tag=2))
+    refusing_trigger.create(ours, "25006")
+    with pytest.raises(Unavailable):
+        at_work.run_once(ours)
+    refusing_trigger.drop(ours)
+
+    at_work.run_once(ours)
+
+    assert (channel.acknowledged, rows(conn)) == ([1, 2], [(1, 1)])
     assert counted(conn) == truth(conn)
 
 

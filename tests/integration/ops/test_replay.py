@@ -1,13 +1,20 @@
 """`ops dead-letters replay`: a dead letter becomes a row or stays one, never both, and by whom."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
-from tests.support import messages, ops_tool, refusing_trigger
+from tests.support import locks, messages, ops_tool, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, redeliver, store
+
+NOTE_REPLAY = """
+INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
+VALUES ('dead_letter_replayed', '1', 'row', 'somebody', '{"message_id": "mended"}', %s)
+"""
 
 
 @pytest.fixture
@@ -186,6 +193,28 @@ def test_the_original_of_a_dead_letter_with_a_new_identity_is_not_stored_again_e
     assert sorted(rows(conn)) == [(1, 600), (2, 50)]
     assert messages.dead_letters(conn) == []
     assert counted(conn) == truth(conn)
+
+
+def test_nor_when_it_is_redelivered_before_the_replay_is_committed(
+    dsn: str, ops: Tool, conn: psycopg.Connection
+) -> None:
+    original = messages.received(b'{"id": 1, "value": "600"}', "mended")
+    messages.store_batch(conn, [original])
+    with (
+        psycopg.connect(dsn) as replaying,
+        messages.ingest_connection(dsn) as ingesting,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        replaying.execute("DELETE FROM dead_letter")
+        replaying.execute(NOTE_REPLAY, [original.body])
+        again = [original._replace(redelivered=True)]
+        stored = pool.submit(messages.store_batch, ingesting, again)
+        try:
+            locks.awaited(conn)
+        finally:
+            replaying.commit()
+        assert stored.result().messages() == 1
+    assert messages.dead_letters(conn) == []
 
 
 def test_nor_does_it_count_beside_the_new_identity_when_the_database_would_take_it_now(

@@ -162,8 +162,8 @@ def test_what_was_sent_on_is_no_dead_letter_again_when_it_is_redelivered(
     assert (again.code, "any more: replayed at" in again.stdout) == (0, True)
 
 
-def test_what_another_shard_sends_back_is_a_letter_again_and_not_lost(
-    both: Tool, pair: tuple[Pipeline, Pipeline]
+def test_what_another_shard_sends_back_is_a_dead_letter_again_however_it_is_delivered(
+    both: Tool, pair: tuple[Pipeline, Pipeline], amqp_url: str
 ) -> None:
     assert both("send", "--declare", "2=1").code == 0
     one = pair[1]
@@ -171,7 +171,14 @@ def test_what_another_shard_sends_back_is_a_letter_again_and_not_lost(
     shards.store(one, misrouted)
     assert one.ops.json("dead-letters", "replay", "--all")["sent_on"] == 1
 
-    shards.store(one, misrouted)
+    with messages.channel(amqp_url) as channel:
+        channel.basic_get("incoming_transactions.0", auto_ack=True)  # sent before
+        _, properties, sent_on = channel.basic_get("incoming_transactions.0", auto_ack=True)
+    assert properties is not None
+    assert sent_on is not None
+    sent_back = messages.received(sent_on, properties.message_id, headers=properties.headers)
+
+    shards.store(one, sent_back._replace(redelivered=True))
 
     assert messages.reasons(one.conn) == ["wrong_shard"]
 

@@ -69,3 +69,14 @@ def test_by_a_clock_that_stepped_nothing_goes(
     ((messages, ticks),) = conn.execute(LEFT).fetchall()
     assert (messages, ticks) == ((0, 0) if goes else (1, 1))
     assert len(partitions) > 1, "partitions are made by any clock"
+
+
+def test_what_is_too_large_goes_by_any_clock(
+    ours: psycopg.Connection, conn: psycopg.Connection
+) -> None:
+    drop_made(conn)
+    conn.execute(EXPIRED)
+    conn.execute(TICK, {"ago": 0})
+    Retention(Kept(24, 30, outbox_bytes=1)).after_tick(ours, 60.0)
+    assert "outbox_20200101_05" not in made(conn)
+    assert conn.execute(LEFT).fetchall() == [(1, 1)]
