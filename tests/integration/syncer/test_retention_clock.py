@@ -78,5 +78,5 @@ def test_what_is_too_large_goes_by_any_clock(
     conn.execute(EXPIRED)
     conn.execute(TICK, {"ago": 0})
     Retention(Kept(24, 30, outbox_bytes=1)).after_tick(ours, 60.0)
-    assert "outbox_20200101_05" not in made(conn)
+    assert "outbox_20200101_04" not in made(conn)
     assert conn.execute(LEFT).fetchall() == [(1, 1)]
