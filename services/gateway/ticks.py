@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import msgspec
 import psycopg
@@ -51,25 +51,43 @@ class ShownTick(msgspec.Struct, frozen=True):
         return b"event: tick\nid: %d\ndata: %b\n\n" % (self.epoch, data)
 
 
+class _Known(NamedTuple):
+    """A tick, and when Postgres was asked for it."""
+
+    tick: ShownTick
+    asked_at: float
+
+
 class Ticks:
     """What was shown lately, for streams of one event loop."""
 
     def __init__(self) -> None:
         """Nothing is known yet."""
-        self._recent: deque[ShownTick] = deque(maxlen=RECENT_MAX)
+        self._recent: deque[_Known] = deque(maxlen=RECENT_MAX)
+        self._forgets = False
         self._more = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
-    def add(self, found: Sequence[ShownTick]) -> None:
-        """Tell all streams; called by the thread that reads."""
-        self._recent.extend(found)
+    def add(self, found: Sequence[ShownTick], asked_at: float | None = None) -> None:
+        """Tell all streams; called by the thread that reads.
+
+        `asked_at`: when Postgres was asked, by the monotonic clock; now without one.
+        """
+        at = time.monotonic() if asked_at is None else asked_at
+        if self._forgets:
+            self._recent.clear()
+            self._forgets = False
+        self._recent.extend(_Known(one, at) for one in found)
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell)
 
     def forget(self) -> None:
-        """Know nothing any more: Postgres may have been restored to older epochs."""
-        self._recent.clear()
+        """Have the next ticks replace all before: Postgres may have been restored to older epochs.
+
+        Until they are known, a new stream begins at the newest one before.
+        """
+        self._forgets = True
 
     def close(self) -> None:
         """End all streams."""
@@ -79,13 +97,20 @@ class Ticks:
     async def after(self, epoch: int | None) -> AsyncIterator[bytes]:
         """Yield the events after a tick; those from now on without one."""
         self._loop = asyncio.get_running_loop()
-        at = epoch if epoch is not None else self._newest()
+        began, seen = time.monotonic(), self._newest()
+        at = epoch if epoch is not None else seen
         yield b": ticks as they are shown\n\n"
         while not self.closed:
             more, recent = self._more, list(self._recent)  # in this order: else one is missed
-            if recent:  # what is old when it is known is not told; what is above it never was
-                at = recent[-1].epoch if at is None else min(at, recent[-1].epoch)
-            for one in recent:
+            if recent:
+                newest = recent[-1].tick.epoch
+                if at is None:  # what is old when it is known is not told
+                    at = newest
+                elif newest < at and recent[-1].asked_at >= began:
+                    # Postgres had the client's tick before the stream began: it was restored since.
+                    at = seen if seen is not None and seen < newest else newest
+                seen = newest
+            for one, _ in recent:
                 if at is not None and one.epoch > at:
                     at = one.epoch
                     yield one.event()
@@ -96,7 +121,7 @@ class Ticks:
                 yield b": still here\n\n"
 
     def _newest(self) -> int | None:
-        return self._recent[-1].epoch if self._recent else None
+        return self._recent[-1].tick.epoch if self._recent else None
 
     def _tell(self) -> None:
         told, self._more = self._more, asyncio.Event()
@@ -137,11 +162,12 @@ class Reader:
                 retry.report_lost(error)
 
     def _look(self, conn: psycopg.Connection) -> None:
-        asked = {"after": self._epoch, "most": RECENT_MAX}
+        asked, asked_at = {"after": self._epoch, "most": RECENT_MAX}, time.monotonic()
         rows = conn.execute(SELECT_SHOWN, asked).fetchall()
         if rows:
             self._epoch = rows[-1][0]
-            self._ticks.add([ShownTick(boundary, epoch, at) for epoch, boundary, at in rows])
+            found = [ShownTick(boundary, epoch, at) for epoch, boundary, at in rows]
+            self._ticks.add(found, asked_at)
 
 
 def _check(conn: psycopg.Connection) -> None:
