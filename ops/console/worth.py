@@ -5,6 +5,7 @@ Prices come after the tick that they value, also for days long past: it is asked
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -80,7 +81,7 @@ class Valuer:
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._lock = Lock()
-        self._known: tuple[Last, float, list[Total]] | None = None
+        self._asked: tuple[Last, float, Future[list[Total]]] | None = None
 
     def worth(self, conn: psycopg.Connection, rows: Iterable[Held], tick: Last) -> Worth | None:
         """Return what the balances of a tick are worth in each currency.
@@ -106,12 +107,22 @@ class Valuer:
         return Worth(values, totals, too_many)
 
     def _totals(self, conn: psycopg.Connection, tick: Last, day: date) -> list[Total]:
+        """Pages of one poll begin together: the first one asks, the others wait for its answer."""
+        now = time.monotonic()
         with self._lock:
-            known = self._known
-        if known and known[0] == tick and time.monotonic() - known[1] < TOTALS_LAST_S:
-            return known[2]
-        asked_at = time.monotonic()
-        totals = valuation.totals_of_symbols(conn, tick.epoch, day)
-        with self._lock:
-            self._known = (tick, asked_at, totals)
+            if self._asked and self._asked[0] == tick and now - self._asked[1] < TOTALS_LAST_S:
+                running, asks = self._asked[2], False
+            else:
+                running, asks = Future[list[Total]](), True
+                self._asked = (tick, now, running)
+        if not asks:
+            return running.result()
+        try:
+            totals = valuation.totals_of_symbols(conn, tick.epoch, day)
+        except BaseException as error:
+            with self._lock:  # the next one asks again
+                self._asked = None
+            running.set_exception(error)
+            raise
+        running.set_result(totals)
         return totals
