@@ -1,8 +1,8 @@
-"""Questions to all shards at once: one that hangs costs the others neither time nor threads."""
+"""Questions to all shards at once, each on threads of its own; who hangs is waited for so long."""
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from shared.errors import Refusal, Unavailable
@@ -30,16 +30,22 @@ class EachShard:
 
         `until` is by the monotonic clock.
         """
-        running = {
-            number: self._threads[number].submit(_answer, question)
-            for number, question in questions.items()
-        }
-        return {number: _within(one, until) for number, one in running.items()}
+        within_s = max(0.0, until - time.monotonic())
+        running = {number: self._submit(number, one) for number, one in questions.items()}
+        return {number: _within(one, until, within_s) for number, one in running.items()}
 
     def close(self) -> None:
         """Ask nothing any more; what hangs is left to its own time-out."""
         for one in self._threads:
             one.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, number: int, question: Question[T]) -> "Future[T | Unavailable | Refusal]":
+        try:
+            return self._threads[number].submit(_answer, question)
+        except RuntimeError as error:  # closed while a page is between two questions
+            refused: Future[T | Unavailable | Refusal] = Future()
+            refused.set_result(Unavailable("postgres", f"not asked: {error}"))
+            return refused
 
 
 def _answer(question: Question[T]) -> T | Unavailable | Refusal:
@@ -50,11 +56,12 @@ def _answer(question: Question[T]) -> T | Unavailable | Refusal:
 
 
 def _within(
-    running: "Future[T | Unavailable | Refusal]", until: float
+    running: "Future[T | Unavailable | Refusal]", until: float, within_s: float
 ) -> T | Unavailable | Refusal:
-    left_s = max(0.0, until - time.monotonic())
     try:
-        return running.result(left_s)
+        return running.result(max(0.0, until - time.monotonic()))
+    except CancelledError:  # by `close`
+        return Unavailable("postgres", "not asked: the console stops")
     except TimeoutError:
         running.cancel()  # what has not begun by now is not asked any more
-        return Unavailable("postgres", f"no answer within {left_s:.1f} s")
+        return Unavailable("postgres", f"no answer within {within_s:.1f} s")

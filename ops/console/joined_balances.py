@@ -22,7 +22,7 @@ from shared.errors import Refusal, Unavailable
 
 ASKED_UNTIL = (0.4, 0.6, 0.8, 1.0)
 """Shares of the time by which a shard's ticks, its candidates, its rows and their worth are to be
-there, or it is left out: the others need some time for what comes next."""
+there, or the page does without: the others need some time for what comes next."""
 LOST = (Unavailable, Refusal)
 
 T = TypeVar("T")
@@ -101,17 +101,22 @@ class JoinedBalances:
         )
 
     def _valued(self, listing: Listing, until: float) -> Listing:
-        """Return a page with what it is worth; a shard that does not say so is left out of it."""
+        """Return a page with what it is worth; a shard that does not say so keeps its rows."""
         questions = {
             one.number: partial(self._each[one.number].worth, self._rows(listing, one), one.tick)
             for one in listing.shards
             if one.tick
         }
         found = self._shards.ask(questions, until)
-        lost = {number: str(one) for number, one in found.items() if isinstance(one, LOST)}
+        shards = tuple(
+            replace(one, worth_error=str(error))
+            if isinstance(error := found.get(one.number), LOST)
+            else one
+            for one in listing.shards
+        )
         worths = [one for one in found.values() if one and not isinstance(one, LOST)]
         worth = joined(worths) if worths else None
-        return replace(listing, worth=worth, shards=_without(listing.shards, lost))
+        return replace(listing, worth=worth, shards=shards)
 
     def _rows(self, listing: Listing, of: OfShard) -> tuple[Row, ...]:
         return tuple(one for one in listing.rows if self._whose(one.id) == of.number)

@@ -59,11 +59,15 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class OfShard:
-    """The tick that a shard's rows are of, None before its first; or why nothing is known of it."""
+    """The tick that a shard's rows are of, None before its first; or why nothing is known of it.
+
+    `worth_error`: why it is not known what its rows are worth, though they are there.
+    """
 
     number: int
     tick: Last | None = None
     error: str = ""
+    worth_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

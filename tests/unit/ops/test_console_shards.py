@@ -1,7 +1,10 @@
 """All shards in one list: one that hangs is said to, whatever it holds up of its own."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,6 +14,7 @@ from ops.console import each_shard
 from ops.console.all_shards import AllShards
 from ops.console.balance_store import Last
 from ops.console.balances import Balances
+from ops.console.each_shard import EachShard
 from ops.console.joined_balances import JoinedBalances
 from ops.console.listing import Asked, Candidates, Listing, Row
 from ops.console.sections import Sections
@@ -33,8 +37,9 @@ class OneShard:
     def __init__(self, *ids: int) -> None:
         self.ids = ids
         self.price: int | None = None
-        self.answers = threading.Event()
+        self.answers, self.worth_answers = threading.Event(), threading.Event()
         self.answers.set()
+        self.worth_answers.set()
 
     def last(self, at: datetime | None) -> Last:
         assert at is None
@@ -52,11 +57,17 @@ class OneShard:
 
     def worth(self, rows: Sequence[Held], last: Last) -> Worth | None:
         assert last == TICK
+        self.worth_answers.wait()
         if self.price is None:
             return None
         values = {one.id: [f"{one.balance * self.price} EUR"] for one in rows}
         total = Total("EUR", str(sum(self.ids) * self.price), len(self.ids))
         return Worth(values, [total], too_many=False)
+
+    def compared(self, listing: Listing) -> Listing:
+        if listing.tick is None:
+            return listing
+        return replace(listing, rows=tuple(replace(one, same=False) for one in listing.rows))
 
     def past(self, at: datetime) -> dict[str, dict[str, Any]]:
         self.answers.wait(HANGS_S)
@@ -77,6 +88,7 @@ def joined(
     yield made
     for one in pair:
         one.answers.set()
+        one.worth_answers.set()
     made.close()
 
 
@@ -103,6 +115,65 @@ def test_a_shard_that_hangs_is_said_to_and_costs_the_others_nothing(
         eventually(lambda: is_listed(2, 4, late=True))
     pair[1].answers.set()
     eventually(lambda: is_listed(1, 2, 3, 4, late=False))
+
+
+def test_a_shard_whose_worth_is_late_keeps_its_tick_and_is_compared_with_keydb(
+    joined: JoinedBalances, pair: tuple[OneShard, OneShard]
+) -> None:
+    pair[1].worth_answers.clear()
+
+    def shards() -> list[tuple[bool, bool, bool]]:
+        try:
+            page = joined.compared(joined.page(Asked()))
+        except Unavailable:  # both were late
+            return []
+        differs = {one.id % 2: one.same is False for one in page.rows}
+        return [
+            (differs.get(one.number, False), one.tick == TICK, TOO_LATE in one.worth_error)
+            for one in page.shards
+        ]
+
+    eventually(lambda: shards() == [(True, True, False), (True, True, True)])
+
+
+def test_all_that_are_late_are_said_to_be_late_by_the_same_time() -> None:
+    asked, goes_on = EachShard(3), threading.Event()
+    found = asked.ask(dict.fromkeys(range(3), goes_on.wait), time.monotonic() + 0.3)
+    goes_on.set()
+    asked.close()
+
+    assert {str(one) for one in found.values()} == {"postgres: no answer within 0.3 s"}
+
+
+def test_a_question_after_the_end_gets_no_answer_and_is_no_bug() -> None:
+    asked = EachShard(1)
+    asked.close()
+
+    found = asked.ask({0: lambda: None}, time.monotonic() + HANGS_S)
+
+    assert "not asked" in str(found[0])
+
+
+def test_a_question_that_waits_for_a_thread_at_the_end_gets_no_answer_and_is_no_bug() -> None:
+    asked, goes_on = EachShard(1), threading.Event()
+    begun = threading.Semaphore(0)
+
+    def hangs() -> None:
+        begun.release()
+        goes_on.wait()
+
+    def ask() -> str:
+        return str(asked.ask({0: hangs}, time.monotonic() + HANGS_S)[0])
+
+    with ThreadPoolExecutor() as threads:
+        for _ in range(each_shard.THREADS_EACH):
+            threads.submit(ask)
+            assert begun.acquire(timeout=HANGS_S)
+        waits = threads.submit(ask)
+        asked.close()
+        goes_on.set()
+
+    assert "not asked" in waits.result()
 
 
 def test_a_key_is_looked_up_in_its_own_shard(joined: JoinedBalances) -> None:
