@@ -118,7 +118,13 @@ class Sighting(msgspec.Struct):
     object_id: Annotated[Int64, msgspec.Meta(description="the object's, at the API that is asked")]
 
 
-Key = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,200}$")]
+Key = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[A-Za-z0-9._~-]{1,200}$",
+        extra_json_schema={"not": {"enum": [".", ".."]}},  # RE2 knows no lookahead
+    ),
+]
 Provider = Annotated[Int64 | str, msgspec.Meta(description="an id, or the key in KeyDB")]
 
 

@@ -1,5 +1,7 @@
 """What the OpenAPI document says of the routes that write."""
 
+from collections.abc import Sequence
+
 from fastapi.responses import JSONResponse
 
 from services.gateway.openapi import JSON, Json, refusals, secured
@@ -29,9 +31,11 @@ TRANSACTION: Json = {
 SCHEMAS: Json = {"Transaction": TRANSACTION}
 
 
-def parameter(name: str, pattern: str, description: str) -> Json:
+def parameter(name: str, pattern: str, description: str, never: Sequence[str] = ()) -> Json:
     """Return a header that a request may have."""
-    schema = {"type": "string", "pattern": pattern, "maxLength": 255}
+    schema: Json = {"type": "string", "pattern": pattern, "maxLength": 255}
+    if never:
+        schema["not"] = {"enum": list(never)}
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
@@ -59,8 +63,9 @@ TRANSACTIONS: Json = {
         "parameters": [
             parameter(
                 "Idempotency-Key",
-                r'^(?!"?\.{1,2}"?$)([A-Za-z0-9._~-]{1,200}|"[A-Za-z0-9._~-]{1,200}")$',
+                r'^([A-Za-z0-9._~-]{1,200}|"[A-Za-z0-9._~-]{1,200}")$',
                 "the request's id; made, and given back, where there is none",
+                never=(".", "..", '"."', '".."'),
             ),
             parameter(
                 "Reply-To",
