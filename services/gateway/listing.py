@@ -53,10 +53,10 @@ class Lister:
         """Return requests, newest first: what became of each."""
         before = _place(cursor)
         with self.desk.asked(request) as conn:
-            tracked = requests.newest(conn, state=state, before=before, most=limit)
-        found = [one.document for one in tracked]
+            tracked = requests.newest(conn, state=state, before=before, most=limit + 1)
+        found = [one.document for one in tracked[:limit]]
         following = None
-        if len(found) == limit:
+        if len(tracked) > limit:
             accepted_at, key = requests.place(found[-1])
             following = parameters.cursor(accepted_at.isoformat(), key)
         return reading.answer(answers.Requests(found, following))
@@ -112,11 +112,11 @@ class Lister:
         begin = parameters.time("since", since)
         chosen = notifications.Choice(alert_id=alert, provider_id=number, since=begin)
         with self.desk.asked(request) as conn:
-            found = notifications.newest(conn, chosen, limit, before)
-        following = None
-        if len(found) == limit:
-            following = parameters.cursor(found[-1].created_at.isoformat(), found[-1].id)
-        return reading.answer(answers.Notifications(found, following))
+            found = notifications.newest(conn, chosen, limit + 1, before)
+        page, following = found[:limit], None
+        if len(found) > limit:
+            following = parameters.cursor(page[-1].created_at.isoformat(), page[-1].id)
+        return reading.answer(answers.Notifications(page, following))
 
 
 def _place(cursor: str | None) -> tuple[datetime, str] | None:

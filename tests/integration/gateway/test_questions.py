@@ -168,7 +168,9 @@ def test_requests_are_listed_newest_first_and_asked_for_by_key(asked: Gateway, b
     first = get(asked, "/v1/requests", limit=2, state="failed")
     rest = get(asked, "/v1/requests", limit=2, state="failed", cursor=first["next"])
     listed = [one["request"] for one in first["requests"] + rest["requests"]]
-    assert listed == ["listed-2", "listed-1", "listed-0"]
+    assert (listed, rest["next"]) == (["listed-2", "listed-1", "listed-0"], None)
+    whole = get(asked, "/v1/requests", limit=3, state="failed")
+    assert (len(whole["requests"]), whole["next"]) == (3, None)
     found = get(asked, "/v1/requests/listed-1")
     assert (found["request"], found["state"], found["items"]) == ("listed-1", "failed", 1)
     assert refused(asked, "/v1/requests/unknown") == (404, "not_known_yet")
@@ -218,7 +220,7 @@ def test_alerts_and_notifications_are_listed(asked: Gateway, books: str) -> None
     pages = [get(asked, "/v1/notifications", limit=1)]
     while cursor := pages[-1]["next"]:
         pages.append(get(asked, "/v1/notifications", limit=1, cursor=cursor))
-    assert [one["id"] for page in pages for one in page["notifications"]] == ["n-b", "n-a"]
+    assert [[one["id"] for one in page["notifications"]] for page in pages] == [["n-b"], ["n-a"]]
 
 
 def test_each_tick_that_is_shown_is_an_event_and_a_stream_goes_on_where_it_broke_off(
