@@ -58,7 +58,7 @@ def alerts() -> list[str]:
 def commands() -> list[str]:
     """Return the arguments of every command line of the tool that a document shows."""
     typed = [line for fence in FENCES.findall(DOCUMENTS) for line in TYPED.findall(fence)]
-    lines = {re.split(r" +[#>|;&]", line)[0] for line in typed + INLINE.findall(DOCUMENTS)}
+    lines = {re.split(r" +[#<>|;&]", line)[0] for line in typed + INLINE.findall(DOCUMENTS)}
     return sorted(line for line in lines if "…" not in line)
 
 
