@@ -67,7 +67,7 @@ def _pages(site: Site, plan: Plan, progress: Progress) -> list[Row]:
             return [_asked(progress, port, name, path) for name, path in PAGES.items()]
 
 
-class Look(NamedTuple):
+class Timing(NamedTuple):
     """Seconds to a page: the null page just before it, its own first byte, and all of it."""
 
     null_s: float
@@ -78,20 +78,20 @@ class Look(NamedTuple):
 def _asked(progress: Progress, port: int, name: str, path: str) -> Row:
     """Ask for a page as often as `LOOKS`."""
     progress.turn(f"{name}, {PROVIDERS:,} providers")
-    looks = []
+    timings = []
     for _ in range(LOOKS):
         time.sleep(PAUSE_S)
-        looks.append(Look(_page(progress, port, NULL_PAGE)[1], *_page(progress, port, path)))
-    each = " ".join(f"{1000 * one.whole_s:.0f} ({1000 * one.null_s:.0f})" for one in looks)
+        timings.append(Timing(_page(progress, port, NULL_PAGE)[1], *_page(progress, port, path)))
+    each = " ".join(f"{1000 * one.whole_s:.0f} ({1000 * one.null_s:.0f})" for one in timings)
     progress.turn(f"{name}, each look, and the null page before it, in ms: {each}")
-    slowest = max(looks, key=lambda one: one.whole_s)
+    slowest = max(timings, key=lambda one: one.whole_s)
     return {
         "what": name,
         "samples": LOOKS,
-        "first byte ms": 1000 * median(one.first_s for one in looks),
-        "median ms": 1000 * median(one.whole_s for one in looks),
+        "first byte ms": 1000 * median(one.first_s for one in timings),
+        "median ms": 1000 * median(one.whole_s for one in timings),
         "most ms": 1000 * slowest.whole_s,
-        "its number": 1 + looks.index(slowest),
+        "its number": 1 + timings.index(slowest),
         "null page then ms": 1000 * slowest.null_s,
         "target": f"{FIRST_BYTE_MAX_MS} and {WHOLE_MAX_MS}",
     }

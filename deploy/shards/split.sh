@@ -9,7 +9,7 @@
 #   NUMBER  which of them NEW is: OLD was, and stays, NUMBER - COUNT / 2
 #
 # Nothing of the pipeline may run, its queue must be empty, and KeyDB must show all that is counted: the
-# steps before and after are in docs/runbook.md, "Adding a shard". What moves is copied, compared, and
+# steps before and after are in docs/runbook.md, "Add a shard". What moves is copied, compared, and
 # only then deleted from OLD; each database then counts anew from its tables. Asks for psql only.
 set -euo pipefail
 

@@ -25,11 +25,14 @@ log = structlog.get_logger()
 
 
 @click.command(
-    short_help="Serve the page that shows how all is.",
+    short_help="Serve the web page of the state of all services.",
     epilog=program.settings_help(ConsoleSettings),
 )
 def console() -> None:
-    """Serve a page that shows how all is, live, until SIGTERM or SIGINT (docs/console.md)."""
+    """Serve a web page of the state of all services, live, until SIGTERM or SIGINT.
+
+    What it shows: docs/console.md.
+    """
     chosen = settings.load(ConsoleSettings)
     logs.configure(chosen, service="console")
     try:

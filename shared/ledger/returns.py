@@ -125,13 +125,13 @@ def add_up(
 
 
 def totals(
-    conn: psycopg.Connection, days: Days, currency: str | None, look_ups_max: int
+    conn: psycopg.Connection, days: Days, currency: str | None, lookups_max: int
 ) -> tuple[list[TotalReturn], Counter[Unvalued]] | None:
     """Return the totals of all providers, and how many have no value, by reason.
 
     None if more balances than so many were to be looked up for it. Raises `Unavailable`.
     """
-    most = look_ups_max // len(days.days)
+    most = lookups_max // len(days.days)
     ids = providers(conn, most + 1)
     if len(ids) > most:
         return None

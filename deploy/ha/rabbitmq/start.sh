@@ -24,7 +24,7 @@ await_first() {
 }
 
 # Where a cut ended at a bad moment, brokers that reach each other may wait for each other all the same,
-# and permanently: autoheal was seen to. One that has been without most others in two looks is restarted,
+# and never stop waiting: autoheal did so. One that has been without most others in two looks is restarted,
 # by its engine, and then joins them; if it does not end by itself it is killed. A broker whose data is
 # kept by Khepri needs none of this, and is not asked.
 watch() {
