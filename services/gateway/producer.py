@@ -7,7 +7,7 @@ waits, never a success: by the request's key it can be sent again.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -105,7 +105,7 @@ class Producer:
         """`connect` opens a connection; `stop` ends the thread once nobody waits any more.
 
         A message is given up after `within_s` without a confirm. It stays in memory until that
-        comes, or the connection ends, so nothing more is taken meanwhile.
+        comes, or the connection ends, so nothing more of its routing key is taken meanwhile.
         """
         self._connect = connect
         self._health = health
@@ -113,23 +113,27 @@ class Producer:
         self._within_s = within_s
         self._life: _Life | None = None
         self._blocked: str | None = None
-        self._silent: str | None = None
+        self._silent: frozenset[str] = frozenset()
+        self._silence = f"no confirm in {within_s:g} s"
+        self._answered_at = 0.0
         self._settled: list[Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         health.problem(BROKER, "not connected yet")
 
-    def check(self) -> None:
-        """Raise `Unavailable` while nothing can be published."""
+    def check(self, routing_keys: Collection[str] = ()) -> None:
+        """Raise `Unavailable` while nothing can be published, or nothing under one of the keys."""
         if self._life is None:
             raise Unavailable("rabbitmq", "there is no connection now")
-        if refusal := self._blocked or self._silent:
-            raise Unavailable("rabbitmq", refusal)
+        if self._blocked:
+            raise Unavailable("rabbitmq", self._blocked)
+        if not self._silent.isdisjoint(routing_keys):
+            raise Unavailable("rabbitmq", self._silence)
 
     async def publish(
         self, messages: Sequence[Outgoing], traceparent: str | None, replying: Mapping[str, str]
     ) -> None:
         """Return once the broker has all safe. Raises `NotTaken`, and `Unavailable`: not known."""
-        self.check()
+        self.check({one.routing_key for one in messages})
         self._loop = asyncio.get_running_loop()
         now = time.monotonic()
         futures: list[asyncio.Future[Answer]] = [self._loop.create_future() for _ in messages]
@@ -153,7 +157,8 @@ class Producer:
         with self._health.reporting(BROKER), self._connect() as publisher:
             publisher.open_exchange(EXCHANGE)
             publisher.when_blocked(self._on_blocked)
-            self._blocked = self._silent = None
+            self._blocked, self._silent = None, frozenset()
+            self._answered_at = time.monotonic()
             self._life = _Life(publisher)
             # Only now: who sees that all is well may publish at once.
             self._health.expect(BROKER, within_s=SILENT_S)
@@ -162,9 +167,9 @@ class Producer:
             try:
                 while not self._stop.is_set():
                     publisher.poll(POLL_S, self._answer)
-                    self._give_up_late(publisher)
+                    silence = self._give_up_late(publisher)
                     if not self._blocked:
-                        self._health.report(BROKER, self._silent)
+                        self._health.report(BROKER, silence)
             except Unavailable as error:
                 self._health.problem(BROKER, str(error))
                 retry.report_lost(error)
@@ -177,14 +182,20 @@ class Producer:
             life.end()
             self._give_up(life.unsettled(), error)
 
-    def _give_up_late(self, publisher: DirectPublisher) -> None:
-        """Tell who has waited too long. Raises `Unavailable` once no confirm comes at all."""
-        now, silence = time.monotonic(), f"no confirm in {self._within_s:g} s"
+    def _give_up_late(self, publisher: DirectPublisher) -> str | None:
+        """Tell who has waited too long, and return what is wrong if no other got a confirm.
+
+        Raises `Unavailable` once no confirm comes at all.
+        """
+        now, error = time.monotonic(), Unavailable("rabbitmq", self._silence)
         late = publisher.overdue(now - self._within_s)
-        self._silent = silence if late else None
-        self._give_up(late, Unavailable("rabbitmq", silence))
-        if publisher.overdue(now - SILENCES_MAX * self._within_s):
-            raise Unavailable("rabbitmq", silence)
+        self._silent = frozenset(one.routing_key for one in late)
+        self._give_up(late, error)
+        silent_s = now - self._answered_at
+        longest_s = SILENCES_MAX * self._within_s
+        if silent_s > longest_s and publisher.overdue(now - longest_s):
+            raise error
+        return self._silence if late and silent_s > self._within_s else None
 
     def _give_up(self, messages: Sequence[Submission], error: Unavailable) -> None:
         for one in messages:
@@ -192,6 +203,8 @@ class Producer:
         self._answer()
 
     def _note(self, future: "asyncio.Future[Answer]", answer: Answer) -> None:
+        if not isinstance(answer, Unavailable):
+            self._answered_at = time.monotonic()
         self._settled.append((future, answer))
 
     def _answer(self) -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from tests.support.eventually import eventually
 MESSAGE = Outgoing("requests", "order-1", b"{}")
 MANY = 50
 TIMEOUT_S = 30.0
+WITHIN_S = 0.5
 
 
 class Broker:
@@ -28,6 +30,7 @@ class Broker:
 
     def __init__(self, *, confirms: bool) -> None:
         self.confirms = confirms
+        self.silent = ""
         self.batches: list[int] = []
         self._in_flight: list[Submission] = []
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -50,7 +53,10 @@ class Broker:
             self._calls.get(timeout=0.01)()
         if self.confirms:
             for one in self.forget():
-                one.settle(None)
+                if one.routing_key == self.silent:
+                    self._in_flight.append(one)
+                else:
+                    one.settle(None)
             on_piece()
 
     @property
@@ -132,6 +138,29 @@ def test_what_gets_no_confirm_in_time_is_not_known_and_nothing_is_taken_until_it
 
     with producing(broker, 0.1, health) as producer:
         asyncio.run(publish_until_it_confirms(producer))
+
+
+def test_a_queue_that_confirms_nothing_holds_up_no_other_and_ends_no_connection() -> None:
+    broker, health = Broker(confirms=True), Health()
+    broker.silent = "sightings"
+    seen = Outgoing("sightings", "seen-1", b"{}")
+
+    async def publish_both(producer: Producer) -> None:
+        begun = time.monotonic()
+        given_up = asyncio.ensure_future(producer.publish([seen], None, {}))
+        while time.monotonic() - begun < 1.5 * gateway_producer.SILENCES_MAX * WITHIN_S:
+            await publish(producer)
+        with pytest.raises(Unavailable, match="no confirm in"):
+            await given_up
+        with pytest.raises(Unavailable, match="no confirm in"):
+            await producer.publish([seen], None, {})
+        assert broker.kept == 1
+        async with asyncio.timeout(TIMEOUT_S):
+            while health.problems():
+                await publish(producer)
+
+    with producing(broker, WITHIN_S, health) as producer:
+        asyncio.run(publish_both(producer))
 
 
 def test_a_connection_over_which_no_confirm_comes_at_all_is_given_up_with_what_it_holds() -> None:
