@@ -73,6 +73,13 @@ def choose(command: str, wanted: str | None) -> None:
         sys.exit(_run_each(command, shards))
 
 
+def tool() -> str:
+    """Return how `ops` is called for the shard that this process asks."""
+    if not os.environ.get("SHARD") or not (os.environ.get(EACH) or settings.given("SHARD_DSNS")):
+        return "ops"
+    return f"ops --shard {Shard.parse(os.environ['SHARD']).number}"
+
+
 def need_one(what: str) -> None:
     """End with a usage error if this runs for each shard: only one of them has what is meant."""
     if os.environ.get(EACH):

@@ -20,14 +20,15 @@ NOTHING = "\N{EN DASH}"
 
 Place = Mapping[str, Any]
 """Where a page stands: `root`, with which its addresses begin; of which `shard` it is, None of all;
-how many `shards` there are, 0 where nothing is split."""
-ONLY: Place = {"root": "", "shard": None, "shards": 0}
+how many `shards` there are, 0 where nothing is split; how `ops` is called there."""
+ONLY: Place = {"root": "", "shard": None, "shards": 0, "ops": "ops"}
 
 
 def place(shards: int, shard: int | None = None) -> Place:
     """Return the place of pages about one of several shards, or about all."""
     root = "" if shard is None else f"/shards/{shard}"
-    return {"root": root, "shard": shard, "shards": shards}
+    ops = "ops" if shard is None else f"ops --shard {shard}"
+    return {"root": root, "shard": shard, "shards": shards, "ops": ops}
 
 
 def amount(value: int | str | None) -> str:

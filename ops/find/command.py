@@ -67,7 +67,7 @@ def _next(found: Life) -> list[str]:
     if found.state == "stored" and not found.changes:
         return ["no outbox row names it, so no tick will count it: ops reconcile"]
     if found.row is None and found.dead_letters:
-        return [f"ops dead-letters show {found.dead_letters[0].id}"]
+        return [f"{shards.tool()} dead-letters show {found.dead_letters[0].id}"]
     return []
 
 

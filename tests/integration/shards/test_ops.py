@@ -162,6 +162,17 @@ def test_what_was_sent_on_is_no_dead_letter_again_when_it_is_redelivered(
     assert (again.code, "any more: replayed at" in again.stdout) == (0, True)
 
 
+def test_find_says_in_which_shard_the_dead_letter_is(
+    both: Tool, pair: tuple[Pipeline, Pipeline]
+) -> None:
+    shards.store(pair[1], messages.received(messages.body(2, 70), "misrouted"))
+    (dead_letter,) = pair[1].ops.json("dead-letters", "list")["letters"]
+    says = f"ops --shard 1 dead-letters show {dead_letter['id']}"
+
+    assert says in both("find", "misrouted").stdout
+    assert says in both("--shard", "1", "find", "misrouted").stdout
+
+
 def test_what_another_shard_sends_back_is_a_dead_letter_again_however_it_is_delivered(
     both: Tool, pair: tuple[Pipeline, Pipeline], amqp_url: str
 ) -> None:

@@ -92,3 +92,18 @@ def test_the_time_of_day_is_utc_and_has_a_date_if_it_is_another_days() -> None:
 
     assert rendering.clock(at, AT) == "23:42:00"
     assert rendering.clock(at, AT + timedelta(minutes=18)) == "2026-11-20 23:42"
+
+
+def test_commands_on_a_page_of_a_shard_name_it() -> None:
+    template = rendering.environment().get_template("balances.html")
+    empty = Found(Listing(Asked(), TICK))
+
+    def shown(place: rendering.Place) -> str:
+        return template.render({**place, "asked": Asked(), "found": empty})
+
+    assert "<code>ops --shard 1 provider add" in shown(rendering.place(2, 1))
+    assert "<code>ops provider add" in shown(rendering.ONLY)
+    of_one = [
+        one for one in rendering.HERE.glob("templates/*.html") if not one.stem.endswith("_of_all")
+    ]
+    assert [one.name for one in of_one if "<code>ops " in one.read_text(encoding="utf-8")] == []

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ops import shards
 from ops.shards import Command, run_each
 from tests.support.containers import ROOT
 
@@ -66,3 +67,23 @@ def test_a_signal_ends_what_runs_and_nothing_is_begun_after_it(number: signal.Si
 
     assert (both.returncode, shown) == (130, "")
     assert said.rstrip().endswith("interrupted before 1/2")
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ({}, "ops"),
+        ({"SHARD": "1/2"}, "ops"),
+        ({"SHARD": "1/2", "SHARD_DSNS": "postgresql://a/b"}, "ops --shard 1"),
+        ({"SHARD": "1/2", "SHARD_DSNS": "", shards.EACH: "yes"}, "ops --shard 1"),
+    ],
+)
+def test_a_command_to_type_next_names_the_shard_where_there_is_a_list_of_them(
+    given: dict[str, str], called: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SHARD", "SHARD_DSNS", "SECRETS_DIR", shards.EACH):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert shards.tool() == called
