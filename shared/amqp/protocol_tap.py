@@ -61,14 +61,20 @@ class ProtocolTap(SelectorIOServicesAdapter):
 
     def tapped(self, protocol: AbstractStreamProtocol) -> AbstractStreamProtocol:
         """Return pika's protocol, which from now on reads and writes by us."""
-        made, self._to_pika = protocol.connection_made, protocol.data_received
+        made, lost = protocol.connection_made, protocol.connection_lost
+        self._to_pika = protocol.data_received
 
         def connection_made(transport: AbstractStreamTransport) -> None:
             self._transport, self._to_broker = transport, transport.write
             transport.write = self.write  # type: ignore[method-assign]
             made(transport)
 
+        def connection_lost(error: BaseException | None) -> None:
+            self._transport = None  # pika may have let go first, and refuses an abort after that
+            lost(error)
+
         protocol.connection_made = connection_made  # type: ignore[method-assign]
+        protocol.connection_lost = connection_lost  # type: ignore[method-assign]
         protocol.data_received = self.data_received  # type: ignore[method-assign]
         return protocol
 

@@ -95,6 +95,8 @@ class Corrections:
                 if self._random.random() < ROLLED_BACK:
                     changes = Changes()
                     raise psycopg.Rollback
+        except psycopg.Rollback:
+            return  # the server was lost before it: it takes all back by itself
         except psycopg.Error as error:
             lost = not isinstance(
                 error, psycopg.errors.DeadlockDetected | psycopg.errors.LockNotAvailable

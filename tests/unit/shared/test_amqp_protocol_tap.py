@@ -14,6 +14,7 @@ import pytest
 from pika import frame, spec
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
+from pika.exceptions import AMQPHeartbeatTimeout
 
 from shared.amqp.properties import Properties
 from shared.amqp.protocol_tap import HEARTBEAT, ProtocolTap
@@ -208,3 +209,8 @@ def test_nothing_is_sent_after_an_abort(loop: Loop) -> None:
         while loop.soon:
             loop.soon.pop(0)()
         assert far.recv(100) == b""
+
+        tap.silent_max_s = -1.0
+        with tap.listening(0.0):
+            pass
+        assert isinstance(tap.failure, AMQPHeartbeatTimeout), "said, though pika was first"
