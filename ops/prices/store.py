@@ -1,6 +1,7 @@
 """Prices in SQL as operators write and read them: each change is on record, in its transaction."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, LiteralString
@@ -111,7 +112,8 @@ def put(
     """
     applied = 0
     try:
-        with postgres.translating(), conn.transaction() as whole:
+        # A server that is lost before the rollback takes all back by itself.
+        with suppress(psycopg.Rollback), postgres.translating(), conn.transaction() as whole:
             for start in range(0, len(file.prices), LINES_AT_ONCE):
                 part = file.prices[start : start + LINES_AT_ONCE]
                 _reject_conflicts(conn, file, start, part)

@@ -93,7 +93,7 @@ def reverse(conn: psycopg.Connection, order: Order) -> Reversed:
             f"{visible(order.identity)} is a reversal itself: send a transaction with an identity"
             " of its own instead"
         )
-    with postgres.translating(), conn.transaction() as transaction:
+    with postgres.translating(), conn.transaction(force_rollback=order.dry_run):
         row = _reversible(conn, order.identity)
         try:
             ids.inserting(conn, "historical_transactions", lambda: _insert(conn, order.identity))
@@ -101,8 +101,6 @@ def reverse(conn: psycopg.Connection, order: Order) -> Reversed:
             raise Refusal(f"{-(row.value or 0)} is beyond the range of the column") from error
         done = Reversed(row, _standing(conn, row), order.dry_run)
         _note(conn, done, order)
-        if order.dry_run:
-            raise psycopg.Rollback(transaction)
     return done
 
 

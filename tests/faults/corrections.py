@@ -88,15 +88,14 @@ class Corrections:
     def _correct(self, conn: psycopg.Connection, number: int) -> None:
         changes = Changes()
         try:
-            with conn.transaction():
+            # A server that is lost before the rollback takes all back by itself.
+            with contextlib.suppress(psycopg.Rollback), conn.transaction():
                 for _ in range(self._random.randint(1, 3)):
                     self._change(conn, changes, self.books.after(changes))
                 conn.execute("INSERT INTO faults.correction VALUES (%s)", [number])
                 if self._random.random() < ROLLED_BACK:
                     changes = Changes()
                     raise psycopg.Rollback
-        except psycopg.Rollback:
-            return  # the server was lost before it: it takes all back by itself
         except psycopg.Error as error:
             lost = not isinstance(
                 error, psycopg.errors.DeadlockDetected | psycopg.errors.LockNotAvailable

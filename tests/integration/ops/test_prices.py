@@ -9,6 +9,7 @@ import pytest
 from ops.prices import store as price_lines
 from tests.support import ops_tool
 from tests.support.ops_tool import Done, Tool
+from tests.support.tcp_proxy import proxying
 
 HEAD = "symbol,currency,day,price"
 STORED = """
@@ -73,6 +74,17 @@ def test_a_corrected_file_corrects_and_standard_input_is_a_file_too(
 
     assert done.stdout == "1 price imported\n"
     assert [one[3] for one in stored(conn)] == ["1.0842", "1.10"]
+
+
+def test_a_dry_run_whose_server_is_lost_as_it_is_taken_back_has_its_answer(
+    dsn: str, conn: psycopg.Connection, file: Path
+) -> None:
+    with proxying(dsn) as (proxy, cut_dsn):
+        proxy.lose(b"ROLLBACK")
+        done = imported(ops_tool.deployment(cut_dsn), file, "--dry-run")
+        assert proxy.cuts == 1
+    assert (done.code, done.stdout) == (0, "2 prices would be imported\n")
+    assert stored(conn) == []
 
 
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(

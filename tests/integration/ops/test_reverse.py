@@ -13,6 +13,7 @@ from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import store
+from tests.support.tcp_proxy import proxying
 
 WHY = ("--reason", "paid twice")
 
@@ -91,6 +92,17 @@ def test_a_dry_run_says_it_and_changes_nothing(ops: Tool, conn: psycopg.Connecti
     assert (document["value"], document["reversal_row"], document["dry_run"]) == (-600, None, True)
     assert rows(conn) == [(1, 600)]
     assert noted(conn) == []
+
+
+def test_a_dry_run_whose_server_is_lost_as_it_is_taken_back_has_its_answer(
+    dsn: str, ops: Tool, conn: psycopg.Connection
+) -> None:
+    store(ops, (body(1, 600), "payment"))
+    with proxying(dsn) as (proxy, cut_dsn):
+        proxy.lose(b"ROLLBACK")
+        done = ops_tool.deployment(cut_dsn)("transaction", "reverse", "payment", *WHY, "--dry-run")
+        assert proxy.cuts == 1
+    assert (done.code, rows(conn)) == (0, [(1, 600)])
 
 
 def test_what_has_no_row_is_refused_with_where_it_is(ops: Tool, conn: psycopg.Connection) -> None:
