@@ -6,7 +6,7 @@ import pytest
 
 from ops.console import drawing, rendering
 from ops.console.balance_store import Last
-from ops.console.listing import Asked, Listing, Row
+from ops.console.listing import Asked, Listing, OfShard, Row
 from ops.console.poll import Found
 from tests.support.console_page import text_of
 
@@ -107,3 +107,17 @@ def test_commands_on_a_page_of_a_shard_name_it() -> None:
         one for one in rendering.HERE.glob("templates/*.html") if not one.stem.endswith("_of_all")
     ]
     assert [one.name for one in of_one if "<code>ops " in one.read_text(encoding="utf-8")] == []
+
+
+def test_a_shard_whose_worth_is_not_known_is_named_below_the_table_with_its_tick() -> None:
+    shards = (OfShard(0, TICK), OfShard(1, TICK, worth_error="no answer within 2.0 s"))
+    page = Listing(Asked(), TICK, shards=shards)
+
+    html = (
+        rendering.environment()
+        .get_template("balances.html")
+        .render(asked=Asked(), found=Found(page))
+    )
+
+    assert "Worth not known of shard 1: no answer within 2.0 s" in html
+    assert "shard 1 at the tick of" in html
