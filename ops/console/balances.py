@@ -18,6 +18,7 @@ from ops.console.drawing import points
 from ops.console.listing import ROWS, Asked, Candidates, InKeydb, Kept, Listing, Row
 from ops.console.worth import Held, Valuer, Worth
 from ops.params import ProviderId
+from services.syncer.core import EPOCH_DIGITS_MAX
 from services.syncer.projection import WATERMARK_KEY
 from shared import keydb
 from shared.errors import Unavailable
@@ -98,7 +99,8 @@ class Balances:
             self._lent.release()
         text = str(epoch or "")
         shown = [None if one is None else str(one) for one in (values[0] if values else [])]
-        return InKeydb(int(text) if text.isascii() and text.isdigit() else None, shown)
+        is_epoch = text.isascii() and text.isdigit() and len(text) <= EPOCH_DIGITS_MAX
+        return InKeydb(int(text) if is_epoch else None, shown)
 
     def _read(self, conn: psycopg.Connection, asked: Asked, last: Last) -> Listing:
         ids, after = self._ids(conn, asked, last)

@@ -13,6 +13,7 @@ from ops.console import balance_store, comparison
 from ops.console.balances import Balances
 from ops.console.comparison import REMEMBERED_MAX, Comparison
 from ops.console.rendering import NOTHING
+from services.syncer.projection import WATERMARK_KEY
 from services.syncer.service import Syncer
 from shared import postgres_pool
 from shared.settings import PostgresSettings
@@ -118,6 +119,14 @@ def test_what_differs_beyond_what_is_remembered_is_not_forgotten(
     store.mset(dict.fromkeys(keys[:REMEMBERED_MAX], "7"))
 
     assert [one.key for one in comparing.step()] == [keys[REMEMBERED_MAX]]
+
+
+def test_a_watermark_that_is_no_number_of_a_tick_hides_no_balance(
+    console: Console, store: "redis.Redis"
+) -> None:
+    store.hset(WATERMARK_KEY, "epoch", "9" * 5000)
+    assert rows_of(console.html()) == {"1_Visa": "1300", "2_Mastercard": "1800"}
+    assert "bug" not in console.program.logs()
 
 
 @pytest.mark.usefixtures("syncer")
