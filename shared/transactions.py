@@ -50,8 +50,8 @@ SELECT NULL
 )
 
 # Fails, so that nothing at all is stored, unless every row was stored as it was sent. A duplicate
-# breaks the unique constraint: ON CONFLICT would cost each row a seventh more. For what else is
-# missing, a cast of a text that is no number is the error.
+# breaks the unique constraint: ON CONFLICT would cost each row a seventh more. If a row is missing
+# otherwise, or may be rewritten, a text that is no number is cast to one: that is the error.
 INSERT_ALL_OR_NONE: LiteralString = (
     INSERT
     + WITH_OUTBOX_ROWS

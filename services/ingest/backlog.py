@@ -2,8 +2,8 @@
 
 The receiving thread adds messages. The writing thread looks at the oldest ones, and acknowledges
 them once they are committed. Until then they stay at the front: a batch that Postgres did not take
-is tried again, with what came behind it. If those go through, the fault is a message's and not
-Postgres's.
+is tried again, in a larger batch with what came behind it (or, if it was too much, a smaller one).
+If Postgres takes some of them, those that it refuses are at fault, and not Postgres itself.
 """
 
 import math

@@ -156,6 +156,7 @@ def parked(transaction: Transaction, *, beside_another: bool) -> DeadLetter:
     error = f"there is no provider {provider_id} yet"
     if beside_another:
         error = "a message with this identity and other content came before it and is no row yet"
+    # The reason is the same in both cases: by it `state` is `waiting`.
     return DeadLetter(delivery, identity, "unknown_provider", error, provider_id, value)
 
 

@@ -219,9 +219,9 @@ def _bisect(
         return postgres.detail(error)
 
     refused = core.bisect(transactions, attempt)
-    faultless = [error for error in failures if not postgres_errors.is_fault(error)]
-    if len(refused) == len(transactions) and faultless:
-        said = postgres.detail(faultless[0])
+    not_of_a_row = [error for error in failures if not postgres_errors.is_fault(error)]
+    if len(refused) == len(transactions) and not_of_a_row:
+        said = postgres.detail(not_of_a_row[0])
         raise StatementFailed("postgres", f"refuses every row alike: {said}")
     return inserted, [core.refused(transaction, error) for transaction, error in refused]
 
@@ -235,7 +235,8 @@ def _classify(
     dead = []
     existing = store.existing(conn, rest)
     for n, (one, (taken, alike)) in enumerate(zip(rest, existing, strict=True)):
-        # Without a row only a redelivered message is a duplicate: its row was deleted by hand.
+        # A duplicate if its row is there; if not, only one that came again and is `alike`: its row
+        # was deleted by hand. Any other without a row is new, and waits.
         if alike and (taken or one.delivery.redelivered):
             continue
         conflicts = n >= len(missing)  # with another of the batch

@@ -16,8 +16,8 @@ EPOCH_DIGITS_MAX = 18
 AHEAD_MAX = timedelta(seconds=1)
 """How far in Postgres's future a boundary may lie: the tolerance of the promise (±1 s)."""
 FALSE_AHEAD = timedelta(seconds=120)
-"""A written boundary that is further ahead came from a clock that has been set right since. A
-nearer one stays, and its time is waited for: taken back, it would be written twice."""
+"""A written boundary that is further ahead of Postgres's clock is false: that clock was wrong then.
+A nearer one stays, and makes those before it old: taken back, it would be written twice."""
 
 Values = Mapping[str, str]
 """Balances by key, as KeyDB shows them."""
@@ -65,12 +65,12 @@ class NewestTick:
 
 @dataclass(slots=True)
 class Accumulator:
-    """What was read from the outbox since a tick and added up, not yet written anywhere.
+    """What was read from the outbox since the tick `base` (its token), and is not written yet.
 
-    `base` is the token of that tick, `snapshot` up to where was read; `sums` are by provider, of
-    `rows` rows. `unpublished` is what interim ticks changed since the last due tick, up to `base`.
-    `unpublished` is None if more than that must be sent: keys came or went, or another syncer
-    wrote an interim tick.
+    `snapshot` is up to where was read; `sums` are by provider, of `rows` rows. `unpublished` is
+    written, but not sent: what interim ticks changed since the last due tick, up to `base`. It is
+    None if what to send must be read from Postgres: keys came or went, or an interim tick was
+    written by another syncer, or in an earlier life.
 
     It lives no longer than its connection: a failover can lose rows that were already read.
     """
@@ -130,8 +130,9 @@ BoundaryClass = Literal["new", "repeated", "old", "ahead"]
 def classify_boundary(boundary: datetime, newest: NewestTick) -> BoundaryClass:
     """Say whether a boundary is new, already written, older than the newest one, or in the future.
 
-    A boundary in the future is refused: once written, every boundary before it would be old. If
-    Postgres's clock was wrong, one was written: here it is ignored, and the caller takes it back.
+    A boundary in the future is refused: once written, every boundary before it would be old. If the
+    newest one lies further ahead than `FALSE_AHEAD`, Postgres's clock was wrong when it was
+    written: then it makes no other one old, and the caller takes it back.
     """
     if boundary == newest.due_boundary:
         return "repeated"

@@ -93,7 +93,7 @@ class Loop:
         if received := self._broker.next_tick(pause_s):
             tag, body = received
             turn = self._handle(body)
-            self._broker.ack(tag)  # after the commit: a syncer that dies before gets it again
+            self._broker.ack(tag)  # after the commit: if we die before, the next syncer gets it
             return turn
         overtaken = self._syncer.fold().overtaken
         if overtaken:

@@ -137,8 +137,8 @@ class Syncer:
         Returns the tick as well; None if nothing was written, or KeyDB needs more than its values.
         """
         cursor: psycopg.Cursor | None = None
-        # No pipeline: Postgres takes nobody for idle while it reads one, so a syncer that froze
-        # there would hold the lock for as long as its connection stands.
+        # No pipeline of psycopg: Postgres takes nobody for idle within one, so the timeout (in
+        # `tick_store.OPTIONS`) would not take the lock from a syncer that froze there.
         with self._conn.transaction():
             tick_store.lock_ticks(self._conn)  # a statement of its own: the reads come after it
             newest = tick_store.newest_tick(self._conn)

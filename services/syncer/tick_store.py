@@ -220,8 +220,8 @@ def as_parameters(added: Accumulator) -> dict[str, object]:
 def fresh_after(snapshot: str) -> dict[str, object]:
     """Return the parameters that say what is fresh after `snapshot`.
 
-    Taken from its text here, not by the statement, so that Postgres plans for few fresh rows, and
-    mostly for no transaction in progress.
+    Taken from its text here, not by the statement: so a fold is planned for few fresh rows, mostly
+    for no transaction in progress. A tick's plan is generic: it knows no values (`LOCK`).
     """
     _, xmax, xip = snapshot.split(":")
     return {"xmax": xmax, "xip": xip.split(",") if xip else []}
