@@ -18,7 +18,7 @@ RECEIVER = "services/ingest/receiver.py"
 BACKLOG = "services/ingest/backlog.py"
 LOOPS = {
     *((RECEIVER, f"Receiver.{one}") for one in ("run", "check", "_wait_for_room", "_finish")),
-    *((BACKLOG, f"Backlog.{one}") for one in ("wait_for_room", "unacknowledged", "close")),
+    *((BACKLOG, f"Backlog.{one}") for one in ("wait_for_room", "unacknowledged", "turn", "close")),
     ("services/ingest/writer.py", "_span"),
     ("services/ingest/service.py", "Outcome.messages"),
 }
