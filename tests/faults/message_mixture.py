@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 from tests.support import messages
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 PROVIDERS = range(1, 13)
 LATE = range(1001, 1041)
@@ -68,10 +69,10 @@ class Mixture:
         return Sent(earlier.identity, text, earlier.provider, value)
 
     def _unfit(self) -> Sent:
-        reasons = [one for one in messages.UNFIT_BODIES if one != "too_large"]
+        reasons = [one for one in UNFIT_BODIES if one != "too_large"]
         rare = self._random.random() < 0.02
         reason = "too_large" if rare else self._random.choice(reasons)
-        return Sent(self._identity(), messages.UNFIT_BODIES[reason], reason=reason)
+        return Sent(self._identity(), UNFIT_BODIES[reason], reason=reason)
 
     def _identity(self) -> str:
         self._number += 1

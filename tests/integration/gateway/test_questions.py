@@ -238,10 +238,7 @@ def test_each_tick_that_is_shown_is_an_event_and_a_stream_goes_on_where_it_broke
                     return found
         raise AssertionError(found)
 
-    def epochs(found: list[dict[str, Any]]) -> list[int]:
-        return [one["epoch"] for one in found]
-
-    assert epochs(events(2, **{"Last-Event-ID": "1"})) == [2, 3]
+    assert [one["epoch"] for one in events(2, **{"Last-Event-ID": "1"})] == [2, 3]
     with ThreadPoolExecutor() as pool, psycopg.connect(books, autocommit=True) as conn:
         listening = pool.submit(events, 1)
         eventually(lambda: asked.program.metric("minutebook_gateway_streams") == 1)

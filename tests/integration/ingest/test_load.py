@@ -16,7 +16,6 @@ import pytest
 from tests.support import messages, outages, servers
 from tests.support.eventually import eventually
 from tests.support.messages import (
-    UNFIT_BODIES,
     body,
     counted,
     dead_letters,
@@ -24,6 +23,7 @@ from tests.support.messages import (
     rows,
     truth,
 )
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 pytestmark = pytest.mark.usefixtures("providers")
 

@@ -3,7 +3,6 @@
 import itertools
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import psycopg
@@ -14,7 +13,6 @@ from services.ingest import parked, service
 from services.ingest.parked import Releaser
 from shared.health import Health
 from tests.support import locks, messages, refusing_trigger
-from tests.support.concurrently import at_once
 from tests.support.eventually import eventually
 from tests.support.messages import (
     body,
@@ -26,24 +24,16 @@ from tests.support.messages import (
     store_batch,
     truth,
 )
+from tests.support.parked_messages import ADD, wait_for_99
 from tests.support.timing import at_best_s
 
 pytestmark = pytest.mark.usefixtures("providers")
 
-ADD = "INSERT INTO initial_data VALUES (99, 'Late', 100)"
 AGE = """
 UPDATE dead_letter
    SET received_at = now() - make_interval(secs => %s)
  WHERE message_id = %s
 """
-
-
-def wait_for_99(conn: psycopg.Connection, *identities: str | None) -> None:
-    """Store messages of values 1, 2, … for a provider that is not there."""
-    batch = [
-        received(body(99, tag), identity, tag=tag) for tag, identity in enumerate(identities, 1)
-    ]
-    assert store_batch(conn, batch).dead == {"unknown_provider": len(batch)}
 
 
 def oldest_s(conn: psycopg.Connection) -> float:
@@ -134,84 +124,6 @@ def test_one_whose_identity_was_used_meanwhile_for_something_else_is_a_conflict(
         ("id_conflict", "open", body(99, 3)),
     ]
     assert counted(ours) == truth(ours)
-
-
-def test_two_replicas_release_each_message_once(dsn: str, ours: psycopg.Connection) -> None:
-    wait_for_99(ours, *[None] * 200)
-    ours.execute(ADD)
-    with messages.ingest_connection(dsn) as other:
-        released = at_once(
-            lambda: messages.release_parked(ours), lambda: messages.release_parked(other)
-        )
-    assert sum(released) == 200
-    assert rows(ours) == [(99, value) for value in range(1, 201)]
-    assert counted(ours) == truth(ours)
-
-
-def test_one_replica_at_a_time_releases_a_provider(dsn: str, ours: psycopg.Connection) -> None:
-    wait_for_99(ours, "a", "b")
-    ours.execute(ADD)
-    with psycopg.connect(dsn) as other:
-        other.execute(parked.TRY_LOCK_PROVIDER, {"provider_id": 99})
-        assert messages.release_parked(ours) == 0
-    assert messages.release_parked(ours) == 2
-
-
-def test_a_row_is_not_seen_before_its_dead_letter_is_gone(
-    dsn: str, ours: psycopg.Connection
-) -> None:
-    wait_for_99(ours, "m1", "m2")
-    ours.execute(ADD)
-    with (
-        psycopg.connect(dsn) as other,
-        messages.ingest_connection(dsn) as releasing,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        other.execute("LOCK TABLE dead_letter IN SHARE MODE")  # it is read, and nothing goes
-        released = pool.submit(messages.release_parked, releasing)
-        try:
-            locks.awaited(ours)
-            assert (rows(ours), len(dead_letters(ours))) == ([], 2)
-        finally:
-            other.rollback()
-        assert released.result() == 2
-    assert (rows(ours), dead_letters(ours)) == ([(99, 1), (99, 2)], [])
-
-
-def test_one_that_becomes_a_row_cannot_be_deleted_as_one_that_never_will(
-    dsn: str, conn: psycopg.Connection, ours: psycopg.Connection
-) -> None:
-    wait_for_99(ours, "m1", "m2")
-    ours.execute(ADD)
-    with (
-        psycopg.connect(dsn) as other,
-        messages.ingest_connection(dsn) as releasing,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        other.execute("SELECT FROM initial_data WHERE id = 99 FOR UPDATE")  # its rows wait for that
-        released = pool.submit(messages.release_parked, releasing)
-        try:
-            locks.awaited(ours)
-            deleted = pool.submit(lambda: conn.execute("DELETE FROM dead_letter").rowcount)
-            locks.awaited(ours, 2)
-        finally:
-            other.rollback()
-        assert (released.result(), deleted.result()) == (2, 0)
-    assert rows(ours) == [(99, 1), (99, 2)]
-
-
-def test_one_that_is_being_deleted_waits_for_nobody_and_becomes_no_row(
-    dsn: str, ours: psycopg.Connection
-) -> None:
-    wait_for_99(ours, "m1", "m2")
-    ours.execute(ADD)
-    ours.execute("SET lock_timeout = '5s'")
-    with psycopg.connect(dsn) as other:
-        other.execute("DELETE FROM dead_letter WHERE message_id = 'm1'")
-        assert messages.release_parked(ours) == 1
-        assert rows(ours) == [(99, 2)]
-    assert messages.release_parked(ours) == 0
-    assert (rows(ours), dead_letters(ours)) == ([(99, 2)], [])
 
 
 def test_many_are_released_in_several_transactions_and_stopping_waits_for_one_of_them(

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support import messages
 from tests.support.eventually import eventually
-from tests.support.messages import QUEUE, UNFIT_BODIES, body, counted, dead_letters, rows, truth
+from tests.support.messages import QUEUE, body, counted, dead_letters, rows, truth
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 pytestmark = pytest.mark.usefixtures("providers")
 

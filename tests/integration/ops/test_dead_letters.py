@@ -11,9 +11,10 @@ from ops.dead_letters.core import Choice
 from ops.dead_letters.store import PAGE_BYTES
 from ops.dead_letters.store import pages as dead_letter_pages
 from tests.support import messages, ops_tool
-from tests.support.messages import UNFIT_BODIES, body
+from tests.support.messages import body
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 
 @pytest.fixture

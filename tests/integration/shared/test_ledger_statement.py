@@ -11,9 +11,8 @@ import redis
 from services.syncer.service import Syncer
 from shared.errors import Refusal, Unanswerable
 from shared.ledger import statement as ledger_statement
-from shared.ledger import statement_store
 from shared.ledger.statement import NOT_ITEMISED, Movement, Statement, statement
-from tests.support import ledger, messages, query_plans, servers
+from tests.support import ledger, messages, servers
 from tests.support.ledger import add, minute
 
 SINCE_BEFORE = timedelta(days=3)
@@ -230,22 +229,3 @@ def test_ticks_that_are_asked_for_by_several_questions_are_all_there_in_their_or
 
     expected = [("added", str(number), number) for number in range(2, 7)]
     assert said(lines(conn, minute(1), minute(6))) == expected
-
-
-def test_a_statement_reads_its_ticks_and_nothing_else(
-    conn: psycopg.Connection, syncer: Syncer
-) -> None:
-    conn.execute(
-        "INSERT INTO historical_transactions (provider_id, transaction_value)"
-        " SELECT 1 + n % 2, 1 FROM generate_series(1, 5000) n"
-    )
-    syncer.tick(minute(2))
-    for _ in range(10):
-        add(conn, 1, 3)
-    syncer.tick(minute(3))
-    values = {"provider_id": 1, "after": 2, "until": 3}
-    (row,) = conn.execute(statement_store.SELECT_CHANGES, values).fetchall()
-    conn.execute("SET enable_seqscan = off")
-    given = {"provider_id": 1, "snapshots": [row[5]], "befores": [row[6]]}
-    plan = query_plans.explain(conn, statement_store.SELECT_MOVEMENTS, given)
-    assert sum(query_plans.visited(one) for one in query_plans.scans(plan, "outbox")) <= 20

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from shared.transaction_body import Limits, decode
 from shared.unfit import TransactionReason, Unfit
-from tests.support.messages import BODY_MAX, UNFIT_BODIES
+from tests.support.messages import BODY_MAX
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 LIMITS = Limits(BODY_MAX)
 INTEGER_COLUMNS = Limits(BODY_MAX, -(2**31), 2**31 - 1, -(2**31), 2**31 - 1)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from services.ingest.core import DeadLetter, PartitionedBatch, bisect, partition, validate
 from shared.transaction_body import Limits
-from tests.support.messages import BODY_MAX, UNFIT_BODIES, body, received
+from tests.support.messages import BODY_MAX, body, received
+from tests.support.unfit_bodies import UNFIT_BODIES
 
 LIMITS = Limits(BODY_MAX)
 
