@@ -13,20 +13,13 @@ from ops.dead_letters.replay import Edit, Order
 from ops.dead_letters.replay_each import Queues, replay_each
 from shared.shard import ONLY
 from shared.transaction_body import Limits
-from tests.support import locks, messages, ops_tool, refusing_trigger
+from tests.support import locks, messages, refusing_trigger
 from tests.support.containers import ROOT
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
 
 PRICE = b'{"id": 1, "value": 600, "currency": "EUR"}'
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
 
 
 def details(conn: psycopg.Connection) -> list[Any]:

@@ -17,13 +17,6 @@ from tests.support.stored_dead_letters import actions, dead_letters, store
 from tests.support.unfit_bodies import UNFIT_BODIES
 
 
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
-
-
 def test_dead_letters_are_listed_by_reason_state_provider_and_time(ops: Tool) -> None:
     store(ops, *((text, reason) for reason, text in UNFIT_BODIES.items()), (body(9), "early"))
 

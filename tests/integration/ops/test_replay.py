@@ -1,20 +1,12 @@
 """`ops dead-letters replay`: a dead letter becomes a row or stays one, never both, and by whom."""
 
 import psycopg
-import pytest
 
-from tests.support import messages, ops_tool, refusing_trigger
+from tests.support import messages, refusing_trigger
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import actions, dead_letters, store
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
 
 
 def test_a_replayed_dead_letter_with_a_mended_body_is_a_row_that_counts_once(

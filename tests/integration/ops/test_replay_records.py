@@ -11,7 +11,7 @@ from services.notifier import answers, records
 from shared import dead_letter_store
 from shared.amqp.properties import Properties
 from shared.unfit import Unfit
-from tests.support import alert_records, messages, ops_tool
+from tests.support import alert_records, messages
 from tests.support.alert_records import BELOW, EACH, HANDLERS, add_notification, apply, record
 from tests.support.messages import body
 from tests.support.ops_tool import Tool
@@ -21,13 +21,6 @@ NO_PROPERTIES = Properties(b"\0\0")
 MONEY = b'{"id": 1, "value": 600}'
 PAYMENT_1 = Properties(b"\0\x80\x09payment-1")
 """The property message_id and no other (AMQP 0-9-1, section 4.2.6.1)."""
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
 
 
 def store_unfit(conn: psycopg.Connection, text: bytes, queue: str = records.QUEUE) -> str:

@@ -3,9 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
-import pytest
 
-from tests.support import locks, messages, ops_tool, refusing_trigger
+from tests.support import locks, messages, refusing_trigger
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
 from tests.support.stored_dead_letters import dead_letters, redeliver, store
@@ -14,13 +13,6 @@ NOTE_REPLAY = """
 INSERT INTO operator_action (action, subject, outcome, operator, detail, body)
 VALUES ('dead_letter_replayed', '1', 'row', 'somebody', '{"message_id": "mended"}', %s)
 """
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
 
 
 def test_the_original_of_an_edited_dead_letter_is_not_stored_again_when_it_is_redelivered(

@@ -8,7 +8,7 @@ import redis
 from psycopg.conninfo import make_conninfo
 
 from services.ingest import store as ingest_store
-from tests.support import ledger, messages, ops_tool, servers
+from tests.support import ledger, ops_tool, servers
 from tests.support.concurrently import at_once
 from tests.support.messages import body, counted, rows, truth
 from tests.support.ops_tool import Tool
@@ -16,13 +16,6 @@ from tests.support.stored_dead_letters import store
 from tests.support.tcp_proxy import proxying
 
 WHY = ("--reason", "paid twice")
-
-
-@pytest.fixture
-def ops(dsn: str, conn: psycopg.Connection) -> Tool:
-    """The tool beside a Postgres that knows two providers; the other servers are down."""
-    messages.add_providers(conn)
-    return ops_tool.deployment(dsn)
 
 
 def noted(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
